@@ -1,0 +1,1 @@
+"""Persistence for AI agents on whatever database you already run."""

@@ -1,0 +1,169 @@
+"""Every error that Holdfast raises, in one tree.
+
+    HoldfastError
+    ├── ConfigurationError (ValueError)        a URL, an option or a profile cannot be used
+    │   └── DriverNotFoundError (LookupError)  no installed package serves this URL scheme
+    ├── InvalidKeyError (ValueError)           a key or one of its segments
+    ├── InvalidValueError (ValueError)         a value, a record, a time to live
+    ├── InvalidCursorError (ValueError)        a cursor of another query, or a damaged one
+    ├── TooLargeError (ValueError)             beyond a limit of the driver
+    ├── NotFoundError (KeyError)               what had to be there is not
+    ├── ConflictError                          a condition did not hold: nothing was written
+    ├── OutcomeUnknownError (ConnectionError)  the answer was lost: written once or not at all
+    ├── UnavailableError (ConnectionError)     the backend cannot be reached: worth a retry
+    ├── UnsupportedError (NotImplementedError) the driver does not declare this capability
+    ├── ReadOnlyError (PermissionError)        opened for reading only
+    ├── CorruptDataError (ValueError)          what is stored cannot be read
+    │   ├── FormatError                        written by a newer release, or by another program
+    │   └── WrongStackError                    opened without the wrappers that wrote it
+    ├── WrongKeyError (PermissionError)        the encryption key is not the one that wrote it
+    ├── LeaseLostError                         the lease ended while its holder still used it
+    ├── LeaseTimeoutError (TimeoutError)       somebody else kept the lease for too long
+    ├── ClosedError (RuntimeError)             used after close, or before open
+    └── ForeignLoopError (RuntimeError)        used from another event loop than it was opened on
+
+Each one also is the builtin that a caller would catch without knowing us. The message says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .driver._types import Item
+
+__all__ = [
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptDataError",
+    "DriverNotFoundError",
+    "ForeignLoopError",
+    "FormatError",
+    "HoldfastError",
+    "InvalidCursorError",
+    "InvalidKeyError",
+    "InvalidValueError",
+    "LeaseLostError",
+    "LeaseTimeoutError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "ReadOnlyError",
+    "TooLargeError",
+    "UnavailableError",
+    "UnsupportedError",
+    "WrongKeyError",
+    "WrongStackError",
+]
+
+
+class HoldfastError(Exception):
+    """The base of every error that Holdfast raises."""
+
+    def __str__(self) -> str:  # KeyError would show the message in quotes
+        return Exception.__str__(self)
+
+
+class ConfigurationError(HoldfastError, ValueError):
+    """A URL, an option or a profile cannot be used as it was given."""
+
+
+class DriverNotFoundError(ConfigurationError, LookupError):
+    """No installed package serves this URL scheme; the message names the extra to install."""
+
+
+class InvalidKeyError(HoldfastError, ValueError):
+    """A key or a segment breaks the key rules: empty, too long, a lone surrogate, not encoded."""
+
+
+class InvalidValueError(HoldfastError, ValueError):
+    """A value, a record or a time to live that cannot be stored."""
+
+
+class InvalidCursorError(HoldfastError, ValueError):
+    """A cursor that belongs to another query, or that was damaged on its way."""
+
+
+class TooLargeError(HoldfastError, ValueError):
+    """Something is beyond a limit of the driver; nothing was written."""
+
+
+class NotFoundError(HoldfastError, KeyError):
+    """What had to be there is not."""
+
+
+class ConflictError(HoldfastError):
+    """A condition did not hold, so the whole batch was refused and nothing was written.
+
+    `items` maps each key whose condition failed to what is there now: an `Item`, or `None` for nothing.
+    At least one key is named. A key that failed but whose item would have made the answer larger than
+    1 MiB is in `keys` and not in `items`.
+    """
+
+    def __init__(
+        self, message: str = "", *, keys: tuple[str, ...] = (), items: Mapping[str, Item | None] | None = None
+    ) -> None:
+        self.items: Mapping[str, Item | None] = dict(items or {})
+        self.keys = keys or tuple(self.items)
+        named = ", ".join(repr(key) for key in self.keys[:3]) + (", ..." if len(self.keys) > 3 else "")
+        super().__init__(message or f"somebody else changed {named}: read it again and retry")
+
+
+class OutcomeUnknownError(HoldfastError, ConnectionError):
+    """The answer to a write was lost: it happened once or not at all, possibly a moment later.
+
+    Read back what you wrote before you write it again.
+    """
+
+
+class UnavailableError(HoldfastError, ConnectionError):
+    """The backend cannot be reached or refuses work for now. Nothing was written: retry when it is back.
+
+    Inside a driver, `sent=True` says that the request had left when the connection failed. The base class
+    turns that into `OutcomeUnknownError` for a write that it can neither prove nor repeat safely.
+    """
+
+    def __init__(self, message: str = "", *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class UnsupportedError(HoldfastError, NotImplementedError):
+    """The driver does not declare the capability that this call needs."""
+
+
+class ReadOnlyError(HoldfastError, PermissionError):
+    """A write through something that was opened for reading only."""
+
+
+class CorruptDataError(HoldfastError, ValueError):
+    """What is stored cannot be read. Nothing was changed or moved away."""
+
+
+class FormatError(CorruptDataError):
+    """The place was written by a newer release, or by another program."""
+
+
+class WrongStackError(CorruptDataError):
+    """The place was written through wrappers (encryption, compression) that this opening lacks, or the reverse."""
+
+
+class WrongKeyError(HoldfastError, PermissionError):
+    """The encryption key is not the one that wrote this place."""
+
+
+class LeaseLostError(HoldfastError):
+    """The lease expired or was taken over while its holder still used it; protected writes are refused."""
+
+
+class LeaseTimeoutError(HoldfastError, TimeoutError):
+    """Somebody else held the lease for longer than the caller was willing to wait."""
+
+
+class ClosedError(HoldfastError, RuntimeError):
+    """Used after `close`, or before `open`."""
+
+
+class ForeignLoopError(HoldfastError, RuntimeError):
+    """Used from another event loop than the one it was opened on; open one per event loop."""

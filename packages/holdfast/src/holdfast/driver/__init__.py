@@ -1,0 +1,75 @@
+"""Floor 1, what a backend author imports: the contract, the base class, and the driver in memory."""
+
+from ._base import BaseDriver
+from ._capabilities import Capabilities
+from ._clock import host_now_ms
+from ._driver import Driver
+from ._judge import Judgement, Record, judge, needed
+from ._keys import MAX_KEY_BYTES, check_key, is_number, key, name, number, split, text, text_of
+from ._memory import MemoryDriver
+from ._paging import below, collect
+from ._sorted_keys import SortedKeys
+from ._types import (
+    KEEP,
+    Append,
+    Batch,
+    Check,
+    Delete,
+    Etag,
+    Health,
+    If,
+    Item,
+    Key,
+    Page,
+    Put,
+    Value,
+    Verdict,
+    Work,
+    Write,
+    new_etag,
+)
+from ._values import from_bytes, size_of, to_bytes
+
+__all__ = [
+    "KEEP",
+    "MAX_KEY_BYTES",
+    "Append",
+    "BaseDriver",
+    "Batch",
+    "Capabilities",
+    "Check",
+    "Delete",
+    "Driver",
+    "Etag",
+    "Health",
+    "If",
+    "Item",
+    "Judgement",
+    "Key",
+    "MemoryDriver",
+    "Page",
+    "Put",
+    "Record",
+    "SortedKeys",
+    "Value",
+    "Verdict",
+    "Work",
+    "Write",
+    "below",
+    "check_key",
+    "collect",
+    "from_bytes",
+    "host_now_ms",
+    "is_number",
+    "judge",
+    "key",
+    "name",
+    "needed",
+    "new_etag",
+    "number",
+    "size_of",
+    "split",
+    "text",
+    "text_of",
+    "to_bytes",
+]

@@ -1,0 +1,231 @@
+"""What every author would write again: one gate before the five small methods of a backend."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
+
+from .._errors import ClosedError, ForeignLoopError, HoldfastError, UnavailableError, UnsupportedError
+from . import _defaults
+from ._driver import Driver
+from ._gate import MAX_PAGE, check_get, check_scan, check_unit
+from ._lost_answers import settle
+from ._types import Append, Batch, Check, Item, Key, Page, Put, Verdict, Work
+
+__all__ = ["BaseDriver"]
+
+_GROUP_WRITES = 4096
+
+
+class BaseDriver(Driver):
+    """Write `_open`, `_close`, `_fetch`, `_commit` and `_list`; the public verbs are here, once.
+
+    This class refuses what is invalid, too large, closed or on a foreign event loop; bounds groups and pages; and
+    after a lost answer reads back, resends where that is safe, or says that the outcome is unknown. An author
+    lists the client library's errors in `client_errors` and translates them in `_translate`.
+    """
+
+    client_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    """The base classes of every error that the client library raises."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._busy = 0
+        self._idle: asyncio.Event | None = None
+        self._opening: asyncio.Lock | None = None
+
+    # What an author writes.
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Connect, create what is missing, set `self.capabilities` to what was found. Clean up when it fails."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Free what `_open` took. No other call is under way."""
+
+    @abstractmethod
+    async def _fetch(self, keys: Sequence[Key], values: bool) -> Sequence[Item | None]:
+        """One item or `None` for each key, in order, in one round trip, as one snapshot; expired means `None`.
+
+        `values=False` saves reading values; giving them all the same is allowed.
+        """
+
+    @abstractmethod
+    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+        """Judge and write independent units in any order, each all or nothing; one verdict for each, in order.
+
+        Lock or begin, read `needed(work)`, ask `judge`, write what it says, commit. `Append` units come only
+        where `capabilities.append` is declared. Raise only when the fate of *all* of them is the same.
+        """
+
+    @abstractmethod
+    async def _list(
+        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+    ) -> Page:
+        """One page, in order, without expired items; `collect` cuts an ordered run of items to one."""
+
+    def _translate(self, error: Exception) -> HoldfastError:
+        """One of ours for an error of `client_errors`: `UnavailableError(sent=...)` where the connection failed."""
+        raise error
+
+    # The verbs.
+
+    async def open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{type(self).__name__} was closed: make a new one")
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._loop is not None:
+                self._check_open()
+                return
+            with self._translated():
+                await self._open()
+            self._idle = asyncio.Event()
+            self._idle.set()
+            self._loop = asyncio.get_running_loop()
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        if self._loop is None:
+            self._closed = True
+            return
+        self._check_open()
+        assert self._idle is not None
+        self._closed = True
+        await self._idle.wait()
+        with self._translated():
+            await self._close()
+
+    async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
+        check_get(keys, self.capabilities)
+        with self._call():
+            return list(await self._fetch(keys, values)) if keys else []
+
+    async def apply(self, batch: Batch) -> None:
+        (verdict,) = await self.apply_many([batch])
+        if isinstance(verdict, Exception):
+            raise verdict
+
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        (verdict,) = await self.apply_many([Append(log, tuple(puts), check)])
+        if isinstance(verdict, int):
+            return verdict
+        raise verdict or AssertionError("an append was applied without a number")
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        verdicts: list[Verdict] = [None] * len(work)
+        group: list[int] = []
+        writes = size = 0
+        with self._call():
+            for place, unit in enumerate(work):
+                try:
+                    unit_size = check_unit(unit, self.capabilities)
+                except HoldfastError as error:
+                    verdicts[place] = error
+                    continue
+                if isinstance(unit, Append) and not self.capabilities.append:
+                    verdicts[place] = await self._compare_and_set(unit)
+                    continue
+                count = len(unit.puts) if isinstance(unit, Append) else len(unit)
+                if not count:
+                    continue
+                if group and (writes + count > _GROUP_WRITES or size + unit_size > self.capabilities.max_batch_bytes):
+                    await self._send(work, group, verdicts)
+                    group, writes, size = [], 0, 0
+                group.append(place)
+                writes += count
+                size += unit_size
+            if group:
+                await self._send(work, group, verdicts)
+        return verdicts
+
+    async def scan(
+        self,
+        base: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        values: bool = True,
+    ) -> Page:
+        check_scan(base, after, before, limit)
+        with self._call():
+            return await self._list(base, after, before, reverse, min(limit, MAX_PAGE), values)
+
+    async def clear(self, base: Key) -> int:
+        check_scan(base, None, None, 1)
+        return await super().clear(base)
+
+    def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
+        raise UnsupportedError(f"{type(self).__name__} does not declare 'watch': read again every few seconds instead")
+
+    # How.
+
+    async def _send(self, work: Sequence[Work], places: list[int], verdicts: list[Verdict]) -> None:
+        units = [work[place] for place in places]
+        try:
+            with self._translated():
+                answers = await self._commit(units)
+        except UnavailableError as error:
+            answers = [await self._settle(unit, error) for unit in units] if error.sent else [error] * len(units)
+        except HoldfastError as error:
+            answers = [error] * len(units)
+        for place, answer in zip(places, answers, strict=True):
+            verdicts[place] = answer
+
+    async def _settle(self, unit: Work, cause: UnavailableError) -> Verdict:
+        async def fetch(keys: Sequence[Key]) -> Sequence[Item | None]:
+            with self._translated():
+                return await self._fetch(keys, len(keys) == 1)
+
+        async def send(again: Work) -> Verdict:
+            with self._translated():
+                (answer,) = await self._commit([again])
+            return answer
+
+        return await settle(unit, cause, fetch, send)
+
+    async def _compare_and_set(self, unit: Append) -> Verdict:
+        try:
+            return await _defaults.append(self, unit)
+        except HoldfastError as error:
+            return error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{type(self).__name__} is closed: open a new one")
+        if self._loop is None:
+            raise ClosedError(f"{type(self).__name__} is not open yet: 'await driver.open()' or 'async with driver:'")
+        if self._loop is not asyncio.get_running_loop():
+            raise ForeignLoopError(
+                f"{type(self).__name__} was opened on another event loop: open one driver per event loop"
+            )
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        self._check_open()
+        assert self._idle is not None
+        self._busy += 1
+        self._idle.clear()
+        try:
+            with self._translated():
+                yield
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._idle.set()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self.client_errors as error:
+            raise self._translate(error) from error

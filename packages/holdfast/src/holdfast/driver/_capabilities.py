@@ -1,0 +1,43 @@
+"""What a driver can do, in words that the conformance suite verifies both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Capabilities"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a driver promises. Declared, then verified: what is declared must pass, what is not must be refused.
+
+    Naming rule: a bare word is something that the backend does (a bool) or how far it goes (a literal, weakest
+    first); `max_<what>` is a limit that is accepted, one more is a `TooLargeError`; `<what>_bytes` counts bytes
+    of UTF-8. The class attribute of a driver is the upper bound; after `open` the instance's is exact.
+    """
+
+    atomic: Literal["item", "batch"] = "batch"
+    """What one `apply` may hold: one write, or a serialisable batch of them."""
+    durable: Literal["no", "process", "disk"] = "no"
+    """What an acknowledged write survives: nothing, the end of the process, the loss of power."""
+    shared: bool = False
+    """Other drivers on the same URL, in this process and in others, see the same items."""
+    watch: bool = False
+    """`watch` hints at changes."""
+    seek: bool = True
+    """`scan` enters the key order in the middle without examining what comes before."""
+    append: bool = False
+    """The backend assigns log numbers itself; otherwise they are compare-and-set by the client."""
+    group: bool = True
+    """Calls that travel together save something (a round trip, a sync); otherwise nothing is grouped."""
+    max_value_bytes: int = 4 * MIB
+    max_batch_bytes: int = 8 * MIB
+    """Keys and values of one batch together."""
+    max_writes: int = 512
+    """Writes in one batch."""
+    max_keys: int = 512
+    """Keys in one `get`."""

@@ -1,0 +1,159 @@
+"""The driver that keeps everything in this process: for tests, caches, and as the model of what a driver does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Self
+
+from .._errors import ClosedError, ConfigurationError
+from ._base import BaseDriver
+from ._capabilities import MIB, Capabilities
+from ._clock import host_now_ms
+from ._gate import check_scan
+from ._judge import Record, judge
+from ._paging import below, collect
+from ._sorted_keys import SortedKeys
+from ._types import Health, Item, Key, Page, Verdict, Work
+
+__all__ = ["MemoryDriver"]
+
+_FREED_PER_WRITE = 64
+
+
+class MemoryDriver(BaseDriver):
+    """An ordered map in this process. It ends with the driver: nothing is durable, nothing is shared.
+
+    Stored values are immutable (`str`, `bytes`), so nobody can change one through what was returned. Expired
+    items are freed by the writes that follow, a few each, and by `purge`.
+    """
+
+    capabilities = Capabilities(
+        durable="no",
+        watch=True,
+        append=True,
+        group=False,
+        max_value_bytes=64 * MIB,
+        max_batch_bytes=256 * MIB,
+        max_writes=100_000,
+        max_keys=100_000,
+    )
+
+    def __init__(self, *, clock: Callable[[], int] = host_now_ms) -> None:
+        """`clock` gives milliseconds since 1970 and is the backend's clock."""
+        super().__init__()
+        self._clock = clock
+        self._records: dict[Key, Record] = {}
+        self._order = SortedKeys()
+        self._expiry: list[tuple[int, Key]] = []
+        self._watchers: dict[asyncio.Queue[frozenset[Key] | None], tuple[str, str | None]] = {}
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`memory://`, which has no options."""
+        if url.removeprefix("memory:").strip("/"):
+            raise ConfigurationError("memory:// takes no path and no options: two of them share nothing")
+        return cls()
+
+    async def _open(self) -> None:
+        pass
+
+    async def _close(self) -> None:
+        for queue in self._watchers:
+            queue.put_nowait(None)
+        self._records.clear()
+        self._order = SortedKeys()
+        self._expiry.clear()
+
+    async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
+        now = self._clock()
+        return [self._item(key, now, values) for key in keys]
+
+    def _item(self, key: Key, now: int, values: bool) -> Item | None:
+        record = self._records.get(key)
+        return None if record is None or record.gone(now) else record.item(key, now, values=values)
+
+    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+        now = self._clock()
+        judgement = judge(work, now, self._records)
+        for key, record in judgement.net.items():
+            self._write(key, record)
+        self._free(now, _FREED_PER_WRITE)
+        if self._watchers and judgement.net:
+            self._hint(judgement.net.keys())
+        return judgement.verdicts
+
+    async def _list(
+        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+    ) -> Page:
+        return collect(self._live(base, after, before, reverse, values), limit)
+
+    def _live(self, base: Key, after: Key | None, before: Key | None, reverse: bool, values: bool) -> Iterator[Item]:
+        now = self._clock()
+        low, high = below(base)
+        if after is not None:
+            low = max(low, after + "\0")
+        if before is not None:
+            high = before if high is None else min(high, before)
+        for key in self._order.between(low, high, reverse=reverse):
+            item = self._item(key, now, values)
+            if item is not None:
+                yield item
+
+    async def purge(self) -> int:
+        with self._call():
+            return self._free(self._clock(), len(self._expiry))
+
+    async def health(self) -> Health:
+        with self._call():
+            details = {"items": str(len(self._records))}
+            return Health("memory", "1", self._clock(), (), details)
+
+    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
+        check_scan(base, None, None, 1)
+        self._check_open()
+        queue: asyncio.Queue[frozenset[Key] | None] = asyncio.Queue()
+        self._watchers[queue] = below(base)
+        try:
+            yield None
+            while True:
+                hint = await queue.get()
+                if self._closed:
+                    raise ClosedError("the driver was closed: the watch ends")
+                yield hint
+        finally:
+            del self._watchers[queue]
+
+    def _write(self, key: Key, record: Record | None) -> None:
+        if record is None:
+            if self._records.pop(key, None) is not None:
+                self._order.remove(key)
+            return
+        if key not in self._records:
+            self._order.add(key)
+        self._records[key] = record
+        if record.expires_at is not None:
+            heappush(self._expiry, (record.expires_at, key))
+            if len(self._expiry) > 2 * len(self._records) + _FREED_PER_WRITE:
+                self._expiry = [
+                    (kept.expires_at, at) for at, kept in self._records.items() if kept.expires_at is not None
+                ]
+                heapify(self._expiry)
+
+    def _free(self, now: int, limit: int) -> int:
+        freed = 0
+        while self._expiry and self._expiry[0][0] <= now and freed < limit:
+            _, key = heappop(self._expiry)
+            record = self._records.get(key)
+            if record is not None and record.gone(now):
+                self._write(key, None)
+                freed += 1
+        return freed
+
+    def _hint(self, keys: Iterable[Key]) -> None:
+        changed = list(keys)
+        for queue, (low, high) in self._watchers.items():
+            seen = frozenset(key for key in changed if key >= low and (high is None or key < high))
+            if seen:
+                queue.put_nowait(seen)
