@@ -75,6 +75,10 @@ class BaseDriver(Driver):
 
     # The verbs.
 
+    @property
+    def is_open(self) -> bool:
+        return self._loop is not None and not self._closed
+
     async def open(self) -> None:
         if self._closed:
             raise ClosedError(f"{type(self).__name__} was closed: make a new one")

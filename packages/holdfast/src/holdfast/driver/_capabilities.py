@@ -34,6 +34,8 @@ class Capabilities:
     """The backend assigns log numbers itself; otherwise they are compare-and-set by the client."""
     group: bool = True
     """Calls that travel together save something (a round trip, a sync); otherwise nothing is grouped."""
+    parallel: int = 1
+    """Groups of writes worth having under way at once: 1 where a second one would only wait for the first."""
     max_value_bytes: int = 4 * MIB
     max_batch_bytes: int = 8 * MIB
     """Keys and values of one batch together."""

@@ -26,6 +26,11 @@ class Driver(ABC):
     capabilities: Capabilities
     """Exact after `open`; the class attribute is its upper bound."""
 
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """Whether `open` succeeded and `close` was not called: who opens a driver is who closes it."""
+
     @classmethod
     def from_url(cls, url: str) -> Self:
         """The driver that a URL describes. No IO."""

@@ -1,0 +1,22 @@
+"""From a URL to an open driver."""
+
+from ._manifest import FORMAT, MANIFEST, check_manifest
+from ._open import Place, default_url, open_place
+from ._registry import driver_class, driver_from_url, installed_drivers
+from ._urls import Url, hide_password, parse_url, read_options
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Place",
+    "Url",
+    "check_manifest",
+    "default_url",
+    "driver_class",
+    "driver_from_url",
+    "hide_password",
+    "installed_drivers",
+    "open_place",
+    "parse_url",
+    "read_options",
+]

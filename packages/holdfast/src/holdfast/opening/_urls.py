@@ -1,0 +1,82 @@
+"""URLs to keywords and back to something that may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from .._errors import ConfigurationError
+
+__all__ = ["Url", "hide_password", "parse_url", "read_options"]
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?P<head>://[^/?#\s]*?:)[^/?#\s]*(?P<at>@)")
+_SECRET = re.compile(r"(?P<head>[?&](?:password|passwd|secret|token|key|encryption_key)=)[^&#\s]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A driver's URL in parts, percent-decoded."""
+
+    scheme: str
+    rest: str
+    """Everything between `://` and `?`: for a driver whose URL is a path."""
+    username: str | None
+    password: str | None
+    host: str | None
+    port: int | None
+    path: str
+    """With its leading slash, empty where there is none."""
+    query: Mapping[str, str]
+
+
+def hide_password(url: str) -> str:
+    """The URL with every password and key in it as `***`: for messages, logs and reports."""
+    return _SECRET.sub(r"\g<head>***", _PASSWORD.sub(r"\g<head>***\g<at>", url))
+
+
+def parse_url(url: str) -> Url:
+    """Take a driver's URL apart. Raises `ConfigurationError` where it is none."""
+    if not _SCHEME.match(url):
+        raise ConfigurationError(
+            f"{hide_password(url)!r} is no URL: write one like 'sqlite:///data/agent.db' or 'fs://./data'"
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise ConfigurationError(f"{hide_password(url)!r} is no usable URL: {error}") from None
+    query = dict(pairs)
+    if len(query) != len(pairs):
+        raise ConfigurationError(f"an option occurs twice in {hide_password(url)!r}: keep one of them")
+    rest = url.split("://", 1)[1].split("?", 1)[0]
+    username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    return Url(
+        parts.scheme.lower(), unquote(rest), username, password, parts.hostname, port, unquote(parts.path), query
+    )
+
+
+def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The URL's query as keyword arguments: `known` maps each option to its type, as pydantic understands it.
+
+    Raises `ConfigurationError` for an unknown option (and names the nearest one) or a value that does not fit.
+    """
+    options: dict[str, Any] = {}
+    for option, written in url.query.items():
+        if option not in known:
+            near = get_close_matches(option, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
+            raise ConfigurationError(f"{url.scheme}:// has no option {option!r}: {hint}")
+        try:
+            options[option] = TypeAdapter(known[option]).validate_strings(written)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigurationError(f"the option {option!r} of {url.scheme}:// does not fit: {reason}") from None
+    return options

@@ -1,0 +1,80 @@
+"""A driver around a driver that changes nothing: subclasses override one thing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import ClassVar
+
+from ..driver import Batch, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
+
+__all__ = ["Wrapper", "layers"]
+
+
+class Wrapper(Driver):
+    """Delegates the whole interface, capabilities included.
+
+    Opening and closing a wrapper opens and closes what it wraps. A subclass that changes what is stored sets
+    `stored_as`; the name goes into the manifest of every place written through it.
+    """
+
+    stored_as: ClassVar[str | None] = None
+
+    def __init__(self, inner: Driver) -> None:
+        self.inner = inner
+        self.capabilities = inner.capabilities
+
+    @property
+    def is_open(self) -> bool:
+        return self.inner.is_open
+
+    async def open(self) -> None:
+        await self.inner.open()
+        self.capabilities = self.inner.capabilities
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
+        return await self.inner.get(keys, values=values)
+
+    async def apply(self, batch: Batch) -> None:
+        await self.inner.apply(batch)
+
+    async def scan(
+        self,
+        base: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        values: bool = True,
+    ) -> Page:
+        return await self.inner.scan(base, after=after, before=before, reverse=reverse, limit=limit, values=values)
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        return await self.inner.apply_many(work)
+
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        return await self.inner.append(log, puts, check)
+
+    async def clear(self, base: Key) -> int:
+        return await self.inner.clear(base)
+
+    async def purge(self) -> int:
+        return await self.inner.purge()
+
+    async def health(self) -> Health:
+        return await self.inner.health()
+
+    def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
+        return self.inner.watch(base)
+
+
+def layers(driver: Driver) -> list[Driver]:
+    """The driver and everything that it wraps, outermost first."""
+    found = [driver]
+    while isinstance(driver, Wrapper):
+        driver = driver.inner
+        found.append(driver)
+    return found
