@@ -1,0 +1,124 @@
+"""Every task of the project: `nox -l` lists them, `nox -s tests` runs one. uv does the installing where it is found.
+
+Environment: HOLDFAST_REQUIRE_BACKENDS=1 makes a backend that cannot be tested a failure. HOLDFAST_RESOLUTION is
+`constraints` (the versions in constraints.txt, the default), `newest`, or `lowest-direct` (needs uv).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.stop_on_first_error = False
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+PACKAGES = sorted(str(found.parent.relative_to(ROOT)) for found in ROOT.glob("packages/*/pyproject.toml"))
+PACKAGES += [place for place in ("conformance",) if (ROOT / place / "pyproject.toml").exists()]
+PACKAGES += sorted(str(found.parent.relative_to(ROOT)) for found in ROOT.glob("examples/*/pyproject.toml"))
+SOURCES = [place for place in (*PACKAGES, "tests", "examples", "benchmarks", "noxfile.py") if (ROOT / place).exists()]
+
+
+def dependency_group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install every package of the project, editable, with all extras that exist, and these dependency groups."""
+    wanted = [requirement for group in groups for requirement in dependency_group(group)]
+    editable = [
+        part for package in PACKAGES for part in ("-e", package + ("[all]" if package.endswith("/holdfast") else ""))
+    ]
+    session.install(*resolution(session), *editable, *wanted)
+
+
+def resolution(session: nox.Session) -> list[str]:
+    chosen = os.environ.get("HOLDFAST_RESOLUTION", "constraints")
+    if chosen == "constraints":
+        return ["-c", "constraints.txt"]
+    if chosen == "newest":
+        return ["--upgrade"]
+    if chosen == "lowest-direct":
+        return ["--resolution", "lowest-direct"]
+    session.error(f"HOLDFAST_RESOLUTION is {chosen!r}: use constraints, newest or lowest-direct")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """A conversation and a counter on SQLite, killed and resumed."""
+    session.install(*resolution(session), "-e", "packages/holdfast[cli,sqlite]", "-e", "packages/holdfast-sqlite")
+    session.run("holdfast", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Every test: the packages, the conformance suite on each driver, the examples, and what crosses packages."""
+    install(session, "test", "build")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The conformance suite alone, on every driver that can be tested here."""
+    install(session, "test")
+    suites = sorted(str(found.relative_to(ROOT)) for found in ROOT.glob("packages/*/tests/test_conformance.py"))
+    session.run("pytest", *(session.posargs or suites))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, imports and the order of the floors."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-logo")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, on every source and test."""
+    install(session, "types", "build")
+    session.install("nox")
+    places = [place for place in SOURCES if not place.startswith("examples/")]
+    session.run("mypy", *(session.posargs or places))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a broken link or reference is an error."""
+    if not (ROOT / "zensical.toml").exists() and not (ROOT / "mkdocs.yml").exists():
+        session.error("there is no documentation to build: neither zensical.toml nor mkdocs.yml")
+    install(session, "docs")
+    if (ROOT / "zensical.toml").exists():
+        session.run("zensical", "build", "--clean", "--strict", *session.posargs)
+    else:
+        session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Side by side with the peers: a table, and JSON in benchmarks/results/."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """A wheel and a source archive of every package, in dist/."""
+    session.install(*dependency_group("build"))
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    for package in PACKAGES:
+        if not package.startswith("examples"):
+            session.run("python", "-m", "build", "--no-isolation", "--outdir", "dist", package)
+
+
+if __name__ == "__main__":
+    sys.exit("run it with nox: pip install nox && nox -l")
