@@ -40,15 +40,18 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install(*resolution(session), *editable, *wanted)
 
 
+RESOLUTIONS = {
+    "constraints": ["-c", "constraints.txt"],
+    "newest": ["--upgrade"],
+    "lowest-direct": ["--resolution", "lowest-direct"],
+}
+
+
 def resolution(session: nox.Session) -> list[str]:
     chosen = os.environ.get("HOLDFAST_RESOLUTION", "constraints")
-    if chosen == "constraints":
-        return ["-c", "constraints.txt"]
-    if chosen == "newest":
-        return ["--upgrade"]
-    if chosen == "lowest-direct":
-        return ["--resolution", "lowest-direct"]
-    session.error(f"HOLDFAST_RESOLUTION is {chosen!r}: use constraints, newest or lowest-direct")
+    if chosen not in RESOLUTIONS:
+        session.error(f"HOLDFAST_RESOLUTION is {chosen!r}: use one of {', '.join(RESOLUTIONS)}")
+    return RESOLUTIONS[chosen]
 
 
 @nox.session
