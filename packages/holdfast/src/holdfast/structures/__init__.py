@@ -1,0 +1,32 @@
+"""Floor 2, written once for every backend: documents with indexes, logs, leases."""
+
+from ._attempt import Known, Plan, Repeated, attempt
+from ._codec import Codec, ModelCodec
+from ._collection import Collection, RepairReport
+from ._indexes import Index
+from ._lease import Grant, Lease
+from ._listing import Listing, Page
+from ._log import Entry, Log, LogCache
+from ._migrations import Migrations
+from ._sweeping import sweep_all
+
+__all__ = [
+    "Codec",
+    "Collection",
+    "Entry",
+    "Grant",
+    "Index",
+    "Known",
+    "Lease",
+    "Listing",
+    "Log",
+    "LogCache",
+    "Migrations",
+    "ModelCodec",
+    "Page",
+    "Plan",
+    "RepairReport",
+    "Repeated",
+    "attempt",
+    "sweep_all",
+]

@@ -1,0 +1,83 @@
+"""Models to stored JSON and back."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from .._errors import CorruptDataError, InvalidValueError
+from ..driver import Item
+from ._migrations import Migrations
+
+__all__ = ["Codec", "ModelCodec", "dump_record"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+_VERSION = "$v"
+_FIRST = Migrations()
+
+
+class Codec(Generic[T]):
+    """How a collection's documents are stored as text."""
+
+    def encode(self, document: T) -> str:
+        """Raises `InvalidValueError` for what cannot be stored."""
+        raise NotImplementedError
+
+    def decode(self, item: Item) -> T:
+        """Raises `CorruptDataError`, which names the key, for what is no such document."""
+        raise NotImplementedError
+
+
+class ModelCodec(Codec[M]):
+    """A pydantic model as the JSON object that it dumps, by alias, without the `None`s that nobody set.
+
+    From version 2 on the object carries its version as `$v`; without one it is of version 1.
+    """
+
+    def __init__(self, model: type[M], migrations: Migrations = _FIRST) -> None:
+        self._model = model
+        self._migrations = migrations
+
+    def encode(self, document: M) -> str:
+        encoded = dump_record(document)
+        if document.model_extra and _VERSION in document.model_extra:
+            raise InvalidValueError(
+                f"a field named {_VERSION!r} cannot be stored: it holds the version of the document"
+            )
+        if self._migrations.version == 1:
+            return encoded
+        comma = "" if encoded == "{}" else ","
+        return f'{{"{_VERSION}":{self._migrations.version}{comma}{encoded[1:]}'
+
+    def decode(self, item: Item) -> M:
+        try:
+            document: Any = from_json(item.value or "")
+            if not isinstance(document, dict):
+                raise CorruptDataError(f"the item at {item.key!r} should be a JSON object and is none")
+            version = document.pop(_VERSION, 1)
+            if version != self._migrations.version:
+                document = self._migrations.migrate(document, version, f"the item at {item.key!r}")
+            return self._model.model_validate(document)
+        except ValidationError as error:
+            raise CorruptDataError(f"the item at {item.key!r} is no {self._model.__name__}: {error}") from error
+        except CorruptDataError:
+            raise
+        except ValueError as error:
+            raise CorruptDataError(f"the item at {item.key!r} is no JSON: {error}") from error
+
+
+def dump_record(record: BaseModel) -> str:
+    """The record as JSON by alias; a `None` that is only a default is left out, one that was set is kept."""
+    unset = {
+        field
+        for field in type(record).model_fields
+        if field not in record.model_fields_set and getattr(record, field) is None
+    }
+    try:
+        return record.model_dump_json(by_alias=True, exclude=unset)
+    except (ValueError, TypeError) as error:
+        raise InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {error}") from error

@@ -1,0 +1,112 @@
+"""What every list method answers: a page when awaited, every record when iterated."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from hashlib import sha256
+from typing import Generic, TypeAlias, TypeVar, overload
+
+from pydantic_core import from_json, to_json
+
+from .._errors import InvalidCursorError, InvalidValueError
+
+__all__ = ["Fetch", "Listing", "Page"]
+
+T = TypeVar("T")
+
+Fetch: TypeAlias = Callable[[str | None, int], Awaitable[tuple[Sequence[T], str | None]]]
+"""Given the position to continue from and how many records at most: some records, and where to continue (`None`: the end).
+It may answer fewer records than asked, even none."""
+
+_STEP = 200
+"""Records fetched at a time while iterating or collecting everything."""
+
+
+class Page(Sequence[T]):
+    """Records in order, and the cursor of the page after them."""
+
+    __slots__ = ("_records", "cursor")
+
+    def __init__(self, records: Sequence[T], cursor: str | None) -> None:
+        self._records = tuple(records)
+        self.cursor = cursor
+        """Text for the same method's `cursor=`; `None` where nothing follows."""
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Page):
+            return self._records == other._records and self.cursor == other.cursor
+        return list(self._records) == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Page({list(self._records)!r}, cursor={self.cursor!r})"
+
+
+class Listing(Generic[T]):
+    """The answer of a list method, before any IO.
+
+    `await listing` gives a `Page`: of `limit` records, or of all of them where no limit was given.
+    `async for record in listing` gives the records one by one in constant memory, at most `limit` where one was given.
+    Records that are added, moved or deleted meanwhile may be seen or not; one that stays is seen exactly once.
+    """
+
+    def __init__(self, query: Sequence[str], fetch: Fetch[T], *, limit: int | None, cursor: str | None) -> None:
+        """`query` names the question (method, arguments): a cursor fits only the question that it came from."""
+        if limit is not None and limit < 1:
+            raise InvalidValueError(f"limit is {limit}: ask for at least one record, or leave it out for all")
+        self._fetch = fetch
+        self._mark = sha256(to_json(list(query))).hexdigest()[:12]
+        self._limit = limit
+        self._start = None if cursor is None else self._open(cursor)
+
+    def __await__(self) -> Generator[None, None, Page[T]]:
+        return self._page().__await__()
+
+    async def _page(self) -> Page[T]:
+        records: list[T] = []
+        position = self._start
+        while True:
+            room = _STEP if self._limit is None else self._limit - len(records)
+            found, position = await self._fetch(position, room)
+            records.extend(found)
+            if position is None or len(records) == self._limit:
+                return Page(records, None if position is None else self._seal(position))
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        position = self._start
+        left = self._limit
+        while left is None or left > 0:
+            found, position = await self._fetch(position, _STEP if left is None else min(left, _STEP))
+            for record in found:
+                yield record
+            if position is None:
+                return
+            if left is not None:
+                left -= len(found)
+
+    def _seal(self, position: str) -> str:
+        return urlsafe_b64encode(to_json([self._mark, position])).decode().rstrip("=")
+
+    def _open(self, cursor: str) -> str:
+        try:
+            mark, position = from_json(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
+        except (ValueError, TypeError, AttributeError, Base64Error) as error:
+            raise InvalidCursorError("the cursor is damaged: pass page.cursor on as it came") from error
+        if mark != self._mark or not isinstance(position, str):
+            raise InvalidCursorError(
+                "the cursor belongs to another query: use it with the method and arguments it came from"
+            )
+        return position

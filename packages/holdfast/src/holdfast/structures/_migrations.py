@@ -1,0 +1,55 @@
+"""Forward migrations of stored documents, one version at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .._errors import ConfigurationError, FormatError
+
+__all__ = ["Migrations", "Step"]
+
+Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""From a document of one version to the next; a plain function of the stored JSON object."""
+
+
+class Migrations:
+    """The current version of a collection's documents and the steps that lead to it.
+
+    Documents are migrated when they are read and stored in the current version when they are next written.
+    """
+
+    def __init__(self, *, version: int = 1) -> None:
+        if version < 1:
+            raise ConfigurationError(f"version is {version}: the first one is 1")
+        self.version = version
+        self._steps: dict[int, Step] = {}
+
+    def step(self, version: int) -> Callable[[Step], Step]:
+        """Register the function that leads from `version` to the one after it."""
+        if not 1 <= version < self.version:
+            raise ConfigurationError(
+                f"a step from version {version} leads nowhere: the current version is {self.version}"
+            )
+        if version in self._steps:
+            raise ConfigurationError(f"there is a step from version {version} already")
+
+        def register(step: Step) -> Step:
+            self._steps[version] = step
+            return step
+
+        return register
+
+    def migrate(self, document: dict[str, Any], version: int, where: str) -> dict[str, Any]:
+        """The document in the current version. Raises `FormatError` where it is newer or a step is missing."""
+        if version > self.version:
+            raise FormatError(
+                f"{where} was written in version {version}, this program reads up to {self.version}: upgrade the program"
+            )
+        for at in range(version, self.version):
+            if at not in self._steps:
+                raise FormatError(
+                    f"{where} is of version {version} and no step leads from {at} to {at + 1}: register one"
+                )
+            document = self._steps[at](document)
+        return document

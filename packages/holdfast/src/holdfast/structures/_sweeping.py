@@ -1,0 +1,58 @@
+"""What deleted and truncated logs leave behind: hidden at once, freed later, never forgotten."""
+
+from __future__ import annotations
+
+from pydantic_core import from_json, to_json
+
+from .._errors import CorruptDataError
+from ..driver import Delete, Driver, Item, Key, Put, key, name, new_etag, number, text
+from ..driver._defaults import everything
+
+__all__ = ["SWEEP", "marker", "sweep", "sweep_all"]
+
+SWEEP = name("sweep")
+"""Below it lies one marker for each piece of work, written in the batch that hid what it names."""
+
+_CHUNK = 256
+
+
+def marker(items: int, *, prefixes: tuple[Key, ...] = (), ranges: tuple[tuple[Key, int, int], ...] = ()) -> Put:
+    """The write that promises to free everything below `prefixes`, and the numbers `[first, end)` below each base.
+
+    `items` is about how many there are.
+    """
+    work = {"items": items, "prefixes": prefixes, "ranges": ranges}
+    return Put(key(SWEEP, text(new_etag())), to_json(work).decode())
+
+
+async def sweep(driver: Driver, item: Item, *, at_most: int | None = None) -> int:
+    """Do what one marker says, then remove it; answer how many items went. Safe to repeat, and beside other sweepers.
+
+    With `at_most` a marker of more items is left to another time.
+    """
+    try:
+        match from_json(item.value or ""):
+            case {"items": int(items), "prefixes": [*prefixes], "ranges": [*ranges]}:
+                if at_most is not None and items > at_most:
+                    return 0
+            case _:
+                raise CorruptDataError(f"the sweep marker at {item.key!r} is none of ours")
+    except ValueError as error:
+        raise CorruptDataError(f"the sweep marker at {item.key!r} cannot be read: {error}") from error
+    freed = 0
+    for prefix in prefixes:
+        freed += await driver.clear(prefix)
+    for base, first, end in ranges:
+        for start in range(first, end, _CHUNK):
+            await driver.apply([Delete(f"{base}!{number(n)}") for n in range(start, min(start + _CHUNK, end))])
+        freed += end - first
+    await driver.apply([Delete(item.key)])
+    return freed
+
+
+async def sweep_all(driver: Driver) -> int:
+    """Do what every marker says; answer how many items went."""
+    freed = 0
+    async for item in everything(driver, SWEEP):
+        freed += await sweep(driver, item)
+    return freed
