@@ -4,6 +4,7 @@ from ._base import BaseDriver
 from ._capabilities import Capabilities
 from ._clock import host_now_ms
 from ._driver import Driver
+from ._file_lock import FileLock
 from ._judge import Judgement, Record, judge, needed
 from ._keys import MAX_KEY_BYTES, check_key, is_number, key, name, number, split, text, text_of
 from ._memory import MemoryDriver
@@ -29,6 +30,7 @@ from ._types import (
     new_etag,
 )
 from ._values import from_bytes, size_of, to_bytes
+from ._worker import Worker
 
 __all__ = [
     "KEEP",
@@ -41,6 +43,7 @@ __all__ = [
     "Delete",
     "Driver",
     "Etag",
+    "FileLock",
     "Health",
     "If",
     "Item",
@@ -54,6 +57,7 @@ __all__ = [
     "Value",
     "Verdict",
     "Work",
+    "Worker",
     "Write",
     "below",
     "check_key",

@@ -1,0 +1,96 @@
+"""One thread for work that would block the event loop: files, embedded engines, locks between processes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+__all__ = ["Worker"]
+
+T = TypeVar("T")
+
+
+class _Job:
+    __slots__ = ("abandoned", "function", "future", "loop")
+
+    def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.function = function
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.abandoned = False
+
+
+class Worker:
+    """A thread that runs jobs one after the other, in the order given.
+
+    It is a daemon: a driver that nobody closed never hangs the interpreter's exit. A caller that is cancelled
+    before its turn takes its job with it; one that is cancelled in mid-job leaves the job to finish.
+    """
+
+    def __init__(self, name: str, *, idle: Callable[[], float | None] | None = None) -> None:
+        """`idle` is called in the thread whenever nothing waits; it answers the seconds until it wants to be called
+        again, `None` for not before the next job. It must not raise."""
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._idle = idle
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """What `function` returns or raises, from the thread."""
+        job = _Job(function, asyncio.get_running_loop())
+        self._jobs.put(job)
+        try:
+            result: T = await job.future
+        except asyncio.CancelledError:
+            job.abandoned = True
+            raise
+        return result
+
+    def stop(self) -> None:
+        """End the thread after the jobs that were given. No IO, does not wait."""
+        self._jobs.put(None)
+
+    def _loop(self) -> None:
+        while True:
+            job = self._next()
+            if job is None:
+                return
+            if not job.abandoned:
+                _do(job)
+            del job  # what a job holds must not live until the next one comes
+
+    def _next(self) -> _Job | None:
+        while True:
+            try:
+                return self._jobs.get_nowait()
+            except Empty:
+                wait = None if self._idle is None else self._idle()
+            try:
+                return self._jobs.get(timeout=wait)
+            except Empty:
+                continue
+
+
+def _do(job: _Job) -> None:
+    result: Any = None
+    error: BaseException | None = None
+    try:
+        result = job.function()
+    except BaseException as raised:  # noqa: BLE001 - handed on whole: the caller raises it
+        error = raised
+
+    def settle() -> None:
+        if job.future.done():
+            return
+        if error is None:
+            job.future.set_result(result)
+        else:
+            job.future.set_exception(error)
+
+    try:
+        job.loop.call_soon_threadsafe(settle)
+    except RuntimeError:  # the caller's event loop was closed meanwhile: nobody waits for the answer
+        return
