@@ -1,1 +1,61 @@
 """Persistence for AI agents on whatever database you already run."""
+
+from ._create import create_persistence, create_storage
+from ._errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    DriverNotFoundError,
+    ForeignLoopError,
+    FormatError,
+    HoldfastError,
+    InvalidCursorError,
+    InvalidKeyError,
+    InvalidValueError,
+    LeaseLostError,
+    LeaseTimeoutError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ReadOnlyError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+    WrongKeyError,
+    WrongStackError,
+)
+from .stores import Persistence, Storage
+from .structures import Listing, Page
+
+createPersistence = create_persistence
+
+__all__ = [
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptDataError",
+    "DriverNotFoundError",
+    "ForeignLoopError",
+    "FormatError",
+    "HoldfastError",
+    "InvalidCursorError",
+    "InvalidKeyError",
+    "InvalidValueError",
+    "LeaseLostError",
+    "LeaseTimeoutError",
+    "Listing",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "Page",
+    "Persistence",
+    "ReadOnlyError",
+    "Storage",
+    "TooLargeError",
+    "UnavailableError",
+    "UnsupportedError",
+    "WrongKeyError",
+    "WrongStackError",
+    "createPersistence",
+    "create_persistence",
+    "create_storage",
+]

@@ -31,6 +31,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from .driver._types import Item
 
 __all__ = [
@@ -55,7 +57,16 @@ __all__ = [
     "UnsupportedError",
     "WrongKeyError",
     "WrongStackError",
+    "explain",
 ]
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found, in one line: each place with what is wrong there."""
+    found = [
+        (".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False, include_input=False)
+    ]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in found)
 
 
 class HoldfastError(Exception):

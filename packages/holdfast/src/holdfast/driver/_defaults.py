@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from random import uniform
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ async def append(driver: Driver, unit: Append) -> int:
             return first
 
 
-async def everything(driver: Driver, base: Key, *, values: bool = True) -> AsyncIterator[Item]:
+async def everything(driver: Driver, base: Key, *, values: bool = True) -> AsyncGenerator[Item, None]:
     """Every item below `base`, page by page, in constant memory."""
     after: Key | None = None
     while True:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from .._errors import ConfigurationError
+from .._errors import ConfigurationError, explain
 
 __all__ = ["Url", "hide_password", "parse_url", "read_options"]
 
@@ -77,6 +77,7 @@ def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
         try:
             options[option] = TypeAdapter(known[option]).validate_strings(written)
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ConfigurationError(f"the option {option!r} of {url.scheme}:// does not fit: {reason}") from None
+            raise ConfigurationError(
+                f"the option {option!r} of {url.scheme}:// does not fit: {explain(error)}"
+            ) from None
     return options

@@ -8,7 +8,7 @@ from ._lease import Grant, Lease
 from ._listing import Listing, Page
 from ._log import Entry, Log, LogCache
 from ._migrations import Migrations
-from ._sweeping import sweep_all
+from ._sweeping import sweep_all, sweep_now
 
 __all__ = [
     "Codec",
@@ -29,4 +29,5 @@ __all__ = [
     "Repeated",
     "attempt",
     "sweep_all",
+    "sweep_now",
 ]

@@ -13,6 +13,7 @@ from ..driver._defaults import backoff
 __all__ = ["Known", "Plan", "Repeated", "attempt", "receipt_key"]
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 Known: TypeAlias = Mapping[Key, Item | None]
 """What a plan knows of the store: an item, or `None` for nothing, at each key."""
@@ -22,11 +23,11 @@ _RECEIPT_TTL_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan(Generic[R]):
+class Plan(Generic[R_co]):
     """What to write, and what to answer once it is written. No writes: the answer stands as it is."""
 
     writes: Sequence[Write]
-    result: R
+    result: R_co
 
 
 class Repeated(Exception):

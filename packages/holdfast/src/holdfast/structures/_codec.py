@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from .._errors import CorruptDataError, InvalidValueError
+from .._errors import CorruptDataError, InvalidValueError, explain
 from ..driver import Item
 from ._migrations import Migrations
 
-__all__ = ["Codec", "ModelCodec", "dump_record"]
+__all__ = ["Codec", "ModelCodec", "dump_record", "load_record"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -54,20 +54,30 @@ class ModelCodec(Codec[M]):
         return f'{{"{_VERSION}":{self._migrations.version}{comma}{encoded[1:]}'
 
     def decode(self, item: Item) -> M:
+        where = f"the item at {item.key!r}"
+        if isinstance(item.value, str) and f'"{_VERSION}"' not in item.value and self._migrations.version == 1:
+            return load_record(self._model, item.value, where)
         try:
             document: Any = from_json(item.value or "")
-            if not isinstance(document, dict):
-                raise CorruptDataError(f"the item at {item.key!r} should be a JSON object and is none")
-            version = document.pop(_VERSION, 1)
-            if version != self._migrations.version:
-                document = self._migrations.migrate(document, version, f"the item at {item.key!r}")
+        except ValueError as error:
+            raise CorruptDataError(f"{where} is no JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise CorruptDataError(f"{where} should be a JSON object and is none")
+        version = document.pop(_VERSION, 1)
+        if version != self._migrations.version:
+            document = self._migrations.migrate(document, version, where)
+        try:
             return self._model.model_validate(document)
         except ValidationError as error:
-            raise CorruptDataError(f"the item at {item.key!r} is no {self._model.__name__}: {error}") from error
-        except CorruptDataError:
-            raise
-        except ValueError as error:
-            raise CorruptDataError(f"the item at {item.key!r} is no JSON: {error}") from error
+            raise CorruptDataError(f"{where} is no {self._model.__name__}: {explain(error)}") from error
+
+
+def load_record(model: type[M], stored: str, where: str) -> M:
+    """The record in a JSON text. Raises `CorruptDataError`, which says `where`, for what is none."""
+    try:
+        return model.model_validate_json(stored)
+    except ValidationError as error:
+        raise CorruptDataError(f"{where} is no {model.__name__}: {explain(error)}") from error
 
 
 def dump_record(record: BaseModel) -> str:

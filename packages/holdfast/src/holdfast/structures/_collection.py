@@ -54,7 +54,7 @@ class Collection(Generic[T]):
         self._driver = driver
         self._name = name(collection)
         self._codec = codec
-        self._id_of = id_of
+        self.id_of = id_of
         self._newest_first = created_at is not None
         self._entries = IndexSet(collection, indexes, id_of, created_at)
         self._indexed = bool(indexes) or self._newest_first
@@ -93,7 +93,7 @@ class Collection(Generic[T]):
 
         Raises `ConflictError` where `if_match` or `if_absent` does not hold.
         """
-        at = self.key(self._id_of(document))
+        at = self.key(self.id_of(document))
 
         def plan(known: Known) -> Plan[Etag]:
             writes = self.plan_save(known, document, if_match=if_match, if_absent=if_absent, ttl_ms=ttl_ms)
@@ -116,9 +116,9 @@ class Collection(Generic[T]):
             changed = change(document)
             if isinstance(changed, Awaitable):
                 raise InvalidValueError("change must be a plain function: it may run again after a conflict")
-            if self._id_of(changed) != id:
+            if self.id_of(changed) != id:
                 raise InvalidValueError(
-                    f"the id {id!r} became {self._id_of(changed)!r}: save it as a document of its own"
+                    f"the id {id!r} became {self.id_of(changed)!r}: save it as a document of its own"
                 )
             return Plan(self.plan_save(known, changed, ttl_ms=KEEP), changed)
 
@@ -187,7 +187,7 @@ class Collection(Generic[T]):
         ttl_ms: int | Keep | None = None,
     ) -> list[Write]:
         """The writes that store `document` on top of what is known at its key, with the conditions that keep it so."""
-        id = self._id_of(document)
+        id = self.id_of(document)
         at = self.key(id)
         item = known[at]
         if (if_absent and item is not None) or (if_match is not None and (item is None or item.etag != if_match)):
@@ -213,9 +213,16 @@ class Collection(Generic[T]):
         if item is None:
             return None
         document = self._codec.decode(item)
-        if self._id_of(document) != id:
-            raise CorruptDataError(f"the item at {item.key!r} holds the document {self._id_of(document)!r}, not {id!r}")
+        if self.id_of(document) != id:
+            raise CorruptDataError(f"the item at {item.key!r} holds the document {self.id_of(document)!r}, not {id!r}")
         return document
+
+    def decode_or_none(self, item: Item | None) -> T | None:
+        """The document in an item, `None` also where it cannot be read: for a save that replaces it whole."""
+        try:
+            return None if item is None else self._codec.decode(item)
+        except CorruptDataError:
+            return None
 
     # How.
 
@@ -242,15 +249,12 @@ class Collection(Generic[T]):
         return item is not None and entry.key in self._entries.entries(self._codec.decode(item))
 
     def _old_entries(self, item: Item | None) -> set[Key]:
-        if item is None or not self._indexed:
-            return set()
-        try:
-            return self._entries.entries(self._codec.decode(item))
-        except CorruptDataError:
-            return set()  # saving over it is how it is mended; entries that it leaves are hidden, repair removes them
+        # A document that cannot be read is mended by saving over it; the entries it leaves are hidden, repair removes them.
+        document = self.decode_or_none(item) if self._indexed else None
+        return set() if document is None else self._entries.entries(document)
 
     def _puts(self, entries: Sequence[Key], document: T, item: Item) -> list[Write]:
-        return [Put(entry, self._id_of(document), None, item.ttl_ms) for entry in entries]
+        return [Put(entry, self.id_of(document), None, item.ttl_ms) for entry in entries]
 
     async def _try(self, writes: Sequence[Write]) -> bool:
         try:

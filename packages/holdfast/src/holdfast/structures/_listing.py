@@ -63,13 +63,25 @@ class Listing(Generic[T]):
     Records that are added, moved or deleted meanwhile may be seen or not; one that stays is seen exactly once.
     """
 
-    def __init__(self, query: Sequence[str], fetch: Fetch[T], *, limit: int | None, cursor: str | None) -> None:
-        """`query` names the question (method, arguments): a cursor fits only the question that it came from."""
+    def __init__(
+        self,
+        query: Sequence[str],
+        fetch: Fetch[T],
+        *,
+        limit: int | None,
+        cursor: str | None,
+        backwards: bool = False,
+    ) -> None:
+        """`query` names the question (method, arguments): a cursor fits only the question that it came from.
+
+        `backwards`: `fetch` goes from the last record to the first, `limit` is given, and the page is turned around.
+        """
         if limit is not None and limit < 1:
             raise InvalidValueError(f"limit is {limit}: ask for at least one record, or leave it out for all")
         self._fetch = fetch
         self._mark = sha256(to_json(list(query))).hexdigest()[:12]
         self._limit = limit
+        self._backwards = backwards
         self._start = None if cursor is None else self._open(cursor)
 
     def __await__(self) -> Generator[None, None, Page[T]]:
@@ -83,9 +95,15 @@ class Listing(Generic[T]):
             found, position = await self._fetch(position, room)
             records.extend(found)
             if position is None or len(records) == self._limit:
+                if self._backwards:
+                    records.reverse()
                 return Page(records, None if position is None else self._seal(position))
 
     async def __aiter__(self) -> AsyncIterator[T]:
+        if self._backwards:
+            for record in await self._page():
+                yield record
+            return
         position = self._start
         left = self._limit
         while left is None or left > 0:

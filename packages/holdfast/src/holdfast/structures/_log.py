@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import randbelow
 from typing import TypeAlias
@@ -14,14 +14,12 @@ from ..driver._judge import count_of
 from ._attempt import Known, Plan, attempt
 from ._head import Head
 from ._keyed_locks import KeyedLocks
-from ._sweeping import SWEEP, marker, sweep
+from ._sweeping import marker, sweep_now
 
 __all__ = ["Entry", "Log", "LogCache"]
 
 _INLINE = 256
 """Entries that a truncation deletes in its own batch; more of them are hidden at once and swept later."""
-_SWEPT_AT_ONCE = 1000
-"""Entries of a deleted log that its deletion frees before it returns."""
 _COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
 """How long the counter outlives its log, so that a new log of that name goes on counting."""
 _PAGE = 500
@@ -123,23 +121,15 @@ class Log:
 
     async def delete(self) -> bool:
         """End the log; answer whether there was one. The entries of a short log are freed before this returns."""
-        markers: list[Put] = []
 
-        def plan(known: Known) -> Plan[bool]:
+        def plan(known: Known) -> Plan[list[Write]]:
             writes = self.plan_delete(known)
-            markers[:] = [write for write in writes if isinstance(write, Put) and write.key.startswith(SWEEP)]
-            return Plan(writes, bool(writes))
+            return Plan(writes, writes)
 
-        there = await attempt(self._driver, self.keys, plan)
+        writes = await attempt(self._driver, self.keys, plan)
         self._cache.put(self.base, None)
-        await self.sweep(markers)
-        return there
-
-    async def sweep(self, markers: Sequence[Write]) -> None:
-        """Free now what `plan_delete` hid of short logs, by the markers among its writes; long ones await the sweeper."""
-        for write in markers:
-            if isinstance(write, Put) and write.key.startswith(f"{SWEEP}!"):
-                await sweep(self._driver, Item(write.key, write.value, write.etag, 0), at_most=_SWEPT_AT_ONCE)
+        await sweep_now(self._driver, writes)
+        return bool(writes)
 
     # Writing.
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError
-from ..driver import Delete, Driver, Item, Key, Put, key, name, new_etag, number, text
+from ..driver import Delete, Driver, Item, Key, Put, Write, key, name, new_etag, number, text
 from ..driver._defaults import everything
 
-__all__ = ["SWEEP", "marker", "sweep", "sweep_all"]
+__all__ = ["SWEEP", "marker", "sweep", "sweep_all", "sweep_now"]
 
 SWEEP = name("sweep")
 """Below it lies one marker for each piece of work, written in the batch that hid what it names."""
 
 _CHUNK = 256
+_AT_ONCE = 1000
+"""Items that a deletion frees before it returns."""
 
 
 def marker(items: int, *, prefixes: tuple[Key, ...] = (), ranges: tuple[tuple[Key, int, int], ...] = ()) -> Put:
@@ -48,6 +52,13 @@ async def sweep(driver: Driver, item: Item, *, at_most: int | None = None) -> in
         freed += end - first
     await driver.apply([Delete(item.key)])
     return freed
+
+
+async def sweep_now(driver: Driver, writes: Sequence[Write]) -> None:
+    """Of what `writes` hid, free what is little; the rest awaits `sweep_all`."""
+    for write in writes:
+        if isinstance(write, Put) and write.key.startswith(f"{SWEEP}!"):
+            await sweep(driver, Item(write.key, write.value, write.etag, 0), at_most=_AT_ONCE)
 
 
 async def sweep_all(driver: Driver) -> int:

@@ -1,0 +1,71 @@
+"""The two ways in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+from .driver import Driver
+from .opening import open_place
+from .stores import Persistence, Storage
+
+__all__ = ["Opening", "create_persistence", "create_storage"]
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Closable)
+
+
+class Opening(Generic[C]):
+    """Something that is opened by `await` (and then closed by its user) or by `async with` (and closed at the end)."""
+
+    def __init__(self, open: Callable[[], Awaitable[C]]) -> None:
+        self._open = open
+        self._opened: C | None = None
+
+    def __await__(self) -> Generator[None, None, C]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> C:
+        self._opened = await self._open()
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.aclose()
+
+
+def create_persistence(
+    driver: str | os.PathLike[str] | Driver | None = None, *, coalesce: bool = True
+) -> Opening[Persistence]:
+    """Open containers, images, sessions and messages on a driver.
+
+        async with create_persistence("sqlite:///data/agent.db") as persistence: ...
+        persistence = await create_persistence(driver)          # then: await persistence.aclose()
+
+    `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`HOLDFAST_HOME` moves it). A driver that
+    is open already is used and never closed. `coalesce=False` sends every call by itself.
+
+    Raises `ConfigurationError`, `DriverNotFoundError`, `UnavailableError`, `FormatError` or `WrongStackError` when opened.
+    """
+
+    async def open() -> Persistence:
+        return Persistence(await open_place(driver, coalesce=coalesce))
+
+    return Opening(open)
+
+
+def create_storage(driver: str | os.PathLike[str] | Driver | None = None, *, coalesce: bool = True) -> Opening[Storage]:
+    """Open plain keys and values on a driver; `driver` and what is raised are as with `create_persistence`."""
+
+    async def open() -> Storage:
+        return Storage(await open_place(driver, coalesce=coalesce))
+
+    return Opening(open)

@@ -1,0 +1,46 @@
+"""Containers, images and sessions, as AgentX keeps them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._base import Record, Timestamp
+
+__all__ = ["ContainerRecord", "ImageRecord", "SessionRecord"]
+
+
+class ContainerRecord(Record):
+    """An isolation boundary that groups images."""
+
+    container_id: str
+    config: dict[str, Any] | None = None
+    created_at: Timestamp | None = None
+    """Filled in when it is saved first, if absent."""
+    updated_at: Timestamp | None = None
+    """Filled in when it is saved, if absent."""
+
+
+class ImageRecord(Record):
+    """A conversation's snapshot: who the assistant is, and which session holds its messages."""
+
+    image_id: str
+    container_id: str
+    session_id: str
+    name: str = "New Conversation"
+    description: str | None = None
+    system_prompt: str | None = None
+    parent_image_id: str | None = None
+    mcp_servers: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    created_at: Timestamp | None = None
+    updated_at: Timestamp | None = None
+
+
+class SessionRecord(Record):
+    """A conversation's history: its messages hang on it."""
+
+    session_id: str
+    image_id: str | None = None
+    container_id: str | None = None
+    created_at: Timestamp | None = None
+    updated_at: Timestamp | None = None

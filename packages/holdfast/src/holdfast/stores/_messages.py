@@ -1,0 +1,117 @@
+"""The messages of a conversation, on a log: what sessions call theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._errors import CorruptDataError, InvalidValueError, NotFoundError
+from ..driver import Driver, Key, key, name, text
+from ..records import Message
+from ..structures import Entry, Listing, Log, LogCache
+from ..structures._codec import dump_record, load_record
+
+__all__ = ["Messages"]
+
+_SEARCH = 100
+"""Messages read at a time while looking for one by its id."""
+
+
+class Messages:
+    """The messages of every conversation of one kind, each on a log of its own."""
+
+    def __init__(self, driver: Driver, collection: str, owner: str) -> None:
+        """`collection` is the first segment of the keys, `owner` what a conversation is called in messages."""
+        self._driver = driver
+        self._collection = name(collection)
+        self._owner = owner
+        self._cache = LogCache()
+
+    def log(self, conversation: str) -> Log:
+        """The log of a conversation. No IO."""
+        return Log(self._driver, self._base(conversation), self._cache)
+
+    async def add(self, conversation: str, message: Message, *, unique: bool) -> Message:
+        """Append a message, answer it as stored. Raises `NotFoundError` where there is no such conversation."""
+        stamped = message.stamped()
+        try:
+            if not unique:
+                return stamped.stored(await self.log(conversation).append(dump_record(stamped)))
+            if message.id is None:
+                raise InvalidValueError("unique=True needs a message with an id: it is the id that is added once")
+            seq, added = await self.log(conversation).append_unique(dump_record(stamped), message.id)
+        except NotFoundError:
+            raise self._missing(conversation) from None
+        if added:
+            return stamped.stored(seq)
+        entry = await self.log(conversation).get(seq)
+        if entry is None:  # cut off since: then it is no longer there, and may be added
+            return await self.add(conversation, message, unique=True)
+        return self._message(conversation, entry)
+
+    def list(
+        self,
+        conversation: str,
+        *,
+        last: int | None,
+        before: int | None,
+        after: int | None,
+        limit: int | None,
+        cursor: str | None,
+    ) -> Listing[Message]:
+        """Messages in the order of adding; with `last` the newest ones, and a cursor to those before them."""
+        if last is not None and limit is not None:
+            raise InvalidValueError(
+                "last= and limit= exclude each other: last takes from the end, limit from the start"
+            )
+        backwards = last is not None
+        log = self.log(conversation)
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[Message], str | None]:
+            low, high = after, before
+            if position is not None:
+                low, high = (low, int(position)) if backwards else (int(position), high)
+            entries = await log.read(after=low, before=high, limit=room, reverse=backwards)
+            following = str(entries[-1].seq) if len(entries) == room else None
+            return [self._message(conversation, entry) for entry in entries], following
+
+        query = [self._base(conversation), "last" if backwards else "messages", str(before), str(after)]
+        return Listing(query, fetch, limit=last if backwards else limit, cursor=cursor, backwards=backwards)
+
+    async def clear(self, conversation: str) -> int:
+        """Remove all messages; answer how many there were."""
+        return await self.log(conversation).truncate(-1)
+
+    async def truncate_after(self, conversation: str, message: str | int) -> int:
+        """Remove every message behind one, named by its id or its seq; answer how many went.
+
+        An id is looked for from the end; of several with the same id the newest counts. Raises `NotFoundError`.
+        """
+        seq = message if isinstance(message, int) else await self._find(conversation, message)
+        return await self.log(conversation).truncate(seq)
+
+    async def count(self, conversation: str) -> int:
+        """How many messages there are, without a scan."""
+        return await self.log(conversation).count()
+
+    async def _find(self, conversation: str, message_id: str) -> int:
+        before: int | None = None
+        while entries := await self.log(conversation).read(before=before, limit=_SEARCH, reverse=True):
+            for entry in entries:
+                if self._message(conversation, entry).id == message_id:
+                    return entry.seq
+            before = entries[-1].seq
+        raise NotFoundError(f"there is no message {message_id!r} in the {self._owner} {conversation!r}")
+
+    def _base(self, conversation: str) -> Key:
+        return key(self._collection, text(conversation))
+
+    def _missing(self, conversation: str) -> NotFoundError:
+        return NotFoundError(
+            f"there is no {self._owner} {conversation!r}: save it first, or pass create=True to make it with the message"
+        )
+
+    def _message(self, conversation: str, entry: Entry) -> Message:
+        where = f"message {entry.seq} of the {self._owner} {conversation!r}"
+        if not isinstance(entry.value, str):
+            raise CorruptDataError(f"{where} should be JSON and is bytes")
+        return load_record(Message, entry.value, where).stored(entry.seq)

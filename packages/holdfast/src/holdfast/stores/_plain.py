@@ -1,0 +1,102 @@
+"""How a plain value is stored: JSON text or raw bytes, with a header line only where something has to be added.
+
+The header is `#holdfast ` and a JSON object with `path` (where the key holds only a digest of it) and `meta` (what the
+application set with `set_meta`). No JSON text begins with `#`; raw bytes that begin so get a header too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from .._errors import CorruptDataError, InvalidValueError
+from ..driver import Item, Key, Value, split, text_of
+from ._paths import ROOT, Path
+
+__all__ = ["Plain", "dump_json", "read", "write"]
+
+_HEADER = "#holdfast "
+_JSON: TypeAdapter[Any] = TypeAdapter(JsonValue)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A stored value taken apart."""
+
+    path: Path
+    payload: Value
+    """JSON text, or raw bytes."""
+    meta: Mapping[str, Any]
+
+    @property
+    def value(self) -> Any:
+        """The value as it went in."""
+        return self.payload if isinstance(self.payload, bytes) else _parse(self.payload, self.path)
+
+    @property
+    def raw(self) -> bytes:
+        """The stored bytes: the raw ones, or the JSON text as UTF-8."""
+        return self.payload if isinstance(self.payload, bytes) else self.payload.encode()
+
+
+def dump_json(value: Any) -> str:
+    """JSON text that reads back as an equal value of the same type. Raises `InvalidValueError` for what would not."""
+    try:
+        _JSON.validate_python(value, strict=True)
+        return to_json(value).decode()
+    except (ValidationError, ValueError) as error:
+        raise InvalidValueError(
+            f"a {type(value).__name__} that is not plain JSON all through (None, bool, int, float, str, list, dict with "
+            "text keys) would come back as something else: convert it first, or store bytes with set_item_raw"
+        ) from error
+
+
+def write(key: Key, path: Path, payload: Value, meta: Mapping[str, Any]) -> Value:
+    """The value to store."""
+    header: dict[str, Any] = {"meta": dict(meta)}
+    if '"' in key:
+        header["path"] = path
+    wanted = bool(meta) or "path" in header
+    if isinstance(payload, bytes):
+        if wanted or payload.startswith(_HEADER.encode()):
+            return _HEADER.encode() + to_json(header) + b"\n" + payload
+        return payload
+    return f"{_HEADER}{to_json(header).decode()}\n{payload}" if wanted else payload
+
+
+def read(item: Item) -> Plain:
+    """Take a stored value apart. Raises `CorruptDataError` for what Holdfast did not write."""
+    value, header = item.value if item.value is not None else "", None
+    if isinstance(value, bytes):
+        if value.startswith(_HEADER.encode()):
+            line, _, value = value.partition(b"\n")
+            header = line.removeprefix(_HEADER.encode())
+    elif value.startswith(_HEADER):
+        text_line, _, value = value.partition("\n")
+        header = text_line.removeprefix(_HEADER).encode()
+    if header is None:
+        return Plain(_path(item.key), value, {})
+    match _parse(header.decode(errors="replace"), (item.key,)):
+        case {"path": [*path], "meta": dict(meta)}:
+            return Plain(tuple(map(str, path)), value, meta)
+        case {"meta": dict(meta)}:
+            return Plain(_path(item.key), value, meta)
+    raise CorruptDataError(f"the header of the item at {item.key!r} cannot be read")
+
+
+def _path(key: Key) -> Path:
+    segments = [text_of(segment) for segment in split(key)[1:]]
+    if None in segments:
+        raise CorruptDataError(f"the item at {key!r} lacks the header with its true key below {ROOT!r}")
+    return tuple(segment or "" for segment in segments)
+
+
+def _parse(payload: str, path: Path) -> Any:
+    try:
+        return from_json(payload)
+    except ValueError as error:
+        raise CorruptDataError(f"the item {':'.join(path)!r} is no JSON: {error}") from error

@@ -1,0 +1,151 @@
+"""AgentX's sessions, with their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._errors import ConflictError, NotFoundError
+from ..driver import Driver, Write
+from ..records import Message, SessionRecord, as_record
+from ..structures import Collection, Index, Known, Listing, ModelCodec
+from ._messages import Messages
+from ._records import Removal, created_at, remove, save_record
+
+__all__ = ["SessionRepository"]
+
+
+class SessionRepository:
+    """Sessions by id, image and container, newest first; messages in the order of adding.
+
+    A session and its messages live and die together: the head of the messages' log is made and removed in the
+    session's own batch.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._records = Collection(
+            driver,
+            "sessions",
+            ModelCodec(SessionRecord),
+            id_of=lambda record: record.session_id,
+            indexes=[
+                Index("image", lambda record: record.image_id),
+                Index("container", lambda record: record.container_id),
+            ],
+            created_at=created_at,
+        )
+        self._messages = Messages(driver, "messages", "session")
+
+    async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
+        """Store a session whole, new or not, and answer it as stored: with its timestamps. Its messages stay."""
+        return await self._save(as_record(SessionRecord, session), if_absent=False)
+
+    async def find_session_by_id(self, session_id: str) -> SessionRecord | None:
+        """The session, `None` where there is none."""
+        return await self._records.get(session_id)
+
+    async def find_session_by_image_id(self, image_id: str) -> SessionRecord | None:
+        """The newest session of an image, `None` where there is none."""
+        page = await self._records.find("image", image_id, limit=1)
+        return page[0] if page else None
+
+    def find_sessions_by_container_id(
+        self, container_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Listing[SessionRecord]:
+        """The sessions of a container, newest first."""
+        return self._records.find("container", container_id, limit=limit, cursor=cursor)
+
+    def find_all_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[SessionRecord]:
+        """All sessions, newest first."""
+        return self._records.all(limit=limit, cursor=cursor)
+
+    async def session_exists(self, session_id: str) -> bool:
+        """Whether there is such a session."""
+        return await self._records.exists(session_id)
+
+    async def delete_session(self, session_id: str) -> None:
+        """Remove a session with its messages, atomically; of one that is not there, nothing."""
+        await remove(self._driver, [self.removal(session_id)])
+
+    # Messages.
+
+    async def add_message(
+        self,
+        session_id: str,
+        message: Message | Mapping[str, Any],
+        *,
+        unique: bool = False,
+        create: bool | SessionRecord | Mapping[str, Any] = False,
+    ) -> Message:
+        """Append a message and answer it as stored: with its id, timestamp and seq.
+
+        One driver call once the session is known, however long the conversation is. With `unique` a message whose id
+        is there already is not added again: the stored one is answered. Raises `NotFoundError` for a session that
+        does not exist or was deleted, unless `create`: then it is made, from the record given or with its id alone.
+        """
+        wanted = Message.of(message)
+        while True:
+            try:
+                return await self._messages.add(session_id, wanted, unique=unique)
+            except NotFoundError:
+                if create is False:
+                    raise
+            record = SessionRecord(session_id=session_id) if create is True else as_record(SessionRecord, create)
+            try:
+                await self._save(record.model_copy(update={"session_id": session_id}), if_absent=True)
+            except ConflictError:
+                continue  # somebody else made it: add to theirs
+
+    def get_messages(
+        self,
+        session_id: str,
+        *,
+        last: int | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[Message]:
+        """The messages of a session in the order of adding; none for a session that does not exist.
+
+        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them
+        first; the page's cursor then leads to those before.
+        """
+        return self._messages.list(session_id, last=last, before=before, after=after, limit=limit, cursor=cursor)
+
+    async def count_messages(self, session_id: str) -> int:
+        """How many messages a session has, without reading them; 0 for a session that does not exist."""
+        return await self._messages.count(session_id)
+
+    async def clear_messages(self, session_id: str) -> int:
+        """Remove all messages of a session, which stays; answer how many there were."""
+        return await self._messages.clear(session_id)
+
+    async def truncate_after_message(self, session_id: str, message: str | int) -> int:
+        """Remove every message behind one, named by id or seq, atomically; answer how many went.
+
+        Raises `NotFoundError` for an id that is not there.
+        """
+        return await self._messages.truncate_after(session_id, message)
+
+    # For what sessions belong to.
+
+    def find_sessions_by_image_id(
+        self, image_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Listing[SessionRecord]:
+        """The sessions of an image, newest first."""
+        return self._records.find("image", image_id, limit=limit, cursor=cursor)
+
+    def removal(self, session_id: str) -> Removal:
+        """How a session is removed with its messages."""
+        log = self._messages.log(session_id)
+
+        def plan(known: Known) -> list[Write]:
+            return [*self._records.plan_delete(known, session_id), *log.plan_delete(known)]
+
+        return Removal([self._records.key(session_id), *log.keys], plan)
+
+    async def _save(self, record: SessionRecord, *, if_absent: bool) -> SessionRecord:
+        log = self._messages.log(record.session_id)
+        return await save_record(self._driver, self._records, record, log=log, if_absent=if_absent)
