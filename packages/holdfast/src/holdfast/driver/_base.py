@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import ClassVar
 
-from .._errors import ClosedError, ForeignLoopError, HoldfastError, UnavailableError, UnsupportedError
+from .._errors import ClosedError, ForeignLoopError, HoldfastError, TooLargeError, UnavailableError, UnsupportedError
 from . import _defaults
 from ._driver import Driver
 from ._gate import MAX_PAGE, check_get, check_scan, check_unit
@@ -18,6 +19,7 @@ from ._types import Append, Batch, Check, Item, Key, Page, Put, Verdict, Work
 __all__ = ["BaseDriver"]
 
 _GROUP_WRITES = 4096
+_APPENDS_MERGED = 64
 
 
 class BaseDriver(Driver):
@@ -35,7 +37,7 @@ class BaseDriver(Driver):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._busy = 0
-        self._idle: asyncio.Event | None = None
+        self._idle = asyncio.Event()
         self._opening: asyncio.Lock | None = None
 
     # What an author writes.
@@ -90,8 +92,6 @@ class BaseDriver(Driver):
                 return
             with self._translated():
                 await self._open()
-            self._idle = asyncio.Event()
-            self._idle.set()
             self._loop = asyncio.get_running_loop()
 
     async def close(self) -> None:
@@ -101,19 +101,29 @@ class BaseDriver(Driver):
             self._closed = True
             return
         self._check_open()
-        assert self._idle is not None
         self._closed = True
-        await self._idle.wait()
+        if self._busy:
+            await self._idle.wait()
         with self._translated():
             await self._close()
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         check_get(keys, self.capabilities)
-        with self._call():
+        self._enter()
+        try:
             return list(await self._fetch(keys, values)) if keys else []
+        except self.client_errors as error:
+            raise self._translate(error) from error
+        finally:
+            self._leave()
 
     async def apply(self, batch: Batch) -> None:
-        (verdict,) = await self.apply_many([batch])
+        check_unit(batch, self.capabilities)
+        self._enter()
+        try:
+            (verdict,) = await self._sent([batch]) if batch else (None,)
+        finally:
+            self._leave()
         if isinstance(verdict, Exception):
             raise verdict
 
@@ -125,29 +135,38 @@ class BaseDriver(Driver):
 
     async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
         verdicts: list[Verdict] = [None] * len(work)
-        group: list[int] = []
+        groups: list[list[int]] = [[]]
+        numbered: list[int] = []
         writes = size = 0
-        with self._call():
-            for place, unit in enumerate(work):
-                try:
-                    unit_size = check_unit(unit, self.capabilities)
-                except HoldfastError as error:
-                    verdicts[place] = error
-                    continue
-                if isinstance(unit, Append) and not self.capabilities.append:
-                    verdicts[place] = await self._compare_and_set(unit)
-                    continue
-                count = len(unit.puts) if isinstance(unit, Append) else len(unit)
-                if not count:
-                    continue
-                if group and (writes + count > _GROUP_WRITES or size + unit_size > self.capabilities.max_batch_bytes):
-                    await self._send(work, group, verdicts)
-                    group, writes, size = [], 0, 0
-                group.append(place)
-                writes += count
-                size += unit_size
-            if group:
-                await self._send(work, group, verdicts)
+        for place, unit in enumerate(work):
+            try:
+                unit_size = check_unit(unit, self.capabilities)
+            except HoldfastError as error:
+                verdicts[place] = error
+                continue
+            if isinstance(unit, Append) and not self.capabilities.append:
+                numbered.append(place)
+                continue
+            count = len(unit.puts) if isinstance(unit, Append) else len(unit)
+            writes, size = writes + count, size + unit_size
+            if groups[-1] and (writes > _GROUP_WRITES or size > self.capabilities.max_batch_bytes):
+                groups.append([])
+                writes, size = count, unit_size
+            if count:
+                groups[-1].append(place)
+        self._enter()
+        try:
+            for group in groups:
+                if group:
+                    answers = await self._sent([work[place] for place in group])
+                    for place, answer in zip(group, answers, strict=True):
+                        verdicts[place] = answer
+            if numbered:
+                appends = {place: unit for place in numbered if isinstance(unit := work[place], Append)}
+                for place, verdict in (await self._compare_and_set(appends)).items():
+                    verdicts[place] = verdict
+        finally:
+            self._leave()
         return verdicts
 
     async def scan(
@@ -161,8 +180,13 @@ class BaseDriver(Driver):
         values: bool = True,
     ) -> Page:
         check_scan(base, after, before, limit)
-        with self._call():
+        self._enter()
+        try:
             return await self._list(base, after, before, reverse, min(limit, MAX_PAGE), values)
+        except self.client_errors as error:
+            raise self._translate(error) from error
+        finally:
+            self._leave()
 
     async def clear(self, base: Key) -> int:
         check_scan(base, None, None, 1)
@@ -173,17 +197,17 @@ class BaseDriver(Driver):
 
     # How.
 
-    async def _send(self, work: Sequence[Work], places: list[int], verdicts: list[Verdict]) -> None:
-        units = [work[place] for place in places]
+    async def _sent(self, units: Sequence[Work]) -> Sequence[Verdict]:
         try:
-            with self._translated():
-                answers = await self._commit(units)
-        except UnavailableError as error:
-            answers = [await self._settle(unit, error) for unit in units] if error.sent else [error] * len(units)
+            return await self._commit(units)
+        except self.client_errors as error:
+            failure = self._translate(error)
+            failure.__cause__ = error
         except HoldfastError as error:
-            answers = [error] * len(units)
-        for place, answer in zip(places, answers, strict=True):
-            verdicts[place] = answer
+            failure = error
+        if isinstance(failure, UnavailableError) and failure.sent:
+            return [await self._settle(unit, failure) for unit in units]
+        return [failure] * len(units)
 
     async def _settle(self, unit: Work, cause: UnavailableError) -> Verdict:
         async def fetch(keys: Sequence[Key]) -> Sequence[Item | None]:
@@ -197,11 +221,40 @@ class BaseDriver(Driver):
 
         return await settle(unit, cause, fetch, send)
 
-    async def _compare_and_set(self, unit: Append) -> Verdict:
+    async def _compare_and_set(self, appends: Mapping[int, Append]) -> dict[int, Verdict]:
+        """Appends to one log as one batch, different logs side by side."""
+        logs: dict[tuple[Key, Check], list[int]] = {}
+        for place, unit in appends.items():
+            logs.setdefault((unit.log, unit.check), []).append(place)
+        parts = [
+            places[start : start + _APPENDS_MERGED]
+            for places in logs.values()
+            for start in range(0, len(places), _APPENDS_MERGED)
+        ]
+        answers: dict[int, Verdict] = {}
+        for found in await asyncio.gather(*(self._append_merged(part, appends) for part in parts)):
+            answers |= found
+        return answers
+
+    async def _append_merged(self, places: list[int], appends: Mapping[int, Append]) -> dict[int, Verdict]:
+        units = [appends[place] for place in places]
+        merged = Append(units[0].log, tuple(put for unit in units for put in unit.puts), units[0].check)
+        first: Verdict
         try:
-            return await _defaults.append(self, unit)
+            check_unit(merged, self.capabilities)
+            first = await _defaults.append(self, merged)
+        except TooLargeError:
+            answers: dict[int, Verdict] = {}
+            for place in places:
+                answers[place] = await _defaults.verdict_of(_defaults.append(self, appends[place]))
+            return answers
         except HoldfastError as error:
-            return error
+            first = error
+        offsets = accumulate((len(unit.puts) for unit in units), initial=0)
+        return {
+            place: first + offset if isinstance(first, int) else first
+            for place, offset in zip(places, offsets, strict=False)
+        }
 
     def _check_open(self) -> None:
         if self._closed:
@@ -213,19 +266,24 @@ class BaseDriver(Driver):
                 f"{type(self).__name__} was opened on another event loop: open one driver per event loop"
             )
 
+    def _enter(self) -> None:
+        self._check_open()
+        self._busy += 1
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        if self._closed and not self._busy:
+            self._idle.set()
+
     @contextmanager
     def _call(self) -> Iterator[None]:
-        self._check_open()
-        assert self._idle is not None
-        self._busy += 1
-        self._idle.clear()
+        """Around a driver's own optional verbs: open, counted, its client's errors translated."""
+        self._enter()
         try:
             with self._translated():
                 yield
         finally:
-            self._busy -= 1
-            if not self._busy:
-                self._idle.set()
+            self._leave()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

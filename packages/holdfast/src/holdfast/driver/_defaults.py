@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from random import uniform
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from ._types import KEEP, Append, Check, Delete, If, Item, Key, Put, Verdict, Wo
 if TYPE_CHECKING:
     from ._driver import Driver
 
-__all__ = ["append", "backoff", "clear", "everything", "verdict"]
+__all__ = ["append", "backoff", "clear", "everything", "verdict", "verdict_of"]
 
 
 async def backoff(attempt: int) -> None:
@@ -25,13 +25,17 @@ async def backoff(attempt: int) -> None:
 
 async def verdict(driver: Driver, unit: Work) -> Verdict:
     """One unit's outcome as a value."""
+    if isinstance(unit, Append):
+        return await verdict_of(driver.append(unit.log, unit.puts, unit.check))
+    return await verdict_of(driver.apply(unit))
+
+
+async def verdict_of(call: Awaitable[int | None]) -> Verdict:
+    """What a call gave, or the error of ours that it raised."""
     try:
-        if isinstance(unit, Append):
-            return await driver.append(unit.log, unit.puts, unit.check)
-        await driver.apply(unit)
+        return await call
     except HoldfastError as error:
         return error
-    return None
 
 
 async def append(driver: Driver, unit: Append) -> int:

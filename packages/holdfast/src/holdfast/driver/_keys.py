@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from hashlib import sha256
 
 from .._errors import InvalidKeyError
@@ -114,6 +115,11 @@ def check_key(encoded: object) -> None:
     """Refuse whatever is not an encoded key. Drivers see encoded keys only."""
     if not isinstance(encoded, str):
         raise InvalidKeyError(f"a key is str, not {type(encoded).__name__}: build it with holdfast.driver.key()")
+    _check_text(encoded)
+
+
+@lru_cache(maxsize=16384)
+def _check_text(encoded: str) -> None:
     if not _KEY.fullmatch(encoded):
         raise InvalidKeyError(
             f"{encoded[:80]!r} is no encoded key: build it with key(name(...), text(...), number(...))"

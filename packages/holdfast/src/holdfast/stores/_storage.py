@@ -218,10 +218,7 @@ class Storage:
 
     def with_prefix(self, prefix: str) -> Storage:
         """This storage as seen from `prefix`: the same items, mounts and watchers, keys without it. No boundary."""
-        view = Storage.__new__(Storage)
-        view._mounts, view._watchers = self._mounts, self._watchers
-        view._base = (*self._base, *split(prefix))
-        return view
+        return self._seen_from((*self._base, *split(prefix)))
 
     async def watch(self, callback: Callback, base: str = "") -> Unwatch:
         """Call `callback(event, key)` after items below `base` changed: `"update"` or `"remove"`; answers the end of it.
@@ -272,6 +269,11 @@ class Storage:
 
     # How.
 
+    def _seen_from(self, base: Path) -> Storage:
+        view = Storage.__new__(Storage)
+        view._mounts, view._watchers, view._base = self._mounts, self._watchers, base
+        return view
+
     def _key(self, key: str) -> Path:
         path = split(key)
         if not path:
@@ -318,8 +320,7 @@ class Storage:
 
     async def _clear_watched(self, mount: Mount, start: Path) -> int:
         keys = [join(path) async for path in self._paths(start, mount)]
-        view = self.with_prefix("")
-        view._base = ()
+        view = self._seen_from(())
         return sum([await view.remove_item(key) for key in keys])
 
     async def _paths(self, start: Path, only: Mount | None = None) -> AsyncIterator[Path]:
