@@ -1,0 +1,46 @@
+"""The suite: all sections, and the guard that sees that none was taken out."""
+
+from __future__ import annotations
+
+from ._guard import Guarded
+from .sections.appending import Appending
+from .sections.batches import Batches
+from .sections.etags import Etags
+from .sections.expiry import Expiry
+from .sections.grouping import Grouping
+from .sections.keys import Keys
+from .sections.lifecycle import Lifecycle
+from .sections.limits import Limits
+from .sections.reading import Reading
+from .sections.values import Values
+from .sections.watching import Watching
+
+__all__ = ["DriverConformance"]
+
+
+class DriverConformance(
+    Batches,
+    Limits,
+    Etags,
+    Expiry,
+    Keys,
+    Values,
+    Reading,
+    Watching,
+    Grouping,
+    Appending,
+    Lifecycle,
+    Guarded,
+):
+    """Every clause of the driver contract, as tests of one driver.
+
+        class TestMyDriver(DriverConformance):
+            capabilities = MyDriver.capabilities
+
+            @asynccontextmanager
+            async def place(self):
+                with TemporaryDirectory() as folder:
+                    yield f"mydb://{folder}/data"
+
+    Tests run in event loops of their own: no setting for asyncio is needed, and none is in the way.
+    """

@@ -1,0 +1,62 @@
+"""Counting what a driver asks of its backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.driver import Append, Driver
+
+from ._seam import Call, injected
+
+__all__ = ["Counts", "counted"]
+
+
+@dataclass(slots=True)
+class Counts:
+    """How often the backend was asked, and for how much."""
+
+    commits: int = 0
+    units: int = 0
+    """Batches and appends in these commits."""
+    appends: int = 0
+    """The appends among the units: only a driver that declares `append` is given any."""
+    fetches: int = 0
+    lists: int = 0
+
+
+@contextmanager
+def counted(driver: Driver) -> Iterator[Counts]:
+    """Count the calls that go through to the backend."""
+    counts = Counts()
+
+    def commits(call: Call) -> Call:
+        async def instead(work: Any) -> Any:
+            counts.commits += 1
+            counts.units += len(work)
+            counts.appends += sum(isinstance(unit, Append) for unit in work)
+            return await call(work)
+
+        return instead
+
+    def fetches(call: Call) -> Call:
+        async def instead(*args: Any, **kwargs: Any) -> Any:
+            counts.fetches += 1
+            return await call(*args, **kwargs)
+
+        return instead
+
+    def lists(call: Call) -> Call:
+        async def instead(*args: Any, **kwargs: Any) -> Any:
+            counts.lists += 1
+            return await call(*args, **kwargs)
+
+        return instead
+
+    with ExitStack() as stack:
+        stack.enter_context(injected(driver, "_commit", commits))
+        stack.enter_context(injected(driver, "_fetch", fetches))
+        stack.enter_context(injected(driver, "_list", lists))
+        yield counts
