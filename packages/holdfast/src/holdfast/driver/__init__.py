@@ -8,7 +8,7 @@ from ._file_lock import FileLock
 from ._judge import Judgement, Record, judge, needed
 from ._keys import MAX_KEY_BYTES, check_key, is_number, key, name, number, split, text, text_of
 from ._memory import MemoryDriver
-from ._paging import below, collect
+from ._paging import below, between, collect
 from ._sorted_keys import SortedKeys
 from ._types import (
     KEEP,
@@ -60,6 +60,7 @@ __all__ = [
     "Worker",
     "Write",
     "below",
+    "between",
     "check_key",
     "collect",
     "from_bytes",

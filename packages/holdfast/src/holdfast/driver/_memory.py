@@ -13,7 +13,7 @@ from ._capabilities import MIB, Capabilities
 from ._clock import host_now_ms
 from ._gate import check_scan
 from ._judge import Record, judge
-from ._paging import below, collect
+from ._paging import below, between, collect
 from ._sorted_keys import SortedKeys
 from ._types import Health, Item, Key, Page, Verdict, Work
 
@@ -91,11 +91,7 @@ class MemoryDriver(BaseDriver):
 
     def _live(self, base: Key, after: Key | None, before: Key | None, reverse: bool, values: bool) -> Iterator[Item]:
         now = self._clock()
-        low, high = below(base)
-        if after is not None:
-            low = max(low, after + "\0")
-        if before is not None:
-            high = before if high is None else min(high, before)
+        low, high = between(base, after, before)
         for key in self._order.between(low, high, reverse=reverse):
             item = self._item(key, now, values)
             if item is not None:

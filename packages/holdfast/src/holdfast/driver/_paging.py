@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ._types import Item, Key, Page
 from ._values import size_of
 
-__all__ = ["PAGE_BYTES", "below", "collect"]
+__all__ = ["PAGE_BYTES", "below", "between", "collect"]
 
 PAGE_BYTES = 1024 * 1024
 """A page stops near this many bytes of values."""
@@ -19,6 +19,16 @@ _AFTER_SEGMENTS = '"'
 def below(base: Key) -> tuple[str, str | None]:
     """The half-open range of keys that holds the descendants of `base`: lower end (included) and upper end (not)."""
     return (base + "!", base + _AFTER_SEGMENTS) if base else ("", None)
+
+
+def between(base: Key, after: Key | None, before: Key | None) -> tuple[str, str | None]:
+    """The half-open range of a scan: the descendants of `base` where `after < key < before`."""
+    low, high = below(base)
+    if after is not None:
+        low = max(low, after + "\0")
+    if before is not None:
+        high = before if high is None else min(high, before)
+    return low, high
 
 
 def collect(items: Iterable[Item], limit: int) -> Page:
