@@ -178,10 +178,11 @@ class Storage:
         """Remove every item below `base` (not `base` itself, nothing beside it), mounts included; answer how many."""
         path = (*self._base, *split(base))
         removed = 0
-        for mount in self._mounts.below(path):
+        mounts = self._mounts.below(path)
+        for mount in mounts:
             start = path if len(path) > len(mount.base) else mount.base
-            if await self._watchers.want(mount):
-                removed += await self._clear_watched(mount, start)
+            if len(mounts) > 1 or self._watchers.want(mount):  # what a mount hides stays, watchers hear of each key
+                removed += await self._clear_visible(mount, start)
             else:
                 removed += await mount.driver.clear(key_of(mount.inner(start)))
         return removed
@@ -318,10 +319,10 @@ class Storage:
         await attempt(mount.driver, [at], plan)
         self._watchers.wrote(mount, "update", path)
 
-    async def _clear_watched(self, mount: Mount, start: Path) -> int:
-        keys = [join(path) async for path in self._paths(start, mount)]
-        view = self._seen_from(())
-        return sum([await view.remove_item(key) for key in keys])
+    async def _clear_visible(self, mount: Mount, start: Path) -> int:
+        root = self._seen_from(())
+        removed = [await root.remove_item(join(path)) async for path in self._paths(start, mount)]
+        return sum(removed)
 
     async def _paths(self, start: Path, only: Mount | None = None) -> AsyncIterator[Path]:
         async for mount, item in self._mounts.walk(start, values=False):

@@ -56,7 +56,7 @@ class Watchers:
         self._watchers = [watcher for watcher in self._watchers if watcher.path[: len(view)] != view]
         await self._settle()
 
-    async def want(self, mount: Mount) -> bool:
+    def want(self, mount: Mount) -> bool:
         """Whether our own writes on a mount are to be reported by us, and somebody listens."""
         return not mount.driver.capabilities.watch and any(self._reaches(watcher, mount) for watcher in self._watchers)
 

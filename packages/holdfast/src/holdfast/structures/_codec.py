@@ -31,6 +31,10 @@ class Codec(Generic[T]):
         """Raises `CorruptDataError`, which names the key, for what is no such document."""
         raise NotImplementedError
 
+    def is_current(self, item: Item) -> bool:
+        """Whether a stored document is of the current version: an older one may be indexed as its old self was."""
+        return True
+
 
 class ModelCodec(Codec[M]):
     """A pydantic model as the JSON object that it dumps, by alias, without the `None`s that nobody set.
@@ -52,6 +56,13 @@ class ModelCodec(Codec[M]):
             return encoded
         comma = "" if encoded == "{}" else ","
         return f'{{"{_VERSION}":{self._migrations.version}{comma}{encoded[1:]}'
+
+    def is_current(self, item: Item) -> bool:
+        value = str(item.value)
+        version = self._migrations.version
+        return value.startswith((f'{{"{_VERSION}":{version},', f'{{"{_VERSION}":{version}}}')) or (
+            version == 1 and f'"{_VERSION}"' not in value
+        )
 
     def decode(self, item: Item) -> M:
         where = f"the item at {item.key!r}"

@@ -151,7 +151,8 @@ class Collection(Generic[T]):
     async def repair(self) -> RepairReport:
         """Read every document and every entry; add entries that are missing, remove those that are wrong.
 
-        Needed only after somebody changed the data from outside: the library's own batches keep both in step.
+        Needed after somebody changed the data from outside, and after a migration or a new index changed what is
+        found by what: else the library's own batches keep both in step.
         Safe to run beside other writers.
         """
         documents = added = removed = 0
@@ -194,7 +195,8 @@ class Collection(Generic[T]):
             raise ConflictError(f"the document {id!r} is not in the state that was asked for", items={at: item})
         cond: Cond = If.ABSENT if item is None else item.etag
         old = self._old_entries(item)
-        afresh = ttl_ms is not KEEP and (ttl_ms is not None or (item is not None and item.ttl_ms is not None))
+        expires = ttl_ms is not KEEP and (ttl_ms is not None or (item is not None and item.ttl_ms is not None))
+        afresh = expires or (item is not None and not self._codec.is_current(item))
         return [
             Put(at, self._codec.encode(document), cond, ttl_ms),
             *self._entries.writes(old, document, ttl_ms, afresh=afresh),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from random import uniform
 from time import monotonic
 
@@ -17,6 +18,8 @@ from ._attempt import Known, Plan, attempt
 __all__ = ["Grant", "Lease"]
 
 _POLL = 0.25
+_TICK = 0.001
+"""The backend's clock cuts off what is below a millisecond, so an item may go that much before its time."""
 
 
 @dataclass(slots=True)
@@ -81,7 +84,7 @@ class Lease:
     async def renew(self, grant: Grant) -> None:
         """Let the lease last for another ttl from now. Raises `LeaseLostError` where it has ended."""
         sent = monotonic()
-        put = Put(self.base, str(grant.token), grant._etag, round(grant.ttl * 1000))
+        put = Put(self.base, str(grant.token), grant._etag, ceil(grant.ttl * 1000))
         try:
             await self._driver.apply([put])
         except ConflictError as conflict:
@@ -89,7 +92,7 @@ class Lease:
             raise LeaseLostError(
                 "the lease ended before it was renewed: stop, read again, acquire it anew"
             ) from conflict
-        grant._etag, grant._until = put.etag, sent + grant.ttl
+        grant._etag, grant._until = put.etag, sent + grant.ttl - _TICK
 
     async def release(self, grant: Grant) -> bool:
         """Give the lease back; answer whether it was still held."""
@@ -147,9 +150,9 @@ class Lease:
             if held is not None:
                 return Plan([], held)
             token = 1 + ((count_of(fence.value) or 0) if fence is not None else 0)
-            own = Put(self.base, str(token), If.ABSENT, round(ttl * 1000), etag)
+            own = Put(self.base, str(token), If.ABSENT, ceil(ttl * 1000), etag)
             mark = Put(self.fence, str(token), If.ABSENT if fence is None else fence.etag)
             sent = monotonic()
-            return Plan([own, mark], Grant(token, Check(self.fence, mark.etag), ttl, etag, sent + ttl))
+            return Plan([own, mark], Grant(token, Check(self.fence, mark.etag), ttl, etag, sent + ttl - _TICK))
 
         return await attempt(self._driver, [self.base, self.fence], plan)

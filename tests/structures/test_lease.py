@@ -1,0 +1,95 @@
+"""The lease, on every driver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from holdfast import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError
+from holdfast.driver import Driver, Put, key, name, text
+from holdfast.structures import Lease
+
+BASE = key(name("leases"), text("a"))
+
+
+async def test_one_holder_at_a_time_with_rising_tokens(driver: Driver) -> None:
+    inside = 0
+    tokens: list[int] = []
+
+    async def work() -> None:
+        nonlocal inside
+        async with Lease(driver, BASE).hold(ttl=5) as grant:
+            inside += 1
+            assert inside == 1
+            tokens.append(grant.token)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(work() for _ in range(4)))
+    assert tokens == sorted(set(tokens))
+    assert len(tokens) == 4
+
+
+async def test_waiting_ends_with_the_timeout(driver: Driver) -> None:
+    lease = Lease(driver, BASE)
+    grant = await lease.acquire(ttl=10)
+    with pytest.raises(LeaseTimeoutError):
+        await lease.acquire(ttl=1, timeout=0)
+    with pytest.raises(TimeoutError):
+        await lease.acquire(ttl=1, timeout=0.1)
+    assert await lease.release(grant)
+    assert not await lease.release(grant)
+    again = await lease.acquire(ttl=1, timeout=0)
+    assert again.token == grant.token + 1
+    with pytest.raises(InvalidValueError):
+        await lease.acquire(ttl=0)
+
+
+async def test_a_dead_holder_gives_way_and_its_writes_are_refused(driver: Driver) -> None:
+    lease = Lease(driver, BASE)
+    dead = await lease.acquire(ttl=0.15)
+    await driver.apply([dead.check, Put("kv!@a", "by the first")])
+    alive = await lease.acquire(ttl=5, timeout=2)
+    assert dead.left == 0
+    with pytest.raises(LeaseLostError):
+        dead.ensure()
+    with pytest.raises(ConflictError):
+        await driver.apply([dead.check, Put("kv!@a", "too late")])
+    with pytest.raises(LeaseLostError):
+        await lease.renew(dead)
+    await driver.apply([alive.check, Put("kv!@a", "by the second")])
+    assert not await lease.release(dead)
+    alive.ensure()
+
+
+async def test_renewal_keeps_it_and_never_refuses_the_holders_writes(driver: Driver) -> None:
+    lease = Lease(driver, BASE)
+    async with lease.hold(ttl=0.3) as grant:
+        for n in range(20):
+            await driver.apply([grant.check, Put("kv!@a", str(n))])
+            await asyncio.sleep(0.03)
+        assert grant.left > 0
+        with pytest.raises(LeaseTimeoutError):
+            await lease.acquire(timeout=0)
+    await lease.acquire(timeout=0)
+
+
+async def test_cancelled_while_waiting_or_holding_leaves_it_free(driver: Driver) -> None:
+    lease = Lease(driver, BASE)
+    for delay in (0.0, 0.0001, 0.001, 0.01):
+        held = asyncio.Event()
+
+        async def hold(held: asyncio.Event = held) -> None:
+            async with lease.hold(ttl=30):
+                held.set()
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(hold())
+        await asyncio.sleep(delay)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        started = time.monotonic()
+        grant = await lease.acquire(ttl=30, timeout=2)
+        assert time.monotonic() - started < 2
+        await lease.release(grant)
