@@ -5,13 +5,17 @@ from __future__ import annotations
 from ._guard import Guarded
 from .sections.appending import Appending
 from .sections.batches import Batches
+from .sections.crashes import Crashes
 from .sections.etags import Etags
 from .sections.expiry import Expiry
 from .sections.grouping import Grouping
 from .sections.keys import Keys
 from .sections.lifecycle import Lifecycle
 from .sections.limits import Limits
+from .sections.lost_answers import LostAnswers
+from .sections.races import Races
 from .sections.reading import Reading
+from .sections.sequences import Sequences
 from .sections.values import Values
 from .sections.watching import Watching
 
@@ -20,6 +24,9 @@ __all__ = ["DriverConformance"]
 
 class DriverConformance(
     Batches,
+    Races,
+    LostAnswers,
+    Crashes,
     Limits,
     Etags,
     Expiry,
@@ -29,6 +36,7 @@ class DriverConformance(
     Watching,
     Grouping,
     Appending,
+    Sequences,
     Lifecycle,
     Guarded,
 ):

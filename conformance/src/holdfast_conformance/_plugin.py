@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(**capabilities): run only for drivers that declare these capabilities")
+    config.addinivalue_line("markers", "processes: a conformance test that starts other processes")
     config.stash[_REPORT] = Report()
     config.pluginmanager.register(_Collector(config), "holdfast-conformance-collector")
 

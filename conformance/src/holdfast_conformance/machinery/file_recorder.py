@@ -1,0 +1,335 @@
+"""What a loss of power leaves: every file operation is recorded, and any prefix of them played into a fresh folder.
+
+A disk keeps what was synced. Of the rest it keeps what it likes: content that was written but not synced, names
+that came or went in a folder that was not synced, each or none of them. So code that must survive a loss of power
+is run once with a recorder in place of its `os`, and then looked at after each operation:
+
+    recorder = FileRecorder(root)                       # everything below this folder is watched
+    with recorder.standing_in(my_package.my_io_module): # the module says `import os` and `os.write(...)`
+        ...                                             # do something
+        recorder.mark("acknowledged")
+    for moment in recorder.moments():
+        for keep in (nothing, everything, contents_only, names_only, some(seed)):
+            recorder.replay(moment, fresh_folder, keep)
+            ...                                         # open it; what recorder.marks(moment) names must be there
+
+The model is harsher than most file systems: a rename to another folder may arrive in one of them and not in the
+other, and of two unsynced writes the later one may be all that is kept. What a name in one folder points to changes
+in one step, and a synced file keeps its content, though not its name. Recorded are `open`, `write`, `pwrite`,
+`ftruncate`, `fsync`, `fdatasync`, `replace`, `rename`, `unlink`, `remove`, `mkdir`, `rmdir`; code that changes files
+in other ways (the builtin `open`, `shutil`, SQLite) is not seen.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["FileRecorder", "Keep", "contents_only", "everything", "names_only", "nothing", "some"]
+
+Keep: TypeAlias = Callable[[Literal["content", "name"]], bool]
+"""Asked for each operation that was not synced: does the disk keep it?"""
+
+
+def nothing(what: Literal["content", "name"]) -> bool:
+    """The power went before the system wrote anything that it was not told to."""
+    return False
+
+
+def everything(what: Literal["content", "name"]) -> bool:
+    """The system wrote all of it: what the end of the process alone leaves."""
+    return True
+
+
+def contents_only(what: Literal["content", "name"]) -> bool:
+    """Files were written, folders were not."""
+    return what == "content"
+
+
+def names_only(what: Literal["content", "name"]) -> bool:
+    """Folders were written, files were not: names of empty files, as after a rename that nobody synced."""
+    return what == "name"
+
+
+def some(seed: int) -> Keep:
+    """Each operation by the toss of a coin."""
+    random = Random(seed)
+    return lambda what: random.random() < 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One operation, or a mark, with the time of it."""
+
+    what: str
+    path: str = ""
+    other: str = ""
+    handle: int = 0
+    offset: int = 0
+    data: bytes = b""
+    at: int = 0
+
+
+@dataclass(slots=True)
+class _File:
+    durable: bytes = b""
+    written_at: int = 0
+    """Of the durable content."""
+    waiting: list[tuple[int, bytes | None, int]] = field(default_factory=list)
+    """Writes since the last sync: offset, data (`None`: cut off here), time."""
+
+    def sync(self) -> None:
+        self.durable, self.written_at = self.content(everything)
+        self.waiting.clear()
+
+    def content(self, keep: Keep) -> tuple[bytes, int]:
+        content, written_at = bytearray(self.durable), self.written_at
+        for offset, data, at in self.waiting:
+            if not keep("content"):
+                continue
+            written_at = at
+            if data is None:
+                del content[offset:]
+                continue
+            content.extend(b"\0" * (offset - len(content)))
+            content[offset : offset + len(data)] = data
+        return bytes(content), written_at
+
+
+@dataclass(slots=True)
+class _Folder:
+    durable: dict[str, _File | _Folder] = field(default_factory=dict)
+    waiting: list[tuple[str, _File | _Folder | None]] = field(default_factory=list)
+    """Names that came, went or changed since the last sync."""
+
+    def names(self, keep: Keep) -> dict[str, _File | _Folder]:
+        names = dict(self.durable)
+        for name, node in self.waiting:
+            if not keep("name"):
+                continue
+            if node is None:
+                names.pop(name, None)
+            else:
+                names[name] = node
+        return names
+
+    def sync(self) -> None:
+        self.durable = self.names(everything)
+        self.waiting.clear()
+
+
+class FileRecorder:
+    """Stands in for the module `os`: does what it is asked to, and remembers what changes files below `root`."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        """`root` must exist; what is in it now counts as synced."""
+        self._root = os.path.realpath(root)
+        self._begin = _taken(Path(self._root))
+        self._steps: list[_Step] = []
+        self._handles: dict[int, int] = {}
+        self._opened = 0
+
+    @contextmanager
+    def standing_in(self, *modules: ModuleType) -> Iterator[FileRecorder]:
+        """Replace the name `os` in these modules by this recorder, for the length of a `with` block."""
+        before = [vars(module)["os"] for module in modules]
+        for module in modules:
+            vars(module)["os"] = self
+        try:
+            yield self
+        finally:
+            for module, old in zip(modules, before, strict=True):
+                vars(module)["os"] = old
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def mark(self, label: str) -> None:
+        """Remember that something happened here, such as an acknowledgement."""
+        self._steps.append(_Step("mark", label))
+
+    def moments(self) -> range:
+        """Every point at which the power can go: before the first operation, and after each."""
+        return range(len(self._steps) + 1)
+
+    def marks(self, moment: int) -> list[str]:
+        """The marks up to a moment, oldest first."""
+        return [step.path for step in self._steps[:moment] if step.what == "mark"]
+
+    def last(self, moment: int) -> str:
+        """The operation just before a moment, for a message."""
+        if not moment:
+            return "nothing yet"
+        step = self._steps[moment - 1]
+        return f"{step.what} {step.path} {step.other}".strip()
+
+    def replay(self, moment: int, target: str | os.PathLike[str], keep: Keep) -> None:
+        """Write into the empty folder `target` what a disk holds that lost power at a moment.
+
+        Files carry the times at which their content was written.
+        """
+        begin = _copy(self._begin)
+        handles: dict[int, _File | _Folder] = {}
+        for step in self._steps[:moment]:
+            _play(begin, handles, step)
+        _written(begin, Path(target), keep)
+
+    # What is recorded.
+
+    def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        there = os.path.lexists(path)
+        fd = os.open(path, flags, mode, dir_fd=dir_fd)
+        name = self._below(path)
+        if name is not None:
+            self._opened += 1
+            self._handles[fd] = self._opened
+            what = "open" if there else "create"
+            self._add(_Step(what, name, handle=self._opened))
+            if there and flags & os.O_TRUNC:
+                self._add(_Step("cut", name, handle=self._opened))
+        return fd
+
+    def close(self, fd: int) -> None:
+        self._handles.pop(fd, None)
+        os.close(fd)
+
+    def write(self, fd: int, data: bytes) -> int:
+        offset = os.lseek(fd, 0, os.SEEK_CUR)
+        written = os.write(fd, data)
+        self._wrote(fd, offset, bytes(data[:written]))
+        return written
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        written = os.pwrite(fd, data, offset)
+        self._wrote(fd, offset, bytes(data[:written]))
+        return written
+
+    def ftruncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+        if fd in self._handles:
+            self._add(_Step("cut", handle=self._handles[fd], offset=length))
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+        self._synced(fd)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+        self._synced(fd)
+
+    def replace(self, source: str, target: str) -> None:
+        os.replace(source, target)
+        old, new = self._below(source), self._below(target)
+        assert old is not None, "a rename from outside of the recorded folder cannot be replayed"
+        assert new is not None, "a rename to outside of the recorded folder cannot be replayed"
+        self._add(_Step("rename", old, new))
+
+    rename = replace
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+        self._named("unlink", path)
+
+    remove = unlink
+
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
+        os.mkdir(path, mode)
+        self._named("mkdir", path)
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+        self._named("rmdir", path)
+
+    def _wrote(self, fd: int, offset: int, data: bytes) -> None:
+        if fd in self._handles:
+            self._add(_Step("write", handle=self._handles[fd], offset=offset, data=data))
+
+    def _synced(self, fd: int) -> None:
+        if fd in self._handles:
+            self._add(_Step("sync", handle=self._handles[fd]))
+
+    def _named(self, what: str, path: str) -> None:
+        name = self._below(path)
+        if name is not None:
+            self._add(_Step(what, name))
+
+    def _add(self, step: _Step) -> None:
+        self._steps.append(_Step(step.what, step.path, step.other, step.handle, step.offset, step.data, time.time_ns()))
+
+    def _below(self, path: str) -> str | None:
+        inside = os.path.relpath(os.path.abspath(path), self._root)
+        return None if inside.startswith("..") else inside.replace(os.sep, "/")
+
+
+def _taken(path: Path) -> _Folder:
+    folder = _Folder()
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            folder.durable[entry.name] = _taken(entry)
+        elif entry.is_file():
+            folder.durable[entry.name] = _File(entry.read_bytes(), entry.stat().st_mtime_ns)
+    return folder
+
+
+def _copy(folder: _Folder) -> _Folder:
+    return _Folder(
+        {
+            name: _copy(node) if isinstance(node, _Folder) else _File(node.durable, node.written_at)
+            for name, node in folder.durable.items()
+        }
+    )
+
+
+def _play(root: _Folder, handles: dict[int, _File | _Folder], step: _Step) -> None:
+    match step.what:
+        case "open":
+            handles[step.handle] = _find(root, step.path)
+        case "create":
+            handles[step.handle] = file = _File(written_at=step.at)
+            _name(root, step.path, file)
+        case "mkdir":
+            _name(root, step.path, _Folder())
+        case "unlink" | "rmdir":
+            _name(root, step.path, None)
+        case "rename":
+            node = _find(root, step.path)
+            _name(root, step.other, node)
+            _name(root, step.path, None)
+        case "write" | "cut":
+            file = handles[step.handle]  # type: ignore[assignment]
+            file.waiting.append((step.offset, step.data if step.what == "write" else None, step.at))
+        case "sync":
+            handles[step.handle].sync()
+
+
+def _find(root: _Folder, path: str) -> _File | _Folder:
+    node: _File | _Folder = root
+    for name in path.split("/") if path != "." else []:
+        assert isinstance(node, _Folder)
+        node = node.names(everything)[name]
+    return node
+
+
+def _name(root: _Folder, path: str, node: _File | _Folder | None) -> None:
+    folder, _, name = path.rpartition("/")
+    parent = _find(root, folder or ".")
+    assert isinstance(parent, _Folder)
+    parent.waiting.append((name, node))
+
+
+def _written(folder: _Folder, target: Path, keep: Keep) -> None:
+    for name, node in folder.names(keep).items():
+        if isinstance(node, _Folder):
+            (target / name).mkdir()
+            _written(node, target / name, keep)
+        else:
+            content, written_at = node.content(keep)
+            (target / name).write_bytes(content)
+            os.utime(target / name, ns=(written_at, written_at))
