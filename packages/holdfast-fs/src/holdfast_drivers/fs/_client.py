@@ -10,6 +10,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 __all__ = ["Files"]
 
@@ -24,7 +25,8 @@ if sys.platform == "darwin":  # pragma: no cover - the workflow's macOS job runs
     import fcntl
 
     def _sync(fd: int) -> None:
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync leaves it in the drive's cache there
+        os.fsync(fd)
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync alone leaves it in the drive's cache there
 elif sys.platform == "win32":  # pragma: no cover - the workflow's Windows job runs this
 
     def _sync(fd: int) -> None:
@@ -60,7 +62,8 @@ class Files:
             missing.append(folder)
             folder = os.path.dirname(folder)
         for folder in reversed(missing):
-            os.makedirs(folder, exist_ok=True)
+            with suppress(FileExistsError):  # another process was faster
+                os.mkdir(folder)
             self._sync_path(os.path.dirname(folder))
 
     # Reading.
