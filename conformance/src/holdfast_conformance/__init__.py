@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._borrowed import Borrowed
     from ._driver_conformance import DriverConformance
     from ._report import Report
     from ._requires import requires
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ._target import Target, conformance_of, targets
 
 __all__ = [
+    "Borrowed",
     "DriverConformance",
     "Pair",
     "Report",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Borrowed": "_borrowed",
     "DriverConformance": "_driver_conformance",
     "Pair": "_suite",
     "Report": "_report",

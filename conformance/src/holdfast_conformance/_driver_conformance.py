@@ -5,9 +5,11 @@ from __future__ import annotations
 from ._guard import Guarded
 from .sections.appending import Appending
 from .sections.batches import Batches
+from .sections.clients import Clients
 from .sections.crashes import Crashes
 from .sections.etags import Etags
 from .sections.expiry import Expiry
+from .sections.format import Format
 from .sections.grouping import Grouping
 from .sections.keys import Keys
 from .sections.lifecycle import Lifecycle
@@ -16,6 +18,7 @@ from .sections.lost_answers import LostAnswers
 from .sections.races import Races
 from .sections.reading import Reading
 from .sections.sequences import Sequences
+from .sections.structures import Structures
 from .sections.values import Values
 from .sections.watching import Watching
 
@@ -37,6 +40,9 @@ class DriverConformance(
     Grouping,
     Appending,
     Sequences,
+    Structures,
+    Format,
+    Clients,
     Lifecycle,
     Guarded,
 ):

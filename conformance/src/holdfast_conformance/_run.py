@@ -10,7 +10,7 @@ from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 
-from holdfast._errors import ConfigurationError
+from holdfast import ConfigurationError
 from holdfast.driver import Capabilities
 from holdfast.opening import driver_from_url, hide_password
 

@@ -16,7 +16,7 @@ from inspect import Signature, iscoroutinefunction, isfunction, signature
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import pytest
-from holdfast._errors import HoldfastError
+from holdfast import HoldfastError
 from holdfast.driver import Capabilities, Driver
 from hypothesis import HealthCheck, settings
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast._errors import UnavailableError
+from holdfast import UnavailableError
 from holdfast.driver import Driver
 
 from ._seam import Call, Fault, Verb, injected

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from json import dumps
 from typing import Any
 
-from holdfast._errors import ConflictError
+from holdfast import ConflictError
 from holdfast.driver import Check, Delete, Driver, If, Key, Put, Write, key, number
 
-__all__ = ["append", "forget", "increment", "keep_writing", "take_turns", "transfer"]
+__all__ = ["append", "forget", "increment", "keep_writing", "take_turns", "transfer", "transfer_and_take_turns"]
 
 
 def _say(value: Any) -> None:
@@ -56,7 +56,7 @@ async def take_turns(driver: Driver, mine: Key, other: Key, rounds: int) -> None
 
 
 async def transfer(driver: Driver, accounts: Sequence[Key], times: int, step: int) -> None:
-    """Move one unit around a circle of accounts, under both etags; print how often it took."""
+    """Move one unit around a circle of accounts, under both etags."""
     at = step
     for _ in range(times):
         source, target = accounts[at % len(accounts)], accounts[(at + step) % len(accounts)]
@@ -75,7 +75,15 @@ async def transfer(driver: Driver, accounts: Sequence[Key], times: int, step: in
             else:
                 break
         at += step
-    _say(times)
+
+
+async def transfer_and_take_turns(
+    driver: Driver, accounts: Sequence[Key], times: int, step: int, mine: Key, other: Key, rounds: int
+) -> None:
+    """Both at once on one driver; prints what `take_turns` prints."""
+    transferring = asyncio.create_task(transfer(driver, accounts, times, step))
+    await take_turns(driver, mine, other, rounds)
+    await transferring
 
 
 async def keep_writing(driver: Driver, base: Key, size: int, batches: bool) -> None:

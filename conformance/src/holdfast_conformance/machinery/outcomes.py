@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast._errors import ConflictError
+from holdfast import ConflictError
 from holdfast.driver import Driver, Item, Key, Verdict, Write
 
 __all__ = ["conflict_of", "current", "refused"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from holdfast._errors import (
+from holdfast import (
     ConflictError,
     CorruptDataError,
     HoldfastError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from holdfast._errors import ConflictError, HoldfastError, InvalidKeyError, InvalidValueError, UnsupportedError
+from holdfast import ConflictError, HoldfastError, InvalidKeyError, InvalidValueError, UnsupportedError
 from holdfast.driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
 
 from .._requires import requires

@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 
 import pytest
-from holdfast._errors import ConflictError, InvalidValueError
+from holdfast import ConflictError, InvalidValueError
 from holdfast.driver import KEEP, Check, Delete, Driver, If, Item, Put, Write, key, name, new_etag, number
 
 from .._requires import requires

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from holdfast._errors import ConflictError, InvalidKeyError, InvalidValueError, TooLargeError
+from holdfast import ConflictError, InvalidKeyError, InvalidValueError, TooLargeError
 from holdfast.driver import Append, Check, Delete, Driver, Etag, If, Key, Put, Work, Write, key, name, new_etag, number
 
 from .._requires import requires

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from holdfast._errors import InvalidKeyError
+from holdfast import InvalidKeyError
 from holdfast.driver import MAX_KEY_BYTES, Check, Delete, Driver, Key, Put, key, name, number, text
 from hypothesis import given
 from hypothesis import strategies as st

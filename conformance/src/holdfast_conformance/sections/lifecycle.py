@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from holdfast._errors import ClosedError, ConfigurationError, ForeignLoopError
+from holdfast import ClosedError, ConfigurationError, ForeignLoopError
 from holdfast.driver import Append, Capabilities, Check, Driver, Put, key, name, number, text
 
 from .._suite import Section

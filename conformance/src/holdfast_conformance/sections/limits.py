@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast._errors import TooLargeError
+from holdfast import TooLargeError
 from holdfast.driver import Capabilities, Delete, Driver, If, Key, Put, Write, key, name, number
 
 from .._requires import requires

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from holdfast._errors import ConflictError, OutcomeUnknownError, UnavailableError
+from holdfast import ConflictError, OutcomeUnknownError, UnavailableError
 from holdfast.driver import Append, Check, Delete, Driver, If, Put, Verdict, Write, key, name, new_etag, number
 
 from .._requires import requires

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from holdfast._errors import ConflictError, OutcomeUnknownError
+from holdfast import ConflictError, OutcomeUnknownError
 from holdfast.driver import Check, Delete, Driver, Etag, If, Key, Put, Write, key, name, new_etag, number, text
 
 from .._requires import requires
@@ -239,11 +239,10 @@ class Races(Section):
         async with self.opened(url) as driver:
             await driver.apply([Put(at, "100") for at in accounts])
             await driver.apply([Put(key(side, number(turn)), "x") for side in (left, right) for turn in range(rounds)])
+            turns = ({"mine": left, "other": right}, {"mine": right, "other": left})
             jobs = [
-                Job("transfer", accounts=accounts, times=25, step=1),
-                Job("transfer", accounts=accounts, times=25, step=5),
-                Job("take_turns", mine=left, other=right, rounds=rounds),
-                Job("take_turns", mine=right, other=left, rounds=rounds),
+                Job("transfer_and_take_turns", accounts=accounts, times=25, step=step, rounds=rounds, **turn)
+                for step, turn in zip((1, 5), turns, strict=True)
             ]
             async with working(self, url, *jobs) as workers:
                 for worker in workers:
@@ -254,7 +253,7 @@ class Races(Section):
                         total = sum(int(str(item.value)) for item in items if item is not None)
                         assert total == 600, f"{total} where every batch of every process leaves 600"
                     await asyncio.sleep(0.005)
-                _, _, (mine,), (others,) = await results
+                (mine,), (others,) = await results
             both = set(mine) & set(others)
             assert not both, f"write skew between processes in the rounds {sorted(both)}"
             there = [item.key for item in [*await walk(driver, left), *await walk(driver, right)]]

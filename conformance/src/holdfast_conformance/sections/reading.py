@@ -6,7 +6,7 @@ import asyncio
 from time import perf_counter
 
 import pytest
-from holdfast._errors import InvalidValueError
+from holdfast import InvalidValueError
 from holdfast.driver import Delete, Driver, Key, Put, Write, key, name, number, text
 
 from .._requires import requires

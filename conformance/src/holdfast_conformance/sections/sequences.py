@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from holdfast._errors import ConflictError
+from holdfast import ConflictError
 from holdfast.driver import (
     KEEP,
     Check,

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from holdfast._errors import InvalidValueError
+from holdfast import InvalidValueError
 from holdfast.driver import Driver, If, Put, Value, key, name, number
 from hypothesis import given
 from hypothesis import strategies as st

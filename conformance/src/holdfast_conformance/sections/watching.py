@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from holdfast._errors import ClosedError, InvalidKeyError, UnsupportedError
+from holdfast import ClosedError, InvalidKeyError, UnsupportedError
 from holdfast.driver import Delete, Driver, Key, Put, Work, key, name, number, text
 
 from .._requires import requires
