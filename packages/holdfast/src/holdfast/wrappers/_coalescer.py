@@ -90,9 +90,14 @@ class Coalescer(Wrapper):
         return loop
 
     def _start(self, groups: Coroutine[None, None, None], running: set[asyncio.Task[None]]) -> None:
-        task = asyncio.create_task(groups)
+        async def run() -> None:
+            try:
+                await groups
+            finally:  # here and not in a callback: whoever was just answered may call again before that runs
+                running.discard(task)
+
+        task = asyncio.create_task(run())
         running.add(task)
-        task.add_done_callback(running.discard)
 
     async def _write_groups(self) -> None:
         self._starting_write = False
