@@ -158,6 +158,7 @@ class Store:
     def _recover(self, *, everything: bool) -> None:
         if not self.ledger.exists():
             self.ledger.create()
+        self.files.make_folder(NEW)
         let_files_follow(self.files, self.ledger.rounds(everything=everything))
         self.ledger.done()
         self._learn(list(self.ledger.pending))
@@ -278,6 +279,7 @@ class Store:
             for number, change in enumerate(changes):
                 if change.entry is not None:
                     self.files.remove(f"{NEW}/{number}")
+            self.files.make_folder(NEW)  # should its absence be the reason, the next try finds it
             for key in net:
                 prune(self.files, place_of(key).folder)
             raise

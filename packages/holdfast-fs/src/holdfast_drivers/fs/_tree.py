@@ -16,8 +16,10 @@ __all__ = ["Tree", "ancestors", "make_parents", "prune"]
 
 _COARSE_NS = 2_100_000_000
 """FAT tells times of change to two seconds: a folder that changed less long ago may change again unseen."""
+_LITTLE = 0.005
+"""Seconds of work that a page may always spend on looking for files of other people: some thousand folders."""
 _SHARE = 20
-"""Looking for files of other people takes at most one part in this many of the time."""
+"""Beyond that, looking takes at most one part in this many of the time."""
 _REMEMBERED = 1024
 
 
@@ -65,15 +67,14 @@ class Tree:
 
     def look(self, base: str) -> None:
         """Find new files below a folder; less often where looking takes long, so that it costs at most a twentieth."""
-        begin = time.perf_counter()
         last, cost = self._looked.get(base, (0.0, 0.0))
-        if begin - last < _SHARE * cost:
+        if cost > _LITTLE and time.monotonic() - last < _SHARE * cost:
             return
+        begin = time.thread_time()
         self._descend(base)
         if len(self._looked) >= _REMEMBERED:
             self._looked.clear()
-        end = time.perf_counter()
-        self._looked[base] = (end, end - begin)
+        self._looked[base] = (time.monotonic(), time.thread_time() - begin)
 
     def _descend(self, base: str) -> None:
         if any(self._files.kind(path) != "folder" for path in ancestors(base)):
