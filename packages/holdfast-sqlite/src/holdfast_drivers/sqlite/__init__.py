@@ -1,0 +1,5 @@
+"""Holdfast on SQLite."""
+
+from ._driver import SqliteDriver
+
+__all__ = ["SqliteDriver"]

@@ -1,0 +1,269 @@
+"""The connections: one that writes and one that reads, each with a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakSet
+
+from holdfast import ClosedError, ConfigurationError, HoldfastError, UnavailableError
+
+from ._errors import of_sqlite, of_system
+from ._layout import MIGRATIONS, identify, migrate
+from ._options import Options
+from ._queue import Queue
+from ._worker import Worker
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+_OLDEST = (3, 35, 0)
+"""RETURNING came with 3.35."""
+_CACHE_KIB = 16 * 1024
+_WAL_BYTES = 64 * 1024 * 1024
+"""What the file of a burst of writes is cut back to."""
+_CLOSE_SECONDS = 1.0
+
+
+class Client:
+    """One database, open. In memory there is one connection, and it reads and writes."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.place = "the database in memory" if options.path is None else f"the database {options.path}"
+        self._late = (
+            f"other processes kept writing to {self.place} for {options.timeout:g} s, or one of them is stopped: "
+            "nothing was written; retry, or raise 'timeout'"
+        )
+        self._writer = Worker("holdfast-sqlite writer")
+        self._reader = self._writer
+        self._writing: sqlite3.Connection | None = None
+        self._reading: sqlite3.Connection | None = None
+        self._queue: Queue | None = None
+        self._identity: tuple[int, int] | None = None
+        self._forked = False
+        _clients.add(self)
+
+    async def open(self) -> None:
+        """Connect; make the folder, the file and the tables where they are missing."""
+        path = self.options.path
+        if path is None:
+            await self._writer.run(self._guard(self._connect_memory))
+            return
+        await self._writer.run(self._guard(lambda: self._join_queue(path)))
+        await self._writer.run(
+            self._guard(lambda: self._connect_writer(path)),
+            queue=self._queue,
+            timeout=self.options.timeout,
+            late=self._late,
+        )
+        self._reader = Worker("holdfast-sqlite reader")
+        await self._reader.run(self._guard(lambda: self._connect_reader(path)))
+
+    async def read(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Run it on the connection that reads."""
+        self._check_process()
+        return await self._reader.run(self._guard(lambda: act(self._in_place(self._reading))))
+
+    async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Run it on the connection that writes, when no other process writes.
+
+        Raises `UnavailableError` when that takes longer than the timeout; then it never runs.
+        """
+        self._check_process()
+        return await self._writer.run(
+            self._guard(lambda: act(self._in_place(self._writing))),
+            queue=self._queue,
+            timeout=self.options.timeout,
+            late=self._late,
+        )
+
+    async def aside(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Run it on a connection and in a thread of its own: for what takes long and only reads."""
+        path = self.options.path
+        if path is None:
+            return await self.write(act)
+        self._check_process()
+
+        def run() -> T:
+            self._in_place(self._reading)
+            with closing(_connect(path, "ro", self.options.timeout)) as connection:
+                return act(connection)
+
+        worker = Worker("holdfast-sqlite aside")
+        try:
+            return await worker.run(self._guard(run))
+        finally:
+            worker.stop()
+
+    async def close(self) -> None:
+        """Close the connections after what they still have to do, and end the threads."""
+        _clients.discard(self)
+        if self._forked:
+            return
+        if self._reader is not self._writer:
+            await self._reader.run(self._close_reader)
+            self._reader.stop()
+        try:
+            # A thread that stands behind a stopped process cannot be called back: it closes when it gets through.
+            await self._writer.run(self._close_writer, timeout=self.options.timeout, late=self._late)
+        finally:
+            self._writer.stop()
+
+    def forget(self) -> None:
+        """Close without waiting: for a driver that was dropped without `close`."""
+        if not self._forked:
+            self._reader.stop()
+            self._writer.stop()
+
+    def forked(self) -> None:
+        """In a child of `fork`: the threads are gone, and the connections belong to the parent."""
+        self._forked = True
+        # Closed here, a connection would drop the parent's work; collected, it would be closed.
+        _of_parents.extend(connection for connection in (self._writing, self._reading) if connection is not None)
+        if self._queue is not None:
+            self._queue.close()
+
+    # In the threads.
+
+    def _guard(self, act: Callable[[], T]) -> Callable[[], T]:
+        def guarded() -> T:
+            try:
+                return act()
+            except sqlite3.Error as error:
+                raise of_sqlite(error, self.place) from error
+            except HoldfastError:  # some of ours are OSErrors as well
+                raise
+            except OSError as error:
+                raise of_system(error, self.place) from error
+
+        return guarded
+
+    def _connect_memory(self) -> None:
+        _check_version()
+        self._writing = self._reading = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        migrate(self._writing, self.place)
+
+    def _join_queue(self, path: Path) -> None:
+        _prepare(path, self.place)
+        self._queue = Queue(path)
+
+    def _connect_writer(self, path: Path) -> None:
+        connection = _connect(path, "rwc", self.options.timeout)
+        self._writing = connection
+        if identify(connection, self.place) < len(MIGRATIONS):
+            migrate(connection, self.place)
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise ConfigurationError(
+                f"{self.place} cannot be shared (journal mode {mode!r} and not 'wal'): its file system lacks shared "
+                "memory or locks. Put it on a local disk"
+            )
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self.options.durability == 'disk' else 'NORMAL'}")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync leaves data in the disk's cache
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        found = path.stat()
+        self._identity = (found.st_dev, found.st_ino)
+
+    def _connect_reader(self, path: Path) -> None:
+        self._reading = _connect(path, "rw", self.options.timeout)
+        self._reading.execute("PRAGMA query_only = ON")
+        # Only writers move the log into the database, and they queue: two at once met a bug of SQLite before 3.51.3.
+        self._reading.execute("PRAGMA wal_autocheckpoint = 0")
+        self._reading.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+
+    def _in_place(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
+        """The connection, while its file is where it was: what is written to a removed file is lost."""
+        assert connection is not None
+        if self._identity is not None:
+            assert self.options.path is not None
+            try:
+                found = os.stat(self.options.path)
+            except FileNotFoundError:
+                found = None
+            if found is None or (found.st_dev, found.st_ino) != self._identity:
+                raise UnavailableError(
+                    f"{self.place} was removed or replaced while it was open: nothing was written; open it again"
+                )
+        return connection
+
+    def _close_reader(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+
+    def _close_writer(self) -> None:
+        # The last connection moves the log into the database as it closes: alone, where that can be had.
+        alone = self._queue is not None and self._queue.try_enter(_CLOSE_SECONDS)
+        try:
+            if self._writing is not None:
+                self._writing.close()
+        finally:
+            if self._queue is not None:
+                if alone:
+                    self._queue.leave()
+                self._queue.close()
+
+    def _check_process(self) -> None:
+        if self._forked:
+            raise ClosedError(f"{self.place} was opened before a fork: open a driver of its own in this process")
+
+
+_clients: WeakSet[Client] = WeakSet()
+_of_parents: list[sqlite3.Connection] = []
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        client.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _check_version() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST:
+        needs = ".".join(map(str, _OLDEST))
+        raise ConfigurationError(
+            f"this Python brings SQLite {sqlite3.sqlite_version}; the driver needs {needs}: use a newer Python"
+        )
+
+
+def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout
+    )
+
+
+def _prepare(path: Path, place: str) -> None:
+    """Make the folder and refuse a file that is not ours, without touching it."""
+    _check_version()
+    _make_folder(path.parent)
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder: name a file in it, like {path / 'agent.db'}")
+    if path.exists() and path.stat().st_size > 0:
+        # Opened as something that nobody changes, a file is read without locks, journals or any trace. Where there
+        # is a log, the tables may be in there, and only an ordinary reading connection sees them.
+        log = Path(f"{path}-wal")
+        mode = "ro" if log.exists() and log.stat().st_size > 0 else "ro&immutable=1"
+        with closing(_connect(path, mode, 1.0)) as connection:
+            identify(connection, place)
+
+
+def _make_folder(folder: Path) -> None:
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.name == "posix":
+        for place in missing:  # a new folder is on disk when its parent is
+            entries = os.open(place.parent, os.O_RDONLY)
+            try:
+                os.fsync(entries)
+            finally:
+                os.close(entries)
