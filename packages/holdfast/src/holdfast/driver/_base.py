@@ -39,6 +39,7 @@ class BaseDriver(Driver):
         self._busy = 0
         self._idle = asyncio.Event()
         self._opening: asyncio.Lock | None = None
+        self.__closing: asyncio.Task[None] | None = None  # mangled, as `__end` is: authors have names of their own
 
     # What an author writes.
 
@@ -95,23 +96,24 @@ class BaseDriver(Driver):
             self._loop = asyncio.get_running_loop()
 
     async def close(self) -> None:
-        if self._closed:
-            return
         if self._loop is None:
             self._closed = True
             return
-        self._check_open()
-        self._closed = True
-        if self._busy:
-            await self._idle.wait()
-        with self._translated():
-            await self._close()
+        if self.__closing is None:
+            self._check_open()
+            self._closed = True
+            self.__closing = asyncio.create_task(self.__end())
+        elif self.__closing.done():
+            return
+        await asyncio.shield(self.__closing)  # whoever is cancelled leaves the closing to go on, and another one waits
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         check_get(keys, self.capabilities)
         self._enter()
         try:
             return list(await self._fetch(keys, values)) if keys else []
+        except HoldfastError:
+            raise
         except self.client_errors as error:
             raise self._translate(error) from error
         finally:
@@ -183,6 +185,8 @@ class BaseDriver(Driver):
         self._enter()
         try:
             return await self._list(base, after, before, reverse, min(limit, MAX_PAGE), values)
+        except HoldfastError:
+            raise
         except self.client_errors as error:
             raise self._translate(error) from error
         finally:
@@ -197,14 +201,20 @@ class BaseDriver(Driver):
 
     # How.
 
+    async def __end(self) -> None:
+        if self._busy:
+            await self._idle.wait()
+        with self._translated():
+            await self._close()
+
     async def _sent(self, units: Sequence[Work]) -> Sequence[Verdict]:
         try:
             return await self._commit(units)
+        except HoldfastError as error:  # first, for ours are OSErrors, which may be a client's errors too
+            failure = error
         except self.client_errors as error:
             failure = self._translate(error)
             failure.__cause__ = error
-        except HoldfastError as error:
-            failure = error
         if isinstance(failure, UnavailableError) and failure.sent:
             return [await self._settle(unit, failure) for unit in units]
         return [failure] * len(units)
@@ -289,5 +299,7 @@ class BaseDriver(Driver):
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except HoldfastError:
+            raise
         except self.client_errors as error:
             raise self._translate(error) from error
