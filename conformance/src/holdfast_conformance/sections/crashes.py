@@ -77,7 +77,7 @@ async def _check(driver: Driver, base: str, acknowledged: list[Any], batches: bo
     count = int(str(last.value)) + 1 if last is not None else 0
     assert count >= len(acknowledged), f"{when}: {len(acknowledged)} were acknowledged and {count} are there"
     assert count <= len(acknowledged) + 1, f"{when}: {count} are there and the writer was at {len(acknowledged)}"
-    for at in range(max(0, len(acknowledged) - 7) if batches else 0, len(acknowledged)):
+    for at in range(max(0, count - 7) if batches else 0, len(acknowledged)):
         first, second = items.get(key(base, number(at))), items.get(key(base, number(at), number(0)))
         assert first is not None, f"{when}: {at} was acknowledged and is not there"
         assert second is not None, f"{when}: {at} was acknowledged and only half of it is there"
