@@ -89,7 +89,7 @@ async def test_a_file_that_a_person_adds_is_an_item(pair: tuple[FsDriver, FsDriv
     await pair[0].apply([Put(IMG, VALUE)])
     assert await keys(pair[0]) == [IMG]
     for number in range(5):
-        (tmp_path / "images" / f"added_{number}.json").write_text('{"n": %d}' % number)
+        (tmp_path / "images" / f"added_{number}.json").write_text(json.dumps({"n": number}))
         added = key(name("images"), text(f"added_{number}"))
         assert added in await keys(pair[0], "images")
         assert added in await keys(pair[1])

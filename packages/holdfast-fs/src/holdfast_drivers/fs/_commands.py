@@ -276,9 +276,8 @@ class Store:
                 changes.append(Change(key, None) if record is None else self._prepared(len(changes), key, record))
             self.ledger.append(changes)
         except (OSError, HoldfastError):
-            for number, change in enumerate(changes):
-                if change.entry is not None:
-                    self.files.remove(f"{NEW}/{number}")
+            for number in range(len(net)):
+                self.files.remove(f"{NEW}/{number}")
             self.files.make_folder(NEW)  # should its absence be the reason, the next try finds it
             for key in net:
                 prune(self.files, place_of(key).folder)

@@ -93,24 +93,24 @@ class FsDriver(BaseDriver):
     async def _open(self) -> None:
         worker = Worker(f"holdfast-fs {self._options.base}", idle=self._checkpoints.idle)
         try:
-            await worker.run(self._begin)
+            await worker.run(self._open_store)
         except BaseException:
             worker.stop()
             raise
         self._worker = worker
 
-    def _begin(self) -> None:
+    def _open_store(self) -> None:
         self._store.open()
         self._checkpoints.owe()
 
     async def _close(self) -> None:
         worker, self._worker = self._thread, None
         try:
-            await worker.run(self._end)
+            await worker.run(self._close_store)
         finally:
             worker.stop()
 
-    def _end(self) -> None:
+    def _close_store(self) -> None:
         try:
             self._checkpoints.finish()
         except (FileNotFoundError, UnavailableError):
