@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 from weakref import WeakSet
 
 from holdfast import ClosedError, ConfigurationError, HoldfastError, UnavailableError
+from holdfast.driver import FileLock, Worker
 
 from ._errors import of_sqlite, of_system
 from ._layout import MIGRATIONS, identify, migrate
 from ._options import Options
-from ._queue import Queue
-from ._worker import Worker
 
 __all__ = ["Client"]
 
@@ -36,15 +37,12 @@ class Client:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.place = "the database in memory" if options.path is None else f"the database {options.path}"
-        self._late = (
-            f"other processes kept writing to {self.place} for {options.timeout:g} s, or one of them is stopped: "
-            "nothing was written; retry, or raise 'timeout'"
-        )
         self._writer = Worker("holdfast-sqlite writer")
         self._reader = self._writer
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
-        self._queue: Queue | None = None
+        self._lock: FileLock | None = None
+        self._locked_out_since: float | None = None
         self._identity: tuple[int, int] | None = None
         self._forked = False
         _clients.add(self)
@@ -55,13 +53,9 @@ class Client:
         if path is None:
             await self._writer.run(self._guard(self._connect_memory))
             return
-        await self._writer.run(self._guard(lambda: self._join_queue(path)))
-        await self._writer.run(
-            self._guard(lambda: self._connect_writer(path)),
-            queue=self._queue,
-            timeout=self.options.timeout,
-            late=self._late,
-        )
+        await self._writer.run(self._guard(lambda: _prepare(path, self.place)))
+        self._lock = FileLock(f"{path}-lock", timeout=self.options.timeout)
+        await self._in_turn(lambda: self._connect_writer(path))
         self._reader = Worker("holdfast-sqlite reader")
         await self._reader.run(self._guard(lambda: self._connect_reader(path)))
 
@@ -73,15 +67,11 @@ class Client:
     async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the connection that writes, when no other process writes.
 
-        Raises `UnavailableError` when that takes longer than the timeout; then it never runs.
+        Raises `UnavailableError` when others keep it from its turn for longer than the timeout. Then, and when its
+        caller is cancelled before its turn, it never runs.
         """
         self._check_process()
-        return await self._writer.run(
-            self._guard(lambda: act(self._in_place(self._writing))),
-            queue=self._queue,
-            timeout=self.options.timeout,
-            late=self._late,
-        )
+        return await self._in_turn(lambda: act(self._in_place(self._writing)))
 
     async def aside(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on a connection and in a thread of its own: for what takes long and only reads."""
@@ -109,25 +99,50 @@ class Client:
         if self._reader is not self._writer:
             await self._reader.run(self._close_reader)
             self._reader.stop()
-        try:
-            # A thread that stands behind a stopped process cannot be called back: it closes when it gets through.
-            await self._writer.run(self._close_writer, timeout=self.options.timeout, late=self._late)
-        finally:
-            self._writer.stop()
+        await self._writer.run(self._close_writer)
+        self._writer.stop()
 
     def forget(self) -> None:
         """Close without waiting: for a driver that was dropped without `close`."""
         if not self._forked:
-            self._reader.stop()
-            self._writer.stop()
+            if self._reader is not self._writer:
+                self._reader.stop(self._close_reader)
+            self._writer.stop(self._close_writer)
 
     def forked(self) -> None:
         """In a child of `fork`: the threads are gone, and the connections belong to the parent."""
         self._forked = True
         # Closed here, a connection would drop the parent's work; collected, it would be closed.
         _of_parents.extend(connection for connection in (self._writing, self._reading) if connection is not None)
-        if self._queue is not None:
-            self._queue.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    async def _in_turn(self, act: Callable[[], T]) -> T:
+        if self._lock is None:
+            return await self._writer.run(self._guard(act))
+        lock = self._lock
+        asked = monotonic()
+        called_off = False
+
+        def run() -> T:
+            with lock.held(timeout=self._patience(asked)):
+                self._locked_out_since = None
+                if called_off:
+                    raise asyncio.CancelledError
+                return act()
+
+        try:
+            return await self._writer.run(self._guard(run))
+        except asyncio.CancelledError:
+            called_off = True
+            raise
+
+    def _patience(self, asked: float) -> float:
+        """How long a write may still wait: it does not begin anew for each of those that stood behind the first."""
+        now = monotonic()
+        if self._locked_out_since is None:
+            self._locked_out_since = now
+        return max(0.0, max(asked, self._locked_out_since) + self.options.timeout - now)
 
     # In the threads.
 
@@ -148,10 +163,6 @@ class Client:
         _check_version()
         self._writing = self._reading = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         migrate(self._writing, self.place)
-
-    def _join_queue(self, path: Path) -> None:
-        _prepare(path, self.place)
-        self._queue = Queue(path)
 
     def _connect_writer(self, path: Path) -> None:
         connection = _connect(path, "rwc", self.options.timeout)
@@ -199,16 +210,19 @@ class Client:
             self._reading.close()
 
     def _close_writer(self) -> None:
-        # The last connection moves the log into the database as it closes: alone, where that can be had.
-        alone = self._queue is not None and self._queue.try_enter(_CLOSE_SECONDS)
+        if self._writing is None:
+            return
+        if self._lock is None:
+            self._writing.close()
+            return
         try:
-            if self._writing is not None:
+            # The last connection moves the log into the database as it closes: alone, where that can be had.
+            with self._lock.held(timeout=_CLOSE_SECONDS):
                 self._writing.close()
+        except UnavailableError:
+            self._writing.close()
         finally:
-            if self._queue is not None:
-                if alone:
-                    self._queue.leave()
-                self._queue.close()
+            self._lock.close()
 
     def _check_process(self) -> None:
         if self._forked:

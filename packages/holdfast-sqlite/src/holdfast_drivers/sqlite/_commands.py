@@ -8,13 +8,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from holdfast.driver import Item, Key, Page, Record, Verdict, Work, below, collect, host_now_ms, judge, needed
+from holdfast.driver import (
+    KEEP,
+    Append,
+    Item,
+    Key,
+    Page,
+    Put,
+    Record,
+    Verdict,
+    Work,
+    below,
+    between,
+    collect,
+    host_now_ms,
+    judge,
+    needed,
+)
 
 from ._errors import of_sqlite
 
-__all__ = ["clear", "commit", "fetch", "list_page", "purge"]
+__all__ = ["Expiry", "clear", "commit", "fetch", "list_page", "purge"]
 
 _FREED_PER_WRITE = 16
+_FREE_AGAIN_MS = 1000
 _REMOVED_AT_ONCE = 1000
 
 # One statement for many rows: each statement gives Python's lock away and takes it back, which is slow beside a
@@ -30,6 +47,10 @@ def _upsert(rows: int) -> str:
     )
 
 
+_PUT_ONE = _upsert(1) + " WHERE items.etag <> excluded.etag OR items.expires_at <= excluded.updated_at"
+"""The judge's verdict on a put without a condition, in one statement: its own etag means that it was applied before."""
+
+
 def _select(values: bool, rest: str) -> str:
     return f"SELECT items.key, {'items.value' if values else 'NULL'}, etag, updated_at, expires_at FROM {rest}"
 
@@ -38,7 +59,8 @@ _UPSERT_ONE = _upsert(1)
 _UPSERT_MANY = _upsert(_ROWS)
 _GET_ONE = {values: _select(values, "items WHERE key = ?") for values in (False, True)}
 _GET_MANY = {
-    values: _select(values, "json_each(?) AS wanted CROSS JOIN items ON items.key = wanted.value") for values in (False, True)
+    values: _select(values, "json_each(?) AS wanted CROSS JOIN items ON items.key = wanted.value")
+    for values in (False, True)
 }
 _DELETE_ONE = "DELETE FROM items WHERE key = ?"
 _DELETE_MANY = "DELETE FROM items WHERE key IN (SELECT value FROM json_each(?))"
@@ -49,6 +71,22 @@ _CLEAR = (
 )
 _LAST_KEY = "\U0010ffff"
 """Above every key: a key begins with a letter, a digit or `@`."""
+
+
+class Expiry:
+    """When writes look for expired items to free: while there are many each time, else once a second."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def due(self, now: int) -> bool:
+        """Whether the write of this millisecond should."""
+        return not now < self._next <= now + _FREE_AGAIN_MS  # also when the clock was set back
+
+    def free(self, connection: sqlite3.Connection, now: int) -> None:
+        """Free a few."""
+        freed = _free(connection, now, _FREED_PER_WRITE)
+        self._next = now if freed == _FREED_PER_WRITE else now + _FREE_AGAIN_MS
 
 
 def fetch(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> list[Item | None]:
@@ -62,8 +100,15 @@ def fetch(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> 
     return found
 
 
-def commit(connection: sqlite3.Connection, work: Sequence[Work], place: str) -> list[Verdict]:
+def commit(connection: sqlite3.Connection, work: Sequence[Work], place: str, expiry: Expiry) -> list[Verdict]:
     """Judge all units and write what comes of it, in one transaction with one sync."""
+    now = host_now_ms()
+    if len(work) == 1 and not expiry.due(now) and (put := _plain_put(work[0])) is not None:
+        try:
+            connection.execute(_PUT_ONE, _row(put, now))
+        except sqlite3.Error as error:
+            raise of_sqlite(error, place, sent=True) from error
+        return [None]
     with _transaction(connection, place):
         now = host_now_ms()
         wanted = needed(work)
@@ -72,8 +117,22 @@ def commit(connection: sqlite3.Connection, work: Sequence[Work], place: str) -> 
         judgement = judge(work, now, records)
         if judgement.net:
             _write(connection, judgement.net)
-        _free(connection, now, _FREED_PER_WRITE)
+        if expiry.due(now):
+            expiry.free(connection, now)
     return judgement.verdicts
+
+
+def _plain_put(unit: Work) -> Put | None:
+    """The put of a batch of one that asks for nothing: half of all writes, and it needs no reading."""
+    if isinstance(unit, Append) or len(unit) != 1:
+        return None
+    (write,) = unit
+    return write if isinstance(write, Put) and write.cond is None and write.ttl_ms is not KEEP else None
+
+
+def _row(put: Put, now: int) -> tuple[object, ...]:
+    ttl = put.ttl_ms
+    return put.key, put.value, put.etag, now, now + ttl if isinstance(ttl, int) else None
 
 
 def list_page(
@@ -87,20 +146,12 @@ def list_page(
 ) -> Page:
     """One page, read as one statement and so as one snapshot."""
     now = host_now_ms()
-    low, high = below(base)
-    bounds: list[tuple[str, object]] = [("key >= ?", low)]
-    if high is not None:
-        bounds.append(("key < ?", high))
-    if after is not None:
-        bounds.append(("key > ?", after))
-    if before is not None:
-        bounds.append(("key < ?", before))
-    bounds.append(("(expires_at IS NULL OR expires_at > ?)", now))
-    where = " AND ".join(condition for condition, _ in bounds)
+    low, high = between(base, after, before)
+    where = "key >= ? AND key < ? AND (expires_at IS NULL OR expires_at > ?)"
     order = "DESC" if reverse else "ASC"
     sql = _select(values, f"items WHERE {where} ORDER BY key {order} LIMIT ?")
     # One row more than asked tells whether there is a next page. Closing ends the snapshot before its last row.
-    with closing(connection.execute(sql, (*(bound for _, bound in bounds), limit + 1))) as rows:
+    with closing(connection.execute(sql, (low, high or _LAST_KEY, now, limit + 1))) as rows:
         return collect((record.item(key, now) for key, record in map(_record, rows)), limit)
 
 

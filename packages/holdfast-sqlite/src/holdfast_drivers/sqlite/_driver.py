@@ -51,6 +51,7 @@ class SqliteDriver(BaseDriver):
         super().__init__()
         self._options = Options.from_path(path, durability, timeout)
         self._client: Client | None = None
+        self._expiry = _commands.Expiry()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -84,7 +85,8 @@ class SqliteDriver(BaseDriver):
 
     async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
         client = self._opened
-        return await client.write(lambda connection: _commands.commit(connection, work, client.place))
+        expiry = self._expiry
+        return await client.write(lambda connection: _commands.commit(connection, work, client.place, expiry))
 
     async def _list(
         self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool

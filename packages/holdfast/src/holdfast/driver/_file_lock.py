@@ -33,9 +33,9 @@ class FileLock:
         self._turn = _Handle(path + ".turn")
 
     @contextmanager
-    def held(self, *, shared: bool = False) -> Iterator[None]:
-        """Hold the lock. Raises `UnavailableError` when others keep it for longer than the timeout."""
-        deadline = time.monotonic() + self._timeout
+    def held(self, *, shared: bool = False, timeout: float | None = None) -> Iterator[None]:
+        """Hold the lock. Raises `UnavailableError` when others keep it for longer than the timeout, or than this one."""
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         # Who waits for the lock keeps the turn meanwhile: a stream of readers, or a writer in a hurry, queues behind.
         self._take(self._turn, False, deadline)
         try:
@@ -54,7 +54,7 @@ class FileLock:
 
     def _take(self, handle: _Handle, shared: bool, deadline: float) -> None:
         while handle.take(shared, deadline):
-            if handle.is_current():
+            if handle is self._turn or handle.is_current():  # without the turn only the order suffers
                 return
             handle.close()  # somebody removed the file: what we hold excludes nobody
         raise UnavailableError(
@@ -69,11 +69,14 @@ class _Handle:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd: int | None = None
+        self._identity: tuple[int, int] | None = None
 
     def take(self, shared: bool, deadline: float) -> bool:
         """Lock, or answer `False` at the deadline."""
         if self._fd is None:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOINHERIT", 0), 0o666)
+            opened = os.fstat(self._fd)
+            self._identity = (opened.st_dev, opened.st_ino)
         if _try_lock(self._fd, shared):
             return True
         if _BLOCKING:
@@ -96,11 +99,11 @@ class _Handle:
 
     def is_current(self) -> bool:
         """Whether the locked file still is the one at the path."""
-        assert self._fd is not None
         try:
-            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+            found = os.stat(self._path)
         except FileNotFoundError:
             return False
+        return self._identity == (found.st_dev, found.st_ino)
 
     def release(self) -> None:
         if self._fd is not None:

@@ -34,6 +34,7 @@ class Worker:
         """`idle` is called in the thread whenever nothing waits; it answers the seconds until it wants to be called
         again, `None` for not before the next job. It must not raise."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._last: Callable[[], object] | None = None
         self._idle = idle
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
@@ -49,14 +50,17 @@ class Worker:
             raise
         return result
 
-    def stop(self) -> None:
-        """End the thread after the jobs that were given. No IO, does not wait."""
+    def stop(self, last: Callable[[], object] | None = None) -> None:
+        """End the thread after the jobs that were given, and after `last`. No IO, does not wait."""
+        self._last = last
         self._jobs.put(None)
 
     def _loop(self) -> None:
         while True:
             job = self._next()
             if job is None:
+                if self._last is not None:
+                    self._last()
                 return
             if not job.abandoned:
                 _do(job)
