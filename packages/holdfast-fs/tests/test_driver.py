@@ -232,17 +232,18 @@ def _race(base: Path, count: int) -> list[str]:
 
 
 async def test_one_thread_for_each_driver_and_none_after_close(tmp_path: Path) -> None:
-    before = threading.active_count()
+    def threads() -> int:
+        return sum(thread.name == f"holdfast-fs {tmp_path}" for thread in threading.enumerate())
+
     async with FsDriver(tmp_path) as one, FsDriver(tmp_path) as other:
         await asyncio.gather(*(driver.get(["kv!@a"]) for driver in (one, other) for _ in range(20)))
-        assert threading.active_count() == before + 2
-    await until(lambda: threading.active_count() <= before)
+        assert threads() == 2
+    await until(lambda: threads() == 0)
 
 
 async def test_a_failed_open_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     driver = FsDriver(tmp_path / "file" / "base")
-    before = threading.active_count()
     with pytest.raises((ValueError, UnavailableError)):
         await driver.open()
     (tmp_path / "file").unlink()
@@ -251,7 +252,8 @@ async def test_a_failed_open_can_be_repeated(tmp_path: Path) -> None:
     await driver.close()
     with pytest.raises(ClosedError):
         await driver.open()
-    await until(lambda: threading.active_count() <= before)
+    name = f"holdfast-fs {tmp_path / 'file' / 'base'}"
+    await until(lambda: all(thread.name != name for thread in threading.enumerate()))
 
 
 class FullDisk:

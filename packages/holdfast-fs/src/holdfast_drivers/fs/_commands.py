@@ -133,20 +133,23 @@ class Store:
     @contextmanager
     def held(self, *, shared: bool) -> Iterator[None]:
         """Hold the lock and know everything that was acknowledged to anybody."""
-        while True:
-            with self._locked(shared=shared):
+        if shared:
+            with self._locked(shared=True):
                 changed = self.ledger.follow()
-                if changed is None and not shared:
-                    self._recover(everything=False)
-                    changed = []
                 if changed is not None:
                     self._learn(changed)
                     self._real.clear()
                     yield
                     return
-            with self._locked(shared=False):  # a writer died: only who holds the lock alone may tidy up
-                if self.ledger.follow() is None:
-                    self._recover(everything=False)
+            # A writer died: only who holds the lock alone may let the files follow.
+        with self._locked(shared=False):
+            changed = self.ledger.follow()
+            if changed is None:
+                self._recover(everything=False)
+            else:
+                self._learn(changed)
+            self._real.clear()
+            yield
 
     @contextmanager
     def _locked(self, *, shared: bool) -> Iterator[None]:
