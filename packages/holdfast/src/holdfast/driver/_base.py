@@ -196,6 +196,10 @@ class BaseDriver(Driver):
         check_scan(base, None, None, 1)
         return await super().clear(base)
 
+    async def purge(self) -> int:
+        self._check_open()
+        return await super().purge()
+
     def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         raise UnsupportedError(f"{type(self).__name__} does not declare 'watch': read again every few seconds instead")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..driver import Driver
 from ..records import ContainerRecord, as_record
-from ..structures import Collection, Listing, ModelCodec
+from ..structures import Collection, Listing, ModelCodec, RepairReport
 from ._images import ImageRepository
 from ._records import Removal, created_at, remove, save_record
 from ._sessions import SessionRepository
@@ -45,6 +45,10 @@ class ContainerRepository:
     async def container_exists(self, container_id: str) -> bool:
         """Whether there is such a container."""
         return await self._records.exists(container_id)
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
 
     async def delete_container(self, container_id: str, *, cascade: bool = False) -> None:
         """Remove a container; of one that is not there, nothing.

@@ -8,7 +8,7 @@ from typing import Any
 from .._errors import NotFoundError
 from ..driver import Driver
 from ..records import ImageRecord, as_record, utc_now
-from ..structures import Collection, Index, Listing, ModelCodec
+from ..structures import Collection, Index, Listing, ModelCodec, RepairReport
 from ._records import Removal, created_at, remove, save_record
 from ._sessions import SessionRepository
 
@@ -75,6 +75,10 @@ class ImageRepository:
             return await self._records.update(image_id, merge)
         except NotFoundError:
             raise NotFoundError(f"Image not found: {image_id}") from None
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
 
     async def delete_image(self, image_id: str, *, cascade: bool = False) -> None:
         """Remove an image; of one that is not there, nothing.

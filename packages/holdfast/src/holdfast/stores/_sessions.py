@@ -8,7 +8,7 @@ from typing import Any
 from .._errors import ConflictError, NotFoundError
 from ..driver import Driver, Write
 from ..records import Message, SessionRecord, as_record
-from ..structures import Collection, Index, Known, Listing, ModelCodec
+from ..structures import Collection, Index, Known, Listing, ModelCodec, RepairReport
 from ._messages import Messages
 from ._records import Removal, created_at, remove, save_record
 
@@ -63,6 +63,10 @@ class SessionRepository:
     async def session_exists(self, session_id: str) -> bool:
         """Whether there is such a session."""
         return await self._records.exists(session_id)
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
 
     async def delete_session(self, session_id: str) -> None:
         """Remove a session with its messages, atomically; of one that is not there, nothing."""

@@ -8,9 +8,10 @@ from ._lease import Grant, Lease
 from ._listing import Listing, Page
 from ._log import Entry, Log, LogCache
 from ._migrations import Migrations
-from ._sweeping import sweep_all, sweep_now
+from ._sweeping import SWEEP, sweep_all, sweep_now
 
 __all__ = [
+    "SWEEP",
     "Codec",
     "Collection",
     "Entry",

@@ -1,0 +1,18 @@
+"""The command `holdfast`: one module for each command or family."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. Without the `cli` extra: say how to install it."""
+    try:
+        from ._app import application
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(f'holdfast: the command line needs an extra ({error.name} is missing): pip install "holdfast[cli]"')
+    application()()
