@@ -24,7 +24,11 @@ class Counts:
     appends: int = 0
     """The appends among the units: only a driver that declares `append` is given any."""
     fetches: int = 0
+    keys: int = 0
+    """Keys asked for in these fetches."""
     lists: int = 0
+    items: int = 0
+    """Items that came with these lists."""
 
 
 @contextmanager
@@ -42,16 +46,19 @@ def counted(driver: Driver) -> Iterator[Counts]:
         return instead
 
     def fetches(call: Call) -> Call:
-        async def instead(*args: Any, **kwargs: Any) -> Any:
+        async def instead(keys: Any, values: bool) -> Any:
             counts.fetches += 1
-            return await call(*args, **kwargs)
+            counts.keys += len(keys)
+            return await call(keys, values)
 
         return instead
 
     def lists(call: Call) -> Call:
         async def instead(*args: Any, **kwargs: Any) -> Any:
             counts.lists += 1
-            return await call(*args, **kwargs)
+            page = await call(*args, **kwargs)
+            counts.items += len(page.items)
+            return page
 
         return instead
 

@@ -1,0 +1,154 @@
+"""What is asked at once travels together, and nobody pays for a neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from holdfast import ClosedError, ConflictError, InvalidKeyError
+from holdfast.driver import Check, Delete, If, Item, MemoryDriver, Put, Verdict, Work
+from holdfast.wrappers import Coalescer, Wrapper
+
+
+class Slow(Wrapper):
+    """Counts the calls that reach the backend and keeps each one waiting until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryDriver())
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.groups: list[int] = []
+        self.gets: list[int] = []
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        self.groups.append(len(work))
+        await self.gate.wait()
+        return await super().apply_many(work)
+
+    async def get(self, keys: Sequence[str], *, values: bool = True) -> list[Item | None]:
+        self.gets.append(len(keys))
+        await self.gate.wait()
+        return await super().get(keys, values=values)
+
+
+@pytest.fixture
+async def slow() -> AsyncIterator[Slow]:
+    slow = Slow()
+    yield slow
+    await slow.close()
+
+
+@pytest.fixture
+async def driver(slow: Slow) -> AsyncIterator[Coalescer]:
+    async with Coalescer(slow) as driver:
+        yield driver
+
+
+async def test_one_tick_makes_one_group(driver: Coalescer, slow: Slow) -> None:
+    await asyncio.gather(*(driver.apply([Put(f"k!@{n}", str(n))]) for n in range(100)))
+    assert slow.groups == [100]
+    found = await asyncio.gather(*(driver.get([f"k!@{n}", "k!@0"]) for n in range(100)))
+    assert slow.gets == [100], "a key that several ask for is asked for once"
+    assert [item and item.value for item, _ in found] == [str(n) for n in range(100)]
+
+
+async def test_while_one_group_is_under_way_the_next_one_grows(driver: Coalescer, slow: Slow) -> None:
+    slow.gate.clear()
+    calls = []
+    for n in range(10):
+        calls.append(asyncio.create_task(driver.apply([Put(f"k!@{n}", "x")])))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    slow.gate.set()
+    await asyncio.gather(*calls)
+    assert slow.groups == [1, 9]
+
+
+async def test_a_lone_call_waits_for_one_tick(driver: Coalescer, slow: Slow) -> None:
+    call = asyncio.create_task(driver.apply([Put("k!@a", "x")]))
+    await asyncio.sleep(0)
+    assert slow.groups == []
+    await asyncio.sleep(0)
+    assert slow.groups == [1]
+    await call
+
+
+async def test_a_refused_batch_refuses_nobody_else(driver: Coalescer) -> None:
+    results = await asyncio.gather(
+        driver.apply([Put("k!@a", "x")]),
+        driver.apply([Put("k!@b", "x", If.PRESENT)]),
+        driver.apply([Put("not a key", "x")]),
+        driver.apply([Put("k!@c", "x")]),
+        driver.append("l!n", [Put("l!e", "x")], Check("no!such")),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [
+        type(None),
+        ConflictError,
+        InvalidKeyError,
+        type(None),
+        ConflictError,
+    ]
+    reads = await asyncio.gather(
+        driver.get(["k!@a"]), driver.get(["not a key"]), driver.get(["k!@c"]), return_exceptions=True
+    )
+    assert isinstance(reads[1], InvalidKeyError)
+    assert not isinstance(reads[0], BaseException)
+    assert not isinstance(reads[2], BaseException)
+    assert reads[0][0] is not None
+    assert reads[2][0] is not None
+
+
+async def test_cancelling_one_caller_cancels_nobody_else(driver: Coalescer, slow: Slow) -> None:
+    slow.gate.clear()
+    sent = [asyncio.create_task(driver.apply([Put(f"k!@{n}", "x")])) for n in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(driver.apply([Put(f"k!@w{n}", "x")])) for n in range(3)]
+    await asyncio.sleep(0)
+    sent[1].cancel()
+    waiting[1].cancel()
+    await asyncio.sleep(0)
+    slow.gate.set()
+    results = await asyncio.gather(*sent, *waiting, return_exceptions=True)
+    assert [isinstance(result, asyncio.CancelledError) for result in results] == [False, True, False] * 2
+    found = await driver.get([f"k!@{n}" for n in ("0", "1", "2", "w0", "w1", "w2")])
+    assert [item is not None for item in found] == [True, True, True, True, False, True], (
+        "what was not sent is not sent"
+    )
+
+
+async def test_whoever_was_just_answered_may_call_again(driver: Coalescer) -> None:
+    async def chain(n: int) -> None:
+        for step in range(20):
+            await driver.apply([Put(f"k!@{n}", str(step))])
+            (item,) = await driver.get([f"k!@{n}"])
+            assert item is not None
+            assert item.value == str(step)
+
+    await asyncio.wait_for(asyncio.gather(*(chain(n) for n in range(20))), 10)
+
+
+async def test_closing_waits_for_what_is_under_way(slow: Slow) -> None:
+    driver = Coalescer(slow)
+    await driver.open()
+    slow.gate.clear()
+    call = asyncio.create_task(driver.apply([Put("k!@a", "x")]))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(driver.close())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    slow.gate.set()
+    await asyncio.gather(call, closing)
+    with pytest.raises(ClosedError):
+        await driver.apply([Delete("k!@a")])
+    with pytest.raises(ClosedError):
+        await driver.get(["k!@a"])
+
+
+async def test_appends_of_one_process_travel_as_one_batch(driver: Coalescer, slow: Slow) -> None:
+    await driver.apply([Put("l", "head")])
+    numbers = await asyncio.gather(*(driver.append("l!n", [Put("l!e", str(n))], Check("l")) for n in range(50)))
+    assert numbers == list(range(50))
+    assert slow.groups == [1, 50]

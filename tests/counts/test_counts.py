@@ -1,0 +1,136 @@
+"""What can be counted is counted: calls to the backend and the items they concern, among few and among many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from holdfast import Persistence, create_persistence, create_storage
+from holdfast.driver import Put, Write
+from holdfast.opening import driver_from_url
+from holdfast.records import ImageRecord, SessionRecord, UserMessage
+from holdfast_conformance.faults import Counts, counted
+
+FEW, MANY = 100, 100_000
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Persistence, Counts]]:
+    async with driver_from_url(url) as driver, create_persistence(driver) as persistence:
+        with counted(driver) as counts:
+            yield persistence, counts
+
+
+@contextmanager
+def during(counts: Counts) -> Iterator[dict[str, int]]:
+    """How much each count grew in the block."""
+    before, grown = asdict(counts), dict[str, int]()
+    yield grown
+    grown |= {word: number - before[word] for word, number in asdict(counts).items()}
+
+
+async def test_a_thousand_concurrent_sets_are_a_few_transactions(tmp_path: Path) -> None:
+    async with driver_from_url(f"sqlite:///{tmp_path.as_posix()}/a.db") as driver, create_storage(driver) as storage:
+        with counted(driver) as counts:
+            await asyncio.gather(*(storage.set_item(f"key:{n}", {"n": n}) for n in range(1000)))
+        assert counts.commits <= 5
+        with counted(driver) as counts:
+            found = await asyncio.gather(*(storage.get_item(f"key:{n}") for n in range(1000)))
+        assert found == [{"n": n} for n in range(1000)]
+        assert counts.fetches <= 5
+
+
+async def test_the_calls_of_the_main_job(url: str) -> None:
+    async with opened(url) as (persistence, counts):
+        sessions, images = persistence.sessions, persistence.images
+        with during(counts) as grown:
+            await sessions.save_session(SessionRecord(session_id="s"))
+        assert (grown["commits"], grown["fetches"]) == (1, 0), "a new session is one call"
+        with during(counts) as grown:
+            await sessions.add_message("s", UserMessage(content="x"))
+        assert (grown["commits"], grown["fetches"]) == (1, 1), "a cold append reads the head"
+        with during(counts) as grown:
+            await sessions.add_message("s", UserMessage(content="x"))
+        assert (grown["commits"], grown["fetches"], grown["lists"]) == (1, 0, 0), "a warm append is one call"
+        with during(counts) as grown:
+            await sessions.get_messages("s", last=50)
+        assert (grown["commits"], grown["fetches"], grown["lists"]) == (0, 1, 1), "a warm read is entries and head"
+        with during(counts) as grown:
+            await images.save_image(ImageRecord(image_id="i", container_id="c", session_id="s"))
+        assert (grown["commits"], grown["fetches"]) == (1, 0), "a new image is one call"
+        with during(counts) as grown:
+            await images.save_image(ImageRecord(image_id="i", container_id="c", session_id="s"))
+        assert (grown["commits"], grown["fetches"]) == (2, 0), "saving over one carries what it lost to"
+        with during(counts) as grown:
+            await images.find_images_by_container_id("c", limit=50)
+        assert (grown["lists"], grown["fetches"], grown["commits"]) == (1, 1, 0), "a page is two calls"
+        with during(counts) as grown:
+            await sessions.count_messages("s")
+        assert (grown["fetches"], grown["keys"], grown["lists"]) == (1, 2, 0), "counting scans nothing"
+        with during(counts) as grown:
+            await images.find_image_by_id("i")
+        assert (grown["fetches"], grown["keys"]) == (1, 1)
+
+
+async def test_one_process_appends_to_many_sessions_in_few_commits(url: str) -> None:
+    async with opened(url) as (persistence, counts):
+        await asyncio.gather(*(persistence.sessions.save_session({"sessionId": f"s{n}"}) for n in range(64)))
+        for cold in (True, False):
+            with during(counts) as grown:
+                await asyncio.gather(
+                    *(persistence.sessions.add_message(f"s{n}", UserMessage(content="x")) for n in range(64))
+                )
+            if persistence.driver.capabilities.group:
+                assert grown["commits"] <= 3
+                assert grown["fetches"] <= (3 if cold else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Path) -> None:
+    measured = []
+    for size in (FEW, MANY):
+        place = "memory://" if scheme == "memory" else f"sqlite:///{tmp_path.as_posix()}/{size}.db?durability=relaxed"
+        async with opened(place) as (persistence, counts):
+            await _fill(persistence, size)
+            grown = {}
+            with during(counts) as grown["add_message"]:
+                added = await persistence.sessions.add_message("s", UserMessage(content="one more"))
+            assert added.seq == size
+            with during(counts) as grown["get_messages"]:
+                assert len(await persistence.sessions.get_messages("s", last=50)) == 50
+            with during(counts) as grown["find_images"]:
+                page = await persistence.images.find_images_by_container_id("c", limit=50)
+            assert [image.image_id for image in page] == [f"i{size - 1 - n}" for n in range(50)]
+            with during(counts) as grown["count"]:
+                assert await persistence.sessions.count_messages("s") == size + 1
+            measured.append(grown)
+    assert measured[0] == measured[1]
+    assert measured[0]["get_messages"]["items"] == 50
+    assert measured[0]["find_images"]["items"] == 50
+
+
+async def _fill(persistence: Persistence, size: int) -> None:
+    """`size` messages in one session and `size` images in one container, as the stores would write them, in bulk."""
+    await persistence.sessions.save_session(SessionRecord(session_id="s"))
+    images, log = persistence.images._records, persistence.sessions._messages.log("s")
+    for start in range(0, size, 250):
+        await log.append(
+            *(f'{{"id":"{n}","subtype":"user","content":"x"}}' for n in range(start, min(start + 250, size)))
+        )
+    batches: list[list[Write]] = []
+    for n in range(size):
+        image = ImageRecord.model_validate({"imageId": f"i{n}", "containerId": "c", "sessionId": "s", "createdAt": n})
+        batches.append(images.plan_save({images.key(f"i{n}"): None}, image))
+    for start in range(0, size, 1000):
+        merged = [write for batch in batches[start : start + 1000] for write in batch]
+        for part in range(0, len(merged), 400):
+            await persistence.driver.apply([_blind(write) for write in merged[part : part + 400]])
+
+
+def _blind(write: Write) -> Write:
+    return Put(write.key, write.value) if isinstance(write, Put) else write
