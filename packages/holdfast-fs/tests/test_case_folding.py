@@ -79,7 +79,7 @@ class OnFoldingCase(Section):
     @asynccontextmanager
     async def place(self) -> AsyncIterator[str]:
         with TemporaryDirectory(dir=self.folder) as folder:
-            yield f"fs://{folder}/data"
+            yield Path(folder, "data").as_uri().replace("file:", "fs:")
 
 
 class TestKeys(OnFoldingCase, Keys):

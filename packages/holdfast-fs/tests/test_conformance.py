@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from holdfast_conformance import DriverConformance
@@ -15,7 +16,7 @@ class TestFsDriver(DriverConformance):
     @asynccontextmanager
     async def place(self) -> AsyncIterator[str]:
         with TemporaryDirectory() as folder:
-            yield f"fs://{folder}/data"
+            yield Path(folder, "data").as_uri().replace("file:", "fs:")
 
 
 class TestFsDriverWithoutSync(DriverConformance):
@@ -24,4 +25,4 @@ class TestFsDriverWithoutSync(DriverConformance):
     @asynccontextmanager
     async def place(self) -> AsyncIterator[str]:
         with TemporaryDirectory() as folder:
-            yield f"fs://{folder}/data?durability=process"
+            yield Path(folder, "data").as_uri().replace("file:", "fs:") + "?durability=process"

@@ -177,6 +177,20 @@ async def test_links_are_not_followed(
     assert (tmp_path / "images" / "img_1.json").is_symlink()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+@pytest.mark.parametrize("linked", [".holdfast", ".holdfast/new"])
+async def test_the_hidden_folder_is_no_link(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, linked: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "precious").write_text("x")
+    (tmp_path / linked).parent.mkdir(exist_ok=True)
+    (tmp_path / linked).symlink_to(outside)
+    with pytest.raises(ConfigurationError, match="move it away"):
+        await FsDriver(tmp_path).open()
+    assert [path.name for path in outside.iterdir()] == ["precious"]
+
+
 async def test_a_foreign_file_where_a_folder_is_needed(pair: tuple[FsDriver, FsDriver], tmp_path: Path) -> None:
     (tmp_path / "kv").write_text("a file")
     (tmp_path / "images").mkdir()

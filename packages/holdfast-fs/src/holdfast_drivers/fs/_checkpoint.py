@@ -77,13 +77,14 @@ class Checkpoints:
 
     def _checkpoint(self, *, locked: bool) -> Iterator[None]:
         ledger = self._store.ledger
-        begun, upto = ledger.generation, ledger.end
+        begun, upto = (ledger.generation, self._store.recoveries), ledger.end
         yield from self._sync(dict(ledger.pending))
         if locked:
             ledger.checkpoint(upto)
         else:
             with self._store.held(shared=False):
-                if ledger.generation == begun:
+                # Otherwise somebody else made one, or files changed that were not synced: again, a little later.
+                if (ledger.generation, self._store.recoveries) == begun:
                     ledger.checkpoint(upto)
         self._since = time.monotonic() if ledger.pending else None
 

@@ -17,7 +17,7 @@ __all__ = ["Files"]
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 _PLAIN_ONLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Neither follow a link nor wait for whoever writes into a pipe."""
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY | _PLAIN_ONLY
 _BUSY_TRIES = 60
 _WINDOWS = sys.platform == "win32"
 
@@ -58,7 +58,7 @@ class Files:
         """Make the base and the folders around it, on the disk too."""
         missing: list[str] = []
         folder = self._root
-        while not os.path.isdir(folder):
+        while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
             missing.append(folder)
             folder = os.path.dirname(folder)
         for folder in reversed(missing):
@@ -70,6 +70,8 @@ class Files:
 
     def read(self, path: str) -> tuple[bytes, int] | None:
         """The content of a plain file and when it was written (nanoseconds since 1970); `None` for anything else."""
+        if _WINDOWS and self.kind(path) != "file":
+            return None  # there is no way to open a file there without following a link
         try:
             fd = os.open(self.at(path), os.O_RDONLY | _BINARY | _PLAIN_ONLY)
         except OSError as error:
@@ -196,7 +198,7 @@ class Files:
     def open_log(self, path: str, *, create: bool = False) -> int | None:
         """A descriptor to read and write; `None` where the file is missing."""
         try:
-            return os.open(self.at(path), os.O_RDWR | _BINARY | (os.O_CREAT if create else 0), 0o666)
+            return os.open(self.at(path), os.O_RDWR | _BINARY | _PLAIN_ONLY | (os.O_CREAT if create else 0), 0o666)
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -54,6 +54,8 @@ class Store:
         self._tree = Tree(files, self._list)
         self._expiry: list[tuple[int, Key]] = []
         self._real: dict[str, bool] = {}
+        self.recoveries = 0
+        """How often the files had to be made to follow the journal."""
 
     def open(self) -> None:
         """Make the folder what it should be, and let the files follow what a dead writer left in the journal."""
@@ -153,15 +155,14 @@ class Store:
 
     @contextmanager
     def _locked(self, *, shared: bool) -> Iterator[None]:
-        if self.files.kind(HIDDEN) is None:
-            self.files.make_folder(HIDDEN)
+        self.ledger.make_folders()
         with self._lock.held(shared=shared):
             yield
 
     def _recover(self, *, everything: bool) -> None:
         if not self.ledger.exists():
             self.ledger.create()
-        self.files.make_folder(NEW)
+        self.recoveries += 1
         let_files_follow(self.files, self.ledger.rounds(everything=everything))
         self.ledger.done()
         self._learn(list(self.ledger.pending))
@@ -281,7 +282,6 @@ class Store:
         except (OSError, HoldfastError):
             for number in range(len(net)):
                 self.files.remove(f"{NEW}/{number}")
-            self.files.make_folder(NEW)  # should its absence be the reason, the next try finds it
             for key in net:
                 prune(self.files, place_of(key).folder)
             raise

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from holdfast._errors import CorruptDataError, FormatError, UnavailableError
+from holdfast._errors import ConfigurationError, CorruptDataError, FormatError, UnavailableError
 from holdfast.driver import Key, new_etag
 
 from . import _client as client
@@ -154,10 +154,14 @@ class Ledger:
             client.close(fd)
         return [(at, changes) for _, at, changes in found]
 
+    def make_folders(self) -> None:
+        """Make what is missing of the hidden folder. Raises `ConfigurationError` where a link leads elsewhere."""
+        for folder in (HIDDEN, NEW):
+            if self._files.kind(folder) != "folder" and not self._files.make_folder(folder):
+                raise ConfigurationError(f"{self._files.at(folder)} is a link or a file, not a folder: move it away")
+
     def create(self) -> None:
-        """Make the hidden folder and an empty journal."""
-        self._files.make_folder(HIDDEN)
-        self._files.make_folder(NEW)
+        """Make an empty journal."""
         self._files.write(_IGNORED, _NOTE)
         self.entries.clear()
         self._index_rows = 0
@@ -202,9 +206,8 @@ class Ledger:
             path = f"{HIDDEN}/{name}"
             if kind == "file" and (path == _NEXT or (name.startswith("index-") and name != self._header.index)):
                 self._files.remove(path)
-        if not self._files.make_folder(NEW):
-            for name, _ in list(self._files.names(NEW)):
-                self._files.remove(f"{NEW}/{name}")
+        for name, _ in list(self._files.names(NEW)):
+            self._files.remove(f"{NEW}/{name}")
 
     def _rewrite(self, index: str, index_bytes: int, tail: bytes, kept: dict[Key, Entry | None]) -> None:
         header = Header(new_etag(), index, index_bytes, self._sync)
