@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import wraps
 from importlib import import_module
 from inspect import Signature, iscoroutinefunction, isfunction, signature
+from operator import attrgetter
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import pytest
@@ -37,7 +38,7 @@ class Section:
     """What the author declares; the suite verifies it both ways."""
 
     factory: ClassVar[str] = "holdfast.opening:driver_from_url"
-    """`module:function` from a URL to a driver that is not open, here and in the processes that tests start."""
+    """`module:name` of what makes a driver, not open, from a URL: here and in the processes that tests start."""
 
     effort: ClassVar[float] = 1.0
     """How long the random searches look, as a multiple: 0.3 for a quick run, 10 for a night."""
@@ -52,7 +53,7 @@ class Section:
     def driver(self, url: str) -> Driver:
         """A driver for a URL, made as applications make it and not open yet."""
         module, _, name = self.factory.partition(":")
-        made = getattr(import_module(module), name)(url)
+        made = attrgetter(name)(import_module(module))(url)
         assert isinstance(made, Driver), f"{self.factory} gave a {type(made).__name__}, which is no Driver"
         return made
 
@@ -89,6 +90,7 @@ class Section:
             max_examples=max(3, int(usual * self.effort)),
             deadline=None,
             database=None,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         )
 
@@ -132,6 +134,8 @@ def _published(function: Callable[..., Any]) -> Callable[..., None]:
                 function(self, *args, **kwargs)
         except HoldfastError as error:
             raise AssertionError(f"a call that had to succeed raised {type(error).__name__}: {error}") from error
+        except pytest.fail.Exception as error:  # of pytest.raises: one kind of failure is enough
+            raise AssertionError(f"a call that had to be refused was not: {error}") from error
 
     del test.__wrapped__
     test.__signature__ = Signature(  # type: ignore[attr-defined]

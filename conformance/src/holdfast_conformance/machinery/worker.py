@@ -6,6 +6,7 @@ import asyncio
 import sys
 from importlib import import_module
 from json import loads
+from operator import attrgetter
 from typing import Any
 
 from . import jobs
@@ -15,7 +16,7 @@ __all__ = ["main"]
 
 async def _main(spec: dict[str, Any]) -> None:
     module, _, name = spec["factory"].partition(":")
-    driver = getattr(import_module(module), name)(spec["url"])
+    driver = attrgetter(name)(import_module(module))(spec["url"])
     job = getattr(jobs, spec["job"])
     if spec["job"] == jobs.forget.__name__:
         await jobs.forget(driver)

@@ -34,7 +34,7 @@ class Expiry(Section):
 
     async def test_an_item_lives_to_the_millisecond(self, driver: Driver) -> None:
         """Seen until its time is over, by get and scan alike, and not a millisecond longer."""
-        for lives in (1, 30, 120):
+        for lives in (*[1] * 12, 30, 110):
             sent = monotonic()
             await driver.apply([Put(A, "x", ttl_ms=lives)])
             answered = monotonic()
@@ -52,11 +52,12 @@ class Expiry(Section):
                     assert 1 <= item.ttl_ms <= max(1, longest), f"{item.ttl_ms} ms left, and {longest:.1f} at most are"
                 elif item is not None:
                     raise AssertionError("an item that expires says that it does not")
-                if (asked - answered) * 1000 >= lives + 1:
+                if (asked - answered) * 1000 >= lives + 0.1:
                     assert item is None, f"there {(asked - answered) * 1000:.1f} ms after a put of {lives} ms"
                     assert not listed, f"listed {(asked - answered) * 1000:.1f} ms after a put of {lives} ms"
                     break
-                await asyncio.sleep(0.002)
+                if (monotonic() - answered) * 1000 < lives - 10:
+                    await asyncio.sleep(0.002)
 
     async def test_the_time_left_runs_down(self, driver: Driver) -> None:
         await driver.apply([Put(A, "x", ttl_ms=HOUR)])

@@ -1,0 +1,169 @@
+"""Wrong about time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from holdfast.driver import KEEP, Append, Batch, Item, Judgement, Key, Put, Record, Work, judge
+from holdfast_conformance.sections.expiry import Expiry
+from toys.shared_memory import SharedMemoryDriver
+
+from . import caught_by
+
+Records = Mapping[Key, Record | None]
+
+
+class _Writes(SharedMemoryDriver):
+    """Decides about the expiry of what is written in a way of its own."""
+
+    def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
+        return new.expires_at
+
+    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+        judgement = judge(work, now, records)
+        for unit in work:
+            for put in unit.puts if isinstance(unit, Append) else unit:
+                new = judgement.net.get(put.key)
+                if isinstance(put, Put) and new is not None and new.etag == put.etag:
+                    expires = self.expiry(put, records.get(put.key), new, now)
+                    judgement.net[put.key] = replace(new, expires_at=expires)
+        return judgement
+
+
+@caught_by(Expiry)
+class ExpiredAreListed(SharedMemoryDriver):
+    """A scan shows items until somebody has removed them."""
+
+    listing = False
+
+    async def _list(self, *args: object) -> object:  # type: ignore[override]
+        self.listing = True
+        try:
+            return await super()._list(*args)  # type: ignore[arg-type]
+        finally:
+            self.listing = False
+
+    def item(self, key: Key, record: Record | None, now: int, values: bool) -> Item | None:
+        return super().item(key, record, 0 if self.listing else now, values)
+
+
+@caught_by(Expiry)
+class ExpiredAreThereForConditions(SharedMemoryDriver):
+    """Reads hide what has expired, conditions still see it."""
+
+    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+        alive = {key: record and replace(record, expires_at=None) for key, record in records.items()}
+        return judge(work, now, alive)
+
+
+@caught_by(Expiry)
+class KeepDropsTheExpiry(_Writes):
+    """KEEP stores an item that never expires."""
+
+    def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
+        return None if put.ttl_ms is KEEP else new.expires_at
+
+
+@caught_by(Expiry)
+class KeepStartsAnew(_Writes):
+    """KEEP gives the item its whole time again."""
+
+    def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
+        if put.ttl_ms is KEEP and old is not None and old.expires_at is not None:
+            return now + (old.expires_at - old.updated_at)
+        return new.expires_at
+
+
+@caught_by(Expiry)
+class KeepOfAnExpiredItem(_Writes):
+    """KEEP takes over the expiry of an item that is gone."""
+
+    def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
+        return old.expires_at if put.ttl_ms is KEEP and old is not None else new.expires_at
+
+
+@caught_by(Expiry)
+class PlainPutKeepsTheExpiry(_Writes):
+    """A put without a time to live leaves the old one."""
+
+    def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
+        return old.expires_at if put.ttl_ms is None and old is not None else new.expires_at
+
+
+@caught_by(Expiry)
+class LaterExpiryWins(_Writes):
+    """A put never shortens the time that is left."""
+
+    def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
+        both = [at for at in (old and old.expires_at, new.expires_at) if at]
+        return max(both) if put.ttl_ms is not None and both else new.expires_at
+
+
+@caught_by(Expiry)
+class WholeSeconds(_Writes):
+    """The backend counts in seconds and rounds up."""
+
+    def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
+        return None if new.expires_at is None else -(-new.expires_at // 1000) * 1000
+
+
+@caught_by(Expiry)
+class TheClientsClock(SharedMemoryDriver):
+    """Asks the wall clock of the calling process."""
+
+    def now(self) -> int:
+        return int(time.time() * 1000)
+
+
+@caught_by(Expiry)
+class TimeLeftStandsStill(SharedMemoryDriver):
+    """The time left is always the time that was given."""
+
+    def item(self, key: Key, record: Record | None, now: int, values: bool) -> Item | None:
+        item = super().item(key, record, now, values)
+        if item is None or record is None or record.expires_at is None:
+            return item
+        return replace(item, ttl_ms=record.expires_at - record.updated_at)
+
+
+@caught_by(Expiry)
+class AMillisecondTooLong(SharedMemoryDriver):
+    """An item is gone after its last millisecond instead of with it."""
+
+    def item(self, key: Key, record: Record | None, now: int, values: bool) -> Item | None:
+        return super().item(key, record, now - 1, values)
+
+
+@caught_by(Expiry)
+class ZeroMeansForEver(SharedMemoryDriver):
+    """A time to live of nothing is taken for none."""
+
+    async def apply(self, batch: Batch) -> None:
+        await super().apply([replace(w, ttl_ms=None) if isinstance(w, Put) and w.ttl_ms == 0 else w for w in batch])
+
+
+@caught_by(Expiry)
+class PurgeTakesWhatLives(SharedMemoryDriver):
+    """Purging frees everything that will ever expire."""
+
+    async def purge(self) -> int:
+        gone = [key for key, record in self.place.records.items() if record.expires_at is not None]
+        for key in gone:
+            del self.place.records[key]
+        return len(gone)
+
+
+@caught_by(Expiry)
+class RefusedButShortened(SharedMemoryDriver):
+    """A refused put has already set its time to live."""
+
+    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+        judgement = judge(work, now, records)
+        for unit in work:
+            for put in () if isinstance(unit, Append) else unit:
+                old = records.get(put.key)
+                if isinstance(put, Put) and isinstance(put.ttl_ms, int) and old and put.key not in judgement.net:
+                    judgement.net[put.key] = replace(old, expires_at=now + put.ttl_ms)
+        return judgement

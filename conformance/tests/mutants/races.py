@@ -1,0 +1,121 @@
+"""Wrong when several callers meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from holdfast import ConflictError
+from holdfast.driver import Append, If, Key, Put, Record, Verdict, Work, judge, needed
+from holdfast_conformance.sections.races import Races
+from toys.pickled import PickledDriver
+from toys.shared_memory import SharedMemoryDriver
+
+from . import caught_by
+
+
+class _ReadsBeforeItsLock(SharedMemoryDriver):
+    """Reads, waits, and only then takes the lock and writes what it decided on old ground."""
+
+    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+        """Whether this driver still believes in what it read before the lock."""
+        return True
+
+    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+        old = {key: self.place.records.get(key) for key in needed(work)}
+        await asyncio.sleep(0)
+        async with self.place.lock:
+            fresh = {key: self.place.records.get(key) for key in old}
+            believed = {key: old[key] if self.stale(work[0], key, old[key]) else fresh[key] for key in old}
+            judgement = judge(work, self.now(), believed)
+            self.write(judgement.net)
+        return judgement.verdicts
+
+
+@caught_by(Races)
+class ConditionOutsideTheTransaction(_ReadsBeforeItsLock):
+    """Conditions are judged on what was read before the lock was taken."""
+
+
+@caught_by(Races)
+class AbsentKeysAreNotLocked(_ReadsBeforeItsLock):
+    """Rows are locked and read again, but what was absent has no row: a delete that found nothing stays nothing."""
+
+    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+        return record is None
+
+
+@caught_by(Races)
+class AbsenceIsNotDecidedByAnInsert(_ReadsBeforeItsLock):
+    """A put if absent looks first and then upserts."""
+
+    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+        if isinstance(unit, Append):
+            return False
+        return any(write.key == key and isinstance(write, Put) and write.cond is If.ABSENT for write in unit)
+
+
+@caught_by(Races)
+class ChecksAreNotLocked(_ReadsBeforeItsLock):
+    """Snapshot isolation: written rows are validated at the end, rows that were only checked are not."""
+
+    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+        if isinstance(unit, Append):
+            return False
+        return any(write.key == key and type(write).__name__ == "Check" for write in unit)
+
+
+@caught_by(Races)
+class TornCommit(SharedMemoryDriver):
+    """Items of a batch are written one after the other, and readers do not wait."""
+
+    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+        async with self.place.lock:
+            judgement = judge(work, self.now(), dict(self.place.records))
+            for key, record in judgement.net.items():
+                self.write({key: record})
+                await asyncio.sleep(0)
+        return judgement.verdicts
+
+
+@caught_by(Races)
+class ConflictCarriesWhatCameLater(SharedMemoryDriver):
+    """The item in a conflict is read after the lock was given back."""
+
+    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+        verdicts = await super()._commit(work)
+        for verdict in verdicts:
+            if isinstance(verdict, ConflictError):
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                now = self.now()
+                records = {key: self.place.records.get(key) for key in verdict.keys}
+                verdict.items = {key: record and record.item(key, now) for key, record in records.items()}
+        return verdicts
+
+
+@caught_by(Races)
+class LockedForThreadsOnly(PickledDriver):
+    """The lock does not reach other processes."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        yield
+
+
+@caught_by(Races)
+class AppendsWithoutTheLock(PickledDriver):
+    """Only batches take the lock; appends go past it."""
+
+    def _lock_for(self, work: Sequence[Work]) -> bool:
+        return not any(isinstance(unit, Append) for unit in work)
+
+    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+        if self._lock_for(work):
+            return await super()._commit(work)
+        records = self.load()
+        judgement = judge(work, max((r.updated_at for r in records.values()), default=0), records)
+        records.update({key: record for key, record in judgement.net.items() if record is not None})
+        self.save(records)
+        return judgement.verdicts

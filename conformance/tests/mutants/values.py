@@ -1,0 +1,143 @@
+"""Wrong about values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from holdfast.driver import Batch, Item, Key, Put, Record, Value
+from holdfast_conformance.sections.values import Values
+from toys.shared_memory import SharedMemoryDriver
+
+from . import caught_by
+
+
+class _Changes(SharedMemoryDriver):
+    """Changes a value on its way in or out."""
+
+    def stored(self, value: Value) -> Value:
+        return value
+
+    def read(self, value: Value) -> Value | None:
+        return value
+
+    def write(self, net: Mapping[Key, Record | None]) -> None:
+        super().write(
+            {
+                key: record and replace(record, value=None if record.value is None else self.stored(record.value))
+                for key, record in net.items()
+            }
+        )
+
+    def item(self, key: Key, record: Record | None, now: int, values: bool) -> Item | None:
+        item = super().item(key, record, now, values)
+        return item if item is None or item.value is None else replace(item, value=self.read(item.value))
+
+
+def _in_text(change: Callable[[str], str]) -> Callable[[_Changes, Value], Value]:
+    return lambda self, value: change(value) if isinstance(value, str) else value
+
+
+@caught_by(Values)
+class TextComesBackAsBytes(_Changes):
+    """One binary column for both, and nothing that tells them apart."""
+
+    def read(self, value: Value) -> Value:
+        return value.encode() if isinstance(value, str) else value
+
+
+@caught_by(Values)
+class BytesThatLookLikeText(_Changes):
+    """Bytes that happen to be UTF-8 come back as text."""
+
+    def read(self, value: Value) -> Value:
+        if isinstance(value, bytes):
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return value
+        return value
+
+
+@caught_by(Values)
+class EmptyIsEmpty(_Changes):
+    """Empty text and empty bytes are one and the same."""
+
+    def read(self, value: Value) -> Value:
+        return value or ""
+
+
+@caught_by(Values)
+class EmptyIsNothing(_Changes):
+    """An empty value is read as none."""
+
+    def read(self, value: Value) -> Value | None:
+        return value or None
+
+
+@caught_by(Values)
+class CutAtNul(_Changes):
+    """Text ends at its first U+0000."""
+
+    stored = _in_text(lambda text: text.partition("\0")[0])
+
+
+@caught_by(Values)
+class NewlinesTranslated(_Changes):
+    """A file that was opened in text mode."""
+
+    stored = _in_text(lambda text: text.replace("\r\n", "\n"))
+
+
+@caught_by(Values)
+class Stripped(_Changes):
+    """Blanks at the end are lost, as in a CHAR column."""
+
+    stored = _in_text(lambda text: text.rstrip(" "))
+
+
+@caught_by(Values)
+class JsonRewritten(_Changes):
+    """A JSON column keeps what the text means, not what it was."""
+
+    def stored(self, value: Value) -> Value:
+        try:
+            return json.dumps(json.loads(value)) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            return value
+
+
+@caught_by(Values)
+class ThreeBytesACharacter(_Changes):
+    """`utf8mb3`: what lies beyond the basic plane becomes a question mark."""
+
+    stored = _in_text(lambda text: "".join("?" if ord(character) > 0xFFFF else character for character in text))
+
+
+@caught_by(Values)
+class ByteOrderMarkLost(_Changes):
+    """Decoded as `utf-8-sig`."""
+
+    stored = _in_text(lambda text: text.removeprefix("\ufeff"))
+
+
+@caught_by(Values)
+class LargeValuesCut(_Changes):
+    """A column of one mebibyte, and no strict mode."""
+
+    def stored(self, value: Value) -> Value:
+        return value[: 1024 * 1024]
+
+
+@caught_by(Values)
+class SurrogatesReplaced(SharedMemoryDriver):
+    """What UTF-8 cannot write is replaced in silence."""
+
+    async def apply(self, batch: Batch) -> None:
+        def mended(put: Put) -> Put:
+            return (
+                replace(put, value=put.value.encode(errors="replace").decode()) if isinstance(put.value, str) else put
+            )
+
+        await super().apply([mended(write) if isinstance(write, Put) else write for write in batch])

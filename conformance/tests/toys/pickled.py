@@ -1,0 +1,115 @@
+"""A right driver on one file, shared between processes: the base of the mutants that processes and kills find."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from holdfast import ConfigurationError
+from holdfast.driver import (
+    BaseDriver,
+    Capabilities,
+    Driver,
+    Health,
+    Item,
+    Key,
+    Page,
+    Record,
+    Verdict,
+    Work,
+    below,
+    collect,
+    host_now_ms,
+    judge,
+)
+
+Records = dict[Key, Record]
+
+
+class PickledDriver(BaseDriver):
+    """Reads a whole file and writes a whole file, under a lock."""
+
+    capabilities = Capabilities(durable="process", shared=True, append=True)
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = Path(path)
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        scheme, _, path = url.partition("://")
+        if scheme != "pickled" or "?" in path:
+            raise ConfigurationError(f"{url!r} is no pickled:///path")
+        return cls(path)
+
+    async def _open(self) -> None:
+        with self.locked():
+            if not self.path.exists():
+                self.save({})
+
+    async def _close(self) -> None:
+        pass
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def load(self) -> Records:
+        found: Records = pickle.loads(self.path.read_bytes())  # noqa: S301 - its own file, in a test's folder
+        return found
+
+    def save(self, records: Records) -> None:
+        new = self.path.with_suffix(f".{os.getpid()}")
+        new.write_bytes(pickle.dumps(records))
+        new.replace(self.path)
+
+    async def _fetch(self, keys: Sequence[Key], values: bool) -> Sequence[Item | None]:
+        records, now = self.load(), host_now_ms()
+        found = [records.get(key) for key in keys]
+        return [
+            None if record is None or record.gone(now) else record.item(key, now, values=values)
+            for key, record in zip(keys, found, strict=True)
+        ]
+
+    async def _list(
+        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+    ) -> Page:
+        records, now = self.load(), host_now_ms()
+        low, high = below(base)
+        keys = sorted((key for key in records if key >= low and (high is None or key < high)), reverse=reverse)
+        return collect(
+            (
+                records[key].item(key, now, values=values)
+                for key in keys
+                if (after is None or key > after) and (before is None or key < before) and not records[key].gone(now)
+            ),
+            limit,
+        )
+
+    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+        with self.locked():
+            records = self.load()
+            judgement = judge(work, host_now_ms(), records)
+            for key, record in judgement.net.items():
+                if record is None:
+                    records.pop(key, None)
+                else:
+                    records[key] = record
+            self.save(records)
+        return judgement.verdicts
+
+    async def health(self) -> Health:
+        with self._call():
+            return Health("a pickled file", "1", host_now_ms())
+
+
+def driver_from_url(url: str) -> Driver:
+    """The factory that worker processes import."""
+    return PickledDriver.from_url(url)
