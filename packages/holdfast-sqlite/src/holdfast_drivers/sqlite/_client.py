@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TypeVar
 from weakref import WeakSet
 
-from holdfast import ClosedError, ConfigurationError, HoldfastError, UnavailableError
+from holdfast import ConfigurationError, CorruptDataError, HoldfastError, UnavailableError
 from holdfast.driver import FileLock, Worker
 
 from ._errors import of_sqlite, of_system
@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _OLDEST = (3, 35, 0)
 """RETURNING came with 3.35."""
+_SMALLEST = 512
+"""SQLite takes whatever is shorter than a page for an empty database, and writes over it."""
 _CACHE_KIB = 16 * 1024
 _WAL_BYTES = 64 * 1024 * 1024
 """What the file of a burst of writes is cut back to."""
@@ -61,7 +63,6 @@ class Client:
 
     async def read(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the connection that reads."""
-        self._check_process()
         return await self._reader.run(self._guard(lambda: act(self._in_place(self._reading))))
 
     async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
@@ -70,7 +71,6 @@ class Client:
         Raises `UnavailableError` when others keep it from its turn for longer than the timeout. Then, and when its
         caller is cancelled before its turn, it never runs.
         """
-        self._check_process()
         return await self._in_turn(lambda: act(self._in_place(self._writing)))
 
     async def aside(self, act: Callable[[sqlite3.Connection], T]) -> T:
@@ -78,7 +78,6 @@ class Client:
         path = self.options.path
         if path is None:
             return await self.write(act)
-        self._check_process()
 
         def run() -> T:
             self._in_place(self._reading)
@@ -94,8 +93,6 @@ class Client:
     async def close(self) -> None:
         """Close the connections after what they still have to do, and end the threads."""
         _clients.discard(self)
-        if self._forked:
-            return
         if self._reader is not self._writer:
             await self._reader.run(self._close_reader)
             self._reader.stop()
@@ -110,7 +107,10 @@ class Client:
             self._writer.stop(self._close_writer)
 
     def forked(self) -> None:
-        """In a child of `fork`: the threads are gone, and the connections belong to the parent."""
+        """In a child of `fork`: the threads are gone, and the connections belong to the parent.
+
+        The child has no event loop either, and on a new one the driver refuses whatever is asked.
+        """
         self._forked = True
         # Closed here, a connection would drop the parent's work; collected, it would be closed.
         _of_parents.extend(connection for connection in (self._writing, self._reading) if connection is not None)
@@ -224,10 +224,6 @@ class Client:
         finally:
             self._lock.close()
 
-    def _check_process(self) -> None:
-        if self._forked:
-            raise ClosedError(f"{self.place} was opened before a fork: open a driver of its own in this process")
-
 
 _clients: WeakSet[Client] = WeakSet()
 _of_parents: list[sqlite3.Connection] = []
@@ -262,7 +258,10 @@ def _prepare(path: Path, place: str) -> None:
     _make_folder(path.parent)
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder: name a file in it, like {path / 'agent.db'}")
-    if path.exists() and path.stat().st_size > 0:
+    size = path.stat().st_size if path.exists() else 0
+    if 0 < size < _SMALLEST:
+        raise CorruptDataError(f"{place} is not a SQLite database. It was left as it is: choose another file")
+    if size:
         # Opened as something that nobody changes, a file is read without locks, journals or any trace. Where there
         # is a log, the tables may be in there, and only an ordinary reading connection sees them.
         log = Path(f"{path}-wal")

@@ -1,0 +1,162 @@
+"""What is sent: the one-statement path beside the judge's, bulk writes, the freeing of expired items."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from holdfast.driver import KEEP, Etag, If, Put, host_now_ms
+from holdfast_drivers.sqlite import SqliteDriver, _commands
+from holdfast_drivers.sqlite._layout import migrate
+from hypothesis import given
+from hypothesis import strategies as st
+
+Row = tuple[str, str | bytes, str, int, int | None]
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with_tables = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(with_tables, "the database")
+    yield with_tables
+    with_tables.close()
+
+
+def rows(connection: sqlite3.Connection) -> list[Row]:
+    found: list[Row] = connection.execute("SELECT * FROM items ORDER BY key").fetchall()
+    return found
+
+
+def apply(connection: sqlite3.Connection, put: Put, now: int, *, alone: bool) -> None:
+    expiry = _commands.Expiry()
+    if alone:
+        expiry.free(connection, now)  # so that the next write has nothing to look for
+    assert _commands.commit(connection, [[put]], "the database", expiry) == [None]
+
+
+ETAGS = [Etag(letter * 22) for letter in "ab"]
+PUTS = st.builds(
+    Put,
+    key=st.just("kv!@a"),
+    value=st.sampled_from(["text", b"bytes", "\0", ""]),
+    ttl_ms=st.sampled_from([None, 1, 10_000]),
+    etag=st.sampled_from(ETAGS),
+)
+
+
+@given(puts=st.lists(st.tuples(PUTS, st.integers(0, 5)), min_size=1, max_size=6))
+def test_one_statement_does_what_the_judge_says(puts: list[tuple[Put, int]]) -> None:
+    """Own etags met again, items that have just expired, times to live: both paths leave the same rows."""
+    left: list[list[Row]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for alone in (True, False):
+            now = 1_000_000
+            patch.setattr(_commands, "_FREE_AGAIN_MS", 10_000 if alone else -1)
+            patch.setattr(_commands, "_FREED_PER_WRITE", 0)  # an expired item has to be there to matter
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            migrate(connection, "the database")
+            seen: list[Row] = []
+            for put, pause in puts:
+                now += pause
+                patch.setattr(_commands, "host_now_ms", lambda now=now: now)
+                apply(connection, put, now, alone=alone)
+                seen += rows(connection)
+            connection.close()
+            left.append(seen)
+    assert left[0] == left[1]
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        Put("kv!@a", "v", If.ABSENT),
+        Put("kv!@a", "v", If.PRESENT),
+        Put("kv!@a", "v", Etag("a" * 22)),
+        Put("kv!@a", "v", ttl_ms=KEEP),
+    ],
+    ids=["absent", "present", "etag", "keep"],
+)
+def test_whatever_has_to_be_read_first_goes_to_the_judge(put: Put) -> None:
+    assert _commands._plain_put([put]) is None
+    assert _commands._plain_put([Put("kv!@a", "v"), put]) is None
+    assert _commands._plain_put([Put("kv!@a", "v")]) is not None
+
+
+async def test_a_lone_put_is_one_statement_and_a_thousand_are_one_transaction(tmp_path: Path) -> None:
+    async with SqliteDriver(tmp_path / "agent.db") as driver:
+        await driver.apply([Put("kv!@first", "v")])
+        assert driver._client is not None
+        assert driver._client._writing is not None
+        sent: list[str] = []
+        driver._client._writing.set_trace_callback(sent.append)
+        await driver.apply([Put("kv!@a", "v")])
+        assert [statement.split()[0] for statement in sent] == ["INSERT"]
+        sent.clear()
+        assert await driver.apply_many([[Put(f"kv!@{n}", "v")] for n in range(1000)]) == [None] * 1000
+        verbs = [statement.split()[0] for statement in sent]
+        assert verbs.count("BEGIN") == verbs.count("COMMIT") == 1
+        assert len(verbs) <= 25, "many rows in each statement"
+        assert len((await driver.scan("kv", limit=1000)).items) == 1000
+
+
+async def test_expired_items_are_freed_by_the_writes_that_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SqliteDriver(tmp_path / "agent.db") as driver:
+        now = host_now_ms()
+        await driver.apply([Put(f"kv!@short{n:03}", "v", ttl_ms=5) for n in range(100)])
+        await driver.apply([Put("kv!@long", "v", ttl_ms=3_600_000), Put("kv!@ever", "v")])
+        monkeypatch.setattr(_commands, "host_now_ms", lambda: now + 60_000)
+        assert driver._client is not None
+        counted = []
+        for n in range(10):
+            await driver.apply([Put("kv!@ever", str(n))])
+            counted.append(await driver._client.read(lambda c: c.execute("SELECT count(*) FROM items").fetchone()[0]))
+        assert counted[0] == 102 - 16, "a few each, so that no write pays for all"
+        assert counted[-1] == 2
+        assert [item.key for item in (await driver.scan("kv")).items] == ["kv!@ever", "kv!@long"]
+
+
+def test_a_clock_that_is_set_back_stops_no_freeing() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, "the database")
+    expiry = _commands.Expiry()
+    expiry.free(connection, 1_000_000)
+    assert not expiry.due(1_000_001)
+    assert expiry.due(1_001_000)
+    assert expiry.due(900_000)
+    connection.close()
+
+
+async def test_purge_frees_all_that_expired_and_clear_counts_what_lived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SqliteDriver(tmp_path / "agent.db") as driver:
+        now = host_now_ms()
+        await driver.apply([Put(f"kv!@short{n:04}", "v", ttl_ms=5) for n in range(2500)])
+        await driver.apply([Put(f"kv!@long{n:04}", "v", ttl_ms=3_600_000) for n in range(1500)])
+        await driver.apply([Put("other", "v"), Put("kv", "v")])
+        monkeypatch.setattr(_commands, "host_now_ms", lambda: now + 60_000)
+        assert await driver.purge() == 2500
+        assert await driver.purge() == 0
+        await driver.apply([Put("kv!@short", "v", ttl_ms=5)])
+        monkeypatch.setattr(_commands, "host_now_ms", lambda: now + 120_000)
+        assert await driver.clear("kv") == 1500
+        assert [item.key for item in (await driver.scan("")).items] == ["kv", "other"]
+        assert await driver.clear("") == 2
+
+
+def test_reading_many_finds_each_by_its_primary_key(connection: sqlite3.Connection) -> None:
+    for sql, value in (
+        (_commands._GET_MANY[True], '["a"]'),
+        (_commands._DELETE_MANY, '["a"]'),
+        (_commands._GET_ONE[True], "a"),
+    ):
+        plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (value,)))
+        assert "SCAN items" not in plan
+        assert "sqlite_autoindex_items_1" in plan
+    plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {_commands._FREE}", (1, 1)))
+    assert "SCAN items" not in plan
+    assert "items_by_expiry" in plan
