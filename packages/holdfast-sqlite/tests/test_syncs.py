@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from holdfast_drivers.sqlite import SqliteDriver
 
 STRACE = shutil.which("strace")
 
@@ -57,13 +59,15 @@ def strace() -> str:
     return STRACE
 
 
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def syncs(strace: str, folder: Path, url: str) -> dict[str, int]:
     """How often fsync or fdatasync was called after each mark, by all threads together."""
     log = folder / "calls"
     traced = [strace, "-f", "-qq", "-e", "trace=fsync,fdatasync,openat,open", "-o", str(log)]
-    done = subprocess.run(
-        [*traced, sys.executable, "-c", PROGRAM, url], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run([*traced, sys.executable, "-c", PROGRAM, url])
     assert done.returncode == 0, done.stderr
     counts: dict[str, int] = {}
     mark = "start"
@@ -120,18 +124,15 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
-def test_a_write_that_the_disk_refuses_is_not_acknowledged(tmp_path: Path, strace: str, call: str) -> None:
+async def test_a_write_that_the_disk_refuses_is_not_acknowledged(tmp_path: Path, strace: str, call: str) -> None:
     """Every fifth sync, or every eleventh write, of each thread fails as on a broken disk."""
+    async with SqliteDriver(tmp_path / "agent.db"):
+        pass  # made on a sound disk
     when = "8+5" if call == "fdatasync" else "40+11"
     injected = [strace, "-f", "-qq", "-o", str(tmp_path / "calls"), "-e", f"trace={call}"]
     injected += ["-e", f"inject={call}:error=EIO:when={when}"]
-    done = subprocess.run(
-        [*injected, sys.executable, "-c", FAILING, str(tmp_path / "agent.db")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    program = [sys.executable, "-c", FAILING, str(tmp_path / "agent.db")]
+    done = await asyncio.to_thread(run, [*injected, *program])
     assert done.returncode == 0, done.stderr
     acknowledged, unknown = map(int, done.stdout.split())
     assert acknowledged + unknown == 40
