@@ -164,6 +164,7 @@ def test_the_time_of_an_import_is_shown(environment: Path, capsys: pytest.Captur
     with capsys.disabled():
         print(f"\nimport pydantic {alone:.0f} ms, import holdfast {ours:.0f} ms")
     assert alone > 0
+    assert ours > 0
 
 
 def test_a_driver_opens_by_its_url_where_only_wheels_are_installed(environment: Path, tmp_path: Path) -> None:
@@ -197,11 +198,11 @@ def test_the_example_plug_in_uses_every_hook(environment: Path, wheels: dict[str
         "    await place.close()\n"
         "asyncio.run(main())\n"
         "assert example.opened == ['memory://'], example.opened\n"
-        "assert example.calls['apply_many'] >= 1, example.calls\n"
+        "assert example.calls['apply'] >= 1, example.calls\n"
         "app = typer.Typer()\n"
         "plugins().hook.holdfast_commands(app=app)\n"
         "shown = CliRunner().invoke(app, [])\n"
-        "assert 'apply_many' in shown.output, shown.output\n"
+        "assert 'apply' in shown.output, shown.output\n"
         "(targets,) = plugins().hook.holdfast_conformance_targets()\n"
         "(target,) = targets\n"
         "assert target.name == 'example-memory'\n"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from holdfast.driver import Driver, Item, Key, MemoryDriver, Verdict, Work
+from holdfast.driver import Batch, Driver, Item, Key, MemoryDriver, Verdict, Work
 from holdfast.plugins import hookimpl
 from holdfast.wrappers import Wrapper
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Counted", "calls", "opened"]
 
 calls: Counter[str] = Counter()
-"""Reads and groups of writes that reached a driver in this process."""
+"""How often each verb reached a driver in this process."""
 
 opened: list[str | None] = []
 """The URL of every driver that was opened in this process, `None` where the application passed an object."""
@@ -30,6 +30,10 @@ class Counted(Wrapper):
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         calls["get"] += 1
         return await super().get(keys, values=values)
+
+    async def apply(self, batch: Batch) -> None:
+        calls["apply"] += 1
+        await super().apply(batch)
 
     async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
         calls["apply_many"] += 1
