@@ -21,6 +21,7 @@ class TestFsDriver(DriverConformance):
 
 class TestFsDriverWithoutSync(DriverConformance):
     capabilities = replace(FsDriver.capabilities, durable="process")
+    effort = 0.3
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[str]:

@@ -66,6 +66,16 @@ async def test_what_a_checkpoint_costs(tmp_path: Path) -> None:
     assert driver._files.syncs == before, "closing owes nothing more"
 
 
+@pytest.mark.skipif(_client._sync_file_system is None, reason="this system cannot sync a whole file system")
+async def test_a_checkpoint_of_many_files_syncs_the_file_system_once(tmp_path: Path) -> None:
+    async with FsDriver(tmp_path) as driver:
+        await driver.apply([Put(f"kv!@{n}", "1") for n in range(_checkpoint._MANY + 1)])
+        before = driver._files.syncs
+        await driver._thread.run(driver._checkpoints.finish)
+        assert driver._files.syncs - before == CHECKPOINT_SYNCS + 1
+        assert (tmp_path / ".holdfast" / "journal").stat().st_size == 512
+
+
 async def test_durability_process_syncs_at_checkpoints_only(tmp_path: Path) -> None:
     async with FsDriver(tmp_path, durability="process") as driver:
         assert driver.capabilities.durable == "process"

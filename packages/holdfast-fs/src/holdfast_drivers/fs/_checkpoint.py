@@ -20,6 +20,8 @@ __all__ = ["Checkpoints"]
 
 _DELAY = 5.0
 """Seconds that a write stays in the journal at least, so that a burst makes one checkpoint."""
+_MANY = 500
+"""Changed files beyond which the whole file system is synced instead, where the system can."""
 _LONGEST = 64 * 1024 * 1024
 """Bytes beyond which a writer waits for the checkpoint."""
 
@@ -90,6 +92,8 @@ class Checkpoints:
 
     def _sync(self, pending: dict[str, object]) -> Iterator[None]:
         files = self._store.files
+        if len(pending) > _MANY and files.sync_everything():
+            return
         folders = {""}
         for key, entry in pending.items():
             place = place_of(key)

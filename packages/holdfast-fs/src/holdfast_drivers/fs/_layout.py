@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from holdfast._errors import InvalidKeyError
-from holdfast.driver import Key, check_key, is_number, split
+from holdfast.driver import MAX_KEY_BYTES, Key, check_key, is_number, split
 
 __all__ = ["HIDDEN", "KINDS", "Place", "could_be_folder", "folder_of", "key_at", "place_of"]
 
@@ -35,6 +35,8 @@ KINDS = ("json", "txt", "bin")
 
 _PART = 120
 _PLAIN = re.compile(r"[a-z0-9_-][a-z0-9_.-]{0,99}")
+_SIMPLE = re.compile(r"[a-z0-9_-]{1,100}")
+"""Text that is written as it is, unless it looks like a number or is the name of a device."""
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-.@")
 _DEVICES = frozenset(
@@ -86,6 +88,10 @@ def key_at(folder: str, name: str) -> Key | None:
     stem, _, kind = name.rpartition(".")
     if kind not in KINDS or not stem:
         return None
+    if _is_simple(stem) and (around := _segments_at(folder)):
+        key = f"{around}!@{stem}"
+        if len(key) <= MAX_KEY_BYTES // 4:
+            return key
     names: list[str] = []
     begun = ""
     for part in (*folder.split("/"), stem) if folder else (stem,):
@@ -105,11 +111,25 @@ def key_at(folder: str, name: str) -> Key | None:
     return key if place_of(key) == (folder, stem) else None
 
 
+@lru_cache(maxsize=4096)
+def _segments_at(folder: str) -> Key | None:
+    """The key of which a folder holds what lies below; `None` where it holds nothing of the kind."""
+    segments = [_read(part, first=at == 0) for at, part in enumerate(folder.split("/"))] if folder else []
+    key = "!".join(segment for segment in segments if segment is not None)
+    return key if key and None not in segments and folder_of(key) == folder else None
+
+
+def _is_simple(text: str) -> bool:
+    return _SIMPLE.fullmatch(text) is not None and not is_number(text) and text not in _DEVICES
+
+
 @lru_cache(maxsize=8192)
 def _written(segment: str, first: bool) -> str:
     """One segment as a name, or as several with `/` between them."""
     if segment.startswith("@"):
         text = segment[1:]
+        if not first and _is_simple(text):
+            return text
         if not first and _PLAIN.fullmatch(text) and not is_number(text):
             tokens = list(text)
         else:
