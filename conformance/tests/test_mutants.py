@@ -16,6 +16,8 @@ import mutants
 import pytest
 from holdfast.driver import Driver
 from holdfast_conformance import Section
+from holdfast_conformance.sections import watching
+from hypothesis import Phase, settings
 from mutants import MUTANTS, Mutant
 from toys.pickled import PickledDriver
 from toys.shared_memory import PLACES, SharedMemoryDriver
@@ -77,6 +79,16 @@ def _hunt(mutant: Mutant) -> tuple[str, str]:
             except pytest.skip.Exception:
                 continue
     pytest.fail(f"{mutant.name} escaped: {mutant.driver.__doc__}")
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A mutant need not be caught by the shortest example, nor be waited for as long as a slow server."""
+    monkeypatch.setattr(watching, "WITHIN", 0.5)
+    settings.register_profile("mutants", phases=[Phase.generate])
+    settings.load_profile("mutants")
+    yield
+    settings.load_profile("default")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

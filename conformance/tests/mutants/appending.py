@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 from holdfast import ConflictError, CorruptDataError
 from holdfast.driver import (
     Append,
-    Capabilities,
     Check,
-    Driver,
     Judgement,
     Key,
     Put,
@@ -162,22 +159,28 @@ class ReadsTheCounterBeforeItsLock(SharedMemoryDriver):
 class DeclaredAndNotNative(SharedMemoryDriver):
     """Declares `append` and compares and sets all the same."""
 
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        return await Driver.append(self, log, puts, check)
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        declared = self.capabilities
+        self.capabilities = replace(declared, append=False)
+        try:
+            return await super().apply_many(work)
+        finally:
+            self.capabilities = declared
 
 
 @caught_by(Appending)
 class NativeAndNotDeclared(SharedMemoryDriver):
-    """Does not declare `append`, gives the backend the numbering, and it counts another log."""
+    """Does not declare `append`, and gives the backend the numbering."""
 
-    capabilities: ClassVar[Capabilities] = replace(SharedMemoryDriver.capabilities, append=False)
+    capabilities = replace(SharedMemoryDriver.capabilities, append=False)
 
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        (verdict,) = await self._commit([Append(log, tuple(puts), check)])
-        if isinstance(verdict, int):
-            return verdict
-        assert isinstance(verdict, Exception)
-        raise verdict
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        declared = self.capabilities
+        self.capabilities = replace(declared, append=True)
+        try:
+            return await super().apply_many(work)
+        finally:
+            self.capabilities = declared
 
 
 @caught_by(Appending)

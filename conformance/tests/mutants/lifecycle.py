@@ -30,6 +30,9 @@ class OpensTwiceAtOnce(SharedMemoryDriver):
 
     opening = False
 
+    async def _open(self) -> None:
+        await asyncio.sleep(0)
+
     async def open(self) -> None:
         if self.opening:
             raise UnavailableError("already opening")

@@ -127,8 +127,8 @@ class BrokenAfterALostAnswer(SharedMemoryDriver):
     async def apply(self, batch: Batch) -> None:
         if self.broken:
             raise UnavailableError("the connection is gone")
-        try:
-            await super().apply(batch)
-        except UnavailableError:
-            self.broken = True
-            raise
+        await super().apply(batch)
+
+    async def _settle(self, unit: Work, cause: UnavailableError) -> Verdict:
+        self.broken = True
+        return await super()._settle(unit, cause)

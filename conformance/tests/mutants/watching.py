@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import ClassVar
 
 from holdfast.driver import Key
 from holdfast_conformance.sections.watching import Watching
@@ -91,15 +92,22 @@ class WatchersCompete(SharedMemoryDriver):
 
 @caught_by(Watching)
 class OneWhoLeavesTakesAll(SharedMemoryDriver):
-    """Ending one watch ends the subscription of all."""
+    """Ending one watch ends the subscription of all that watch the same base."""
+
+    deaf: ClassVar[set[tuple[str, Key]]] = set()
 
     async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         try:
             async for hint in super().watch(base):
                 yield hint
         finally:
-            self.place.watchers[:] = [(other, hints) for other, hints in self.place.watchers if other != base]
-            self.place.watchers.append((base, asyncio.Queue()))
+            self.deaf.add((self.name, base))
+
+    def hint(self, keys: Iterable[Key]) -> None:
+        watchers = self.place.watchers
+        self.place.watchers = [watcher for watcher in watchers if (self.name, watcher[0]) not in self.deaf]
+        super().hint(keys)
+        self.place.watchers = watchers
 
 
 @caught_by(Watching)

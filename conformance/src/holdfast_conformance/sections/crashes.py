@@ -24,6 +24,17 @@ class Crashes(Section):
     """A process ends without a word."""
 
     @pytest.mark.processes
+    async def test_who_forgets_to_close_does_not_hang(self, url: str) -> None:
+        async with working(self, url, Job("forget")) as (worker,):
+            ending = asyncio.create_task(worker.lines())
+            within = min(20.0, self.patience / 2)
+            done, _ = await asyncio.wait([ending], timeout=within)
+            worker.kill()
+            lines = await ending
+            assert done, f"a process that forgot to close its driver did not end within {within} s"
+            assert lines == ["written"]
+
+    @pytest.mark.processes
     @requires(shared=True, durable="process")
     async def test_a_killed_writer_loses_nothing(self, url: str) -> None:
         random, seed = seeded()
@@ -58,17 +69,6 @@ class Crashes(Section):
                     await driver.apply([Put(key(name("crashes"), name("mine")), "x")])
                     waited = monotonic() - begun
                     assert waited < 10, f"a write waited {waited:.1f} s for a process that was killed"
-
-    @pytest.mark.processes
-    async def test_who_forgets_to_close_does_not_hang(self, url: str) -> None:
-        async with working(self, url, Job("forget")) as (worker,):
-            ending = asyncio.create_task(worker.lines())
-            within = min(20.0, self.patience / 2)
-            done, _ = await asyncio.wait([ending], timeout=within)
-            worker.kill()
-            lines = await ending
-            assert done, f"a process that forgot to close its driver did not end within {within} s"
-            assert lines == ["written"]
 
 
 async def _check(driver: Driver, base: str, acknowledged: list[Any], batches: bool, when: str) -> None:

@@ -176,6 +176,21 @@ class Grouping(Section):
         values = [item.value for item in await walk(pair[0], limit=1000)]
         assert values == [f"{place} again" for place in range(100)]
 
+    async def test_many_readers_at_once_get_their_own_answers(self, pair: Pair) -> None:
+        await pair[0].apply_many([[Put(_at(place), str(place))] for place in range(60)])
+
+        async def get(place: int) -> None:
+            keys = [_at((place * step) % 60) for step in range(1, 1 + place % 4)] or [_at(place)]
+            items = await pair[place % 2].get(keys)
+            assert [item and item.key for item in items] == keys, "a reader was given the answer of another one"
+
+        async def scan(place: int) -> None:
+            page = await pair[place % 2].scan(G, after=_at(place), limit=2)
+            keys = [item.key for item in page.items]
+            assert keys in ([], [_at(place + 1)], [_at(place + 1), _at(place + 2)]), "a reader was given another's page"
+
+        await asyncio.gather(*map(get, range(60)), *map(scan, range(0, 57, 3)))
+
     async def test_cancelling_one_caller_leaves_its_neighbours(self, pair: Pair) -> None:
         """A cancelled caller's own outcome is unknown; everybody else's is not."""
         driver = pair[0]

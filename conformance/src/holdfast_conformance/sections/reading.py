@@ -73,7 +73,7 @@ class Reading(Section):
     async def test_bounds_are_exclusive_and_may_lie_outside(self, driver: Driver) -> None:
         keys = [_at(place) for place in range(1, 9)]
         low, high = key(name("a")), key(name("z"))
-        await _write(driver, [low, *keys, high])
+        await _write(driver, [low, key(name("b")), key(name("reading"), name("list0")), *keys, key(name("y")), high])
         bounds = [None, low, LIST, _at(0), *keys, _at(9), high, key(name("reading"), name("list0")), key(name("q"))]
         for after in bounds:
             for before in bounds:
