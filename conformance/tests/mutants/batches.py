@@ -6,7 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from holdfast import ConflictError
-from holdfast.driver import Append, Batch, Check, Delete, If, Item, Judgement, Key, Put, Record, Work, judge, new_etag
+from holdfast.driver import (
+    Append,
+    Batch,
+    Check,
+    Delete,
+    Etag,
+    If,
+    Item,
+    Judgement,
+    Key,
+    Put,
+    Record,
+    Work,
+    judge,
+    new_etag,
+)
 from holdfast_conformance.sections.batches import Batches
 from toys.shared_memory import SharedMemoryDriver
 
@@ -63,7 +78,7 @@ class ConflictCarriesEverything(SharedMemoryDriver):
         for verdict in judgement.verdicts:
             if isinstance(verdict, ConflictError):
                 found = {at: records.get(at) for at in verdict.keys}
-                verdict.items = {at: record and record.item(at, now) for at, record in found.items()}
+                verdict.items = {at: r.item(at, now) if r else None for at, r in found.items()}
         return judgement
 
 
@@ -87,7 +102,7 @@ class OwnEtagForgotten(SharedMemoryDriver):
     """A batch that was applied before is judged afresh when it is sent again."""
 
     def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        true = {}
+        true: dict[Etag, Etag] = {}
         anew: list[Work] = []
         for unit in work:
             if isinstance(unit, Append):

@@ -99,8 +99,11 @@ class FractionsOfMilliseconds(SharedMemoryDriver):
     """The time left is a float, as some servers answer."""
 
     def item(self, key: Key, record: Record | None, now: int, values: bool) -> Item | None:
-        item: Any = super().item(key, record, now, values)
-        return item and replace(item, ttl_ms=None if item.ttl_ms is None else item.ttl_ms + 0.0)
+        item = super().item(key, record, now, values)
+        if item is None or item.ttl_ms is None:
+            return item
+        left: Any = item.ttl_ms + 0.0
+        return replace(item, ttl_ms=left)
 
 
 @caught_by(Format)

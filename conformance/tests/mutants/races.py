@@ -91,7 +91,7 @@ class ConflictCarriesWhatCameLater(SharedMemoryDriver):
                 await asyncio.sleep(0)
                 now = self.now()
                 records = {key: self.place.records.get(key) for key in verdict.keys}
-                verdict.items = {key: record and record.item(key, now) for key, record in records.items()}
+                verdict.items = {key: r.item(key, now) if r else None for key, r in records.items()}
         return verdicts
 
 

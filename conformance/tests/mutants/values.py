@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from holdfast.driver import Batch, Item, Key, Put, Record, Value
@@ -35,8 +35,14 @@ class _Changes(SharedMemoryDriver):
         return item if item is None or item.value is None else replace(item, value=self.read(item.value))
 
 
-def _in_text(change: Callable[[str], str]) -> Callable[[_Changes, Value], Value]:
-    return lambda self, value: change(value) if isinstance(value, str) else value
+class _ChangesText(_Changes):
+    """Changes text on its way in."""
+
+    def text(self, text: str) -> str:
+        return text
+
+    def stored(self, value: Value) -> Value:
+        return self.text(value) if isinstance(value, str) else value
 
 
 @caught_by(Values)
@@ -77,24 +83,27 @@ class EmptyIsNothing(_Changes):
 
 
 @caught_by(Values)
-class CutAtNul(_Changes):
+class CutAtNul(_ChangesText):
     """Text ends at its first U+0000."""
 
-    stored = _in_text(lambda text: text.partition("\0")[0])
+    def text(self, text: str) -> str:
+        return text.partition("\0")[0]
 
 
 @caught_by(Values)
-class NewlinesTranslated(_Changes):
+class NewlinesTranslated(_ChangesText):
     """A file that was opened in text mode."""
 
-    stored = _in_text(lambda text: text.replace("\r\n", "\n"))
+    def text(self, text: str) -> str:
+        return text.replace("\r\n", "\n")
 
 
 @caught_by(Values)
-class Stripped(_Changes):
+class Stripped(_ChangesText):
     """Blanks at the end are lost, as in a CHAR column."""
 
-    stored = _in_text(lambda text: text.rstrip(" "))
+    def text(self, text: str) -> str:
+        return text.rstrip(" ")
 
 
 @caught_by(Values)
@@ -109,17 +118,19 @@ class JsonRewritten(_Changes):
 
 
 @caught_by(Values)
-class ThreeBytesACharacter(_Changes):
+class ThreeBytesACharacter(_ChangesText):
     """`utf8mb3`: what lies beyond the basic plane becomes a question mark."""
 
-    stored = _in_text(lambda text: "".join("?" if ord(character) > 0xFFFF else character for character in text))
+    def text(self, text: str) -> str:
+        return "".join("?" if ord(character) > 0xFFFF else character for character in text)
 
 
 @caught_by(Values)
-class ByteOrderMarkLost(_Changes):
+class ByteOrderMarkLost(_ChangesText):
     """Decoded as `utf-8-sig`."""
 
-    stored = _in_text(lambda text: text.removeprefix("\ufeff"))
+    def text(self, text: str) -> str:
+        return text.removeprefix("\ufeff")
 
 
 @caught_by(Values)
