@@ -130,14 +130,14 @@ async def test_the_event_loop_stays_free_while_another_process_holds_the_lock(tm
         with lock.held():
             waiting = asyncio.create_task(driver.apply([Put("kv!@a", "1")]))
             longest = 0.0
-            end = time.monotonic() + 0.3
+            end = time.monotonic() + 0.8
             while time.monotonic() < end:
                 before = time.monotonic()
                 await asyncio.sleep(0.005)
                 longest = max(longest, time.monotonic() - before)
             assert not waiting.done()
         await waiting
-        assert longest < 0.15
+        assert longest < 0.4, "it was blocked for as long as the lock was held"
         lock.close()
 
 
