@@ -55,7 +55,7 @@ class Client:
         if path is None:
             await self._writer.run(self._guard(self._connect_memory))
             return
-        await self._writer.run(self._guard(lambda: _prepare(path, self.place)))
+        await self._writer.run(self._guard(lambda: _prepare(path, self.place, self.options.timeout)))
         self._lock = FileLock(f"{path}-lock", timeout=self.options.timeout)
         await self._in_turn(lambda: self._connect_writer(path))
         self._reader = Worker("holdfast-sqlite reader")
@@ -93,11 +93,15 @@ class Client:
     async def close(self) -> None:
         """Close the connections after what they still have to do, and end the threads."""
         _clients.discard(self)
-        if self._reader is not self._writer:
-            await self._reader.run(self._close_reader)
-            self._reader.stop()
-        await self._writer.run(self._close_writer)
-        self._writer.stop()
+        try:
+            if self._reader is not self._writer:
+                try:
+                    await self._reader.run(self._close_reader)
+                finally:
+                    self._reader.stop()
+            await self._writer.run(self._close_writer)
+        finally:
+            self._writer.stop()
 
     def forget(self) -> None:
         """Close without waiting: for a driver that was dropped without `close`."""
@@ -167,14 +171,15 @@ class Client:
     def _connect_writer(self, path: Path) -> None:
         connection = _connect(path, "rwc", self.options.timeout)
         self._writing = connection
-        if identify(connection, self.place) < len(MIGRATIONS):
-            migrate(connection, self.place)
+        version = identify(connection, self.place)
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise ConfigurationError(
                 f"{self.place} cannot be shared (journal mode {mode!r} and not 'wal'): its file system lacks shared "
                 "memory or locks. Put it on a local disk"
             )
+        if version < len(MIGRATIONS):
+            migrate(connection, self.place)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self.options.durability == 'disk' else 'NORMAL'}")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync leaves data in the disk's cache
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
@@ -186,7 +191,8 @@ class Client:
     def _connect_reader(self, path: Path) -> None:
         self._reading = _connect(path, "rw", self.options.timeout)
         self._reading.execute("PRAGMA query_only = ON")
-        # Only writers move the log into the database, and they queue: two at once met a bug of SQLite before 3.51.3.
+        # Only writers move the log into the database, one at a time: two at once may meet SQLite's "WAL reset" bug,
+        # which corrupts a database and which 3.51.3 mended.
         self._reading.execute("PRAGMA wal_autocheckpoint = 0")
         self._reading.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
@@ -247,12 +253,14 @@ def _check_version() -> None:
 
 
 def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout
     )
+    connection.execute("PRAGMA trusted_schema = OFF")  # whoever gives us a file does not give us functions to run
+    return connection
 
 
-def _prepare(path: Path, place: str) -> None:
+def _prepare(path: Path, place: str, timeout: float) -> None:
     """Make the folder and refuse a file that is not ours, without touching it."""
     _check_version()
     _make_folder(path.parent)
@@ -266,7 +274,7 @@ def _prepare(path: Path, place: str) -> None:
         # is a log, the tables may be in there, and only an ordinary reading connection sees them.
         log = Path(f"{path}-wal")
         mode = "ro" if log.exists() and log.stat().st_size > 0 else "ro&immutable=1"
-        with closing(_connect(path, mode, 1.0)) as connection:
+        with closing(_connect(path, mode, timeout)) as connection:
             identify(connection, place)
 
 
