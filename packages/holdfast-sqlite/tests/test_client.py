@@ -250,6 +250,20 @@ async def test_a_driver_that_is_dropped_gives_everything_back(tmp_path: Path) ->
         assert [item and item.value for item in await driver.get(["kv!@a"])] == ["v"]
 
 
+@POSIX
+async def test_a_folder_may_go_before_the_driver_does(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    dropped, closed = SqliteDriver(folder / "dropped.db"), SqliteDriver(folder / "closed.db")
+    await dropped.open()
+    await closed.open()
+    shutil.rmtree(folder)
+    await closed.close()
+    del dropped, closed
+    gc.collect()
+    await no_threads()  # a thread that fails would fail this test
+    assert not folder.exists()
+
+
 async def test_an_opening_that_fails_leaves_no_thread(tmp_path: Path) -> None:
     with pytest.raises(HoldfastError):
         await SqliteDriver(tmp_path).open()

@@ -225,7 +225,7 @@ class Client:
             # The last connection moves the log into the database as it closes: alone, where that can be had.
             with self._lock.held(timeout=_CLOSE_SECONDS):
                 self._writing.close()
-        except UnavailableError:
+        except OSError:  # too many wait, or the folder is gone; one of ours is an OSError too
             self._writing.close()
         finally:
             self._lock.close()

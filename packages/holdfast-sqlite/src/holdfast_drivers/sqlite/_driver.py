@@ -71,13 +71,15 @@ class SqliteDriver(BaseDriver):
             await client.close()
             raise
         self._client = client
-        weakref.finalize(self, client.forget).atexit = False
+        self._dropped = weakref.finalize(self, client.forget)
+        self._dropped.atexit = False
         if self._options.path is None:
             self.capabilities = replace(self.capabilities, durable="no", shared=False)
         elif self._options.durability == "relaxed":
             self.capabilities = replace(self.capabilities, durable="process")
 
     async def _close(self) -> None:
+        self._dropped.detach()
         await self._opened.close()
 
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
