@@ -15,6 +15,7 @@ from importlib import import_module
 from inspect import Signature, iscoroutinefunction, isfunction, signature
 from operator import attrgetter
 from typing import Any, ClassVar, NoReturn, TypeAlias
+from weakref import WeakSet
 
 import pytest
 from holdfast import HoldfastError
@@ -29,6 +30,7 @@ Pair: TypeAlias = tuple[Driver, Driver]
 """Two drivers on one place; the same one twice where the driver is not shared."""
 
 _GIVEN = frozenset({"driver", "pair", "url"})
+_PUBLISHED: WeakSet[Callable[..., None]] = WeakSet()
 
 
 class Section:
@@ -111,7 +113,7 @@ class Section:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, function in list(vars(cls).items()):
-            if name.startswith("test_") and isfunction(function) and not hasattr(function, "is_published"):
+            if name.startswith("test_") and isfunction(function) and function not in _PUBLISHED:
                 setattr(cls, name, _published(function))
 
 
@@ -141,7 +143,7 @@ def _published(function: Callable[..., Any]) -> Callable[..., None]:
     test.__signature__ = Signature(  # type: ignore[attr-defined]
         [parameter for name, parameter in parameters.items() if name not in _GIVEN]
     )
-    vars(test)["is_published"] = True
+    _PUBLISHED.add(test)
     return test
 
 

@@ -55,6 +55,14 @@ class Lifecycle(Section):
         assert await one(driver, A) is not None, "opening an open driver emptied it"
         await driver.close()
 
+    async def test_a_driver_says_whether_it_is_open(self, url: str) -> None:
+        driver = self.driver(url)
+        assert not driver.is_open, "a driver says that it is open before anybody opened it"
+        await driver.open()
+        assert driver.is_open, "an open driver says that it is not"
+        await driver.close()
+        assert not driver.is_open, "a closed driver says that it is open"
+
     async def test_open_at_once(self, url: str) -> None:
         driver = self.driver(url)
         await asyncio.gather(*(driver.open() for _ in range(5)))

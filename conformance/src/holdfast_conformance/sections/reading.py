@@ -16,8 +16,8 @@ from ..machinery.reading import one, walk
 __all__ = ["Reading"]
 
 LIST = key(name("reading"), name("list"))
-MANY = 2_300
-"""More items than any page may hold (a thousand), twice over."""
+MANY = 1_300
+"""More items than any page may hold, which is a thousand."""
 
 
 def _at(place: int) -> Key:
