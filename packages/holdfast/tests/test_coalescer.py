@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from holdfast import ClosedError, ConflictError, InvalidKeyError
-from holdfast.driver import Check, Delete, If, Item, MemoryDriver, Put, Verdict, Work
+from holdfast.driver import Batch, Check, Delete, If, Item, MemoryDriver, Put, Verdict, Work
 from holdfast.wrappers import Coalescer, Wrapper
 
 
@@ -25,6 +25,11 @@ class Slow(Wrapper):
         self.groups.append(len(work))
         await self.gate.wait()
         return await super().apply_many(work)
+
+    async def apply(self, batch: Batch) -> None:
+        self.groups.append(1)
+        await self.gate.wait()
+        await super().apply(batch)
 
     async def get(self, keys: Sequence[str], *, values: bool = True) -> list[Item | None]:
         self.gets.append(len(keys))

@@ -62,21 +62,20 @@ class Message(Record):
         """The message itself, or one made of a mapping. Raises `InvalidValueError`."""
         return as_record(Message, value)
 
-    def stored(self, seq: int) -> Self:
-        """A copy that knows its number."""
-        copy = self.model_copy()
-        copy._seq = seq
-        return copy
-
     def stamped(self) -> Self:
-        """A copy with the id and the timestamp that were absent."""
+        """A copy that has an id and a timestamp."""
         missing: dict[str, Any] = {}
         moment = self.timestamp or utc_now()
         if self.timestamp is None:
             missing["timestamp"] = moment
         if self.id is None:
             missing["id"] = f"msg_{milliseconds(moment)}_{secrets.token_hex(4)}"
-        return self.model_copy(update=missing) if missing else self
+        return self.model_copy(update=missing)
+
+    def numbered(self, seq: int) -> Self:
+        """The message itself, which knows its number from now on."""
+        self._seq = seq
+        return self
 
 
 class UserMessage(Message):

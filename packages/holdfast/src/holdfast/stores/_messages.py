@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from .._errors import CorruptDataError, InvalidValueError, NotFoundError
 from ..driver import Driver, Key, key, name, text
@@ -21,28 +22,28 @@ class Messages:
 
     def __init__(self, driver: Driver, collection: str, owner: str) -> None:
         """`collection` is the first segment of the keys, `owner` what a conversation is called in messages."""
-        self._driver = driver
         self._collection = name(collection)
         self._owner = owner
         self._cache = LogCache()
+        self._logs = lru_cache(maxsize=4096)(lambda conversation: Log(driver, self._base(conversation), self._cache))
 
     def log(self, conversation: str) -> Log:
         """The log of a conversation. No IO."""
-        return Log(self._driver, self._base(conversation), self._cache)
+        return self._logs(conversation)
 
     async def add(self, conversation: str, message: Message, *, unique: bool) -> Message:
         """Append a message, answer it as stored. Raises `NotFoundError` where there is no such conversation."""
         stamped = message.stamped()
         try:
             if not unique:
-                return stamped.stored(await self.log(conversation).append(dump_record(stamped)))
+                return stamped.numbered(await self.log(conversation).append(dump_record(stamped)))
             if message.id is None:
                 raise InvalidValueError("unique=True needs a message with an id: it is the id that is added once")
             seq, added = await self.log(conversation).append_unique(dump_record(stamped), message.id)
         except NotFoundError:
             raise self._missing(conversation) from None
         if added:
-            return stamped.stored(seq)
+            return stamped.numbered(seq)
         entry = await self.log(conversation).get(seq)
         if entry is None:  # cut off since: then it is no longer there, and may be added
             return await self.add(conversation, message, unique=True)
@@ -114,4 +115,4 @@ class Messages:
         where = f"message {entry.seq} of the {self._owner} {conversation!r}"
         if not isinstance(entry.value, str):
             raise CorruptDataError(f"{where} should be JSON and is bytes")
-        return load_record(Message, entry.value, where).stored(entry.seq)
+        return load_record(Message, entry.value, where).numbered(entry.seq)

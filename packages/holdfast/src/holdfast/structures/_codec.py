@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -93,12 +94,14 @@ def load_record(model: type[M], stored: str, where: str) -> M:
 
 def dump_record(record: BaseModel) -> str:
     """The record as JSON by alias; a `None` that is only a default is left out, one that was set is kept."""
-    unset = {
-        field
-        for field in type(record).model_fields
-        if field not in record.model_fields_set and getattr(record, field) is None
-    }
+    given = record.model_fields_set
+    unset = {field for field in _optional(type(record)) if field not in given and getattr(record, field) is None}
     try:
         return record.model_dump_json(by_alias=True, exclude=unset)
     except (ValueError, TypeError) as error:
         raise InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {error}") from error
+
+
+@cache
+def _optional(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field for field, info in model.model_fields.items() if info.default is None)

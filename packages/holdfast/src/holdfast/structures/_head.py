@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError
-from ..driver import Item
+from ..driver import Item, Value
 
 __all__ = ["Head"]
 
@@ -28,12 +29,12 @@ class Head:
     def read(cls, item: Item) -> Self:
         """Raises `CorruptDataError` for an item that is no head."""
         try:
-            match from_json(item.value or ""):
-                case {"incarnation": int(incarnation), "floor": int(floor), "gaps": [*gaps]}:
-                    return cls(incarnation, floor, tuple((int(first), int(end)) for first, end in gaps))
+            incarnation, floor, gaps = _parse(item.value or "")
         except ValueError as error:
-            raise CorruptDataError(f"the head of the log at {item.key!r} cannot be read: {error}") from error
-        raise CorruptDataError(f"the item at {item.key!r} should be the head of a log and is not")
+            raise CorruptDataError(
+                f"the item at {item.key!r} should be the head of a log and is not: {error}"
+            ) from error
+        return cls(incarnation, floor, gaps)
 
     def write(self) -> str:
         """The value of the head item."""
@@ -74,3 +75,11 @@ class Head:
         while gaps and gaps[0][0] <= floor:
             floor = gaps.pop(0)[1]
         return replace(self, floor=floor, gaps=tuple(gaps))
+
+
+@lru_cache(maxsize=4096)
+def _parse(value: Value) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+    match from_json(value):
+        case {"incarnation": int(incarnation), "floor": int(floor), "gaps": [*gaps]}:
+            return incarnation, floor, tuple((int(first), int(end)) for first, end in gaps)
+    raise ValueError("it lacks the incarnation, the floor or the gaps")

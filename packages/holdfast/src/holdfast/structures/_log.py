@@ -300,7 +300,7 @@ class Log:
         return Plan(writes, (seq, True))
 
     def _entries(self, head: Head) -> Key:
-        return key(self.base, name("e"), number(head.incarnation))
+        return f"{self.base}!e!{number(head.incarnation)}"
 
     def _receipts(self, head: Head) -> Key:
         return key(self.base, name("u"), number(head.incarnation))
