@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,9 +21,12 @@ Etag = NewType("Etag", str)
 """The version of an item: 22 characters of `A-Z a-z 0-9 _ -`, made by the writer, never used twice."""
 
 
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
+
+
 def new_etag() -> Etag:
     """A fresh etag from the system's random source, so also after a fork."""
-    return Etag(urlsafe_b64encode(urandom(16))[:22].decode())
+    return Etag(b2a_base64(urandom(16), newline=False)[:22].translate(_URLSAFE).decode())
 
 
 class If(Enum):

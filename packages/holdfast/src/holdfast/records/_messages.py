@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from os import urandom
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ModelWrapValidatorHandler, PrivateAttr, field_validator, model_validator
+from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_validator
 
-from ._base import Record, Timestamp, as_record, milliseconds, utc_now
+from .._errors import CorruptDataError, InvalidValueError, explain
+from ._base import Record, Timestamp, milliseconds, utc_now
 
 __all__ = ["AssistantMessage", "ErrorMessage", "Message", "ToolCallMessage", "ToolResultMessage", "UserMessage"]
 
 
 class Message(Record):
-    """A message of any subtype; `Message.of` gives the model of a known one.
+    """A message of any subtype. `Message.of` and `Message.load` give the model of a known one.
 
     `tool_call` and `tool_result` are accepted as spellings of `tool-call` and `tool-result`, which is what is stored.
     """
 
-    _models: ClassVar[dict[str, type[Message]]] = {}
+    __slots__ = (
+        "_seq",
+    )  # no field, for AgentX's own JSON may have one of that name; no private one, for they are slow
 
     id: str | None = None
     """Filled in when it is added, if absent: `msg_<milliseconds>_<random>`."""
@@ -28,39 +31,37 @@ class Message(Record):
     timestamp: Timestamp | None = None
     """Filled in when it is added, if absent."""
 
-    _seq: int | None = PrivateAttr(default=None)
-
     @property
     def seq(self) -> int | None:
-        """Its number in the session: ascending in the order of adding, never used twice; `None` before it was added."""
-        return self._seq
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        subtype = cls.model_fields["subtype"].default
-        if isinstance(subtype, str):
-            Message._models.setdefault(subtype, cls)
+        """Its number in the session: ascending in the order of adding, never used twice. `None` where it was neither
+        added nor read, and for copies."""
+        found: int | None = getattr(self, "_seq", None)
+        return found
 
     @field_validator("subtype", mode="before")
     @classmethod
     def _spelling(cls, subtype: Any) -> Any:
         return subtype.replace("_", "-") if subtype in ("tool_call", "tool_result") else subtype
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _by_subtype(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """`Message.model_validate` gives the model of the subtype, so that a message reads back as what it was."""
-        if cls is Message and isinstance(data, Mapping):
-            model = Message._models.get(str(data.get("subtype")).replace("_", "-"))
-            if model is not None:
-                return model.model_validate(data)  # type: ignore[return-value]
-        return handler(data)
-
-    @classmethod
-    def of(cls, value: Message | Mapping[str, Any]) -> Message:
+    @staticmethod
+    def of(value: Message | Mapping[str, Any]) -> Message:
         """The message itself, or one made of a mapping. Raises `InvalidValueError`."""
-        return as_record(Message, value)
+        if isinstance(value, Message):
+            return value
+        if not isinstance(value, Mapping):
+            raise InvalidValueError(f"{type(value).__name__} is no message: pass one, or a mapping of its fields")
+        try:
+            return _ANY.validate_python(dict(value))
+        except ValidationError as error:
+            raise InvalidValueError(f"this is no message: {explain(error)}") from error
+
+    @staticmethod
+    def load(stored: str, where: str) -> Message:
+        """The message in a JSON text. Raises `CorruptDataError`, which says `where`."""
+        try:
+            return _ANY.validate_json(stored)
+        except ValidationError as error:
+            raise CorruptDataError(f"{where} is no message: {explain(error)}") from error
 
     def stamped(self) -> Self:
         """A copy that has an id and a timestamp."""
@@ -69,12 +70,12 @@ class Message(Record):
         if self.timestamp is None:
             missing["timestamp"] = moment
         if self.id is None:
-            missing["id"] = f"msg_{milliseconds(moment)}_{secrets.token_hex(4)}"
+            missing["id"] = f"msg_{milliseconds(moment)}_{urandom(4).hex()}"
         return self.model_copy(update=missing)
 
     def numbered(self, seq: int) -> Self:
         """The message itself, which knows its number from now on."""
-        self._seq = seq
+        object.__setattr__(self, "_seq", seq)
         return self
 
 
@@ -124,3 +125,22 @@ class ErrorMessage(Message):
     content: str | list[Any]
     error_code: str | None = None
     parent_id: str | None = None
+
+
+def _subtype(value: Any) -> str:
+    subtype = value.get("subtype") if isinstance(value, Mapping) else getattr(value, "subtype", None)
+    tag = subtype.replace("_", "-") if isinstance(subtype, str) else ""
+    return tag if tag in ("user", "assistant", "tool-call", "tool-result", "error") else "other"
+
+
+_ANY: TypeAdapter[Message] = TypeAdapter(
+    Annotated[
+        Annotated[UserMessage, Tag("user")]
+        | Annotated[AssistantMessage, Tag("assistant")]
+        | Annotated[ToolCallMessage, Tag("tool-call")]
+        | Annotated[ToolResultMessage, Tag("tool-result")]
+        | Annotated[ErrorMessage, Tag("error")]
+        | Annotated[Message, Tag("other")],
+        Discriminator(_subtype),
+    ]
+)

@@ -9,7 +9,7 @@ from .._errors import CorruptDataError, InvalidValueError, NotFoundError
 from ..driver import Driver, Key, key, name, text
 from ..records import Message
 from ..structures import Entry, Listing, Log, LogCache
-from ..structures._codec import dump_record, load_record
+from ..structures._codec import dump_record
 
 __all__ = ["Messages"]
 
@@ -115,4 +115,4 @@ class Messages:
         where = f"message {entry.seq} of the {self._owner} {conversation!r}"
         if not isinstance(entry.value, str):
             raise CorruptDataError(f"{where} should be JSON and is bytes")
-        return load_record(Message, entry.value, where).numbered(entry.seq)
+        return Message.load(entry.value, where).numbered(entry.seq)
