@@ -271,6 +271,23 @@ async def test_watchers_see_batches_and_clear(storage: Storage) -> None:
     assert users[-1] == ("update", "c")
 
 
+async def test_a_watch_that_raises_breaks_nobody_else(storage: Storage) -> None:
+    heard: list[str] = []
+    handled: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: handled.append(context["message"]))
+
+    def broken(event: str, key: str) -> None:
+        raise ZeroDivisionError
+
+    await storage.watch(broken)
+    await storage.watch(lambda event, key: heard.append(key))
+    await storage.set_item("a", 1)
+    await storage.set_item("b", 1)
+    await asyncio.sleep(0.05)
+    assert heard == ["a", "b"]
+    assert handled == ["a watch of 'a' raised", "a watch of 'b' raised"]
+
+
 async def test_snapshots(storage: Storage) -> None:
     content = {"a": 1, "b:c": {"x": None}, "raw": b"\x00", "y" * 500: "long"}
     for key, value in content.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
@@ -42,9 +41,7 @@ class Opening(Generic[C]):
             await self._opened.aclose()
 
 
-def create_persistence(
-    driver: str | os.PathLike[str] | Driver | None = None, *, coalesce: bool = True
-) -> Opening[Persistence]:
+def create_persistence(driver: str | Driver | None = None, *, coalesce: bool = True) -> Opening[Persistence]:
     """Open containers, images, sessions and messages on a driver.
 
         async with create_persistence("sqlite:///data/agent.db") as persistence: ...
@@ -62,7 +59,7 @@ def create_persistence(
     return Opening(open)
 
 
-def create_storage(driver: str | os.PathLike[str] | Driver | None = None, *, coalesce: bool = True) -> Opening[Storage]:
+def create_storage(driver: str | Driver | None = None, *, coalesce: bool = True) -> Opening[Storage]:
     """Open plain keys and values on a driver; `driver` and what is raised are as with `create_persistence`."""
 
     async def open() -> Storage:

@@ -42,7 +42,7 @@ def default_url() -> str:
     return f"sqlite:///{quote((folder / 'holdfast.db').as_posix(), safe='/:')}"
 
 
-async def open_place(target: str | os.PathLike[str] | Driver | None, *, coalesce: bool = True) -> Place:
+async def open_place(target: str | Driver | None, *, coalesce: bool = True) -> Place:
     """Open a URL, a driver, or the default place: plug-ins wrap it, the manifest is checked, calls are coalesced.
 
     A driver that is open already is used and never closed; one that is not is opened here and closed with the place.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -189,7 +188,7 @@ class Storage:
 
     # Mounts, prefixes, watching, snapshots.
 
-    async def mount(self, base: str, driver: str | os.PathLike[str] | Driver) -> None:
+    async def mount(self, base: str, driver: str | Driver) -> None:
         """Let another driver serve `base` and everything below; what lies there meanwhile is hidden, not removed.
 
         Raises `ConfigurationError` where something is mounted at `base` already.

@@ -87,8 +87,13 @@ class Watchers:
         if not mount.driver.capabilities.watch or mount.base in self._tasks:
             return
         live = asyncio.Event()
-        self._tasks[mount.base] = asyncio.create_task(self._hear(mount, live))
-        await live.wait()
+        hearing = self._tasks[mount.base] = asyncio.create_task(self._hear(mount, live))
+        waiting = asyncio.create_task(live.wait())
+        await asyncio.wait({hearing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if hearing.done():  # it ends only by an error, or with the driver
+            del self._tasks[mount.base]
+            await hearing
 
     async def _hear(self, mount: Mount, live: asyncio.Event) -> None:
         async for hint in mount.driver.watch(key_of(())):
@@ -103,11 +108,9 @@ class Watchers:
     def _tell(self, event: Event, path: Path) -> None:
         for watcher in list(self._watchers):
             if path[: len(watcher.path)] == watcher.path:
-                answer = watcher.callback(event, join(path[len(watcher.view) :]))
-                if inspect.isawaitable(answer):
-                    call = asyncio.ensure_future(answer)
-                    self._calls.add(call)
-                    call.add_done_callback(self._calls.discard)
+                call = asyncio.ensure_future(_call(watcher.callback, event, join(path[len(watcher.view) :])))
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
 
     async def _settle(self) -> None:
         if self._calls:
@@ -115,6 +118,17 @@ class Watchers:
         if not self._watchers:
             for base in list(self._tasks):
                 await self.unmounted(base)
+
+
+async def _call(callback: Callback, event: Event, key: str) -> None:
+    """A callback's error is the application's: it breaks neither the write that it hears of nor other watches."""
+    try:
+        answer = callback(event, key)
+        if inspect.isawaitable(answer):
+            await answer
+    except Exception as error:  # noqa: BLE001 - handed to the event loop's handler
+        context = {"message": f"a watch of {key!r} raised", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 def _path_of(key: str) -> Path:

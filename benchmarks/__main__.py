@@ -1,0 +1,67 @@
+"""Run everything, show a table, write `benchmarks/results/embedded.json`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ._measure import Comparison, environment
+from .work import flat, memory, messages, sqlite_items
+
+WORK = {"memory": memory.run, "items": sqlite_items.run, "messages": messages.run, "flat": flat.run}
+RESULTS = Path(__file__).parent / "results" / "embedded.json"
+
+
+async def main(names: list[str]) -> None:
+    console = Console()
+    found: list[Comparison] = []
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
+        facts = environment(Path(folder))
+        console.print(f"Python {facts['python']}, SQLite {facts['sqlite']}, fsync {facts['fsync_ms']} ms")
+        for name in names:
+            for comparison in await WORK[name](Path(folder)):
+                found.append(comparison)
+                show(console, comparison)
+    missed = [line for comparison in found for line in comparison.missed()]
+    console.print("\n".join(f"[red]missed[/] {line}" for line in missed) or "[green]every bar was met[/]")
+    if names == list(WORK):
+        result = {"environment": facts, "comparisons": [asdict(comparison) for comparison in found], "missed": missed}
+        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def show(console: Console, comparison: Comparison) -> None:
+    table = Table(
+        "who",
+        comparison.unit,
+        "ratio",
+        "bar",
+        title=comparison.title,
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for name, rate in comparison.rates.items():
+        ratio, bar = comparison.ratios.get(name), comparison.bars.get(name)
+        verdict = "" if ratio is None or bar is None else ("[green]met[/]" if ratio >= bar else "[red]missed[/]")
+        table.add_row(
+            name, f"{rate:,.0f}", "" if ratio is None else f"{ratio:.2f}", "" if bar is None else f"{bar} {verdict}"
+        )
+    console.print(table)
+    console.print()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", choices=[*WORK, []], default=list(WORK), help="what to measure, by default all"
+    )
+    logging.disable(logging.WARNING)
+    asyncio.run(main(parser.parse_args().names))

@@ -1,0 +1,1 @@
+"""Who is measured: each peer as shipped, behind the same few functions."""
