@@ -345,6 +345,7 @@ async def test_a_file_that_goes_away_takes_no_more_writes(tmp_path: Path, how: s
     content = path.read_bytes() if path.exists() else None
     with pytest.raises(UnavailableError, match="removed or replaced"):
         await driver.apply([Put("kv!@a", "lost")])
+    await asyncio.sleep(0.11)  # readers look ten times a second
     with pytest.raises(UnavailableError, match="removed or replaced"):
         await driver.get(["kv!@a"])
     await driver.close()

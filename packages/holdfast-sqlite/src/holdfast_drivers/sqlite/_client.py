@@ -31,6 +31,8 @@ _CACHE_KIB = 16 * 1024
 _WAL_BYTES = 64 * 1024 * 1024
 """What the file of a burst of writes is cut back to."""
 _CLOSE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
+"""How long a reader may go on with a file that was removed."""
 
 
 class Client:
@@ -46,6 +48,7 @@ class Client:
         self._lock: FileLock | None = None
         self._locked_out_since: float | None = None
         self._identity: tuple[int, int] | None = None
+        self._look_again = 0.0
         self._forked = False
         _clients.add(self)
 
@@ -63,7 +66,16 @@ class Client:
 
     async def read(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the connection that reads."""
-        return await self._reader.run(self._guard(lambda: act(self._in_place(self._reading))))
+
+        def run() -> T:
+            assert self._reading is not None
+            now = monotonic()
+            if now >= self._look_again:  # a look costs a twentieth of a short read; every write takes one
+                self._in_place(self._reading)
+                self._look_again = now + _LOOK_SECONDS
+            return act(self._reading)
+
+        return await self._reader.run(self._guard(run))
 
     async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the connection that writes, when no other process writes.
