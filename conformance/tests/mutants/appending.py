@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from holdfast import ConflictError, CorruptDataError
+from holdfast import ConflictError, CorruptDataError, TooLargeError
 from holdfast.driver import (
     Append,
     Check,
@@ -194,3 +194,22 @@ class EntriesWithoutZeros(_Appends):
                 record = judgement.net.pop(f"{put.key}!{number(at)}", None)
                 judgement.net[f"{put.key}!{at}"] = record
         return judgement
+
+
+@caught_by(Appending)
+class AFullLogGoesOn(_Appends):
+    """Numbers that no key can hold are given out."""
+
+    def appended(self, unit: Append, judgement: Judgement, now: int, records: Records) -> Judgement:
+        counter = records.get(unit.log)
+        if isinstance(judgement.verdicts[0], TooLargeError) and counter is not None:
+            judgement.verdicts[0] = int(str(counter.value))
+        return judgement
+
+
+@caught_by(Appending)
+class AppendsNothing(SharedMemoryDriver):
+    """Appending nothing answers a number that the next append gets too."""
+
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        return await super().append(log, puts, check) if puts else 0

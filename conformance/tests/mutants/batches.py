@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from holdfast import ConflictError
+from holdfast import ConflictError, InvalidValueError
 from holdfast.driver import (
     Append,
     Batch,
@@ -216,3 +216,49 @@ class ConflictAsAnItemOfNothing(SharedMemoryDriver):
                 empty = {at: item or Item(at, "", new_etag(), now) for at, item in verdict.items.items()}
                 verdict.items = empty
         return judgement
+
+
+@caught_by(Batches)
+class ItemsWithAnotherKey(SharedMemoryDriver):
+    """An item tells its key as the backend spells it."""
+
+    def item(self, key: Key, record: Record | None, now: int, values: bool) -> Item | None:
+        item = super().item(key, record, now, values)
+        return item and replace(item, key=f"store!{key}")
+
+
+@caught_by(Batches)
+class DeletedIsOnlyEmptied(SharedMemoryDriver):
+    """A delete leaves an empty item."""
+
+    def write(self, net: Records) -> None:
+        super().write({key: record or Record("", new_etag(), self.now()) for key, record in net.items()})
+
+
+@caught_by(Batches)
+class NothingToDoIsAnError(SharedMemoryDriver):
+    """An empty batch is refused."""
+
+    async def apply(self, batch: Batch) -> None:
+        if not batch:
+            raise InvalidValueError("nothing to do")
+        await super().apply(batch)
+
+
+@caught_by(Batches)
+class AbsenceIsOverlooked(SharedMemoryDriver):
+    """A check that asks for absence is left out."""
+
+    async def apply(self, batch: Batch) -> None:
+        await super().apply([write for write in batch if isinstance(write, Put) or write.cond is not If.ABSENT])  # type: ignore[comparison-overlap]
+
+
+@caught_by(Batches)
+class OneByOneInSilence(SharedMemoryDriver):
+    """Declares that it writes single items, takes a batch all the same, and writes it item by item."""
+
+    capabilities = replace(SharedMemoryDriver.capabilities, atomic="item")
+
+    async def apply(self, batch: Batch) -> None:
+        for write in batch:
+            await super().apply([write])

@@ -167,3 +167,16 @@ class RefusedButShortened(SharedMemoryDriver):
                 if isinstance(put, Put) and isinstance(put.ttl_ms, int) and old and put.key not in judgement.net:
                     judgement.net[put.key] = replace(old, expires_at=now + put.ttl_ms)
         return judgement
+
+
+@caught_by(Expiry)
+class UpdatedWhenItWasMade(SharedMemoryDriver):
+    """`updated_at` says when an item was first put."""
+
+    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+        judgement = judge(work, now, records)
+        for at, record in judgement.net.items():
+            old = records.get(at)
+            if record is not None and old is not None:
+                judgement.net[at] = replace(record, updated_at=old.updated_at)
+        return judgement

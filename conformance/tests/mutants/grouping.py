@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from holdfast import HoldfastError
+from holdfast import HoldfastError, TooLargeError, UnavailableError
 from holdfast.driver import Append, Batch, Item, Judgement, Key, Put, Record, Verdict, Work, judge
 from holdfast_conformance.sections.grouping import Grouping
 from toys.shared_memory import SharedMemoryDriver
@@ -152,3 +152,39 @@ class AnswersOfOthers(SharedMemoryDriver):
 
     async def _fetched(self, keys: Sequence[Key], values: bool) -> Sequence[Item | None]:
         return await super()._fetch(keys, values)
+
+
+@caught_by(Grouping)
+class AnswersForNobody(SharedMemoryDriver):
+    """A group of nothing is given a verdict."""
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        return await super().apply_many(work) or [None]
+
+
+@caught_by(Grouping)
+class AGroupIsOneBatch(SharedMemoryDriver):
+    """The limit of a batch is held against the whole group."""
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        writes = [write for unit in work if not isinstance(unit, Append) for write in unit]
+        size = sum(len(write.value) for write in writes if isinstance(write, Put))
+        if self.capabilities.max_batch_bytes < size < self.capabilities.max_batch_bytes * 100:
+            return [TooLargeError("the group is too large")] * len(work)
+        return await super().apply_many(work)
+
+
+@caught_by(Grouping)
+class FortyCallsAtMost(SharedMemoryDriver):
+    """A pool that is empty refuses instead of waiting."""
+
+    calls = 0
+
+    async def apply(self, batch: Batch) -> None:
+        if self.calls >= 40:
+            raise UnavailableError("the pool is empty")
+        self.calls += 1
+        try:
+            await super().apply(batch)
+        finally:
+            self.calls -= 1

@@ -181,3 +181,12 @@ class OneMapForAll(SharedMemoryDriver):
     def from_url(cls, url: str) -> Self:
         super().from_url(url)
         return cls("the one and only")
+
+
+@caught_by(Lifecycle)
+class AlwaysOpen(SharedMemoryDriver):
+    """Says that it is open as soon as it was made."""
+
+    @property
+    def is_open(self) -> bool:
+        return True

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from holdfast import ConflictError, OutcomeUnknownError, UnavailableError
-from holdfast.driver import Append, Batch, Put, Verdict, Work, new_etag
+from holdfast.driver import (
+    Append,
+    Batch,
+    Check,
+    Delete,
+    Item,
+    Judgement,
+    Key,
+    Put,
+    Record,
+    Verdict,
+    Work,
+    judge,
+    new_etag,
+)
 from holdfast_conformance.sections.lost_answers import LostAnswers
 from toys.shared_memory import SharedMemoryDriver
 
@@ -132,3 +148,79 @@ class BrokenAfterALostAnswer(SharedMemoryDriver):
     async def _settle(self, unit: Work, cause: UnavailableError) -> Verdict:
         self.broken = True
         return await super()._settle(unit, cause)
+
+
+@caught_by(LostAnswers)
+class FailedReadsFindNothing(SharedMemoryDriver):
+    """A read that fails answers that nothing is there."""
+
+    async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
+        try:
+            return await super().get(keys, values=values)
+        except UnavailableError:
+            return [None] * len(keys)
+
+
+@caught_by(LostAnswers)
+class ClaimsWithoutAsking(_Settles):
+    """What was lost is taken for done, without a look."""
+
+    async def _settle(self, unit: Work, cause: UnavailableError) -> Verdict:
+        return None
+
+
+@caught_by(LostAnswers)
+class LooksAgainAfterARefusal(SharedMemoryDriver):
+    """A conflict is completed by another read, and is lost where that read fails."""
+
+    async def apply(self, batch: Batch) -> None:
+        try:
+            await super().apply(batch)
+        except ConflictError as conflict:
+            await self.get(conflict.keys)
+            raise
+
+
+@caught_by(LostAnswers)
+class ReadsBackOnce(_Settles):
+    """When reading back fails, the write is called unavailable."""
+
+    async def _settle(self, unit: Work, cause: UnavailableError) -> Verdict:
+        if not isinstance(unit, Append):
+            try:
+                await self._fetch([write.key for write in unit], False)
+            except UnavailableError as error:
+                return error
+        return await super()._settle(unit, cause)
+
+
+@caught_by(LostAnswers)
+class TheSecondTimeIsNotJudged(SharedMemoryDriver):
+    """A batch that was judged before is done again as it stands."""
+
+    seen: ClassVar[set[str]] = set()
+
+    def judged(self, work: Sequence[Work], now: int, records: Mapping[Key, Record | None]) -> Judgement:
+        judgement = judge(work, now, records)
+        for place, unit in enumerate(work):
+            etags = set() if isinstance(unit, Append) else {write.etag for write in unit if isinstance(write, Put)}
+            if etags & self.seen and not isinstance(unit, Append):
+                bare = [replace(write, cond=None) for write in unit if not isinstance(write, Check)]
+                judgement.net.update(judge([bare], now, {}).net)
+                judgement.net.update({write.key: None for write in bare if isinstance(write, Delete)})
+                judgement.verdicts[place] = None
+            self.seen.update(etags)
+        return judgement
+
+
+@caught_by(LostAnswers)
+class SendsAgainWhenCancelled(SharedMemoryDriver):
+    """A call that is cancelled makes sure of its write, under another etag."""
+
+    async def apply(self, batch: Batch) -> None:
+        try:
+            await super().apply(batch)
+        except asyncio.CancelledError:
+            puts = [replace(write, etag=new_etag(), cond=None) for write in batch if isinstance(write, Put)]
+            await self._commit([puts])
+            raise

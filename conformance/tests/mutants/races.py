@@ -18,13 +18,16 @@ from . import caught_by
 class _ReadsBeforeItsLock(SharedMemoryDriver):
     """Reads, waits, and only then takes the lock and writes what it decided on old ground."""
 
+    pauses = 1
+
     def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
         """Whether this driver still believes in what it read before the lock."""
         return True
 
     async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
         old = {key: self.place.records.get(key) for key in needed(work)}
-        await asyncio.sleep(0)
+        for _ in range(self.pauses):
+            await asyncio.sleep(0)
         async with self.place.lock:
             fresh = {key: self.place.records.get(key) for key in old}
             believed = {key: old[key] if self.stale(work[0], key, old[key]) else fresh[key] for key in old}
@@ -64,6 +67,13 @@ class ChecksAreNotLocked(_ReadsBeforeItsLock):
         if isinstance(unit, Append):
             return False
         return any(write.key == key and type(write).__name__ == "Check" for write in unit)
+
+
+@caught_by(Races)
+class ChecksAreNotLockedForLong(ChecksAreNotLocked):
+    """The same, where much time passes between reading and writing."""
+
+    pauses = 12
 
 
 @caught_by(Races)

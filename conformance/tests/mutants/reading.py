@@ -213,3 +213,20 @@ class SeeksByReadingAll(MemoryDriver):
                 break
             position = page.next
         return await super()._list(base, after, before, reverse, limit, values)
+
+
+@caught_by(Reading)
+class TheBaseIsListed(SharedMemoryDriver):
+    """A base is below itself."""
+
+    def bounds(self, base: Key, after: Key | None, before: Key | None) -> tuple[Key, Key | None]:
+        low, high = super().bounds(base, after, before)
+        return (base if after is None else low), high
+
+
+@caught_by(Reading)
+class NoneMeansOne(SharedMemoryDriver):
+    """A page of nothing is taken for a page of one."""
+
+    async def scan(self, base: Key, *, limit: int = 100, **bounds: Any) -> Page:
+        return await super().scan(base, limit=max(1, limit), **bounds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from holdfast.driver import Append, Check, Delete, If, Judgement, Key, Page, Put, Record, Verdict, Work, judge, needed
 from holdfast_conformance.sections.structures import Structures
@@ -91,4 +92,18 @@ class SecondDeletesAreLost(SharedMemoryDriver):
             if not isinstance(unit, Append):
                 for later in [write for write in unit if isinstance(write, Delete)][1:]:
                     judgement.net.pop(later.key, None)
+        return judgement
+
+
+@caught_by(Structures)
+class AppendsLeaveTheCountersEtag(SharedMemoryDriver):
+    """An append keeps the counter's etag, so a cut that began before it does not see it."""
+
+    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+        judgement = judge(work, now, records)
+        for unit in work:
+            if isinstance(unit, Append):
+                counter, old = judgement.net.get(unit.log), records.get(unit.log)
+                if counter is not None and old is not None:
+                    judgement.net[unit.log] = replace(counter, etag=old.etag)
         return judgement

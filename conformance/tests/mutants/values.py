@@ -152,3 +152,12 @@ class SurrogatesReplaced(SharedMemoryDriver):
             )
 
         await super().apply([mended(write) if isinstance(write, Put) else write for write in batch])
+
+
+@caught_by(Values)
+class BareItemsLoseTheirExpiry(SharedMemoryDriver):
+    """Without its value, an item seems to last for ever."""
+
+    def item(self, key: Key, record: Record | None, now: int, values: bool) -> Item | None:
+        item = super().item(key, record, now, values)
+        return item if item is None or values else replace(item, ttl_ms=None)

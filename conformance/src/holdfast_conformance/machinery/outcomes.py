@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from holdfast import ConflictError
 from holdfast.driver import Driver, Item, Key, Verdict, Write
 
-__all__ = ["conflict_of", "current", "refused"]
+__all__ = ["carried", "conflict_of", "current", "refused"]
 
 
 async def refused(driver: Driver, batch: Sequence[Write]) -> ConflictError:
@@ -17,6 +17,13 @@ async def refused(driver: Driver, batch: Sequence[Write]) -> ConflictError:
     except ConflictError as conflict:
         return conflict
     raise AssertionError(f"a batch whose condition does not hold was applied: {batch}")
+
+
+def carried(conflict: ConflictError, key: Key) -> Item:
+    """The item that a conflict carries for a key where something is."""
+    item = conflict.items.get(key)
+    assert item is not None, f"the conflict does not carry the item at {key!r}"
+    return item
 
 
 def conflict_of(verdict: Verdict, what: str) -> ConflictError:

@@ -11,7 +11,7 @@ from holdfast.driver import Check, Delete, Driver, If, Item, Key, Put, Write, ke
 from .._requires import requires
 from .._suite import Section
 from ..machinery.awkward_batches import Case, cases
-from ..machinery.outcomes import conflict_of, current, refused
+from ..machinery.outcomes import carried, conflict_of, current, refused
 from ..machinery.reading import one, snapshot
 
 __all__ = ["Batches"]
@@ -123,12 +123,10 @@ class Batches(Section):
     async def test_a_retry_needs_nothing_but_the_conflict(self, driver: Driver) -> None:
         await driver.apply([Put(A, "1")])
         conflict = await refused(driver, [Put(A, "2", new_etag())])
-        item = conflict.items[A]
-        assert item is not None
+        item = carried(conflict, A)
         await driver.apply([Put(A, "2", item.etag)])
         conflict = await refused(driver, [Check(A, item.etag)])
-        now = conflict.items[A]
-        assert now is not None
+        now = carried(conflict, A)
         assert now.value == "2"
 
     @requires(atomic="batch")

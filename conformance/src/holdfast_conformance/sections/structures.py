@@ -170,6 +170,7 @@ class Structures(Section):
             before = await other.append(f"before {turn}")
             racing, _ = await asyncio.gather(other.append(f"racing {turn}"), mine.truncate(-1))
             after = await other.append(f"after {turn}")
+            assert before < racing < after, f"a number was given out twice: {before}, {racing}, {after}"
             there = [entry.seq for entry in await mine.read()]
             assert before not in there, f"an append that had returned before the cut was left: {there}"
             assert there in ([after], [racing, after]), f"after the cut there are {there}"
