@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import ExitStack
 from random import Random
 
 import pytest
@@ -13,7 +14,7 @@ from holdfast.structures import Codec, Collection, Grant, Index, Lease, Log
 
 from .._requires import requires
 from .._suite import Pair, Section
-from ..faults import skewed
+from ..faults import can_inject, skewed, slowed
 from ..machinery.reading import one
 
 __all__ = ["Structures"]
@@ -168,7 +169,10 @@ class Structures(Section):
         await mine.create()
         for turn in range(int(6 * self.effort) + 2):
             before = await other.append(f"before {turn}")
-            racing, _ = await asyncio.gather(other.append(f"racing {turn}"), mine.truncate(-1))
+            with ExitStack() as slow:
+                if can_inject(pair[turn % 2]):  # stretch the time between what one of them reads and writes
+                    slow.enter_context(slowed(pair[turn % 2], seconds=0.005))
+                _, racing = await asyncio.gather(mine.truncate(-1), other.append(f"racing {turn}"))
             after = await other.append(f"after {turn}")
             assert before < racing < after, f"a number was given out twice: {before}, {racing}, {after}"
             there = [entry.seq for entry in await mine.read()]
