@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from holdfast import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence
+from holdfast import InvalidCursorError, InvalidValueError, NotFoundError, Persistence
+from holdfast.driver import Delete
 from holdfast.records import (
     ContainerRecord,
     ErrorMessage,
@@ -277,7 +278,20 @@ async def test_what_a_caller_changes_afterwards_changes_nothing_stored(persisten
     assert found[0].content == [{"type": "text", "text": "a"}]
 
 
-async def test_a_batch_is_refused_whole_where_a_condition_fails(persistence: Persistence) -> None:
+async def test_a_session_that_lost_its_log_is_mended_by_create(persistence: Persistence) -> None:
     await fill(persistence, 1)
-    with pytest.raises(ConflictError):
-        await persistence.sessions._save(SessionRecord(session_id="s1"), if_absent=True)
+    await persistence.driver.apply([Delete("messages!@s1")])
+    with pytest.raises(NotFoundError):
+        await persistence.sessions.add_message("s1", UserMessage(content="x"))
+    session = await persistence.sessions.find_session_by_id("s1")
+    added = await persistence.sessions.add_message("s1", UserMessage(content="x"), create=True)
+    assert added.seq == 1
+    assert await persistence.sessions.find_session_by_id("s1") == session
+
+
+async def test_naive_times_are_refused_and_others_become_utc(persistence: Persistence) -> None:
+    for naive in ("2026-01-01T00:00:00", datetime(2026, 1, 1)):  # noqa: DTZ001
+        with pytest.raises(InvalidValueError, match="time zone"):
+            await persistence.sessions.save_session({"sessionId": "s", "createdAt": naive})
+    saved = await persistence.sessions.save_session({"sessionId": "s", "createdAt": "2026-01-01T01:00:00.123456+01:00"})
+    assert saved.created_at == datetime(2026, 1, 1, 0, 0, 0, 123000, tzinfo=UTC)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
 from .._errors import InvalidValueError, explain
@@ -16,17 +16,19 @@ __all__ = ["Record", "Timestamp", "as_record", "milliseconds", "utc_now"]
 R = TypeVar("R", bound="Record")
 
 
-def _read_timestamp(value: Any) -> Any:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("a naive datetime says nothing of its time zone: use datetime.now(UTC)")
-        return _whole(value.astimezone(UTC))
+def _read_milliseconds(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            return _whole(datetime.fromtimestamp(value / 1000, UTC))
-        except (OverflowError, OSError) as error:
+            return datetime.fromtimestamp(value / 1000, UTC)
+        except (OverflowError, OSError, ValueError) as error:
             raise ValueError(f"{value} is no time in milliseconds since 1970") from error
     return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a naive datetime says nothing of its time zone: use datetime.now(UTC)")
+    return _whole(value.astimezone(UTC))
 
 
 def _whole(value: datetime) -> datetime:
@@ -39,7 +41,10 @@ def milliseconds(value: datetime) -> int:
 
 
 Timestamp: TypeAlias = Annotated[
-    datetime, BeforeValidator(_read_timestamp), PlainSerializer(milliseconds, return_type=int, when_used="json")
+    datetime,
+    BeforeValidator(_read_milliseconds),
+    AfterValidator(_in_utc),
+    PlainSerializer(milliseconds, return_type=int, when_used="json"),
 ]
 """A moment: a UTC datetime of whole milliseconds in Python, milliseconds since 1970 in JSON. Takes either."""
 

@@ -12,7 +12,7 @@ from ..records import ContainerRecord, ImageRecord, SessionRecord, utc_now
 from ..records._base import milliseconds
 from ..structures import Collection, Known, Log, Plan, attempt, sweep_now
 
-__all__ = ["Removal", "created_at", "remove", "save_record"]
+__all__ = ["Removal", "created_at", "remove", "save_record", "stamped"]
 
 Stamped = TypeVar("Stamped", ContainerRecord, ImageRecord, SessionRecord)
 
@@ -31,15 +31,15 @@ def created_at(record: ContainerRecord | ImageRecord | SessionRecord) -> int:
 
 
 async def save_record(
-    driver: Driver, records: Collection[Stamped], record: Stamped, *, log: Log | None = None, if_absent: bool = False
+    driver: Driver, records: Collection[Stamped], record: Stamped, *, log: Log | None = None
 ) -> Stamped:
     """Store a record with the timestamps that its caller left out, and make the log that belongs to it, in one batch."""
     at = records.key(records.id_of(record))
     keys = [at, *(log.keys if log else ())]
 
     def plan(known: Known) -> Plan[Stamped]:
-        full = _stamped(record, records.decode_or_none(known[at]))
-        writes = records.plan_save(known, full, if_absent=if_absent)
+        full = stamped(record, records.decode_or_none(known[at]))
+        writes = records.plan_save(known, full)
         if log is not None:
             writes += log.plan_create(known)
         return Plan(writes, full)
@@ -67,7 +67,8 @@ async def remove(driver: Driver, removals: Iterable[Removal]) -> None:
     await sweep_now(driver, await attempt(driver, [key for removal in removals for key in removal.keys], plan))
 
 
-def _stamped(record: Stamped, stored: Stamped | None) -> Stamped:
+def stamped(record: Stamped, stored: Stamped | None) -> Stamped:
+    """A record with the timestamps that its caller left out: `created_at` stays what is stored."""
     moment = utc_now()
     missing = {}
     if record.created_at is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._errors import ConflictError, NotFoundError
+from .._errors import NotFoundError
 from ..driver import Driver, Write
 from ..records import Message, SessionRecord, as_record
-from ..structures import Collection, Index, Known, Listing, ModelCodec, RepairReport
+from ..structures import Collection, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt
 from ._messages import Messages
-from ._records import Removal, created_at, remove, save_record
+from ._records import Removal, created_at, remove, save_record, stamped
 
 __all__ = ["SessionRepository"]
 
@@ -39,7 +39,8 @@ class SessionRepository:
 
     async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
         """Store a session whole, new or not, and answer it as stored: with its timestamps. Its messages stay."""
-        return await self._save(as_record(SessionRecord, session), if_absent=False)
+        record = as_record(SessionRecord, session)
+        return await save_record(self._driver, self._records, record, log=self._messages.log(record.session_id))
 
     async def find_session_by_id(self, session_id: str) -> SessionRecord | None:
         """The session, `None` where there is none."""
@@ -96,10 +97,7 @@ class SessionRepository:
                 if create is False:
                     raise
             record = SessionRecord(session_id=session_id) if create is True else as_record(SessionRecord, create)
-            try:
-                await self._save(record.model_copy(update={"session_id": session_id}), if_absent=True)
-            except ConflictError:
-                continue  # somebody else made it: add to theirs
+            await self._ensure(record.model_copy(update={"session_id": session_id}))
 
     def get_messages(
         self,
@@ -150,6 +148,14 @@ class SessionRepository:
 
         return Removal([self._records.key(session_id), *log.keys], plan)
 
-    async def _save(self, record: SessionRecord, *, if_absent: bool) -> SessionRecord:
+    async def _ensure(self, record: SessionRecord) -> None:
+        """Make a session with its log, or whichever of the two is missing."""
         log = self._messages.log(record.session_id)
-        return await save_record(self._driver, self._records, record, log=log, if_absent=if_absent)
+        at = self._records.key(record.session_id)
+        keys = [at, *log.keys]
+
+        def plan(known: Known) -> Plan[None]:
+            own = [] if known[at] is not None else self._records.plan_save(known, stamped(record, None))
+            return Plan([*own, *log.plan_create(known)], None)
+
+        await attempt(self._driver, keys, plan, assume=dict.fromkeys(keys))

@@ -36,7 +36,7 @@ class Lane(Generic[A, R]):
         self._again_alone = again_alone
         self.room = 0
         self.parallel = 1
-        self._waiting: deque[tuple[A, asyncio.Future[R]]] = deque()
+        self._waiting: deque[tuple[A, int, asyncio.Future[R]]] = deque()
         self._leading = False
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,8 +75,9 @@ class Lane(Generic[A, R]):
             await self._quiet.wait()
 
     def _join(self, ask: A, *, first: bool = False) -> asyncio.Future[R]:
+        weight = self._weight(ask)  # here, where an error in it is the caller's
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)((ask, future))
+        (self._waiting.appendleft if first else self._waiting.append)((ask, weight, future))
         return future
 
     def _go_on(self) -> None:
@@ -100,9 +101,9 @@ class Lane(Generic[A, R]):
         group: list[tuple[A, asyncio.Future[R]]] = []
         room = self.room
         while self._waiting and len(group) < _GROUP:
-            ask, future = self._waiting[0]
+            ask, weight, future = self._waiting[0]
             if not future.cancelled():
-                room -= self._weight(ask)
+                room -= weight
                 if group and room < 0:
                     break
                 group.append((ask, future))
