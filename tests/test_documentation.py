@@ -135,7 +135,9 @@ class Reader:
         """A test module: its first tests are run as its author would run them."""
         module = self.folder / block.code.split(maxsplit=2)[1]
         module.write_text(block.code, encoding="utf-8")
-        _run(self.folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_a_put", module.name)
+        _run(
+            self.folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_a_put", module.name
+        )
 
     def command(self, line: str) -> str:
         line, _, comment = line.partition("  #")
@@ -166,7 +168,9 @@ def _run(folder: Path, *command: str, fails: bool = False) -> str:
 
 
 def _nox_sessions() -> set[str]:
-    functions = [node for node in ast.parse((ROOT / "noxfile.py").read_text()).body if isinstance(node, ast.FunctionDef)]
+    functions = [
+        node for node in ast.parse((ROOT / "noxfile.py").read_text()).body if isinstance(node, ast.FunctionDef)
+    ]
     return {function.name for function in functions if "nox.session" in map(ast.unparse, function.decorator_list)}
 
 
@@ -204,9 +208,7 @@ def _compare_tree(folder: Path, written: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_block_of_a_page_does_what_it_says(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")
