@@ -31,7 +31,7 @@ def drivers(json: AsJson = False) -> None:
         return
     shown = table("scheme", "package", "version", "atomic", "durable", "shared", "watch", "value up to")
     for column in shown.columns:
-        column.no_wrap = True
+        column.no_wrap = column.header != "package"  # a stranger's may be long: what is typed stays whole
     for row in rows:
         found = row.get("capabilities")
         if isinstance(found, dict):
