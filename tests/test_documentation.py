@@ -238,6 +238,12 @@ def test_the_readme_names_every_driver_and_nothing_that_is_not_there() -> None:
     assert set(rows) == ours - examples
 
 
+def test_the_example_of_a_driver_is_as_short_as_its_page_says() -> None:
+    lines = (ROOT / "examples/holdfast-example-driver/holdfast_lmdb.py").read_text().count("\n")
+    assert f"{lines} lines" in (ROOT / "docs/authors/writing-a-driver.md").read_text()
+    assert lines < 150
+
+
 def test_every_error_has_its_entry_in_the_page_on_troubleshooting() -> None:
     from holdfast import _errors
 
