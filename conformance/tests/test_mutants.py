@@ -50,7 +50,6 @@ def _suite(mutant: Mutant) -> type[Section]:
 
     body: dict[str, Any] = {"capabilities": mutant.driver.capabilities, "place": place, "driver": driver}
     body["factory"] = f"{mutant.driver.__module__}:{mutant.driver.__name__}.from_url"
-    body["patience"] = 10.0
     return type(mutant.driver.__name__, (mutant.section,), body | mutant.extra)
 
 

@@ -96,7 +96,7 @@ class LockOutlivesItsHolder(PickledDriver):
             mark.unlink()
 
 
-@caught_by(Crashes, patience=8.0)
+@caught_by(Crashes, patience=14.0)
 class HangsAtExit(PickledDriver):
     """A worker thread keeps the process alive when nobody closes the driver."""
 

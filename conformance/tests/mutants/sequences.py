@@ -1,4 +1,4 @@
-"""Wrong in ways that only a longer history shows."""
+"""Wrong in ways that only a longer history shows; searched for twice as long, so that chance has no say in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import caught_by
 Records = Mapping[Key, Record | None]
 
 
-@caught_by(Sequences)
+@caught_by(Sequences, effort=2.0)
 class DeleteTakesTheChildren(SharedMemoryDriver):
     """Deleting an item removes its folder."""
 
@@ -25,7 +25,7 @@ class DeleteTakesTheChildren(SharedMemoryDriver):
                     del self.place.records[child]
 
 
-@caught_by(Sequences)
+@caught_by(Sequences, effort=2.0)
 class AFolderHidesItsItem(SharedMemoryDriver):
     """Where a folder is there is no file: an item disappears when a child is put."""
 
@@ -37,7 +37,7 @@ class AFolderHidesItsItem(SharedMemoryDriver):
                 del self.place.records[parent]
 
 
-@caught_by(Sequences)
+@caught_by(Sequences, effort=2.0)
 class ADeletedKeyStaysAbsent(SharedMemoryDriver):
     """A tombstone makes a later put under `PRESENT` or an etag fail, and a put if absent is not listed."""
 
@@ -53,7 +53,7 @@ class ADeletedKeyStaysAbsent(SharedMemoryDriver):
         return judge(work, now, {key: None if key in graves else record for key, record in records.items()})
 
 
-@caught_by(Sequences)
+@caught_by(Sequences, effort=2.0)
 class BackwardsBetweenTwoBounds(SharedMemoryDriver):
     """Backwards and with both bounds, the bounds change places."""
 
@@ -65,7 +65,7 @@ class BackwardsBetweenTwoBounds(SharedMemoryDriver):
         return await super()._list(base, after, before, reverse, limit, values)
 
 
-@caught_by(Sequences)
+@caught_by(Sequences, effort=2.0)
 class ClearTakesTheBase(SharedMemoryDriver):
     """Clearing below a key removes the key as well."""
 
@@ -76,7 +76,7 @@ class ClearTakesTheBase(SharedMemoryDriver):
         return removed
 
 
-@caught_by(Sequences)
+@caught_by(Sequences, effort=2.0)
 class SecondPutOfABatchLosesItsCondition(SharedMemoryDriver):
     """Only the first condition of a batch is looked at."""
 

@@ -40,6 +40,7 @@ class Worker:
 
     def __init__(self, factory: str, url: str, job: Job) -> None:
         self.job = job
+        self._first = b""
         self._errors: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed in `end`
         said = dumps({"factory": factory, "url": url, "job": job.name, "arguments": job.arguments})
         self._process = subprocess.Popen(
@@ -66,6 +67,12 @@ class Worker:
         """Let the job begin."""
         self._say("go")
 
+    async def begun(self) -> None:
+        """Wait until the job has printed something."""
+        assert self._process.stdout is not None
+        self._first = await asyncio.to_thread(self._process.stdout.readline)
+        assert self._first, f"the job {self.job.name} ended at once:\n{self._complaint()}"
+
     def kill(self) -> None:
         """End it at once, as `kill -9` does: nothing of it runs any more."""
         self._process.kill()
@@ -75,7 +82,7 @@ class Worker:
         assert self._process.stdout is not None
         said = await asyncio.to_thread(self._process.stdout.read)
         await asyncio.to_thread(self._process.wait)
-        *whole, _torn = said.split(b"\n")  # a process that was killed may leave half a line
+        *whole, _torn = (self._first + said).split(b"\n")  # a process that was killed may leave half a line
         return [loads(line) for line in whole]
 
     async def result(self) -> list[Any]:

@@ -43,7 +43,8 @@ class Crashes(Section):
             base = key(BASE, number(turn))
             async with working(self, url, Job("keep_writing", base=base, size=60_000, batches=batches)) as (worker,):
                 worker.go()
-                await asyncio.sleep(random.uniform(0.005, 0.25))
+                await worker.begun()
+                await asyncio.sleep(random.uniform(0.0, 0.2))
                 worker.kill()
                 acknowledged = await worker.lines()
             async with self.opened(url) as driver:
@@ -62,7 +63,8 @@ class Crashes(Section):
                 job = Job("keep_writing", base=base, size=60_000, batches=self.capabilities.atomic == "batch")
                 async with working(self, url, job) as (worker,):
                     worker.go()
-                    await asyncio.sleep(0.05)
+                    await worker.begun()
+                    await asyncio.sleep(0.02)
                     worker.kill()
                     await worker.lines()
                     begun = monotonic()
