@@ -6,7 +6,7 @@ What a page's blocks mean, by the word after the fence:
     output   what the block before it printed, exactly; a `...` stands for any text
     sh       one command a line: `holdfast ...` is run, others are compared with what the project has
     toml     what a driver's or plug-in's project file says: its entry points have to name groups that exist
-    tree     files of the folder that the fence names, each with a word about it: all that are there and no others
+    tree     a folder, then its modules, each with a word about it: all that are there and no others
 """
 
 from __future__ import annotations
@@ -48,8 +48,6 @@ _GROUPS = {"holdfast.drivers", GROUP}
 @dataclass(frozen=True, slots=True)
 class Block:
     kind: str
-    rest: str
-    """What stands behind the kind."""
     code: str
     line: int
     """Of the page, where the code begins."""
@@ -66,10 +64,10 @@ def blocks_of(page: Path) -> Iterator[Block]:
         start = at
         while lines[at].strip() != opening["fence"]:
             at += 1
-        kind, _, rest = opening["info"].strip().partition(" ")
+        kind = opening["info"].strip()
         code = "\n".join(line.removeprefix(opening["indent"]) for line in lines[start:at])
         at += 1
-        yield Block(kind, rest, code + "\n", start + 1)
+        yield Block(kind, code + "\n", start + 1)
 
 
 def prose_of(page: Path) -> str:
@@ -110,7 +108,7 @@ class Reader:
             case "toml":
                 assert _entry_point_groups(tomllib.loads(block.code)) <= _GROUPS
             case "tree":
-                _compare_tree(ROOT / block.rest, block.code)
+                _compare_tree(block.code)
             case other:
                 raise AssertionError(f"a block of the kind {other!r}: this test does not know what to do with it")
 
@@ -155,7 +153,7 @@ class Reader:
                     for requirement in wanted:
                         _check_requirement(requirement)
                 case [("python3" | "python"), "-m", "venv", folder]:
-                    assert not (ROOT / folder).is_file()
+                    assert f"{folder.split('/')[0]}/" in (ROOT / ".gitignore").read_text().split(), "git would see it"
                 case _:
                     raise AssertionError(f"an unknown command, so nobody knows whether it works: {words}")
         return printed
@@ -200,8 +198,10 @@ def _entry_point_groups(document: dict[str, Any]) -> set[str]:
     return set(document["project"]["entry-points"])
 
 
-def _compare_tree(folder: Path, written: str) -> None:
-    named = {line.split()[0] for line in written.splitlines() if line.strip()}
+def _compare_tree(written: str) -> None:
+    place, *lines = written.splitlines()
+    folder = ROOT / place
+    named = {line.split()[0] for line in lines}
     there = {str(found.relative_to(folder).as_posix()) for found in folder.rglob("*.py")}
     there = {name for name in there if not name.endswith(("__init__.py", "__main__.py"))}
     assert named == there, f"missing: {sorted(there - named)}, no longer there: {sorted(named - there)}"
