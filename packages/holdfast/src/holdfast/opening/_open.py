@@ -6,11 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from platformdirs import user_data_path
-
 from .._errors import ConfigurationError
 from ..driver import Driver
-from ..plugins import plugins
 from ..wrappers import Coalescer
 from ._manifest import check_manifest
 from ._registry import driver_from_url
@@ -37,6 +34,8 @@ class Place:
 
 def default_url() -> str:
     """Where "nothing" is: `holdfast.db` in `HOLDFAST_HOME`, or else in the user's data folder."""
+    from platformdirs import user_data_path  # here: nobody who names a place pays for it
+
     home = os.environ.get("HOLDFAST_HOME")
     folder = Path(home).expanduser().absolute() if home else user_data_path("holdfast", appauthor=False)
     return f"sqlite:///{quote((folder / 'holdfast.db').as_posix(), safe='/:')}"
@@ -47,6 +46,8 @@ async def open_place(target: str | Driver | None, *, coalesce: bool = True) -> P
 
     A driver that is open already is used and never closed; one that is not is opened here and closed with the place.
     """
+    from ..plugins import plugins  # here: pluggy is wanted at the first opening and not at import
+
     if target is None:
         target = default_url()
     if isinstance(target, str):

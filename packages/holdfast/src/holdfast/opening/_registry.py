@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from .._errors import ConfigurationError, DriverNotFoundError
 from ..driver import Driver
 from ._urls import parse_url
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["DRIVERS", "driver_class", "driver_from_url", "installed_drivers"]
 
@@ -29,6 +32,8 @@ _EXTRAS = {
 
 def installed_drivers() -> dict[str, EntryPoint]:
     """Scheme to entry point of every installed driver, by name. Nothing is imported."""
+    from importlib.metadata import entry_points  # here: it takes a while, and importing holdfast needs no driver
+
     return {entry.name: entry for entry in sorted(entry_points(group=DRIVERS), key=lambda entry: entry.name)}
 
 

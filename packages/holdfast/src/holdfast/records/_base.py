@@ -57,7 +57,7 @@ def utc_now() -> datetime:
 class Record(BaseModel):
     """A pydantic model whose attributes are snake case and whose JSON is AgentX's: camelCase, unknown fields kept."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True)
 
 
 def as_record(model: type[R], value: R | Mapping[str, Any]) -> R:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from os import urandom
 from typing import Annotated, Any, Literal, Self
 
@@ -51,7 +52,7 @@ class Message(Record):
         if not isinstance(value, Mapping):
             raise InvalidValueError(f"{type(value).__name__} is no message: pass one, or a mapping of its fields")
         try:
-            return _ANY.validate_python(dict(value))
+            return _any().validate_python(dict(value))
         except ValidationError as error:
             raise InvalidValueError(f"this is no message: {explain(error)}") from error
 
@@ -59,7 +60,7 @@ class Message(Record):
     def load(stored: str, where: str) -> Message:
         """The message in a JSON text. Raises `CorruptDataError`, which says `where`."""
         try:
-            return _ANY.validate_json(stored)
+            return _any().validate_json(stored)
         except ValidationError as error:
             raise CorruptDataError(f"{where} is no message: {explain(error)}") from error
 
@@ -133,14 +134,17 @@ def _subtype(value: Any) -> str:
     return tag if tag in ("user", "assistant", "tool-call", "tool-result", "error") else "other"
 
 
-_ANY: TypeAdapter[Message] = TypeAdapter(
-    Annotated[
-        Annotated[UserMessage, Tag("user")]
-        | Annotated[AssistantMessage, Tag("assistant")]
-        | Annotated[ToolCallMessage, Tag("tool-call")]
-        | Annotated[ToolResultMessage, Tag("tool-result")]
-        | Annotated[ErrorMessage, Tag("error")]
-        | Annotated[Message, Tag("other")],
-        Discriminator(_subtype),
-    ]
-)
+@cache
+def _any() -> TypeAdapter[Message]:
+    """Built when the first message is read, not at import."""
+    return TypeAdapter(
+        Annotated[
+            Annotated[UserMessage, Tag("user")]
+            | Annotated[AssistantMessage, Tag("assistant")]
+            | Annotated[ToolCallMessage, Tag("tool-call")]
+            | Annotated[ToolResultMessage, Tag("tool-result")]
+            | Annotated[ErrorMessage, Tag("error")]
+            | Annotated[Message, Tag("other")],
+            Discriminator(_subtype),
+        ]
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -20,7 +21,12 @@ from ._paths import ROOT, Path
 __all__ = ["Plain", "dump_json", "read", "write"]
 
 _HEADER = "#holdfast "
-_JSON: TypeAdapter[Any] = TypeAdapter(JsonValue)
+
+
+@cache
+def _json() -> TypeAdapter[Any]:
+    """Built when the first value is written, not at import."""
+    return TypeAdapter(JsonValue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Plain:
 def dump_json(value: Any) -> str:
     """JSON text that reads back as an equal value of the same type. Raises `InvalidValueError` for what would not."""
     try:
-        _JSON.validate_python(value, strict=True)
+        _json().validate_python(value, strict=True)
         return to_json(value).decode()
     except (ValidationError, ValueError) as error:
         raise InvalidValueError(
