@@ -20,21 +20,19 @@ from . import caught_by
 
 @caught_by(Crashes)
 class AcknowledgedBeforeWritten(PickledDriver):
-    """Writes every tenth commit and acknowledges all of them."""
+    """Writes its first commit at once, acknowledges all of them, and writes the rest when it is closed."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.pending = 0
         self.kept: Records | None = None
 
     def load(self) -> Records:
         return super().load() if self.kept is None else self.kept
 
     def save(self, records: Records) -> None:
-        self.kept = records
-        self.pending += 1
-        if self.pending % 10 == 1:
+        if self.kept is None:
             super().save(records)
+        self.kept = records
 
     async def _close(self) -> None:
         if self.kept is not None:
