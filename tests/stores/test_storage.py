@@ -66,7 +66,7 @@ async def test_values_come_back_as_they_went_in(storage: Storage, value: Any) ->
 
 
 @pytest.mark.parametrize(
-    "value", [(1,), {1: 2}, {1, 2}, object(), timedelta(1), b"x", {"a": (1,)}, [b"x"], "\ud800"], ids=repr
+    "value", [(1,), {1: 2}, {1, 2}, ..., timedelta(1), b"x", {"a": (1,)}, [b"x"], "\ud800"], ids=repr
 )
 async def test_values_that_would_change_are_refused(storage: Storage, value: Any) -> None:
     with pytest.raises(InvalidValueError):

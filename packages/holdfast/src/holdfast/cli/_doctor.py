@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from .._errors import CorruptDataError, HoldfastError, UnsupportedError
+from .._errors import CorruptDataError, HoldfastError
 from ..driver import Driver, Put, key, name, new_etag, text
 from ..driver._defaults import everything
 from ..opening import MANIFEST, hide_password, open_place
@@ -78,13 +78,9 @@ async def _examine(url: str, write: bool, check: bool) -> _Report:
 
 async def _ask(driver: Driver, report: _Report) -> None:
     report.capabilities = asdict(driver.capabilities)
-    try:
-        health = await driver.health()
-    except UnsupportedError:
-        report.server = type(driver).__name__
-    else:
-        report.server, report.version, report.details = health.server, health.version, health.details
-        report.problems += health.problems
+    health = await driver.health()
+    report.server, report.version, report.details = health.server, health.version, health.details
+    report.problems += health.problems
 
 
 async def _measure(driver: Driver, report: _Report, write: bool) -> None:

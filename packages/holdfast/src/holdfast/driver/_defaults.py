@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Awaitable
 from random import uniform
 from typing import TYPE_CHECKING
 
-from .._errors import ConflictError, CorruptDataError, HoldfastError
+from .._errors import ConflictError, CorruptDataError, HoldfastError, UnavailableError
 from ._judge import count_of
-from ._keys import number
-from ._types import KEEP, Append, Check, Delete, If, Item, Key, Put, Verdict, Work
+from ._keys import key, name, number, text
+from ._types import KEEP, Append, Check, Delete, Health, If, Item, Key, Put, Verdict, Work, new_etag
 
 if TYPE_CHECKING:
     from ._driver import Driver
 
-__all__ = ["append", "backoff", "clear", "everything", "verdict", "verdict_of"]
+__all__ = ["append", "backoff", "clear", "everything", "health", "verdict", "verdict_of"]
 
 
 async def backoff(attempt: int) -> None:
@@ -80,6 +80,18 @@ async def everything(driver: Driver, base: Key, *, values: bool = True) -> Async
         after = page.next
         if after is None:
             return
+
+
+async def health(driver: Driver) -> Health:
+    """Write an item that expires after a second and read it back: its time is the backend's clock."""
+    probe = Put(key(name("health"), text(new_etag())), "", None, 1000)
+    await driver.apply([probe])
+    (item,) = await driver.get([probe.key], values=False)
+    if item is None:
+        raise UnavailableError(
+            "what was written a moment ago is not there: look at the backend's clock, or its eviction"
+        )
+    return Health(type(driver).__name__, "unknown", item.updated_at)
 
 
 async def clear(driver: Driver, base: Key) -> int:

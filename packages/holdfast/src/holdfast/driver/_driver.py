@@ -104,8 +104,11 @@ class Driver(ABC):
         return 0
 
     async def health(self) -> Health:
-        """Ask the backend for a sign of life and what an operator should know."""
-        raise UnsupportedError(f"{type(self).__name__} does not report its health")
+        """Ask the backend for a sign of life and what an operator should know.
+
+        The default writes an item that expires after a second and reads it back; a driver of one's own says more.
+        """
+        return await _defaults.health(self)
 
     def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         """Hints about changes below `base`: a set of keys, or `None` for "look again".
