@@ -22,19 +22,25 @@ class Slow(Wrapper):
         self.gets: list[int] = []
 
     async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        self.groups.append(len(work))
-        await self.gate.wait()
+        await self.asked(self.groups, len(work))
         return await super().apply_many(work)
 
     async def apply(self, batch: Batch) -> None:
-        self.groups.append(1)
-        await self.gate.wait()
+        await self.asked(self.groups, 1)
         await super().apply(batch)
 
+    async def append(self, log: str, puts: Sequence[Put], check: Check) -> int:
+        await self.asked(self.groups, 1)
+        return await super().append(log, puts, check)
+
     async def get(self, keys: Sequence[str], *, values: bool = True) -> list[Item | None]:
-        self.gets.append(len(keys))
-        await self.gate.wait()
+        await self.asked(self.gets, len(keys))
         return await super().get(keys, values=values)
+
+    async def asked(self, counts: list[int], count: int) -> None:
+        counts.append(count)
+        await asyncio.sleep(0)  # every real backend takes a while
+        await self.gate.wait()
 
 
 @pytest.fixture
@@ -77,6 +83,38 @@ async def test_a_lone_call_waits_for_one_tick(driver: Coalescer, slow: Slow) -> 
     await asyncio.sleep(0)
     assert slow.groups == [1]
     await call
+
+
+async def test_after_a_lone_call_the_next_one_does_not_wait(driver: Coalescer, slow: Slow) -> None:
+    await driver.apply([Put("k!@a", "x")])
+    call = asyncio.create_task(driver.apply([Put("k!@a", "y")]))
+    await asyncio.sleep(0)
+    assert slow.groups == [1, 1]
+    await call
+    await asyncio.gather(*(driver.apply([Put(f"k!@{n}", "x")]) for n in range(50)))
+    assert slow.groups == [1, 1, 1, 49], "the first of a burst goes alone, the others together"
+    await asyncio.gather(*(driver.apply([Put(f"k!@{n}", "x")]) for n in range(50)))
+    assert slow.groups == [1, 1, 1, 49, 50], "after company a call waits for it again"
+
+
+async def test_tasks_that_answer_each_other_stay_together(driver: Coalescer, slow: Slow) -> None:
+    async def chain(n: int) -> None:
+        for step in range(20):
+            await driver.apply([Put(f"k!@{n}", str(step))])
+
+    await driver.apply([Put("k!@a", "x")])
+    await asyncio.gather(*(chain(n) for n in range(30)))
+    assert len(slow.groups) <= 25, slow.groups
+
+
+async def test_cancelled_while_it_waits_for_company(driver: Coalescer, slow: Slow) -> None:
+    first = asyncio.create_task(driver.apply([Put("k!@a", "x")]))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(driver.apply([Put("k!@b", "x")]))
+    first.cancel()
+    await second
+    assert slow.groups == [1]
+    await asyncio.wait_for(driver.close(), 5)
 
 
 async def test_a_refused_batch_refuses_nobody_else(driver: Coalescer) -> None:
@@ -156,4 +194,4 @@ async def test_appends_of_one_process_travel_as_one_batch(driver: Coalescer, slo
     await driver.apply([Put("l", "head")])
     numbers = await asyncio.gather(*(driver.append("l!n", [Put("l!e", str(n))], Check("l")) for n in range(50)))
     assert numbers == list(range(50))
-    assert slow.groups == [1, 50]
+    assert slow.groups == [1, 1, 49]

@@ -18,7 +18,8 @@ _GROUP = 1024
 class Lane(Generic[A, R]):
     """Each call waits one tick; alone after that it goes straight through, else it travels with those that joined.
 
-    At most `parallel` calls or groups are under way; whoever comes meanwhile waits and joins the next one.
+    After a call that stayed alone the next one does not wait: who calls one after the other pays nothing. At most
+    `parallel` calls or groups are under way; whoever comes meanwhile waits and joins the next one.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Lane(Generic[A, R]):
         self.parallel = 1
         self._waiting: deque[tuple[A, int, asyncio.Future[R]]] = deque()
         self._leading = False
+        self._lonely = False
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = asyncio.Event()
@@ -49,18 +51,22 @@ class Lane(Generic[A, R]):
             if not self._leading:
                 self._go_on()
             return await future
-        self._leading = True
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
+        if not self._lonely:
+            self._leading = True
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                self._leading = False
+                self._go_on()
+                raise
             self._leading = False
-            self._go_on()
-            raise
-        self._leading = False
-        if self._waiting:
-            future = self._join(ask, first=True)
-            self._go_on()
-            return await future
+            if self._waiting:
+                try:
+                    future = self._join(ask, first=True)
+                finally:
+                    self._go_on()
+                return await future
+            self._lonely = True
         self._under_way += 1
         try:
             return await self._alone(ask)
@@ -92,7 +98,9 @@ class Lane(Generic[A, R]):
     async def _groups(self) -> None:
         try:
             while group := self._take():
+                self._lonely = len(group) == 1
                 await self._send(group)
+                await asyncio.sleep(0)  # whoever was just answered may call again, and joins the next group
         finally:  # here and not in a callback: whoever was just answered may call again before that runs
             self._under_way -= 1
             self._go_on()
