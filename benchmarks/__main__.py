@@ -9,6 +9,7 @@ import logging
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -37,6 +38,30 @@ async def main(names: list[str]) -> None:
         RESULTS.write_text(json.dumps(result, indent=2) + "\n")
 
 
+def markdown(result: dict[str, Any]) -> str:
+    """The committed results as a table for `docs/inside/benchmarks.md`."""
+    facts = result["environment"]
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    lines = [
+        (
+            f"Python {facts['python']}, {facts['processors']} processors, SQLite {facts['sqlite']}, an fsync of this disk "
+            f"{facts['fsync_ms']} ms; {packages}."
+        ),
+        "",
+        "| what | Holdfast | beside | its rate | ratio | bar |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for each in result["comparisons"]:
+        (ours, rate), *others = each["rates"].items()
+        for name, theirs in others:
+            ratio, bar = each["ratios"][name], each["bars"].get(name)
+            verdict = "" if bar is None else f"{bar:g}, {'met' if ratio >= bar else '**missed**'}"
+            mine = f"{rate:,.0f}" if ours == "holdfast" else f"{rate:,.0f} among {ours}"
+            beside = name if ours == "holdfast" else f"among {name}"
+            lines.append(f"| {each['title']} | {mine} | {beside} | {theirs:,.0f} | {ratio:.2f} | {verdict} |")
+    return "\n".join(lines)
+
+
 def show(console: Console, comparison: Comparison) -> None:
     table = Table(
         "who",
@@ -63,5 +88,12 @@ if __name__ == "__main__":
     parser.add_argument(
         "names", nargs="*", choices=[*WORK, []], default=list(WORK), help="what to measure, by default all"
     )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the committed results as a table, measure nothing"
+    )
+    arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    asyncio.run(main(parser.parse_args().names))
+    if arguments.markdown:
+        print(markdown(json.loads(RESULTS.read_text())))
+    else:
+        asyncio.run(main(arguments.names))
