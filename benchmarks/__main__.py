@@ -85,15 +85,15 @@ def show(console: Console, comparison: Comparison) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", choices=[*WORK, []], default=list(WORK), help="what to measure, by default all"
-    )
+    parser.add_argument("names", nargs="*", metavar="|".join(WORK), help="what to measure, by default all")
     parser.add_argument(
         "--markdown", action="store_true", help="print the committed results as a table, measure nothing"
     )
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(WORK):
+        parser.error(f"there is no {', '.join(sorted(unknown))}: choose from {', '.join(WORK)}")
     logging.disable(logging.WARNING)
     if arguments.markdown:
         print(markdown(json.loads(RESULTS.read_text())))
     else:
-        asyncio.run(main(arguments.names))
+        asyncio.run(main(arguments.names or list(WORK)))
