@@ -33,6 +33,7 @@ def run(
         "HOLDFAST_CONFORMANCE_CAPABILITIES": dumps(asdict(capabilities or found)),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
+    environment.pop("PYTEST_ADDOPTS", None)  # what somebody's own tests are run with is not for this one
     module = Path(__file__).with_name("_on_url.py")
     command = [
         sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(module.parent), "-q", "--no-header", "--tb=short",
