@@ -67,7 +67,7 @@ def test_options_are_read_by_their_type() -> None:
 
 
 def test_a_missing_driver_names_the_extra() -> None:
-    with pytest.raises(DriverNotFoundError, match=r'pip install "holdfast\[redis\]"'):
+    with pytest.raises(DriverNotFoundError, match=r"the extra holdfast\[redis\]"):
         driver_from_url("redis://localhost")
     with pytest.raises(LookupError, match="memory"):
         driver_from_url("nosuch://")

@@ -14,5 +14,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
-        sys.exit(f'holdfast: the command line needs an extra ({error.name} is missing): pip install "holdfast[cli]"')
+        sys.exit(
+            f"holdfast: the command line needs the extra holdfast[cli] ({error.name} is missing): "
+            "install it from where holdfast came from"
+        )
     application()()

@@ -24,7 +24,7 @@ def conformance(
     try:
         from holdfast_conformance import run
     except ModuleNotFoundError:
-        fail('the conformance suite is a package of its own: pip install "holdfast[conformance]"')
+        fail("the conformance suite is the extra holdfast[conformance]: install it from where holdfast came from")
     try:
         status = run(url, json_path=json, select=select)
     except HoldfastError as error:
