@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -21,16 +22,16 @@ _VERSION = "$v"
 _FIRST = Migrations()
 
 
-class Codec(Generic[T]):
+class Codec(ABC, Generic[T]):
     """How a collection's documents are stored as text."""
 
+    @abstractmethod
     def encode(self, document: T) -> str:
         """Raises `InvalidValueError` for what cannot be stored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, item: Item) -> T:
         """Raises `CorruptDataError`, which names the key, for what is no such document."""
-        raise NotImplementedError
 
     def is_current(self, item: Item) -> bool:
         """Whether a stored document is of the current version: an older one may be indexed as its old self was."""
