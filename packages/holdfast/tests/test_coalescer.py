@@ -107,6 +107,22 @@ async def test_tasks_that_answer_each_other_stay_together(driver: Coalescer, slo
     assert len(slow.groups) <= 25, slow.groups
 
 
+async def test_who_came_while_a_group_was_under_way_is_joined_by_that_group(driver: Coalescer, slow: Slow) -> None:
+    async def chain(n: int) -> None:
+        for step in range(20):
+            await driver.apply([Put(f"k!@{n}", str(step))])
+
+    slow.gate.clear()
+    early = [asyncio.create_task(chain(n)) for n in range(15)]
+    while not slow.groups:
+        await asyncio.sleep(0)
+    late = [asyncio.create_task(chain(n)) for n in range(15, 30)]
+    await asyncio.sleep(0)
+    slow.gate.set()
+    await asyncio.gather(*early, *late)
+    assert len(slow.groups) <= 25, slow.groups
+
+
 async def test_cancelled_while_it_waits_for_company(driver: Coalescer, slow: Slow) -> None:
     first = asyncio.create_task(driver.apply([Put("k!@a", "x")]))
     await asyncio.sleep(0)
