@@ -114,8 +114,8 @@ async def test_who_came_while_a_group_was_under_way_is_joined_by_that_group(driv
 
     slow.gate.clear()
     early = [asyncio.create_task(chain(n)) for n in range(15)]
-    while not slow.groups:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.02)
+    assert slow.groups == [15]
     late = [asyncio.create_task(chain(n)) for n in range(15, 30)]
     await asyncio.sleep(0)
     slow.gate.set()
