@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from holdfast.driver import KEEP, Etag, If, Put, host_now_ms
+from holdfast.driver import KEEP, Append, Check, Etag, If, Put, host_now_ms
 from holdfast_drivers.sqlite import SqliteDriver, _commands
 from holdfast_drivers.sqlite._layout import migrate
 from hypothesis import given
@@ -82,6 +84,59 @@ def test_whatever_has_to_be_read_first_goes_to_the_judge(put: Put) -> None:
     assert _commands._plain_put([put]) is None
     assert _commands._plain_put([Put("kv!@a", "v"), put]) is None
     assert _commands._plain_put([Put("kv!@a", "v")]) is not None
+
+
+NOW = 1_000_000
+HEADS = st.sampled_from([None, ("a", None), ("a", NOW), ("a", NOW + 1), ("b", None)])
+COUNTERS = st.sampled_from(
+    [None, *((value, expires) for value in ("0", "41", "007") for expires in (None, NOW, NOW + 1))]
+    + [(value, None) for value in ("9" * 15, "9" * 16, "", "-1", "1.5", " 1", "٣", b"1", "none")]
+)
+ENTRY = Put("log!e!0000000000000001", "entry", etag=ETAGS[0])
+APPENDS = st.builds(
+    Append,
+    log=st.just("log!n"),
+    puts=st.sampled_from([(ENTRY,), (replace(ENTRY, value=b"\0", ttl_ms=5),), (ENTRY, ENTRY)]),
+    check=st.builds(Check, st.just("log"), st.sampled_from([If.PRESENT, *ETAGS])),
+)
+
+
+@given(head=HEADS, counter=COUNTERS, append=APPENDS)
+def test_an_append_that_is_not_judged_does_what_the_judge_says(
+    head: tuple[str, int | None] | None, counter: tuple[str | bytes, int | None] | None, append: Append
+) -> None:
+    """Heads and counters that are missing, expired, of another etag or no number: same verdict, same rows."""
+    left: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_commands, "host_now_ms", lambda: NOW)
+        for alone in (True, False):
+            patch.setattr(_commands, "_FREED_PER_WRITE", 0)
+            patch.setattr(_commands, "_FREE_AGAIN_MS", 10_000 if alone else -1)
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+                migrate(connection, "the database")
+                if head:
+                    connection.execute("INSERT INTO items VALUES ('log', '', ?, 1, ?)", (head[0] * 22, head[1]))
+                if counter:
+                    connection.execute("INSERT INTO items VALUES ('log!n', ?, '', 1, ?)", counter)
+                expiry = _commands.Expiry()
+                expiry.free(connection, NOW)
+                (verdict,) = _commands.commit(connection, [append], "the database", expiry)
+                found = [row for row in rows(connection) if row[0] != "log!n"]
+                counted = connection.execute("SELECT value, updated_at, expires_at FROM items WHERE key = 'log!n'")
+                left.append((verdict if isinstance(verdict, int) else type(verdict), found, counted.fetchall()))
+    assert left[0] == left[1]
+
+
+async def test_a_lone_append_is_two_statements_in_a_transaction(tmp_path: Path) -> None:
+    async with SqliteDriver(tmp_path / "agent.db") as driver:
+        head = Put("log", "")
+        await driver.apply([head, Put("log!n", "7")])
+        assert driver._client is not None
+        assert driver._client._writing is not None
+        sent: list[str] = []
+        driver._client._writing.set_trace_callback(sent.append)
+        assert await driver.append("log!n", [Put("log!e", "v")], Check("log", head.etag)) == 7
+        assert [statement.split()[0] for statement in sent] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
 
 async def test_a_lone_put_is_one_statement_and_a_thousand_are_one_transaction(tmp_path: Path) -> None:

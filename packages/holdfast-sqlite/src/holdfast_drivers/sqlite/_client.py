@@ -141,14 +141,14 @@ class Client:
         called_off = False
 
         def run() -> T:
-            with lock.held(timeout=self._patience(asked)):
-                self._locked_out_since = None
-                if called_off:
-                    raise asyncio.CancelledError
-                return act()
+            lock.acquire(timeout=self._patience(asked))
+            self._locked_out_since = None
+            if called_off:
+                raise asyncio.CancelledError
+            return act()
 
         try:
-            return await self._writer.run(self._guard(run))
+            return await self._writer.run(self._guard(run), after=lock.release)
         except asyncio.CancelledError:
             called_off = True
             raise

@@ -24,6 +24,8 @@ from holdfast.driver import (
     host_now_ms,
     judge,
     needed,
+    new_etag,
+    number,
 )
 
 from ._errors import of_sqlite
@@ -62,6 +64,14 @@ _GET_MANY = {
     values: _select(values, "json_each(?) AS wanted CROSS JOIN items ON items.key = wanted.value")
     for values in (False, True)
 }
+_NEXT = (
+    "UPDATE items SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT), etag = ?5, updated_at = ?3 "
+    "WHERE key = ?1 AND (expires_at IS NULL OR expires_at > ?3) AND typeof(value) = 'text' "
+    "AND length(value) BETWEEN 1 AND 15 AND value NOT GLOB '*[^0-9]*' AND EXISTS "
+    "(SELECT 1 FROM items WHERE key = ?2 AND etag = ?4 AND (expires_at IS NULL OR expires_at > ?3)) RETURNING value"
+)
+"""The judge's verdict on an append that is not refused: the log's next number, counted up."""
+
 _DELETE_ONE = "DELETE FROM items WHERE key = ?"
 _DELETE_MANY = "DELETE FROM items WHERE key IN (SELECT value FROM json_each(?))"
 _FREE = "DELETE FROM items WHERE rowid IN (SELECT rowid FROM items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
@@ -111,6 +121,8 @@ def commit(connection: sqlite3.Connection, work: Sequence[Work], place: str, exp
         return [None]
     with _transaction(connection, place):
         now = host_now_ms()
+        if len(work) == 1 and not expiry.due(now) and (first := _append_one(connection, work[0], now)) is not None:
+            return [first]
         wanted = needed(work)
         records = _read(connection, [key for key, values in wanted.items() if values], True)
         records |= _read(connection, [key for key, values in wanted.items() if not values], False)
@@ -130,9 +142,22 @@ def _plain_put(unit: Work) -> Put | None:
     return write if isinstance(write, Put) and write.cond is None and write.ttl_ms is not KEEP else None
 
 
-def _row(put: Put, now: int) -> tuple[object, ...]:
+def _append_one(connection: sqlite3.Connection, unit: Work, now: int) -> int | None:
+    """Append one entry to a log that is as expected; what is refused, or begins a log, is for the judge."""
+    if not isinstance(unit, Append) or len(unit.puts) > 1 or not isinstance(unit.check.cond, str):
+        return None
+    counted = connection.execute(_NEXT, (unit.log, unit.check.key, now, unit.check.cond, new_etag())).fetchall()
+    if not counted:
+        return None
+    (put,) = unit.puts
+    seq = int(counted[0][0]) - 1
+    connection.execute(_UPSERT_ONE, _row(put, now, f"{put.key}!{number(seq)}"))
+    return seq
+
+
+def _row(put: Put, now: int, key: Key | None = None) -> tuple[object, ...]:
     ttl = put.ttl_ms
-    return put.key, put.value, put.etag, now, now + ttl if isinstance(ttl, int) else None
+    return key or put.key, put.value, put.etag, now, now + ttl if isinstance(ttl, int) else None
 
 
 def list_page(
@@ -202,16 +227,11 @@ def _read(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> 
 
 
 def _record(row: tuple[Any, ...]) -> tuple[Key, Record]:
-    key, value, etag, updated_at, expires_at = row
-    return key, Record(value, etag, updated_at, expires_at)
+    return row[0], Record._make(row[1:])
 
 
 def _write(connection: sqlite3.Connection, net: Mapping[Key, Record | None]) -> None:
-    puts = [
-        (key, record.value, record.etag, record.updated_at, record.expires_at)
-        for key, record in net.items()
-        if record is not None
-    ]
+    puts = [(key, *record) for key, record in net.items() if record is not None]
     whole = len(puts) - len(puts) % _ROWS
     for start in range(0, whole, _ROWS):
         connection.execute(_UPSERT_MANY, [field for row in puts[start : start + _ROWS] for field in row])

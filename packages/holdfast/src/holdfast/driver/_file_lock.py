@@ -35,6 +35,14 @@ class FileLock:
     @contextmanager
     def held(self, *, shared: bool = False, timeout: float | None = None) -> Iterator[None]:
         """Hold the lock. Raises `UnavailableError` when others keep it for longer than the timeout, or than this one."""
+        self.acquire(shared=shared, timeout=timeout)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def acquire(self, *, shared: bool = False, timeout: float | None = None) -> None:
+        """Take the lock; raises as `held` does."""
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         # Who waits for the lock keeps the turn meanwhile: a stream of readers, or a writer in a hurry, queues behind.
         self._take(self._turn, False, deadline)
@@ -42,10 +50,10 @@ class FileLock:
             self._take(self._held, shared, deadline)
         finally:
             self._turn.release()
-        try:
-            yield
-        finally:
-            self._held.release()
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens where it is not held."""
+        self._held.release()
 
     def close(self) -> None:
         """Give the file handles back."""

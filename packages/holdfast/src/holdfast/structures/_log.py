@@ -77,6 +77,7 @@ class Log:
         self.base = base
         self.counter = key(base, name("n"))
         self._cache = cache or LogCache(1)
+        self._warm: tuple[Item, Key, Check] | None = None
 
     # Life and death.
 
@@ -145,10 +146,12 @@ class Log:
             raise InvalidValueError("append() without a value: give at least one")
         item = self._cache.get(self.base) or await self._head_item()
         while True:
-            entries = self._entries(Head.read(item))
+            if self._warm is None or self._warm[0] is not item:
+                self._warm = (item, self._entries(Head.read(item)), Check(self.base, item.etag))
+            _, entries, check = self._warm
             puts = [Put(entries, value) for value in values]
             try:
-                return await self._driver.append(self.counter, puts, Check(self.base, item.etag))
+                return await self._driver.append(self.counter, puts, check)
             except ConflictError as conflict:
                 self._cache.put(self.base, conflict.items.get(self.base))
                 item = conflict.items.get(self.base) or await self._head_item()
