@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
-from holdfast.driver import KEEP, Append, Check, Etag, If, Put, host_now_ms
+from holdfast.driver import KEEP, Append, Check, Etag, If, Put, Verdict, Work, host_now_ms
 from holdfast_drivers.sqlite import SqliteDriver, _commands
 from holdfast_drivers.sqlite._layout import migrate
 from hypothesis import given
@@ -31,13 +33,16 @@ def rows(connection: sqlite3.Connection) -> list[Row]:
     return found
 
 
-def apply(connection: sqlite3.Connection, put: Put, now: int, *, alone: bool) -> None:
+def commit(connection: sqlite3.Connection, unit: Work, now: int, *, judged: bool) -> Verdict:
     expiry = _commands.Expiry()
-    if alone:
-        expiry.free(connection, now)  # so that the next write has nothing to look for
-    assert _commands.commit(connection, [[put]], "the database", expiry) == [None]
+    if not judged:
+        expiry._next = now + 1  # a write that has nothing to free
+    assert expiry.due(now) is judged
+    (verdict,) = _commands.commit(connection, [unit], "the database", expiry)
+    return verdict
 
 
+NOW = 1_000_000
 ETAGS = [Etag(letter * 22) for letter in "ab"]
 PUTS = st.builds(
     Put,
@@ -53,17 +58,16 @@ def test_one_statement_does_what_the_judge_says(puts: list[tuple[Put, int]]) -> 
     """Own etags met again, items that have just expired, times to live: both paths leave the same rows."""
     left: list[list[Row]] = []
     with pytest.MonkeyPatch.context() as patch:
-        for alone in (True, False):
-            now = 1_000_000
-            patch.setattr(_commands, "_FREE_AGAIN_MS", 10_000 if alone else -1)
-            patch.setattr(_commands, "_FREED_PER_WRITE", 0)  # an expired item has to be there to matter
+        patch.setattr(_commands, "_FREED_PER_WRITE", 0)  # an expired item has to be there to matter
+        for judged in (True, False):
+            now = NOW
             connection = sqlite3.connect(":memory:", isolation_level=None)
             migrate(connection, "the database")
             seen: list[Row] = []
             for put, pause in puts:
                 now += pause
                 patch.setattr(_commands, "host_now_ms", lambda now=now: now)
-                apply(connection, put, now, alone=alone)
+                assert commit(connection, [put], now, judged=judged) is None
                 seen += rows(connection)
             connection.close()
             left.append(seen)
@@ -86,45 +90,38 @@ def test_whatever_has_to_be_read_first_goes_to_the_judge(put: Put) -> None:
     assert _commands._plain_put([Put("kv!@a", "v")]) is not None
 
 
-NOW = 1_000_000
-HEADS = st.sampled_from([None, ("a", None), ("a", NOW), ("a", NOW + 1), ("b", None)])
-COUNTERS = st.sampled_from(
-    [None, *((value, expires) for value in ("0", "41", "007") for expires in (None, NOW, NOW + 1))]
-    + [(value, None) for value in ("9" * 15, "9" * 16, "", "-1", "1.5", " 1", "٣", b"1", "none")]
+HEADS = (None, ("a", None), ("a", NOW), ("a", NOW + 1), ("b", None))
+COUNTERS = (
+    None,
+    *((value, expires) for value in ("0", "41", "007") for expires in (None, NOW, NOW + 1)),
+    *((value, None) for value in ("9" * 15, "9" * 16, "", "-1", "1.5", " 1", "٣", b"1", "none")),
 )
 ENTRY = Put("log!e!0000000000000001", "entry", etag=ETAGS[0])
-APPENDS = st.builds(
-    Append,
-    log=st.just("log!n"),
-    puts=st.sampled_from([(ENTRY,), (replace(ENTRY, value=b"\0", ttl_ms=5),), (ENTRY, ENTRY)]),
-    check=st.builds(Check, st.just("log"), st.sampled_from([If.PRESENT, *ETAGS])),
-)
+ENTRIES = ((ENTRY,), (replace(ENTRY, value=b"\0", ttl_ms=5),), (ENTRY, replace(ENTRY, etag=ETAGS[1])))
 
 
-@given(head=HEADS, counter=COUNTERS, append=APPENDS)
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("cond", [If.PRESENT, *ETAGS])
 def test_an_append_that_is_not_judged_does_what_the_judge_says(
-    head: tuple[str, int | None] | None, counter: tuple[str | bytes, int | None] | None, append: Append
+    head: tuple[str, int | None] | None, cond: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Heads and counters that are missing, expired, of another etag or no number: same verdict, same rows."""
-    left: list[object] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_commands, "host_now_ms", lambda: NOW)
-        for alone in (True, False):
-            patch.setattr(_commands, "_FREED_PER_WRITE", 0)
-            patch.setattr(_commands, "_FREE_AGAIN_MS", 10_000 if alone else -1)
+    monkeypatch.setattr(_commands, "host_now_ms", lambda: NOW)
+    monkeypatch.setattr(_commands, "_FREED_PER_WRITE", 0)
+    for counter, puts in product(COUNTERS, ENTRIES):
+        left: list[object] = []
+        for judged in (True, False):
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
                 migrate(connection, "the database")
                 if head:
                     connection.execute("INSERT INTO items VALUES ('log', '', ?, 1, ?)", (head[0] * 22, head[1]))
                 if counter:
                     connection.execute("INSERT INTO items VALUES ('log!n', ?, '', 1, ?)", counter)
-                expiry = _commands.Expiry()
-                expiry.free(connection, NOW)
-                (verdict,) = _commands.commit(connection, [append], "the database", expiry)
+                verdict = commit(connection, Append("log!n", puts, Check("log", cond)), NOW, judged=judged)
                 found = [row for row in rows(connection) if row[0] != "log!n"]
                 counted = connection.execute("SELECT value, updated_at, expires_at FROM items WHERE key = 'log!n'")
                 left.append((verdict if isinstance(verdict, int) else type(verdict), found, counted.fetchall()))
-    assert left[0] == left[1]
+        assert left[0] == left[1], (counter, puts)
 
 
 async def test_a_lone_append_is_two_statements_in_a_transaction(tmp_path: Path) -> None:
