@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
@@ -41,7 +41,12 @@ class Opening(Generic[C]):
             await self._opened.aclose()
 
 
-def create_persistence(driver: str | Driver | None = None, *, coalesce: bool = True) -> Opening[Persistence]:
+def create_persistence(
+    driver: str | Driver | None = None,
+    *,
+    coalesce: bool = True,
+    wrappers: Sequence[Callable[[Driver], Driver]] = (),
+) -> Opening[Persistence]:
     """Open containers, images, sessions and messages on a driver.
 
         async with create_persistence("sqlite:///data/agent.db") as persistence: ...
@@ -50,19 +55,28 @@ def create_persistence(driver: str | Driver | None = None, *, coalesce: bool = T
     `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`HOLDFAST_HOME` moves it). A driver that
     is open already is used and never closed. `coalesce=False` sends every call by itself.
 
-    Raises `ConfigurationError`, `DriverNotFoundError`, `UnavailableError`, `FormatError` or `WrongStackError` when opened.
+    `wrappers` change what passes on its way to storage, the first one first: `[compressed(), encrypted(key=...)]`
+    (see `holdfast.wrappers`).
+
+    Raises `ConfigurationError`, `DriverNotFoundError`, `UnavailableError`, `FormatError`, `WrongStackError` or
+    `WrongKeyError` when opened.
     """
 
     async def open() -> Persistence:
-        return Persistence(await open_place(driver, coalesce=coalesce))
+        return Persistence(await open_place(driver, coalesce=coalesce, wrappers=wrappers))
 
     return Opening(open)
 
 
-def create_storage(driver: str | Driver | None = None, *, coalesce: bool = True) -> Opening[Storage]:
-    """Open plain keys and values on a driver; `driver` and what is raised are as with `create_persistence`."""
+def create_storage(
+    driver: str | Driver | None = None,
+    *,
+    coalesce: bool = True,
+    wrappers: Sequence[Callable[[Driver], Driver]] = (),
+) -> Opening[Storage]:
+    """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
 
     async def open() -> Storage:
-        return Storage(await open_place(driver, coalesce=coalesce))
+        return Storage(await open_place(driver, coalesce=coalesce, wrappers=wrappers))
 
     return Opening(open)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from .._errors import ConfigurationError
 from ..driver import Driver
-from ..wrappers import Coalescer
+from ..wrappers import Coalescer, Wrapper
 from ._manifest import check_manifest
 from ._registry import driver_from_url
 from ._urls import hide_password
@@ -17,19 +18,21 @@ __all__ = ["Place", "default_url", "open_place"]
 
 
 class Place:
-    """An open driver with what is around it, and whether closing it is our business."""
+    """An open driver with everything around it."""
 
-    def __init__(self, driver: Driver, coalescer: Coalescer | None, *, owned: bool) -> None:
+    def __init__(self, driver: Driver) -> None:
         self.driver = driver
-        self._coalescer = coalescer
-        self._owned = owned
 
     async def close(self) -> None:
-        """Close the driver, unless the application had opened it itself."""
-        if self._owned:
-            await self.driver.close()
-        elif self._coalescer is not None:
-            await self._coalescer.drain()
+        """Let what is under way finish and close; a driver that the application had opened itself stays open."""
+        await self.driver.close()
+
+
+class _Borrowed(Wrapper):
+    """Around a driver that is the application's: whoever opens a driver is who closes it."""
+
+    async def close(self) -> None:
+        pass
 
 
 def default_url() -> str:
@@ -41,10 +44,13 @@ def default_url() -> str:
     return f"sqlite:///{quote((folder / 'holdfast.db').as_posix(), safe='/:')}"
 
 
-async def open_place(target: str | Driver | None, *, coalesce: bool = True) -> Place:
-    """Open a URL, a driver, or the default place: plug-ins wrap it, the manifest is checked, calls are coalesced.
+async def open_place(
+    target: str | Driver | None, *, coalesce: bool = True, wrappers: Sequence[Callable[[Driver], Driver]] = ()
+) -> Place:
+    """Open a URL, a driver, or the default place, with plug-ins, the coalescer and wrappers around it; check the manifest.
 
-    A driver that is open already is used and never closed; one that is not is opened here and closed with the place.
+    The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
+    is opened here and closed with the place.
     """
     from ..plugins import plugins  # here: pluggy is wanted at the first opening and not at import
 
@@ -59,17 +65,32 @@ async def open_place(target: str | Driver | None, *, coalesce: bool = True) -> P
         raise ConfigurationError(
             f"{target!r} is no driver: pass a URL like 'sqlite:///data/agent.db', a Driver, or nothing"
         )
-    owned = not driver.is_open
+    if driver.is_open:
+        driver = _Borrowed(driver)
     for wrap in plugins().hook.holdfast_wrap_driver(url=url):
         driver = wrap(driver)
-    coalescer = Coalescer(driver) if coalesce and driver.capabilities.group else None
-    driver = coalescer or driver
-    await driver.open()
+    if coalesce and driver.capabilities.group:
+        driver = Coalescer(driver)
+    driver = _wrapped(driver, wrappers)
     try:
+        await driver.open()
         await check_manifest(driver)
         plugins().hook.holdfast_driver_opened(driver=driver, url=url)
     except BaseException:
-        if owned:
+        if driver.is_open:
             await driver.close()
         raise
-    return Place(driver, None if owned else coalescer, owned=owned)
+    return Place(driver)
+
+
+def _wrapped(driver: Driver, wrappers: Sequence[Callable[[Driver], Driver]]) -> Driver:
+    if callable(wrappers) or isinstance(wrappers, str):
+        raise ConfigurationError(f"wrappers is {wrappers!r}: put it in a list, like wrappers=[compressed()]")
+    for wrap in reversed(wrappers):
+        around = wrap(driver) if callable(wrap) else None
+        if not isinstance(around, Driver):
+            raise ConfigurationError(
+                f"{wrap!r} in wrappers= puts no driver around a driver: use compressed(), encrypted(...) and the like"
+            )
+        driver = around
+    return driver

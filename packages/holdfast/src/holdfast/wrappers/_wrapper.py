@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
+from .._errors import ConfigurationError
 from ..driver import Batch, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
 
 __all__ = ["Wrapper", "layers"]
@@ -18,10 +19,25 @@ class Wrapper(Driver):
     """
 
     stored_as: ClassVar[str | None] = None
+    rank: ClassVar[int | None] = None
+    """Where it belongs in a stack, for wrappers of which each stands there once: 0 anywhere, else the lowest outermost."""
 
     def __init__(self, inner: Driver) -> None:
+        for layer in layers(inner):
+            if self.rank is not None and isinstance(layer, Wrapper):
+                self._check_order(layer)
         self.inner = inner
         self.capabilities = inner.capabilities
+
+    def _check_order(self, inner: Wrapper) -> None:
+        one, other = type(self).__name__, type(inner).__name__
+        if type(self) is type(inner):
+            raise ConfigurationError(f"{one} around {other}: a second one changes nothing, leave one of them out")
+        if self.rank and inner.rank and self.rank > inner.rank:
+            raise ConfigurationError(
+                f"{one} around {other} is the wrong order: make it {other}({one}(driver)), "
+                f"with {other.lower()} before {one.lower()} in wrappers="
+            )
 
     @property
     def is_open(self) -> bool:
