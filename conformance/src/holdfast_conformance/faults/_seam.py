@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from holdfast.driver import BaseDriver, Driver
+from holdfast.wrappers import layers
 
 __all__ = ["Call", "Fault", "Verb", "can_inject", "injected"]
 
@@ -24,8 +25,8 @@ class Fault:
 
 
 def can_inject(driver: Driver) -> bool:
-    """Whether faults can be put into this driver: it is built on `BaseDriver`."""
-    return isinstance(driver, BaseDriver)
+    """Whether faults can be put into this driver, or into the one that it wraps: it is built on `BaseDriver`."""
+    return isinstance(layers(driver)[-1], BaseDriver)
 
 
 @contextmanager
@@ -33,6 +34,7 @@ def injected(driver: Driver, verb: Verb, around: Callable[[Call], Call]) -> Iter
     """Put a function around one of a driver's small methods, for as long as the context lasts."""
     if not can_inject(driver):
         raise TypeError(f"{type(driver).__name__} is not built on BaseDriver: it has no seam for faults")
+    driver = layers(driver)[-1]
     had = vars(driver).get(verb)
     setattr(driver, verb, around(getattr(driver, verb)))
     try:

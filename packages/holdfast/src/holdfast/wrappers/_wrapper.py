@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
 from .._errors import ConfigurationError
-from ..driver import Batch, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
+from ..driver import Batch, Capabilities, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
 
 __all__ = ["Wrapper", "layers"]
 
@@ -27,7 +27,11 @@ class Wrapper(Driver):
             if self.rank is not None and isinstance(layer, Wrapper):
                 self._check_order(layer)
         self.inner = inner
-        self.capabilities = inner.capabilities
+        self.capabilities = self._declared(inner.capabilities)
+
+    def _declared(self, inner: Capabilities) -> Capabilities:
+        """What this driver promises where the wrapped one promises `inner`."""
+        return inner
 
     def _check_order(self, inner: Wrapper) -> None:
         one, other = type(self).__name__, type(inner).__name__
@@ -45,7 +49,7 @@ class Wrapper(Driver):
 
     async def open(self) -> None:
         await self.inner.open()
-        self.capabilities = self.inner.capabilities
+        self.capabilities = self._declared(self.inner.capabilities)
 
     async def close(self) -> None:
         await self.inner.close()
