@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar, overload
 
+from .._errors import InvalidKeyError
 from ..driver import Driver, Health
 from ..opening import Place
-from ..structures import sweep_all
+from ..structures import Migrations, sweep_all
 from ._containers import ContainerRepository
 from ._images import ImageRepository
+from ._keyvalue import KeyValueStore
 from ._sessions import SessionRepository
 
 __all__ = ["Persistence"]
 
+V = TypeVar("V")
+
 
 class Persistence:
-    """One attribute for each store. Made by `create_persistence`; close it, or use it in `async with`."""
+    """An attribute or a method for each store. Made by `create_persistence`; close it, or use it in `async with`."""
 
     containers: ContainerRepository
     images: ImageRepository
@@ -32,6 +36,25 @@ class Persistence:
     def driver(self) -> Driver:
         """The open driver, for structures of one's own (`holdfast.structures`)."""
         return self._place.driver
+
+    @overload
+    def kv(self, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[V]: ...
+    @overload
+    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]: ...
+    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]:
+        """The values of one type in a namespace; `kind` is a pydantic model, or any type that pydantic can adapt. No IO.
+
+        Any text is a namespace, but those that begin with `__` are the library's own: `InvalidKeyError`.
+        """
+        if isinstance(namespace, str) and namespace.startswith("__"):
+            raise InvalidKeyError(
+                f"the namespace {namespace!r} begins with '__' and so is the library's own: rename it"
+            )
+        return KeyValueStore(self.driver, kind, namespace, migrations=migrations)
+
+    async def get_kv_store(self, kind: type[V], namespace: str) -> KeyValueStore[V]:
+        """`kv` in Naylence's spelling."""
+        return self.kv(kind, namespace)
 
     async def health(self) -> Health:
         """Ask the backend for a sign of life: for a readiness probe. Raises `UnavailableError`."""

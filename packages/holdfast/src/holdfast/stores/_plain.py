@@ -1,13 +1,14 @@
 """How a plain value is stored: JSON text or raw bytes, with a header line only where something has to be added.
 
 The header is `#holdfast ` and a JSON object with `path` (where the key holds only a digest of it) and `meta` (what the
-application set with `set_meta`). No JSON text begins with `#`; raw bytes that begin so get a header too.
+application set with `set_meta`, or the version of a typed value). No JSON text begins with `#`; raw bytes that begin so get a header too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -15,10 +16,10 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError, InvalidValueError
-from ..driver import Item, Key, Value, split, text_of
-from ._paths import ROOT, Path
+from ..driver import Driver, Item, Key, Value, split, text_of
+from ._paths import Path
 
-__all__ = ["Plain", "dump_json", "read", "write"]
+__all__ = ["Plain", "dump_json", "milliseconds", "read", "true_paths", "write"]
 
 _HEADER = "#holdfast "
 
@@ -94,10 +95,35 @@ def read(item: Item) -> Plain:
     raise CorruptDataError(f"the header of the item at {item.key!r} cannot be read")
 
 
+async def true_paths(driver: Driver, items: Sequence[Item]) -> list[Path | None]:
+    """The paths of items that were listed without their values; `None` for one that is gone since.
+
+    Digested keys need their values after all: one more driver call where there are any.
+    """
+    digested = [item.key for item in items if '"' in item.key]
+    limit = driver.capabilities.max_keys
+    whole: dict[Key, Item | None] = {}
+    for start in range(0, len(digested), limit):
+        part = digested[start : start + limit]
+        whole.update(zip(part, await driver.get(part), strict=True))
+    found = [whole.get(item.key, item) for item in items]
+    return [None if item is None else read(item).path for item in found]
+
+
+def milliseconds(ttl: float | timedelta | None) -> int | None:
+    """A time to live in seconds as drivers take it. Raises `InvalidValueError`."""
+    if ttl is None:
+        return None
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e11:
+        raise InvalidValueError(f"ttl is {ttl!r}: give more than 0 seconds, as a number or a timedelta")
+    return max(1, round(seconds * 1000))
+
+
 def _path(key: Key) -> Path:
     segments = [text_of(segment) for segment in split(key)[1:]]
     if None in segments:
-        raise CorruptDataError(f"the item at {key!r} lacks the header with its true key below {ROOT!r}")
+        raise CorruptDataError(f"the item at {key!r} lacks the header with its true key")
     return tuple(segment or "" for segment in segments)
 
 

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from .._errors import ConflictError, InvalidKeyError, InvalidValueError, NotFoundError, TooLargeError
-from ..driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Value
+from ..driver import KEEP, Delete, Driver, Etag, If, Key, Put, Value
 from ..opening import Place, open_place
 from ..structures import Known, Plan, attempt
 from ._mounts import Mount, Mounts
 from ._paths import Path, join, key_of, split
-from ._plain import Plain, dump_json, read, write
+from ._plain import Plain, dump_json, milliseconds, read, true_paths, write
 from ._watchers import Callback, Unwatch, Watchers
 
 __all__ = ["Meta", "Storage"]
@@ -140,7 +140,7 @@ class Storage:
         More than the driver takes in one batch is a `TooLargeError`, unless `atomic=False`: then each value is stored
         by itself, and a failure in the middle leaves those that were stored.
         """
-        ttl_ms = _milliseconds(ttl)
+        ttl_ms = milliseconds(ttl)
         located = {key: self._locate(key) for key in items}
         puts = {
             key: Put(at, write(at, mount.inner(path), dump_json(items[key]), {}), None, ttl_ms)
@@ -300,7 +300,7 @@ class Storage:
             dump_json(dict(meta))
         mount, at, path = self._locate(key)
         cond = If.ABSENT if if_absent else if_match
-        put = Put(at, write(at, mount.inner(path), payload, meta or {}), cond, _milliseconds(ttl))
+        put = Put(at, write(at, mount.inner(path), payload, meta or {}), cond, milliseconds(ttl))
         await mount.driver.apply([put])
         self._watchers.wrote(mount, "update", path)
         return put.etag
@@ -325,7 +325,7 @@ class Storage:
 
     async def _paths(self, start: Path, only: Mount | None = None) -> AsyncIterator[Path]:
         async for mount, item in self._mounts.walk(start, values=False):
-            path = await _true_path(mount, item) if only in (None, mount) else None
+            (path,) = await true_paths(mount.driver, [item]) if only in (None, mount) else (None,)
             if path is not None:
                 yield (*mount.base, *path)
 
@@ -350,20 +350,3 @@ async def _apply(mount: Mount, puts: list[Put], atomic: bool) -> None:
     for verdict in await mount.driver.apply_many([[put] for put in puts]):
         if isinstance(verdict, Exception):
             raise verdict
-
-
-async def _true_path(mount: Mount, item: Item) -> Path | None:
-    """The path of an item that was listed without its value; a digested key needs the value after all."""
-    if '"' not in item.key:
-        return read(Item(item.key, "", item.etag, 0)).path
-    (whole,) = await mount.driver.get([item.key])
-    return None if whole is None else read(whole).path
-
-
-def _milliseconds(ttl: float | timedelta | None) -> int | None:
-    if ttl is None:
-        return None
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e11:
-        raise InvalidValueError(f"ttl is {ttl!r}: give more than 0 seconds, as a number or a timedelta")
-    return max(1, round(seconds * 1000))

@@ -1,7 +1,7 @@
 """Floor 2, written once for every backend: documents with indexes, logs, leases."""
 
 from ._attempt import Known, Plan, Repeated, attempt
-from ._codec import Codec, ModelCodec
+from ._codec import Codec, ModelCodec, TypeCodec
 from ._collection import Collection, RepairReport
 from ._indexes import Index
 from ._lease import Grant, Lease
@@ -28,6 +28,7 @@ __all__ = [
     "Plan",
     "RepairReport",
     "Repeated",
+    "TypeCodec",
     "attempt",
     "sweep_all",
     "sweep_now",

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
-from .._errors import CorruptDataError, InvalidValueError, explain
-from ..driver import Item
+from .._errors import ConfigurationError, CorruptDataError, InvalidValueError, explain
+from ..driver import Item, Value
 from ._migrations import Migrations
 
-__all__ = ["Codec", "ModelCodec", "dump_record", "load_record"]
+__all__ = ["Codec", "ModelCodec", "TypeCodec", "dump_record", "load_record"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -83,6 +83,55 @@ class ModelCodec(Codec[M]):
             return self._model.model_validate(document)
         except ValidationError as error:
             raise CorruptDataError(f"{where} is no {self._model.__name__}: {explain(error)}") from error
+
+
+class TypeCodec(Generic[T]):
+    """Values of any type that pydantic can adapt, as JSON by alias; every `None` in them stays.
+
+    The version is not part of the JSON: who stores it keeps it beside it.
+    """
+
+    def __init__(self, kind: type[T], migrations: Migrations = _FIRST) -> None:
+        """Raises `ConfigurationError` for a type that pydantic cannot adapt."""
+        try:
+            self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        except PydanticUserError as error:
+            raise ConfigurationError(f"{kind!r} cannot be stored: pydantic says {error.message}") from error
+        self.name = getattr(kind, "__name__", str(kind))
+        self.version = migrations.version
+        self._migrations = migrations
+
+    def dump(self, value: T) -> str:
+        """The JSON text, which was read back to be sure. Raises `InvalidValueError` for what would come back differently."""
+        try:
+            stored = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
+            back = self._adapter.validate_json(stored)
+        except ValidationError as error:
+            raise InvalidValueError(f"this is no valid {self.name}: {explain(error)}") from error
+        except (ValueError, TypeError) as error:
+            raise InvalidValueError(f"a {type(value).__name__} cannot be stored as {self.name}: {error}") from error
+        # A model may keep private attributes that are not meant to be stored, so its type has to do.
+        if (type(back) is not type(value)) if isinstance(value, BaseModel) else (back != value):
+            raise InvalidValueError(
+                f"a {type(value).__name__} would come back from {self.name} as something else: "
+                "convert it first, or name its own type"
+            )
+        return stored.decode()
+
+    def load(self, stored: Value, version: int, where: str) -> T:
+        """The value in a JSON text of a version. Raises `CorruptDataError`, which says `where`, for what is none."""
+        if version != self.version:
+            try:
+                document = from_json(stored)
+            except ValueError as error:
+                raise CorruptDataError(f"{where} is no JSON: {error}") from error
+            stored = to_json(self._migrations.migrate(document, version, where))
+        try:
+            return self._adapter.validate_json(stored)
+        except ValidationError as error:
+            raise CorruptDataError(
+                f"{where} is no {self.name}: {explain(error)}. Give migrations that lead to it, or delete it"
+            ) from error
 
 
 def load_record(model: type[M], stored: str, where: str) -> M:

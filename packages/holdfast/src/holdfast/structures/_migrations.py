@@ -9,12 +9,12 @@ from .._errors import ConfigurationError, FormatError
 
 __all__ = ["Migrations", "Step"]
 
-Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""From a document of one version to the next; a plain function of the stored JSON object."""
+Step: TypeAlias = Callable[[Any], Any]
+"""From a document of one version to the next; a plain function of the stored JSON, mostly an object."""
 
 
 class Migrations:
-    """The current version of a collection's documents and the steps that lead to it.
+    """The current version of stored documents and the steps that lead to it.
 
     Documents are migrated when they are read and stored in the current version when they are next written.
     """
@@ -40,7 +40,7 @@ class Migrations:
 
         return register
 
-    def migrate(self, document: dict[str, Any], version: int, where: str) -> dict[str, Any]:
+    def migrate(self, document: Any, version: int, where: str) -> Any:
         """The document in the current version. Raises `FormatError` where it is newer or a step is missing."""
         if version > self.version:
             raise FormatError(

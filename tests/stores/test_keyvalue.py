@@ -1,0 +1,475 @@
+"""Typed key-value stores, on every driver."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+import pytest
+from holdfast import (
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    FormatError,
+    InvalidCursorError,
+    InvalidKeyError,
+    InvalidValueError,
+    NotFoundError,
+    Persistence,
+    TooLargeError,
+)
+from holdfast.driver import MemoryDriver, Put
+from holdfast.stores import KeyValueStore
+from holdfast.structures import Migrations
+from holdfast_conformance.faults import swallowed
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, computed_field
+
+
+class User(BaseModel):
+    name: str
+    email: str | None = "unknown"
+    tags: list[str] = Field(default_factory=list, alias="userTags")
+    created: datetime = datetime(2026, 1, 2, tzinfo=UTC)
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+
+ADA = User(name="Ada", email=None, userTags=["x"])
+
+TEXTS = ["", " ", "a/b", "../escaped", "a:b", "a!b", 'a"b', "#00", "ü", "日本", "\x00", "a\nb", "*", "%", "x" * 5000]
+
+
+@pytest.fixture
+def users(persistence: Persistence) -> KeyValueStore[User]:
+    return persistence.kv(User, "users")
+
+
+async def test_what_is_set_comes_back_equal_until_it_is_deleted(users: KeyValueStore[User]) -> None:
+    assert await users.get("u1") is None
+    assert not await users.has("u1")
+    etag = await users.set("u1", ADA)
+    assert await users.get("u1") == ADA, "also the None that was set over another default"
+    assert await users.get_with_etag("u1") == (ADA, etag)
+    assert await users.has("u1")
+    assert await users.delete("u1") is True
+    assert await users.delete("u1") is False
+    assert await users.get_with_etag("u1") is None
+
+
+async def test_naylences_spelling_gives_the_same_store(persistence: Persistence, users: KeyValueStore[User]) -> None:
+    store = await persistence.get_kv_store(User, namespace="users")
+    await store.set("u1", ADA)
+    assert await users.list() == {"u1": ADA}
+
+
+@pytest.mark.parametrize("namespace", TEXTS)
+async def test_any_text_is_a_namespace_and_a_key(persistence: Persistence, namespace: str) -> None:
+    store = persistence.kv(int, namespace)
+    others = [persistence.kv(int, other) for other in TEXTS if other != namespace]
+    for n, key in enumerate(TEXTS):
+        await store.set(key, n)
+    assert {key: await store.get(key) for key in TEXTS} == {key: n for n, key in enumerate(TEXTS)}
+    assert await store.list() == {key: n for n, key in enumerate(TEXTS)}
+    assert sorted(await store.keys()) == sorted(TEXTS)
+    assert [await other.list() for other in others] == [{}] * len(others)
+    assert await store.clear() == len(TEXTS)
+
+
+@pytest.mark.parametrize("bad", ["\ud800", 5, None])
+async def test_what_is_no_text_is_refused(persistence: Persistence, bad: Any) -> None:
+    with pytest.raises(InvalidKeyError):
+        persistence.kv(int, bad)
+    with pytest.raises(InvalidKeyError):
+        await persistence.kv(int, "n").set(bad, 1)
+    with pytest.raises(InvalidKeyError):
+        await persistence.kv(int, "n").get(bad)
+
+
+async def test_the_librarys_own_namespaces_are_refused(persistence: Persistence) -> None:
+    with pytest.raises(InvalidKeyError, match="library's own"):
+        persistence.kv(int, "__agent_counter")
+    persistence.kv(int, "_mine")
+
+
+@dataclass
+class Point:
+    x: int
+    y: float = 0.0
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"] = "cat"
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"] = "dog"
+    loud: bool = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (int, 0),
+        (str, ""),
+        (bool, False),
+        (float, 1),
+        (bytes, b"ascii"),
+        (int | None, None),
+        (list[str], ["a", ""]),
+        (dict, {"a": {"b": [None, 1.5, "x"]}, "version": 3, "$v": 9}),
+        (dict[int, set[str]], {1: {"a", "b"}}),
+        (tuple[int, str], (1, "a")),
+        (Decimal, Decimal("1.10")),
+        (timedelta, timedelta(seconds=1.5)),
+        (Point, Point(1, 2.5)),
+        (Cat | Dog, Dog(loud=False)),
+        (list[Cat | Dog], [Dog(), Cat()]),
+        (RootModel[list[int]], RootModel[list[int]]([1])),
+    ],
+    ids=repr,
+)
+async def test_any_type_that_pydantic_adapts(persistence: Persistence, kind: Any, value: Any) -> None:
+    store = persistence.kv(kind, "any")
+    await store.set("k", value)
+    found = await store.get_with_etag("k")
+    assert found is not None
+    assert found[0] == value
+    assert type(found[0]) is type(value) or kind is float
+    assert [pair async for pair in store.items()] == [("k", value)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    n: int = 0
+    _cache: int = PrivateAttr(default=0)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def double(self) -> int:
+        return 2 * self.n
+
+
+class Narrower(User):
+    age: int = 3
+
+
+def broken() -> User:
+    user = User(name="x")
+    user.name = 5  # type: ignore[assignment]
+    return user
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (User, {"name": "x"}),
+        (User, Narrower(name="x")),
+        (list[User], [Narrower(name="x")]),
+        (User, broken()),
+        (int, "5"),
+        (int, None),
+        (float, float("nan")),
+        (bytes, b"\xff"),
+        (dict, {1: 2}),
+        (Any, (1, 2)),
+        (Any, object()),
+    ],
+    ids=repr,
+)
+async def test_what_would_not_come_back_is_refused_before_it_is_stored(
+    persistence: Persistence, kind: Any, value: Any
+) -> None:
+    store = persistence.kv(kind, "any")
+    with pytest.raises(InvalidValueError):
+        await store.set("k", value)
+    with pytest.raises(ValueError):
+        await store.set_many({"a": value})
+    assert list(await store.keys()) == []
+
+
+async def test_a_computed_field_and_a_private_attribute_are_not_in_the_way(persistence: Persistence) -> None:
+    store = persistence.kv(Strict, "strict")
+    value = Strict(n=2)
+    value._cache = 7
+    await store.set("k", value)
+    found = await store.get("k")
+    assert found is not None
+    assert (found.n, found.double, found._cache) == (2, 4, 0)
+
+
+def test_a_type_that_pydantic_cannot_adapt_is_refused_at_once(persistence: Persistence) -> None:
+    with pytest.raises(ConfigurationError, match="pydantic"):
+        persistence.kv(object(), "n")
+
+
+async def test_conditions(users: KeyValueStore[User]) -> None:
+    etag = await users.set("u", ADA, if_absent=True)
+    with pytest.raises(ConflictError):
+        await users.set("u", ADA, if_absent=True)
+    newer = await users.set("u", User(name="Bo"), if_match=etag)
+    assert newer != etag
+    for late in (users.set("u", ADA, if_match=etag), users.replace("u", ADA, if_match=etag)):
+        with pytest.raises(ConflictError):
+            await late
+    with pytest.raises(ConflictError):
+        await users.delete("u", if_match=etag)
+    with pytest.raises(InvalidValueError):
+        await users.set("u", ADA, if_match=newer, if_absent=True)
+    assert await users.delete("u", if_match=newer)
+    with pytest.raises(ConflictError):
+        await users.set("u", ADA, if_match=newer)
+
+
+async def test_replace_and_update_of_an_absent_key_are_key_errors(users: KeyValueStore[User]) -> None:
+    for call in (
+        users.replace("nobody", ADA),
+        users.replace("nobody", ADA, if_match=await users.set("x", ADA)),
+        users.update("nobody", lambda user: user),
+    ):
+        with pytest.raises(KeyError, match="no record 'nobody' in the namespace 'users'") as caught:
+            await call
+        assert isinstance(caught.value, NotFoundError)
+    assert await users.delete("x")
+    assert await users.list() == {}
+
+
+async def test_replace_stores_where_there_is_something(users: KeyValueStore[User]) -> None:
+    etag = await users.set("u", ADA, ttl=60)
+    assert await users.replace("u", User(name="Bo"), if_match=etag) != etag
+    assert await users.get("u") == User(name="Bo")
+
+
+async def test_update_answers_the_new_value_and_loses_none(persistence: Persistence) -> None:
+    handles = [persistence.kv(int, "n") for _ in range(2)]
+    await handles[0].set("n", 0)
+    await asyncio.gather(*(handle.update("n", lambda n: n + 1) for handle in handles for _ in range(20)))
+    assert await handles[0].update("n", lambda n: n + 1) == 41
+
+
+async def test_update_refuses_what_is_no_plain_function_and_stores_nothing(users: KeyValueStore[User]) -> None:
+    await users.set("u", ADA)
+
+    async def change(user: User) -> User:
+        return user
+
+    with pytest.raises(InvalidValueError, match="replace or set"):
+        await users.update("u", ADA)  # type: ignore[arg-type]
+    changed = change(ADA)
+    with pytest.raises(InvalidValueError, match="plain function"):
+        await users.update("u", lambda user: changed)  # type: ignore[arg-type, return-value]
+    changed.close()
+    with pytest.raises(InvalidValueError):
+        await users.update("u", lambda user: {"name": "x"})  # type: ignore[arg-type, return-value]
+    assert await users.get("u") == ADA
+
+
+async def test_once_repeats_nothing(persistence: Persistence) -> None:
+    store = persistence.kv(int, "n")
+    await store.set("n", 1)
+    assert await store.update("n", lambda n: n + 1, once="t") == 2
+    assert await store.update("n", lambda n: n + 1, once="t") == 2
+    await store.delete("n")
+    await store.set("n", 5)
+    assert await store.update("n", lambda n: n + 1, once="t") == 5
+
+
+async def test_time_to_live(persistence: Persistence) -> None:
+    store = persistence.kv(int, "n")
+    await store.set("a", 1, ttl=0.3)
+    await store.set("b", 1, ttl=timedelta(milliseconds=300))
+    await store.set_many({"c": 1, "d": 1}, ttl=0.3)
+    await store.set("kept", 1, ttl=0.3)
+    await store.set("kept", 1)
+    await store.set("replaced", 1, ttl=0.3)
+    await store.replace("replaced", 1)
+    assert await store.update("a", lambda n: n + 1) == 2, "keeps the expiry"
+    await asyncio.sleep(0.4)
+    assert await store.list() == {"kept": 1, "replaced": 1}
+    for bad in (0, -1, float("nan"), True, "5"):
+        with pytest.raises(InvalidValueError, match="ttl"):
+            await store.set("a", 1, ttl=bad)  # type: ignore[arg-type]
+
+
+async def test_many_at_once(persistence: Persistence) -> None:
+    store = persistence.kv(int, "n")
+    long = "l" * 300
+    etags = await store.set_many({"a": 1, "b": 2, long: 3})
+    assert await store.get_many(["b", "nobody", long, "b"]) == {"b": 2, "nobody": None, long: 3}
+    assert await store.get_with_etag("b") == (2, etags["b"])
+    assert await store.set_many({}) == {}
+    assert await store.get_many([]) == {}
+    limit = persistence.driver.capabilities.max_writes
+    if limit <= 10_000:
+        await store.set_many({f"k{n}": n for n in range(limit)})
+        assert await store.get_many(f"k{n}" for n in range(limit)) == {f"k{n}": n for n in range(limit)}
+        with pytest.raises(TooLargeError, match="several batches"):
+            await store.set_many({f"x{n}": n for n in range(limit + 1)})
+        assert await store.clear() == limit + 3
+    assert not await store.has("x0")
+
+
+async def test_set_many_is_all_or_nothing(persistence: Persistence) -> None:
+    store = persistence.kv(str, "n")
+    await store.set("a", "old")
+    with pytest.raises(ValueError):
+        await store.set_many({"a": "new", "b": 5})  # type: ignore[dict-item]
+    with pytest.raises(TooLargeError):
+        await store.set_many({"a": "new", "b": "x" * (persistence.driver.capabilities.max_value_bytes + 1)})
+    assert await store.list() == {"a": "old"}
+
+
+async def test_pages_and_iteration_give_everything_once(persistence: Persistence) -> None:
+    store = persistence.kv(int, "n")
+    values = {f"k{n:03}": n for n in range(250)} | {"z" * 300 + str(n): n for n in range(30)}
+    for part in range(0, 280, 70):
+        await store.set_many(dict(list(values.items())[part : part + 70]))
+    found: dict[str, int] = {}
+    cursor: str | None = None
+    pages = 0
+    while pages == 0 or cursor is not None:
+        page = await store.page(limit=60, cursor=cursor)
+        assert len(page) <= 60
+        assert not found.keys() & dict(page).keys()
+        found |= dict(page)
+        cursor, pages = page.cursor, pages + 1
+    assert (pages, found) == (5, values)
+    assert dict([pair async for pair in store.items()]) == values
+    assert sorted([key async for key in store.keys(limit=1000)]) == sorted(values)
+    assert len(await store.keys(limit=7)) == 7
+    with pytest.raises(InvalidCursorError):
+        await store.keys(cursor=(await store.page(limit=1)).cursor)
+    with pytest.raises(InvalidCursorError):
+        await persistence.kv(int, "m").page(cursor=(await store.page(limit=1)).cursor)
+
+
+async def test_clear_empties_this_namespace_only(persistence: Persistence) -> None:
+    store, beside, below = persistence.kv(int, "n"), persistence.kv(int, "nn"), persistence.kv(int, "n!a")
+    for each in (store, beside, below):
+        await each.set_many({"a": 1, "b": 2})
+    assert await store.clear() == 2
+    assert await store.clear() == 0
+    assert (await beside.list(), await below.list()) == ({"a": 1, "b": 2}, {"a": 1, "b": 2})
+
+
+async def test_changing_what_was_read_or_set_changes_nothing_stored(persistence: Persistence) -> None:
+    store = persistence.kv(list[str], "n")
+    value = ["a"]
+    await store.set("k", value)
+    value.append("b")
+    found = await store.get("k")
+    assert found == ["a"]
+    found.append("c")
+    (await store.list())["k"].append("d")
+    assert await store.get("k") == ["a"]
+
+
+class Older(BaseModel):
+    full_name: str
+
+
+async def test_a_record_that_no_longer_validates_is_named_and_never_skipped(
+    persistence: Persistence, users: KeyValueStore[User]
+) -> None:
+    await persistence.kv(Older, "users").set("old", Older(full_name="Ada"))
+    await users.set("u", ADA)
+    for read in (
+        users.get("old"),
+        users.get_with_etag("old"),
+        users.get_many(["u", "old"]),
+        users.list(),
+        users.page(),
+        users.update("old", lambda user: user),
+    ):
+        with pytest.raises(CorruptDataError, match="'old' in the namespace 'users' is no User: name"):
+            await read
+    with pytest.raises(ValueError):
+        [pair async for pair in users.items()]
+    assert sorted(await users.keys()) == ["old", "u"], "so it can be found, and mended or deleted"
+    assert await users.delete("old")
+    assert await users.list() == {"u": ADA}
+
+
+async def test_two_types_on_one_namespace_read_the_same_data_each_as_its_own(persistence: Persistence) -> None:
+    class Brief(BaseModel):
+        name: str
+
+    await persistence.kv(User, "users").set("u", ADA)
+    assert await persistence.kv(Brief, "users").get("u") == Brief(name="Ada")
+    raw = await persistence.kv(dict, "users").get("u")
+    assert raw is not None
+    assert raw["userTags"] == ["x"], "stored by alias"
+    with pytest.raises(CorruptDataError):
+        await persistence.kv(int, "users").get("u")
+
+
+async def test_migrations_repair_on_reading_and_are_stored_with_the_next_write(persistence: Persistence) -> None:
+    migrations = Migrations(version=3)
+
+    @migrations.step(1)
+    def named(document: dict[str, Any]) -> dict[str, Any]:
+        return {"name": document["full_name"]}
+
+    @migrations.step(2)
+    def tagged(document: dict[str, Any]) -> dict[str, Any]:
+        return {**document, "userTags": ["migrated"]}
+
+    long = "l" * 300
+    older = persistence.kv(Older, "users")
+    await older.set_many({"u": Older(full_name="Ada"), long: Older(full_name="Bo")})
+    users = persistence.kv(User, "users", migrations=migrations)
+    assert await users.get("u") == User(name="Ada", userTags=["migrated"])
+    assert {key: user.name for key, user in (await users.list()).items()} == {"u": "Ada", long: "Bo"}
+    assert await older.get("u") == Older(full_name="Ada"), "reading wrote nothing"
+    assert await users.update("u", lambda user: user) == User(name="Ada", userTags=["migrated"])
+    assert await users.update(long, lambda user: user) == User(name="Bo", userTags=["migrated"])
+    assert await users.get(long) == User(name="Bo", userTags=["migrated"]), "not migrated twice"
+    with pytest.raises(FormatError, match="upgrade the program"):
+        await older.get("u")
+    with pytest.raises(FormatError, match="no step leads from 1 to 2"):
+        await persistence.kv(User, "x", migrations=Migrations(version=2)).update(
+            await _set(persistence.kv(Older, "x")), lambda user: user
+        )
+
+
+async def _set(store: KeyValueStore[Older]) -> str:
+    await store.set("u", Older(full_name="Ada"))
+    return "u"
+
+
+async def test_values_that_are_no_objects_migrate_too(persistence: Persistence) -> None:
+    await persistence.kv(int, "n").set("k", 5)
+    migrations = Migrations(version=2)
+    migrations.step(1)(lambda number: [number])
+    store = persistence.kv(list[int], "n", migrations=migrations)
+    assert await store.get("k") == [5]
+    assert await store.update("k", lambda numbers: [*numbers, 6]) == [5, 6]
+    assert await store.get("k") == [5, 6]
+
+
+async def test_a_lost_answer_to_an_update_counts_once() -> None:
+    async with MemoryDriver() as driver:
+        store = KeyValueStore(driver, int, "n")
+        await store.set("n", 1)
+        with swallowed(driver):
+            assert await store.update("n", lambda n: n + 1) == 2
+        assert await store.get("n") == 2
+
+
+async def test_a_value_under_the_wrong_key_is_found_out() -> None:
+    async with MemoryDriver() as driver:
+        store = KeyValueStore(driver, int, "n")
+        a, b = "x" * 300, "x" * 301
+        await store.set(a, 1)
+        (item,) = await driver.get([store.at(a)])
+        assert item is not None
+        assert item.value is not None
+        await driver.apply([Put(store.at(b), item.value)])
+        with pytest.raises(CorruptDataError, match="holds the record"):
+            await store.get(b)
+        await driver.apply([Put(store.at("raw"), b"\x00"), Put(store.at("text"), "{")])
+        for key in ("raw", "text"):
+            with pytest.raises(CorruptDataError, match=key):
+                await store.get(key)
