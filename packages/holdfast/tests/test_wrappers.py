@@ -83,7 +83,7 @@ async def test_what_fails_to_open_leaves_nothing_open() -> None:
     ("stack", "message"),
     [
         ([Inner, Outer], r"Outer\(Inner\(driver\)\)"),
-        ([Inner, Anywhere, Outer], "outer before inner"),
+        ([Inner, Anywhere, Outer], "the outermost comes first"),
         ([Outer, Anywhere, Outer], "a second one"),
         ([Anywhere, Anywhere], "a second one"),
     ],

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from .._errors import ConflictError, FormatError, WrongStackError
+from .._errors import ConflictError, FormatError, NotFoundError, WrongStackError
 from ..driver import Driver, If, Item, Put, name
-from ..wrappers import Wrapper, layers
+from ..wrappers import ReadOnly, Wrapper, layers
 
 __all__ = ["FORMAT", "MANIFEST", "check_manifest"]
 
@@ -24,12 +24,15 @@ _OLDEST_READER = 1
 async def check_manifest(driver: Driver) -> None:
     """Read the manifest below all wrappers and compare it with them; write it where the place is new.
 
-    Raises `FormatError` for a place of a newer release and `WrongStackError` for another stack of wrappers.
+    Raises `FormatError` for a place of a newer release, `WrongStackError` for another stack of wrappers, and
+    `NotFoundError` for a new place that is opened for reading only.
     """
     found = layers(driver)
     stack = [layer.stored_as for layer in reversed(found) if isinstance(layer, Wrapper) and layer.stored_as]
     innermost = found[-1]
     (item,) = await innermost.get([MANIFEST])
+    if item is None and any(isinstance(layer, ReadOnly) for layer in found):
+        raise NotFoundError("nothing was ever written here: open it without read_only() first, or look at its address")
     if item is None:
         manifest = {"format": FORMAT, "oldest_reader": _OLDEST_READER, "wrappers": stack}
         try:

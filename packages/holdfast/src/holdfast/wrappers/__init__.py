@@ -2,7 +2,8 @@
 
 from ._coalescer import Coalescer
 from ._compressed import Compressed, compressed
+from ._read_only import ReadOnly, read_only
 from ._value_wrapper import ValueWrapper
 from ._wrapper import Wrapper, layers
 
-__all__ = ["Coalescer", "Compressed", "ValueWrapper", "Wrapper", "compressed", "layers"]
+__all__ = ["Coalescer", "Compressed", "ReadOnly", "ValueWrapper", "Wrapper", "compressed", "layers", "read_only"]

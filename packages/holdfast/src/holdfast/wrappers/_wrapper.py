@@ -39,8 +39,8 @@ class Wrapper(Driver):
             raise ConfigurationError(f"{one} around {other}: a second one changes nothing, leave one of them out")
         if self.rank and inner.rank and self.rank > inner.rank:
             raise ConfigurationError(
-                f"{one} around {other} is the wrong order: make it {other}({one}(driver)), "
-                f"with {other.lower()} before {one.lower()} in wrappers="
+                f"{one} around {other} is the wrong order: make it {other}({one}(driver)); "
+                "in wrappers= the outermost comes first"
             )
 
     @property
