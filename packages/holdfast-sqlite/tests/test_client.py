@@ -18,7 +18,7 @@ from time import monotonic
 
 import pytest
 from holdfast import ClosedError, ConflictError, HoldfastError, UnavailableError
-from holdfast.driver import Etag, If, Put
+from holdfast.driver import Etag, FileLock, If, Put
 from holdfast_drivers.sqlite import SqliteDriver
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that stop a process, and no fork")
@@ -416,3 +416,33 @@ async def test_a_closed_driver_is_closed(tmp_path: Path) -> None:
     for call in (driver.health(), driver.purge(), driver.clear("kv")):
         with pytest.raises(ClosedError):
             await call
+
+
+async def test_a_process_that_stops_writing_gives_its_turn_back(tmp_path: Path) -> None:
+    async with SqliteDriver(tmp_path / "agent.db") as driver:
+        other = FileLock(str(tmp_path / "agent.db-lock"), timeout=5)
+        for n in range(20):  # one after the other: the turn is kept from one write to the next
+            await driver.apply([Put("kv!@a", str(n))])
+        with other.held():  # given back without another write
+            writing = asyncio.create_task(driver.apply([Put("kv!@a", "later")]))
+            await asyncio.sleep(0.05)
+            assert not writing.done()
+        await writing
+        other.close()
+
+
+async def test_a_process_that_goes_on_writing_lets_others_in(tmp_path: Path) -> None:
+    async with SqliteDriver(tmp_path / "agent.db") as driver:
+        other = FileLock(str(tmp_path / "agent.db-lock"), timeout=5)
+
+        async def keep_writing() -> None:
+            while True:
+                await driver.apply([Put("kv!@a", "v")])
+
+        writing = asyncio.create_task(keep_writing())
+        for _ in range(20):
+            await asyncio.to_thread(other.acquire)  # fails after five seconds
+            other.release()
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        other.close()

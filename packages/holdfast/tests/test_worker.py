@@ -43,24 +43,6 @@ async def test_an_error_goes_to_who_asked() -> None:
     worker.stop()
 
 
-async def test_nobody_waits_for_what_comes_after_the_answer() -> None:
-    worker = Worker("after")
-    gate, freed = threading.Event(), threading.Event()
-
-    def after() -> None:
-        gate.wait(5)
-        freed.set()
-
-    assert await worker.run(lambda: "answer", after=after) == "answer"
-    assert not freed.is_set()
-    gate.set()
-    with pytest.raises(ZeroDivisionError):
-        await worker.run(lambda: 1 // 0, after=freed.clear)
-    await worker.run(lambda: None)
-    assert not freed.is_set(), "also after an error"
-    worker.stop()
-
-
 async def test_who_is_cancelled_before_the_turn_takes_the_job_along() -> None:
     worker = Worker("cancelled")
     gate, begun = threading.Event(), threading.Event()

@@ -30,6 +30,10 @@ _SMALLEST = 512
 _CACHE_KIB = 16 * 1024
 _WAL_BYTES = 64 * 1024 * 1024
 """What the file of a burst of writes is cut back to."""
+_TURN_SECONDS = 0.002
+"""How long a process that keeps writing keeps the others out: taking turns after every write costs each a switch."""
+_LINGER_SECONDS = 0.0003
+"""How long one that has nothing to write does."""
 _CLOSE_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 """How long a reader may go on with a file that was removed."""
@@ -41,15 +45,17 @@ class Client:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.place = "the database in memory" if options.path is None else f"the database {options.path}"
-        self._writer = Worker("holdfast-sqlite writer")
-        self._reader = self._writer
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
         self._locked_out_since: float | None = None
+        self._turn_ends = 0.0  # by the monotonic clock; 0: it is not ours
+        self._wrote = False
         self._identity: tuple[int, int] | None = None
         self._look_again = 0.0
         self._forked = False
+        self._writer = Worker("holdfast-sqlite writer", idle=self._idle)
+        self._reader = self._writer
         _clients.add(self)
 
     async def open(self) -> None:
@@ -141,14 +147,13 @@ class Client:
         called_off = False
 
         def run() -> T:
-            lock.acquire(timeout=self._patience(asked))
-            self._locked_out_since = None
+            self._take_turn(lock, asked)
             if called_off:
                 raise asyncio.CancelledError
             return act()
 
         try:
-            return await self._writer.run(self._guard(run), after=lock.release)
+            return await self._writer.run(self._guard(run))
         except asyncio.CancelledError:
             called_off = True
             raise
@@ -161,6 +166,29 @@ class Client:
         return max(0.0, max(asked, self._locked_out_since) + self.options.timeout - now)
 
     # In the threads.
+
+    def _take_turn(self, lock: FileLock, asked: float) -> None:
+        self._wrote = True
+        if monotonic() < self._turn_ends:
+            return
+        self._give_turn(lock)
+        lock.acquire(timeout=self._patience(asked))
+        self._locked_out_since = None
+        self._turn_ends = monotonic() + _TURN_SECONDS
+
+    def _give_turn(self, lock: FileLock) -> None:
+        self._turn_ends = 0.0
+        lock.release()
+
+    def _idle(self) -> float | None:
+        """Nothing waits to be written: keep the turn for a moment, for who writes one after the other asks again soon."""
+        if self._lock is None or not self._turn_ends:
+            return None
+        if self._wrote and monotonic() < self._turn_ends:
+            self._wrote = False
+            return _LINGER_SECONDS
+        self._give_turn(self._lock)
+        return None
 
     def _guard(self, act: Callable[[], T]) -> Callable[[], T]:
         def guarded() -> T:
@@ -233,6 +261,7 @@ class Client:
         if self._lock is None:
             self._writing.close()
             return
+        self._give_turn(self._lock)
         try:
             # The last connection moves the log into the database as it closes: alone, where that can be had.
             with self._lock.held(timeout=_CLOSE_SECONDS):

@@ -130,7 +130,16 @@ class BaseDriver(Driver):
             raise verdict
 
     async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        (verdict,) = await self.apply_many([Append(log, tuple(puts), check)])
+        unit = Append(log, tuple(puts), check)
+        if self.capabilities.append:
+            check_unit(unit, self.capabilities)
+            self._enter()
+            try:
+                (verdict,) = await self._sent([unit])
+            finally:
+                self._leave()
+        else:
+            (verdict,) = await self.apply_many([unit])
         if isinstance(verdict, int):
             return verdict
         raise verdict or AssertionError("an append was applied without a number")

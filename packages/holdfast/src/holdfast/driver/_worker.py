@@ -14,13 +14,10 @@ T = TypeVar("T")
 
 
 class _Job:
-    __slots__ = ("abandoned", "after", "function", "future", "loop")
+    __slots__ = ("abandoned", "function", "future", "loop")
 
-    def __init__(
-        self, function: Callable[[], Any], after: Callable[[], object] | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
         self.function = function
-        self.after = after
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.abandoned = False
@@ -42,13 +39,9 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, function: Callable[[], T], *, after: Callable[[], object] | None = None) -> T:
-        """What `function` returns or raises, from the thread.
-
-        `after` is called when the answer is on its way, whatever it is: for what nobody has to wait for. It must
-        not raise.
-        """
-        job = _Job(function, after, asyncio.get_running_loop())
+    async def run(self, function: Callable[[], T]) -> T:
+        """What `function` returns or raises, from the thread."""
+        job = _Job(function, asyncio.get_running_loop())
         self._jobs.put(job)
         try:
             result: T = await job.future
@@ -97,9 +90,6 @@ def _do(job: _Job) -> None:
         job.loop.call_soon_threadsafe(_settle, job.future, result, error)
     except RuntimeError:  # the caller's event loop was closed meanwhile: nobody waits for the answer
         return
-    finally:
-        if job.after is not None:
-            job.after()
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
