@@ -1,0 +1,277 @@
+"""Items kept in memory: read again without asking, or without moving their values."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from math import ceil, inf
+from time import monotonic
+from typing import NamedTuple
+
+from .._errors import ClosedError, ConfigurationError, ConflictError, OutcomeUnknownError, UnavailableError
+from ..driver import Append, Batch, Check, Driver, Item, Key, Put, Verdict, Work, is_number, number, size_of
+from ..driver._gate import check_get
+from ._wrapper import Wrapper
+
+__all__ = ["Cached", "cached"]
+
+_MIB = 1024 * 1024
+_ENTRY_BYTES = 300
+"""About what an entry takes beside its key and its value."""
+_DOUBT = 60.0
+"""Seconds for which an item is not kept after a write whose outcome is unknown: it may happen a moment later."""
+_DOUBTS = 1000
+_LISTEN_AGAIN = 1.0
+_EVERYTHING = ""
+
+
+class _Kept(NamedTuple):
+    item: Item | None
+    since: float
+    """When it was asked for: never later than it was read."""
+    size: int
+
+
+class Cached(Wrapper):
+    """Keeps the items read last, at most `max_items` and about `max_bytes` of them. Writes always go to the driver.
+
+    Where nobody else can write (`capabilities.shared` is false) they are read from memory alone. On a shared driver
+
+    - with `max_stale` of 0 nothing is ever stale: a `get` asks for the etags, and moves only the values that changed;
+    - with `max_stale` above 0 a `get` may be answered from memory for that many seconds after an item was read. What
+      others write meanwhile shows as soon as the driver hints at it (`capabilities.watch`), and without a hint after
+      that time. What this driver writes shows at once, and a conflict makes it read again. A `get` of several keys
+      may then mix items of different moments.
+
+    No item is given after it expired. `scan` is not cached. Raises `ConfigurationError`.
+    """
+
+    rank = 0
+
+    def __init__(
+        self, inner: Driver, *, max_stale: float = 0.0, max_items: int = 10_000, max_bytes: int = 64 * _MIB
+    ) -> None:
+        super().__init__(inner)
+        if isinstance(max_stale, bool) or not isinstance(max_stale, int | float) or not 0 <= max_stale < inf:
+            raise ConfigurationError(f"max_stale is {max_stale!r}: use seconds, or 0 for never")
+        for option, value in {"max_items": max_items, "max_bytes": max_bytes}.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{option} is {value!r}: use a whole number above 0")
+        self._max_stale = float(max_stale)
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._bytes = 0
+        self._reading: dict[Key, object] = {}
+        self._writing: dict[Key, int] = {}
+        self._doubts: dict[Key, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await super().open()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            if not self.capabilities.shared:
+                self._max_stale = inf
+            if self._max_stale and self.capabilities.watch:
+                self._listener = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        self._max_stale = 0.0
+        self._forget([_EVERYTHING])
+        if self._listener is not None and not self._listener.done():
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+        await super().close()
+
+    # The verbs.
+
+    async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
+        check_get(keys, self.capabilities)
+        if self._max_stale:
+            found = self._from_memory(keys, values)
+            if found is not None:
+                return found
+        elif values and any(key in self._kept for key in keys):
+            return await self._get_by_etag(keys)
+        return await (self._get_and_keep(keys) if values else self.inner.get(keys, values=False))
+
+    async def apply(self, batch: Batch) -> None:
+        with self._changing([batch]):
+            await self.inner.apply(batch)
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        with self._changing(work):
+            verdicts = await self.inner.apply_many(work)
+            for unit, verdict in zip(work, verdicts, strict=True):
+                if isinstance(unit, Append) and isinstance(verdict, int):
+                    self._forget(_entries(unit.puts, verdict))
+                elif isinstance(verdict, ConflictError):
+                    self._forget(verdict.keys)
+                elif isinstance(verdict, OutcomeUnknownError):
+                    self._doubt(_changed([unit]))
+            return verdicts
+
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        with self._changing([Append(log, tuple(puts), check)]):
+            first = await self.inner.append(log, puts, check)
+            self._forget(_entries(puts, first))
+            return first
+
+    async def clear(self, base: Key) -> int:
+        with self._changing(None):
+            return await self.inner.clear(base)
+
+    # Reading.
+
+    def _from_memory(self, keys: Sequence[Key], values: bool) -> list[Item | None] | None:
+        """The items, if all of them are kept and still good."""
+        if not keys or self._loop is not asyncio.get_running_loop():
+            return None
+        now = monotonic()
+        found: list[Item | None] = []
+        for key in keys:
+            kept = self._kept.get(key)
+            if kept is None or now - kept.since >= self._max_stale:
+                return None
+            item = kept.item
+            if item is not None and item.ttl_ms is not None:
+                left = item.ttl_ms - ceil((now - kept.since) * 1000)
+                if left < 1:
+                    return None
+                item = replace(item, ttl_ms=left)
+            found.append(item if item is None or values else replace(item, value=None))
+        for key in keys:
+            self._kept.move_to_end(key)
+        return found
+
+    async def _get_by_etag(self, keys: Sequence[Key]) -> list[Item | None]:
+        """As one snapshot: what is fetched later has to be what was there when the etags were asked for."""
+        items = await self.inner.get(keys, values=False)
+        found: dict[Key, Item] = {}
+        missing: dict[Key, Item] = {}
+        for item in items:
+            if item is not None:
+                kept = self._kept.get(item.key)
+                if kept is not None and kept.item is not None and kept.item.etag == item.etag:
+                    found[item.key] = replace(item, value=kept.item.value)
+                    self._kept.move_to_end(item.key)
+                else:
+                    missing[item.key] = item
+        if missing:
+            for item, fetched in zip(missing.values(), await self._get_and_keep(list(missing)), strict=True):
+                if fetched is None or fetched.etag != item.etag:
+                    return await self._get_and_keep(keys)
+                found[item.key] = fetched
+        return [None if item is None else found[item.key] for item in items]
+
+    async def _get_and_keep(self, keys: Sequence[Key]) -> list[Item | None]:
+        """Ask the driver, and keep what nobody changed or began to change in the meantime."""
+        since = monotonic()
+        marks = {key: self._reading.setdefault(key, object()) for key in keys}
+        try:
+            items = await self.inner.get(keys)
+            for key, item in zip(keys, items, strict=True):
+                if self._reading.get(key) is marks[key] and self._may_keep(key, item):
+                    self._keep(key, item, since)
+        finally:
+            for key, mark in marks.items():
+                if self._reading.get(key) is mark:
+                    del self._reading[key]
+        return items
+
+    def _may_keep(self, key: Key, item: Item | None) -> bool:
+        if key in self._writing or _EVERYTHING in self._writing:
+            return False
+        if item is None and is_number(key[-16:]):  # an append may be about to write it, and cannot say so before
+            return False
+        return not self._doubts or max(self._doubts.get(key, 0), self._doubts.get(_EVERYTHING, 0)) <= monotonic()
+
+    def _keep(self, key: Key, item: Item | None, since: float) -> None:
+        self._drop(key)
+        size = _ENTRY_BYTES + len(key) + (0 if item is None or item.value is None else size_of(item.value))
+        if size > self._max_bytes:
+            return
+        self._kept[key] = _Kept(item, since, size)
+        self._bytes += size
+        while self._bytes > self._max_bytes or len(self._kept) > self._max_items:
+            self._drop(next(iter(self._kept)))
+
+    # Forgetting.
+
+    @contextmanager
+    def _changing(self, work: Sequence[Work] | None) -> Iterator[None]:
+        """Around a write (`None`: of whatever there is): nothing that it changes is kept before it is over."""
+        keys = [_EVERYTHING] if work is None else _changed(work)
+        for key in keys:
+            self._writing[key] = self._writing.get(key, 0) + 1
+        self._forget(keys)
+        try:
+            yield
+        except ConflictError as conflict:
+            self._forget(conflict.keys)
+            raise
+        except (OutcomeUnknownError, asyncio.CancelledError):
+            self._doubt(keys)
+            raise
+        finally:
+            for key in keys:
+                self._writing[key] -= 1
+                if not self._writing[key]:
+                    del self._writing[key]
+            self._forget(keys)
+
+    def _forget(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            if key == _EVERYTHING:
+                self._kept.clear()
+                self._reading.clear()
+                self._bytes = 0
+            else:
+                self._drop(key)
+                self._reading.pop(key, None)
+
+    def _drop(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept.size
+
+    def _doubt(self, keys: Iterable[Key]) -> None:
+        now = monotonic()
+        if len(self._doubts) > _DOUBTS:
+            self._doubts = {key: until for key, until in self._doubts.items() if until > now}
+        self._doubts |= dict.fromkeys(keys, now + _DOUBT)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for hint in self.inner.watch(""):
+                    self._forget([_EVERYTHING] if hint is None else hint)
+            except UnavailableError:  # once it is live again, its first hint is to forget everything
+                pass
+            except ClosedError:
+                return
+            await asyncio.sleep(_LISTEN_AGAIN)
+
+
+def cached(
+    *, max_stale: float = 0.0, max_items: int = 10_000, max_bytes: int = 64 * _MIB
+) -> Callable[[Driver], Driver]:
+    """For `wrappers=`: a `Cached` around the driver."""
+    return lambda driver: Cached(driver, max_stale=max_stale, max_items=max_items, max_bytes=max_bytes)
+
+
+def _changed(work: Iterable[Work]) -> list[Key]:
+    """The keys that units write, as far as they can be known before."""
+    keys: list[Key] = []
+    for unit in work:
+        keys += [unit.log] if isinstance(unit, Append) else [w.key for w in unit if not isinstance(w, Check)]
+    return keys
+
+
+def _entries(puts: Sequence[Put], first: int) -> list[Key]:
+    return [f"{put.key}!{number(n)}" for n, put in enumerate(puts, first)]

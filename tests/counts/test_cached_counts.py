@@ -1,0 +1,38 @@
+"""A cached get asks the backend nothing."""
+
+from __future__ import annotations
+
+from holdfast import create_persistence, create_storage
+from holdfast.driver import MemoryDriver
+from holdfast.opening import driver_from_url
+from holdfast.records import SessionRecord
+from holdfast.wrappers import cached
+from holdfast_conformance.faults import Counts, counted
+
+
+async def test_a_cached_get_makes_no_driver_call(url: str) -> None:
+    async with driver_from_url(url) as driver, create_storage(driver, wrappers=[cached(max_stale=60)]) as storage:
+        await storage.set_item("a", 1)
+        assert (await storage.get_item("a"), await storage.get_item("b")) == (1, None)
+        with counted(driver) as counts:
+            assert (await storage.get_item("a"), await storage.get_item("b")) == (1, None)
+        assert counts == Counts()
+
+
+async def test_a_cached_record_makes_no_driver_call(url: str) -> None:
+    wrappers = [cached(max_stale=60)]
+    async with driver_from_url(url) as driver, create_persistence(driver, wrappers=wrappers) as persistence:
+        await persistence.sessions.save_session(SessionRecord(session_id="s"))
+        found = await persistence.sessions.find_session_by_id("s")
+        with counted(driver) as counts:
+            assert await persistence.sessions.find_session_by_id("s") == found
+        assert counts == Counts()
+
+
+async def test_without_max_stale_a_shared_driver_is_asked_for_etags_and_one_of_its_own_for_nothing(url: str) -> None:
+    async with driver_from_url(url) as driver, create_storage(driver, wrappers=[cached()]) as storage:
+        await storage.set_item("a", 1)
+        await storage.get_item("a")
+        with counted(driver) as counts:
+            assert await storage.get_item("a") == 1
+        assert (counts.fetches, counts.keys) == ((0, 0) if isinstance(driver, MemoryDriver) else (1, 1))

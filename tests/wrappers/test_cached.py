@@ -1,0 +1,59 @@
+"""A cache on a shared backend: the whole suite where nothing may be stale, and two of them side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+from holdfast import create_storage
+from holdfast.driver import Driver
+from holdfast.opening import driver_from_url
+from holdfast.wrappers import Cached, cached
+from holdfast_conformance import DriverConformance
+from holdfast_drivers.sqlite import SqliteDriver
+
+
+class CachedSqlite(Cached):
+    capabilities = SqliteDriver.capabilities
+
+
+def caching(url: str) -> Driver:
+    return CachedSqlite(driver_from_url(url))
+
+
+class TestCachedSqlite(DriverConformance):
+    factory = f"{__name__}:caching"
+    capabilities = CachedSqlite.capabilities
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[str]:
+        with TemporaryDirectory() as folder:
+            yield f"sqlite:///{folder}/agent.db"
+
+
+async def test_two_caches_are_never_further_apart_than_they_say(lasting_url: str) -> None:
+    async with (
+        create_storage(lasting_url, wrappers=[cached(max_stale=0.2)]) as mine,
+        create_storage(lasting_url, wrappers=[cached(max_stale=0.2)]) as others,
+    ):
+        for turn in range(3):
+            await mine.set_item("a", turn)
+            written = monotonic()
+            assert await mine.get_item("a") == turn
+            while await others.get_item("a") != turn:
+                assert monotonic() - written < 1, "stale beyond what it says"
+                await asyncio.sleep(0.01)
+
+
+async def test_two_caches_without_max_stale_agree_at_once(lasting_url: str) -> None:
+    async with (
+        create_storage(lasting_url, wrappers=[cached()]) as mine,
+        create_storage(lasting_url, wrappers=[cached()]) as others,
+    ):
+        for turn in range(20):
+            await mine.set_item("a", turn)
+            assert await others.get_item("a") == turn
+            assert await mine.get_item("a") == turn
