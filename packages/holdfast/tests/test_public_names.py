@@ -17,6 +17,7 @@ DOORS = [
     "holdfast.opening",
     "holdfast.plugins",
     "holdfast.records",
+    "holdfast.state",
     "holdfast.stores",
     "holdfast.structures",
     "holdfast.wrappers",

@@ -19,6 +19,7 @@
     ├── WrongKeyError (PermissionError)        the encryption key is not the one that wrote it
     ├── LeaseLostError                         the lease ended while its holder still used it
     ├── LeaseTimeoutError (TimeoutError)       somebody else kept the lease for too long
+    ├── NestedLeaseError (RuntimeError)        a task that holds a lease asked for it again
     ├── ClosedError (RuntimeError)             used after close, or before open
     └── ForeignLoopError (RuntimeError)        used from another event loop than it was opened on
 
@@ -49,6 +50,7 @@ __all__ = [
     "InvalidValueError",
     "LeaseLostError",
     "LeaseTimeoutError",
+    "NestedLeaseError",
     "NotFoundError",
     "OutcomeUnknownError",
     "ReadOnlyError",
@@ -170,6 +172,10 @@ class LeaseLostError(HoldfastError):
 
 class LeaseTimeoutError(HoldfastError, TimeoutError):
     """Somebody else held the lease for longer than the caller was willing to wait."""
+
+
+class NestedLeaseError(HoldfastError, RuntimeError):
+    """A task that holds a lease asked for it again, and would have waited for itself: use what it holds."""
 
 
 class ClosedError(HoldfastError, RuntimeError):

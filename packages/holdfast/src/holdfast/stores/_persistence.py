@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -13,6 +14,7 @@ from ._containers import ContainerRepository
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
 from ._sessions import SessionRepository
+from ._state import AgentState
 
 __all__ = ["Persistence"]
 
@@ -56,6 +58,35 @@ class Persistence:
         """`kv` in Naylence's spelling."""
         return self.kv(kind, namespace)
 
+    def state(
+        self,
+        kind: type[V],
+        namespace: str,
+        *,
+        key: str = "state",
+        factory: Callable[[], V] | None = None,
+        migrations: Migrations | None = None,
+        history: int = 0,
+        ttl: float = 15.0,
+        timeout: float | None = 30.0,
+    ) -> AgentState[V]:
+        """One state of type `kind`, which one task at a time changes; `AgentState` says how. No IO.
+
+        Of the library's own namespaces only those that begin with `__agent_` may be given: `InvalidKeyError`.
+        """
+        _ensure_users(namespace, but="__agent_")
+        return AgentState(
+            self.driver,
+            kind,
+            namespace,
+            key=key,
+            factory=factory,
+            migrations=migrations,
+            history=history,
+            ttl=ttl,
+            timeout=timeout,
+        )
+
     async def health(self) -> Health:
         """Ask the backend for a sign of life: for a readiness probe. Raises `UnavailableError`."""
         return await self.driver.health()
@@ -77,3 +108,8 @@ class Persistence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _ensure_users(namespace: str, *, but: str | None = None) -> None:
+    if isinstance(namespace, str) and namespace.startswith("__") and not (but and namespace.startswith(but)):
+        raise InvalidKeyError(f"the namespace {namespace!r} begins with '__' and so is the library's own: rename it")
