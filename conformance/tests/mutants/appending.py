@@ -10,6 +10,7 @@ from holdfast import ConflictError, CorruptDataError, TooLargeError
 from holdfast.driver import (
     Append,
     Check,
+    Driver,
     Judgement,
     Key,
     Put,
@@ -47,7 +48,7 @@ class ARefusedAppendUsesUpANumber(_Appends):
     def appended(self, unit: Append, judgement: Judgement, now: int, records: Records) -> Judgement:
         counter = records.get(unit.log)
         if isinstance(judgement.verdicts[0], ConflictError) and counter is not None:
-            judgement.net[unit.log] = replace(counter, value=str(int(str(counter.value)) + 1))
+            judgement.net[unit.log] = counter._replace(value=str(int(str(counter.value)) + 1))
         return judgement
 
 
@@ -80,7 +81,7 @@ class TheCounterLosesItsExpiry(_Appends):
     def appended(self, unit: Append, judgement: Judgement, now: int, records: Records) -> Judgement:
         counter = judgement.net.get(unit.log)
         if counter is not None:
-            judgement.net[unit.log] = replace(counter, expires_at=None)
+            judgement.net[unit.log] = counter._replace(expires_at=None)
         return judgement
 
 
@@ -91,7 +92,7 @@ class TheCounterKeepsItsEtag(_Appends):
     def appended(self, unit: Append, judgement: Judgement, now: int, records: Records) -> Judgement:
         counter, old = judgement.net.get(unit.log), records.get(unit.log)
         if counter is not None and old is not None:
-            judgement.net[unit.log] = replace(counter, etag=old.etag)
+            judgement.net[unit.log] = counter._replace(etag=old.etag)
         return judgement
 
 
@@ -122,7 +123,7 @@ class EntriesShareAnEtag(_Appends):
     def appended(self, unit: Append, judgement: Judgement, now: int, records: Records) -> Judgement:
         for at, record in judgement.net.items():
             if record is not None and at != unit.log:
-                judgement.net[at] = replace(record, etag=unit.puts[0].etag)
+                judgement.net[at] = record._replace(etag=unit.puts[0].etag)
         return judgement
 
 
@@ -166,6 +167,9 @@ class DeclaredAndNotNative(SharedMemoryDriver):
             return await super().apply_many(work)
         finally:
             self.capabilities = declared
+
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        return await Driver.append(self, log, puts, check)
 
 
 @caught_by(Appending)

@@ -118,7 +118,7 @@ class OwnEtagForgotten(SharedMemoryDriver):
         judgement = judge(anew, now, records)
         for at, record in judgement.net.items():
             if record is not None:
-                judgement.net[at] = replace(record, etag=true.get(record.etag, record.etag))
+                judgement.net[at] = record._replace(etag=true.get(record.etag, record.etag))
         return judgement
 
 
@@ -149,7 +149,7 @@ class EachWriteItsOwnNow(SharedMemoryDriver):
         judgement = judge(work, now, records)
         for step, (at, record) in enumerate(judgement.net.items()):
             if record is not None:
-                judgement.net[at] = replace(record, updated_at=record.updated_at + step)
+                judgement.net[at] = record._replace(updated_at=record.updated_at + step)
         return judgement
 
 

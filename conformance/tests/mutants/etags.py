@@ -89,7 +89,7 @@ class _Stores(SharedMemoryDriver):
         return record.etag
 
     def write(self, net: Records) -> None:
-        super().write({key: record and replace(record, etag=self.etag(key, record)) for key, record in net.items()})
+        super().write({key: record and record._replace(etag=self.etag(key, record)) for key, record in net.items()})
 
 
 @caught_by(Etags)

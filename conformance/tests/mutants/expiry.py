@@ -28,7 +28,7 @@ class _Writes(SharedMemoryDriver):
                 new = judgement.net.get(put.key)
                 if isinstance(put, Put) and new is not None and new.etag == put.etag:
                     expires = self.expiry(put, records.get(put.key), new, now)
-                    judgement.net[put.key] = replace(new, expires_at=expires)
+                    judgement.net[put.key] = new._replace(expires_at=expires)
         return judgement
 
 
@@ -54,7 +54,7 @@ class ExpiredAreThereForConditions(SharedMemoryDriver):
     """Reads hide what has expired, conditions still see it."""
 
     def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        alive = {key: record and replace(record, expires_at=None) for key, record in records.items()}
+        alive = {key: record and record._replace(expires_at=None) for key, record in records.items()}
         return judge(work, now, alive)
 
 
@@ -165,7 +165,7 @@ class RefusedButShortened(SharedMemoryDriver):
             for put in () if isinstance(unit, Append) else unit:
                 old = records.get(put.key)
                 if isinstance(put, Put) and isinstance(put.ttl_ms, int) and old and put.key not in judgement.net:
-                    judgement.net[put.key] = replace(old, expires_at=now + put.ttl_ms)
+                    judgement.net[put.key] = old._replace(expires_at=now + put.ttl_ms)
         return judgement
 
 
@@ -178,5 +178,5 @@ class UpdatedWhenItWasMade(SharedMemoryDriver):
         for at, record in judgement.net.items():
             old = records.get(at)
             if record is not None and old is not None:
-                judgement.net[at] = replace(record, updated_at=old.updated_at)
+                judgement.net[at] = record._replace(updated_at=old.updated_at)
         return judgement

@@ -28,7 +28,7 @@ class NewEtagsWhenOpened(_Reopens):
     """Etags are kept in memory and made anew."""
 
     def again(self, record: Record) -> Record:
-        return replace(record, etag=new_etag())
+        return record._replace(etag=new_etag())
 
 
 @caught_by(Format)
@@ -36,7 +36,7 @@ class UpdatedWhenOpened(_Reopens):
     """Every item seems to have been updated when its place was opened."""
 
     def again(self, record: Record) -> Record:
-        return replace(record, updated_at=host_now_ms() + 1)
+        return record._replace(updated_at=host_now_ms() + 1)
 
 
 @caught_by(Format)
@@ -44,7 +44,7 @@ class ExpiryForgottenWhenOpened(_Reopens):
     """What was to expire lives for ever once its place was closed."""
 
     def again(self, record: Record) -> Record:
-        return replace(record, expires_at=None)
+        return record._replace(expires_at=None)
 
 
 @caught_by(Format)
@@ -54,7 +54,7 @@ class ExpiryAnewWhenOpened(_Reopens):
     def again(self, record: Record) -> Record:
         if record.expires_at is None:
             return record
-        return replace(record, expires_at=host_now_ms() + record.expires_at - record.updated_at)
+        return record._replace(expires_at=host_now_ms() + record.expires_at - record.updated_at)
 
 
 @caught_by(Format)
@@ -62,8 +62,8 @@ class TextAndBytesForgottenWhenOpened(_Reopens):
     """Which values were bytes is known to the process that wrote them only."""
 
     def again(self, record: Record) -> Record:
-        return replace(
-            record, value=record.value.decode("latin-1") if isinstance(record.value, bytes) else record.value
+        return record._replace(
+            value=record.value.decode("latin-1") if isinstance(record.value, bytes) else record.value
         )
 
 

@@ -101,7 +101,7 @@ class OneEtagAGroup(SharedMemoryDriver):
 
     def write(self, net: Records) -> None:
         etag = next((record.etag for record in net.values() if record is not None), None)
-        super().write({at: record and replace(record, etag=etag or record.etag) for at, record in net.items()})
+        super().write({at: record and record._replace(etag=etag or record.etag) for at, record in net.items()})
 
 
 @caught_by(Grouping)

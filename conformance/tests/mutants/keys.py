@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 
 from holdfast import InvalidKeyError
 from holdfast.driver import Item, Key, Page, Record, Verdict, Work
@@ -109,6 +111,39 @@ class SortsNumbersAsNumbers(_Orders):
 
     def rank(self, key: Key) -> object:
         return (len(key), key)
+
+
+@caught_by(Keys)
+class OrderNotDeclared(SharedMemoryDriver):
+    """Lists text in its own order, and declares that it does not."""
+
+    capabilities = replace(SharedMemoryDriver.capabilities, text_order=False)
+
+
+@caught_by(Keys)
+class AnotherOrderBackwards(_Orders):
+    """Has an order of its own for text, but each direction has another."""
+
+    capabilities = replace(SharedMemoryDriver.capabilities, text_order=False)
+
+    def between(self, low: Key, high: Key | None, reverse: bool) -> Iterator[Key]:
+        found = super().between(low, high, reverse)
+        return iter(sorted(found, key=hash_of if reverse else str))
+
+
+@caught_by(Keys)
+class NumbersHaveNoOrder(_Orders):
+    """Text need not be in order, and numbers are not either."""
+
+    capabilities = replace(SharedMemoryDriver.capabilities, text_order=False)
+
+    def rank(self, key: Key) -> object:
+        return hash_of(key)
+
+
+def hash_of(key: Key) -> bytes:
+    """An order that means nothing."""
+    return sha256(key.encode()).digest()
 
 
 class _Below(SharedMemoryDriver):

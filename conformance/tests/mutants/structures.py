@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from holdfast.driver import Append, Check, Delete, If, Judgement, Key, Page, Put, Record, Verdict, Work, judge, needed
 from holdfast_conformance.sections.structures import Structures
@@ -105,5 +104,5 @@ class AppendsLeaveTheCountersEtag(SharedMemoryDriver):
             if isinstance(unit, Append):
                 counter, old = judgement.net.get(unit.log), records.get(unit.log)
                 if counter is not None and old is not None:
-                    judgement.net[unit.log] = replace(counter, etag=old.etag)
+                    judgement.net[unit.log] = counter._replace(etag=old.etag)
         return judgement

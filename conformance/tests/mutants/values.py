@@ -25,7 +25,7 @@ class _Changes(SharedMemoryDriver):
     def write(self, net: Mapping[Key, Record | None]) -> None:
         super().write(
             {
-                key: record and replace(record, value=None if record.value is None else self.stored(record.value))
+                key: record and record._replace(value=None if record.value is None else self.stored(record.value))
                 for key, record in net.items()
             }
         )

@@ -23,7 +23,7 @@ from ..machinery.reading import one, walk
 
 __all__ = ["Appending"]
 
-HEAD, LOG, ENTRIES = (key(name("appending"), name(part)) for part in ("head", "log", "entries"))
+HEAD, LOG, ENTRIES = (key(name("appending"), name(part)) for part in ("head", "n", "entries"))
 HOUR = 3_600_000
 
 

@@ -100,7 +100,7 @@ class Format(Section):
     async def test_a_log_goes_on_counting(self, url: str) -> None:
         self._lasting()
         head = Put(key(F, name("head")), "x")
-        log, entries = key(F, name("log")), key(F, name("entries"))
+        log, entries = key(F, name("n")), key(F, name("entries"))
         for turn in range(3):
             async with self.opened(url) as driver:
                 if not turn:

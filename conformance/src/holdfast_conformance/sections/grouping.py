@@ -145,7 +145,7 @@ class Grouping(Section):
 
     @requires(atomic="batch")
     async def test_appends_in_a_group(self, driver: Driver) -> None:
-        head, log, entries = key(G, name("head")), key(G, name("log")), key(G, name("entries"))
+        head, log, entries = key(G, name("head")), key(G, name("n")), key(G, name("entries"))
         await driver.apply([Put(head, "head")])
         units: list[Work] = [
             Append(log, (Put(entries, "a"), Put(entries, "b")), Check(head)),

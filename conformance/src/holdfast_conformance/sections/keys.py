@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ from holdfast.driver import MAX_KEY_BYTES, Check, Delete, Driver, Key, Put, key,
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .._requires import requires
 from .._suite import Section
 from ..machinery.awkward_keys import KEYS, TEXTS, in_order
 from ..machinery.reading import walk
@@ -45,6 +47,7 @@ class Keys(Section):
         listed = {item.key for item in await walk(driver, values=False)}
         assert listed == left, f"deleting took or left the wrong keys: {sorted(listed ^ left)[:5]}"
 
+    @requires(text_order=True)
     @pytest.mark.parametrize("reverse", [False, True])
     async def test_the_order_is_by_segments_then_by_bytes(self, driver: Driver, reverse: bool) -> None:
         await _fill(driver, KEYS)
@@ -53,6 +56,20 @@ class Keys(Section):
             got = [item.key for item in await walk(driver, reverse=reverse, limit=limit, values=False)]
             assert got == (wanted[::-1] if reverse else wanted), f"out of order: {_first_difference(got, wanted)}"
 
+    async def test_every_listing_has_one_order(self, driver: Driver) -> None:
+        """Whatever the order of text is, all pages keep to it, in both directions; names and numbers have theirs."""
+        await _fill(driver, KEYS)
+        order = await _order(driver, KEYS)
+        for limit in (1000, 7):
+            for reverse in (False, True):
+                got = [item.key for item in await walk(driver, reverse=reverse, limit=limit, values=False)]
+                assert got == (order[::-1] if reverse else order), f"another order: {_first_difference(got, order)}"
+        ours = [at for at in order if "@" not in at]
+        assert ours == in_order(ours), f"names and numbers out of order: {_first_difference(ours, in_order(ours))}"
+        if not self.capabilities.text_order:
+            assert order != in_order(KEYS), "text comes in its own order, and text_order=True is not declared"
+
+    @requires(text_order=True)
     async def test_the_order_that_a_colon_cannot_give(self, driver: Driver) -> None:
         wanted = [key(KV, text(value), number(1)) for value in ("v1", "v1 x", "v1-b", "v10")]
         await _fill(driver, tuple(reversed(wanted)))
@@ -62,8 +79,8 @@ class Keys(Section):
     @pytest.mark.parametrize("reverse", [False, True])
     async def test_every_bound_of_every_awkward_key(self, driver: Driver, reverse: bool) -> None:
         """Each key once as `after` and once as `before`, in both directions: neither bound is itself included."""
-        wanted = in_order(KEYS)
         await _fill(driver, KEYS)
+        wanted = await _order(driver, KEYS)
         for place, bound in enumerate(wanted):
             page = await driver.scan("", after=bound, reverse=reverse, limit=1000, values=False)
             rest = wanted[place + 1 :]
@@ -72,6 +89,7 @@ class Keys(Section):
             rest = wanted[:place]
             assert [item.key for item in page.items] == (rest[::-1] if reverse else rest), f"before={bound!r}"
 
+    @requires(text_order=True)
     async def test_bounds_that_no_item_has(self, driver: Driver) -> None:
         wanted = in_order([key(KV, text(value)) for value in TEXTS])
         there, absent = wanted[::2], wanted[1::2]
@@ -89,8 +107,8 @@ class Keys(Section):
         """Below a base stand its descendants: not the base itself, not a sibling whose name begins alike."""
         bases = [at for at in KEYS if len(at.encode()) < MAX_KEY_BYTES - 40]
         children = [key(base, name("child")) for base in bases]
-        everything = in_order(list(dict.fromkeys([*KEYS, *children])))
-        await _fill(driver, tuple(everything))
+        await _fill(driver, tuple(dict.fromkeys([*KEYS, *children])))
+        everything = await _order(driver, [*KEYS, *children])
         for base in bases:
             wanted = [at for at in everything if at.startswith(base + "!")]
             for reverse in (False, True):
@@ -147,7 +165,7 @@ class Keys(Section):
         await driver.apply([Put(longest, "longest")])
         assert [item and item.value for item in await driver.get([longest, twin])] == ["longest", None]
         await driver.apply([Put(twin, "twin")])
-        assert [(item.key, item.value) for item in await walk(driver)] == [(longest, "longest"), (twin, "twin")]
+        assert {item.key: item.value for item in await walk(driver)} == {longest: "longest", twin: "twin"}
         wide = key(*[text("😀" * 40)] * 6, text("é" * 17))
         await driver.apply([Put(wide, "wide")])
         assert [item.key for item in await walk(driver, key(text("😀" * 40)))] == [wide]
@@ -185,7 +203,7 @@ class Keys(Section):
             keys = list(dict.fromkeys(key(KV, *map(text, value.split("/", 2))) for value in values))
             await _fill(driver, tuple(keys))
             got = [(item.key, item.value) for item in await walk(driver, KV, limit=5)]
-            assert got == [(at, f"value of {at}") for at in in_order(keys)]
+            assert got == [(at, f"value of {at}") for at in await _order(driver, keys)]
 
         texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=12)
         with self.by_hand() as (driver, run):
@@ -201,6 +219,16 @@ class Keys(Section):
 async def _fill(driver: Driver, keys: tuple[Key, ...]) -> None:
     verdicts = await driver.apply_many([[Put(at, f"value of {at}")] for at in keys])
     assert verdicts == [None] * len(keys), f"a put of an awkward key was refused: {verdicts}"
+
+
+async def _order(driver: Driver, keys: Sequence[Key]) -> list[Key]:
+    """All that the place holds, in order: in the order that keys have, or, without `text_order`, in the one that it lists."""
+    wanted = in_order(list(dict.fromkeys(keys)))
+    if driver.capabilities.text_order:
+        return wanted
+    listed = [item.key for item in await walk(driver, limit=1000, values=False)]
+    assert in_order(listed) == wanted, "what is listed is not what was written"
+    return listed
 
 
 def _first_difference(got: list[Key], wanted: list[Key]) -> str:

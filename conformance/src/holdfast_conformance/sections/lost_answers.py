@@ -22,7 +22,7 @@ from ..machinery.reading import one, snapshot, walk
 __all__ = ["LostAnswers"]
 
 A, B, C = (key(name("lost"), name(letter)) for letter in "abc")
-HEAD, LOG, ENTRIES = (key(name("lost"), name(part)) for part in ("head", "log", "entries"))
+HEAD, LOG, ENTRIES = (key(name("lost"), name(part)) for part in ("head", "n", "entries"))
 
 
 async def _told(driver: Driver, batch: Sequence[Write]) -> str:

@@ -262,7 +262,7 @@ class Races(Section):
     @pytest.mark.processes
     @requires(shared=True, atomic="batch")
     async def test_processes_append_without_gaps_or_doubles(self, url: str) -> None:
-        log, entries = key(R, name("log")), key(R, name("entries"))
+        log, entries = key(R, name("n")), key(R, name("entries"))
         head = Put(key(R, name("head")), "head")
         common = {"log": log, "entries": entries, "head": head.key, "etag": head.etag}
         jobs = [Job("append", values=[f"{worker}.{at}" for at in range(20)], **common) for worker in range(3)]

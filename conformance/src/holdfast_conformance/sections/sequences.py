@@ -166,13 +166,15 @@ class _Machine(RuleBasedStateMachine):
         """Between two bounds, between the same two the wrong way round, and both of it backwards."""
 
         async def step() -> None:
-            for after, before in (bounds, bounds[::-1]):
+            place = await self._places()
+            known = [at if at is None or at in place else None for at in bounds]  # the place of others is unknown
+            for after, before in (known, known[::-1]):
                 for reverse in (False, True):
                     items = await walk(self.driver, base, after=after, before=before, reverse=reverse, limit=limit)
                     wanted = [
                         at
-                        for at in self.model.below(base)
-                        if (after is None or at > after) and (before is None or at < before)
+                        for at in sorted(self.model.below(base), key=place.__getitem__)
+                        if (after is None or place[at] > place[after]) and (before is None or place[at] < place[before])
                     ]
                     assert [item.key for item in items] == (wanted[::-1] if reverse else wanted)
                     for item in items:
@@ -194,11 +196,21 @@ class _Machine(RuleBasedStateMachine):
     def same(self) -> None:
         async def step() -> None:
             items = await walk(self.driver, limit=1000)
-            assert [item.key for item in items] == self.model.below("")
+            place = await self._places()
+            assert [item.key for item in items] == sorted(self.model.below(""), key=place.__getitem__)
             for item in items:
                 self._is(item.key, item, "scan()")
 
         self.run(step())
+
+    async def _places(self) -> dict[Key, int]:
+        """Where keys stand: all that are used here or, without `text_order`, those that the driver lists."""
+        if self.driver.capabilities.text_order:
+            order = sorted(_KEYS)
+        else:
+            order = [item.key for item in await walk(self.driver, values=False)]
+            assert sorted(order) == self.model.below("")
+        return {at: place for place, at in enumerate(order)}
 
     def _is(self, at: Key, item: Item | None, where: str) -> None:
         stored = self.model.items.get(at)

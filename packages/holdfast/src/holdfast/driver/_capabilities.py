@@ -30,6 +30,8 @@ class Capabilities:
     """`watch` hints at changes."""
     seek: bool = True
     """`scan` enters the key order in the middle without examining what comes before."""
+    text_order: bool = True
+    """`scan` lists text of users in its own order; otherwise in one that is the same every time and means nothing."""
     append: bool = False
     """The backend assigns log numbers itself; otherwise they are compare-and-set by the client."""
     group: bool = True

@@ -91,6 +91,7 @@ class Driver(ABC):
         """Number `puts` from the counter at `log` and store each at `put.key!<number>`; answer the first number.
 
         One atomic step, refused with `ConflictError` unless `check` holds. Number n is never visible before n-1.
+        The counter's key ends with the name `n`: so a wrapper that seals values knows which one backends have to read.
         The default is compare-and-set with jitter: correct everywhere, not fair between processes.
         """
         return await _defaults.append(self, Append(log, tuple(puts), check))

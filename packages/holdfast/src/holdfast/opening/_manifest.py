@@ -7,13 +7,11 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from .._errors import ConflictError, FormatError, NotFoundError, WrongStackError
-from ..driver import Driver, If, Item, Put, name
+from ..driver import Driver, If, Item, Put
 from ..wrappers import ReadOnly, Wrapper, layers
+from ..wrappers._reserved import MANIFEST
 
 __all__ = ["FORMAT", "MANIFEST", "check_manifest"]
-
-MANIFEST = name("manifest")
-"""The key, in every place that Holdfast ever opened."""
 
 FORMAT = 1
 """Written by this release; frozen: key encoding, etag form, item metadata."""

@@ -5,6 +5,7 @@ from ._coalescer import Coalescer
 from ._compressed import Compressed, compressed
 from ._encrypted import Encrypted, encrypted
 from ._read_only import ReadOnly, read_only
+from ._traced import Traced, traced
 from ._value_wrapper import ValueWrapper
 from ._wrapper import Wrapper, layers
 
@@ -14,6 +15,7 @@ __all__ = [
     "Compressed",
     "Encrypted",
     "ReadOnly",
+    "Traced",
     "ValueWrapper",
     "Wrapper",
     "cached",
@@ -21,4 +23,5 @@ __all__ = [
     "encrypted",
     "layers",
     "read_only",
+    "traced",
 ]

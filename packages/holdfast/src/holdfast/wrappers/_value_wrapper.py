@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from .._errors import ConflictError, CorruptDataError, HoldfastError
+from .._errors import ConflictError, CorruptDataError, HoldfastError, WrongKeyError
 from ..driver import (
     Append,
     Batch,
@@ -159,8 +159,10 @@ class ValueWrapper(Wrapper):
         for key, item in conflict.items.items():
             try:
                 opened = self._opened(item)
-            except CorruptDataError:  # whoever reads it next is told
+            except (CorruptDataError, WrongKeyError):  # whoever reads it next is told
                 continue
+            if opened is not None and opened.key != known[key]:
+                opened = replace(opened, key=known[key])
             room -= 0 if opened is None or opened.value is None else size_of(opened.value)
             if room >= 0:
                 items[known[key]] = opened

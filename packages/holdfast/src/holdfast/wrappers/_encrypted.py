@@ -1,0 +1,247 @@
+"""Nothing that a user typed stays readable below this wrapper: values are sealed, text in keys is digested."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from .._errors import ClosedError, ConfigurationError, InvalidKeyError, WrongKeyError
+from ..driver import Append, Capabilities, Check, Driver, Item, Key, Page, Put, Verdict, Work, _defaults, name
+from ..driver._gate import check_get, check_scan, check_unit
+from ._key_digests import is_digested
+from ._key_sources import KeySource, find_key, key_in_environment
+from ._reserved import MANIFEST, RING
+from ._value_wrapper import ValueWrapper
+
+if TYPE_CHECKING:
+    from ._keyring import KeyRing
+
+__all__ = ["Encrypted", "encrypted"]
+
+_COUNTER = f"!{name('n')}"
+"""How the key of a log's counter ends."""
+_DIGITS = 16
+
+
+class Encrypted(ValueWrapper):
+    """Seals values with AES-256-GCM under a key of 32 bytes and digests the text segments of keys.
+
+    A sealed value is bound to its key and its etag: moved elsewhere, it is a `CorruptDataError`. Readable stay names and
+    numbers of ours, sizes, times, etags, and the counters of logs, which backends count up themselves. Text is listed in
+    no order that means anything (`capabilities.text_order` is false). `old_keys` open what an earlier key sealed, until
+    `rotate` has sealed it anew. Without `key` it comes from `HOLDFAST_ENCRYPTION_KEY`, or the file in
+    `HOLDFAST_ENCRYPTION_KEY_FILE`, and one old key likewise from `HOLDFAST_ENCRYPTION_OLD_KEY`.
+
+    `open` raises `ConfigurationError` for what is no key, `WrongKeyError` for a key that did not write this place, and
+    `WrongStackError` for a place that was written without encryption; then it has written nothing. Raises
+    `ConfigurationError` without the extra `holdfast[encryption]`.
+    """
+
+    stored_as = "encrypted"
+    rank = 2
+    added = 1100
+
+    def __init__(self, inner: Driver, *, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> None:
+        super().__init__(inner)
+        if find_spec("cryptography") is None:
+            raise ConfigurationError(
+                "encrypted() needs the extra holdfast[encryption]: install it from where holdfast came from"
+            )
+        if isinstance(old_keys, str | bytes) or callable(old_keys):
+            raise ConfigurationError("old_keys takes a list: put a single old key in one")
+        self._sources = (key, tuple(old_keys))
+        self._keys: tuple[bytes, ...] = ()
+        self._opened_ring: KeyRing | None = None
+
+    # Open and close.
+
+    def _declared(self, inner: Capabilities) -> Capabilities:
+        return replace(
+            inner,
+            text_order=False,
+            max_value_bytes=inner.max_value_bytes - self.added,
+            # An eighth is enough for what sealing adds to all but batches of very many tiny items: the driver refuses those.
+            max_batch_bytes=inner.max_batch_bytes - min(self.added * inner.max_writes, inner.max_batch_bytes // 8),
+        )
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys in use, since `open`."""
+        if self._opened_ring is None:
+            raise ClosedError(f"{type(self).__name__} is not open yet: 'await driver.open()' or 'async with driver:'")
+        return self._opened_ring
+
+    async def open(self) -> None:
+        was_open = self.inner.is_open
+        await super().open()
+        if self._opened_ring is not None:
+            return
+        try:
+            self._keys = await _find_keys(*self._sources)
+            await self.reload()
+        except BaseException:
+            if not was_open:
+                await self.inner.close()
+            raise
+
+    async def reload(self) -> None:
+        """Read the key ring again: a rotation elsewhere may have brought a newer key."""
+        from ._keyring import open_ring  # here: importing holdfast imports no cryptography
+
+        self._opened_ring = await open_ring(self.inner, self._keys)
+
+    # What is stored.
+
+    def stored_key(self, key: Key) -> Key:
+        if _is_ours(key):
+            raise InvalidKeyError(f"{RING!r} is where an encrypted place keeps its keys: use another name")
+        return self.ring.digests.stored(key)
+
+    def seal(self, put: Put) -> Put:
+        stored = self.stored_key(put.key)
+        value = put.value if _is_readable(put) else self.ring.sealer.seal(put, stored)
+        return Put(stored, value, put.cond, put.ttl_ms, put.etag)
+
+    def seal_entry(self, put: Put) -> Put:
+        stored = self.stored_key(put.key)
+        return Put(stored, self.ring.sealer.seal(put, stored, entry=True), None, put.ttl_ms, put.etag)
+
+    def unseal(self, item: Item) -> Item:
+        if _is_readable(item):
+            return item
+        true_key, value = self.ring.sealer.unseal(item)
+        return Item(true_key, value, item.etag, item.updated_at, item.ttl_ms)
+
+    # The verbs that have to know more.
+
+    async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
+        check_get(keys, self.capabilities)
+        found = await self.inner.get([self.stored_key(key) for key in keys], values=values)
+        try:
+            return [self._as_asked(item, key) for item, key in zip(found, keys, strict=True)]
+        except WrongKeyError:
+            await self.reload()
+            return [self._as_asked(item, key) for item, key in zip(found, keys, strict=True)]
+
+    async def scan(
+        self,
+        base: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        values: bool = True,
+    ) -> Page:
+        check_scan(base, after, before, limit)
+        digests = self.ring.digests
+        stored, mixed = digests.base(base)
+        page = await self.inner.scan(
+            stored,
+            after=None if after is None else digests.stored(after),
+            before=None if before is None else digests.stored(before),
+            reverse=reverse,
+            limit=limit,
+            values=True,  # the true key lies beside the value
+        )
+        sealed = [item for item in page.items if not _is_ours(item.key)]
+        try:
+            items = [self.unseal(item) for item in sealed]
+        except WrongKeyError:
+            await self.reload()
+            items = [self.unseal(item) for item in sealed]
+        items = await self._with_true_counters(items)
+        if mixed:
+            items = [item for item in items if item.key.startswith(f"{base}!")]
+        return Page(items if values else [replace(item, value=None) for item in items], page.next)
+
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        if log.endswith(_COUNTER):
+            return await super().append(log, puts, check)
+        unit = Append(log, tuple(puts), check)
+        check_unit(unit, self.capabilities)
+        return await _defaults.append(self, unit)
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        sealed = {place: unit for place, unit in enumerate(work) if isinstance(unit, Append) and _is_sealed_log(unit)}
+        if not sealed:
+            return await super().apply_many(work)
+        answers = iter(await super().apply_many([unit for place, unit in enumerate(work) if place not in sealed]))
+        return [
+            await _defaults.verdict(self, sealed[place]) if place in sealed else next(answers)
+            for place in range(len(work))
+        ]
+
+    async def clear(self, base: Key) -> int:
+        check_scan(base, None, None, 1)
+        stored, mixed = self.ring.digests.base(base)
+        if mixed or not base:  # what else lies there stays, and so does the key ring
+            return await _defaults.clear(self, base)
+        return await self.inner.clear(stored)
+
+    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
+        check_scan(base, None, None, 1)
+        hints = self.inner.watch(self.ring.digests.base(base)[0])
+        try:
+            async for hint in hints:
+                if hint is None or any(map(is_digested, hint)):
+                    yield None  # what changed cannot be named without reading it
+                elif named := frozenset(key for key in hint if not _is_ours(key)):
+                    yield named
+        finally:
+            if isinstance(hints, AsyncGenerator):
+                await hints.aclose()
+
+    def _as_asked(self, item: Item | None, key: Key) -> Item | None:
+        if item is None:
+            return None
+        value = item.value
+        if value is not None and not _is_readable(item):
+            value = self.ring.sealer.unseal(item)[1]
+        return Item(key, value, item.etag, item.updated_at, item.ttl_ms)
+
+    async def _with_true_counters(self, items: list[Item]) -> list[Item]:
+        """A counter in the clear says nothing of its key: what its log begins with does, as long as there is one."""
+        logs = [item.key.removesuffix(_COUNTER) for item in items if is_digested(item.key)]
+        true_keys: dict[Key, Key] = {}
+        for start in range(0, len(logs), self.capabilities.max_keys):
+            for head in await self.inner.get(logs[start : start + self.capabilities.max_keys]):
+                if head is not None and not _is_readable(head):
+                    true_keys[head.key + _COUNTER] = self.unseal(head).key + _COUNTER
+        return [replace(item, key=true_keys[item.key]) if item.key in true_keys else item for item in items]
+
+
+def encrypted(*, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> Callable[[Driver], Driver]:
+    """For `wrappers=`: an `Encrypted` around the driver."""
+    return lambda driver: Encrypted(driver, key=key, old_keys=old_keys)
+
+
+async def _find_keys(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[bytes, ...]:
+    first = key if key is not None else key_in_environment()
+    if first is None:
+        raise ConfigurationError(
+            "encrypted() has no key: pass key=, or set HOLDFAST_ENCRYPTION_KEY or HOLDFAST_ENCRYPTION_KEY_FILE"
+        )
+    if not old_keys and (old := key_in_environment("HOLDFAST_ENCRYPTION_OLD_KEY")) is not None:
+        old_keys = [old]
+    return tuple([await find_key(source) for source in (first, *old_keys)])
+
+
+def _is_readable(item: Item | Put) -> bool:
+    """Whether a value is one of those that lie in the clear: sealed ones are always bytes."""
+    key, value = item.key, item.value
+    if not isinstance(value, str):
+        return False
+    if key.endswith(_COUNTER):
+        return 0 < len(value) <= _DIGITS and value.isdecimal() and value.isascii()
+    return key == MANIFEST or (not value and key.startswith("health!"))
+
+
+def _is_sealed_log(unit: Append) -> bool:
+    return not unit.log.endswith(_COUNTER)
+
+
+def _is_ours(key: Key) -> bool:
+    return key.startswith(RING) and key[len(RING) : len(RING) + 1] in ("", "!")
