@@ -6,9 +6,10 @@ import asyncio
 import time
 
 import pytest
-from holdfast import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError
-from holdfast.driver import Driver, Put, key, name, text
+from holdfast import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
+from holdfast.driver import Delete, Driver, If, Put, key, name, text
 from holdfast.structures import Lease
+from holdfast_conformance.faults import dropped, swallowed
 
 BASE = key(name("leases"), text("a"))
 
@@ -73,6 +74,45 @@ async def test_renewal_keeps_it_and_never_refuses_the_holders_writes(driver: Dri
         with pytest.raises(LeaseTimeoutError):
             await lease.acquire(timeout=0)
     await lease.acquire(timeout=0)
+
+
+async def test_a_renewal_whose_answer_was_lost_does_not_lose_the_lease(driver: Driver) -> None:
+    lease = Lease(driver, BASE)
+    grant = await lease.acquire(ttl=30)
+    with swallowed(driver), dropped(driver, "_fetch", times=9), pytest.raises(ConnectionError):
+        await lease.renew(grant)
+    await lease.renew(grant)
+    assert not grant.lost.is_set()
+    assert await lease.release(grant)
+
+
+async def test_what_the_block_leaves_is_written_with_the_release_or_not_at_all(driver: Driver) -> None:
+    lease, other = Lease(driver, BASE), Lease(driver, BASE)
+    async with lease.hold(reading=["kv!@a"]) as grant:
+        assert grant.known["kv!@a"] is None
+        grant.saves = [Put("kv!@a", "1", If.ABSENT)]
+
+    async def fail() -> None:
+        async with lease.hold() as grant:
+            grant.saves = [Put("kv!@a", "2")]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    async with other.hold(reading=["kv!@a"], timeout=0) as grant:
+        item = grant.known["kv!@a"]
+        assert item is not None
+        assert item.value == "1"
+        with pytest.raises(NestedLeaseError):
+            await lease.hold().__aenter__()
+        held = grant
+        grant.saves = [Delete("kv!@a", item.etag)]
+    assert not await other.release(held)
+    with pytest.raises(LeaseLostError):
+        async with lease.hold() as grant:
+            grant.saves = [Put("kv!@a", "4", If.PRESENT)]
+    async with asyncio.timeout(5), other.hold(reading=["kv!@a"]) as grant:
+        assert grant.known["kv!@a"] is None, "and the lease is free although its writes were refused"
 
 
 async def test_cancelled_while_waiting_or_holding_leaves_it_free(driver: Driver) -> None:

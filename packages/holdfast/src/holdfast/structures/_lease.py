@@ -97,16 +97,22 @@ class Lease:
 
     async def renew(self, grant: Grant) -> None:
         """Let the lease last for another ttl from now. Raises `LeaseLostError` where it has ended."""
-        sent = monotonic()
-        put = Put(self.base, str(grant.token), grant._etag, ceil(grant.ttl * 1000))
-        try:
-            await self._driver.apply([put])
-        except ConflictError as conflict:
-            grant.lost.set()
-            raise LeaseLostError(
-                "the lease ended before it was renewed: stop, read again, acquire it anew"
-            ) from conflict
-        grant._etag, grant._until = put.etag, sent + grant.ttl - _TICK
+        while True:
+            sent = monotonic()
+            put = Put(self.base, str(grant.token), grant._etag, ceil(grant.ttl * 1000))
+            try:
+                await self._driver.apply([put])
+            except ConflictError as conflict:
+                there = conflict.items.get(self.base)
+                if there is not None and there.value == str(grant.token):
+                    grant._etag = there.etag  # a renewal whose answer was lost
+                    continue
+                grant.lost.set()
+                raise LeaseLostError(
+                    "the lease ended before it was renewed: stop, read again, acquire it anew"
+                ) from conflict
+            grant._etag, grant._until = put.etag, sent + grant.ttl - _TICK
+            return
 
     async def release(self, grant: Grant, *writes: Write) -> bool:
         """Give the lease back, and write in the same batch; answer whether it was still ours.
