@@ -4,8 +4,10 @@ from ._containers import ContainerRepository
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
 from ._persistence import Persistence
+from ._retention import Retention, RetentionPolicies, RetentionReport
 from ._sessions import SessionRepository
 from ._storage import Meta, Storage
+from ._sweeper import Sweeper
 
 __all__ = [
     "ContainerRepository",
@@ -13,6 +15,10 @@ __all__ = [
     "KeyValueStore",
     "Meta",
     "Persistence",
+    "Retention",
+    "RetentionPolicies",
+    "RetentionReport",
     "SessionRepository",
     "Storage",
+    "Sweeper",
 ]

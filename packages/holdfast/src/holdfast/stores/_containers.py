@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..driver import Driver
 from ..records import ContainerRecord, as_record
 from ..structures import Collection, Listing, ModelCodec, RepairReport
 from ._images import ImageRepository
-from ._records import Removal, created_at, remove, save_record
+from ._records import Removal, Retained, created_at, remove, save_record
 from ._sessions import SessionRepository
 
 __all__ = ["ContainerRepository"]
@@ -59,6 +59,12 @@ class ContainerRepository:
         if not cascade:
             await self._records.delete(container_id)
             return
+        await remove(self._driver, await self.removals(container_id))
+
+    # For what cleans up.
+
+    async def removals(self, container_id: str) -> Sequence[Removal]:
+        """How a container is removed with its images and sessions."""
         key = self._records.key(container_id)
         removals = {key: Removal([key], lambda known: self._records.plan_delete(known, container_id))}
         async for image in self._images.find_images_by_container_id(container_id):
@@ -66,4 +72,9 @@ class ContainerRepository:
         async for session in self._sessions.find_sessions_by_container_id(container_id):
             removal = self._sessions.removal(session.session_id)
             removals[removal.keys[0]] = removal
-        await remove(self._driver, removals.values())
+        return list(removals.values())
+
+    @property
+    def retained(self) -> Retained:
+        """What a retention policy acts on."""
+        return Retained(self._records, self.removals)

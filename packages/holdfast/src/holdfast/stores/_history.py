@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from .._errors import CorruptDataError
 from ..driver import Delete, Driver, Item, Key, Put, Write, key, name, number
 
-__all__ = ["HISTORY", "Revision", "Revisions"]
+__all__ = ["HISTORY", "Revision", "Revisions", "saved_at"]
 
 T = TypeVar("T")
 
@@ -43,10 +43,6 @@ class Revisions:
     def __init__(self, at: Key) -> None:
         self.base = key(HISTORY, at)
 
-    def numbers(self, item: Item | None) -> tuple[int, ...]:
-        """The revisions that the item at `base` names, oldest first."""
-        return self._kept(item).numbers
-
     def key(self, revision: int) -> Key:
         """Where a revision lies."""
         return f"{self.base}!{number(revision)}"
@@ -58,10 +54,10 @@ class Revisions:
         numbers = (*kept.numbers, new)[-keep:]
         return [Put(self.key(new), stored), *self._writes(kept, _Kept(new, numbers))]
 
-    def plan_drop(self, item: Item | None, stale: Callable[[int], bool]) -> Sequence[Write]:
+    def plan_drop(self, item: Item | None, stale: Collection[int]) -> Sequence[Write]:
         """The writes that remove every stale revision; none where there is none."""
         kept = self._kept(item)
-        numbers = tuple(n for n in kept.numbers if not stale(n))
+        numbers = tuple(n for n in kept.numbers if n not in stale)
         return [] if numbers == kept.numbers else self._writes(kept, replace(kept, numbers=numbers))
 
     def _writes(self, old: _Kept, new: _Kept) -> Sequence[Write]:
@@ -79,11 +75,11 @@ class Revisions:
             raise CorruptDataError(f"the history at {item.key!r} cannot be read: {error}") from error
         raise CorruptDataError(f"the history at {item.key!r} is none of ours")
 
-    async def read(self, driver: Driver) -> Sequence[tuple[int, Item]]:
+    async def read(self, driver: Driver, *, values: bool = True) -> Sequence[tuple[int, Item]]:
         """Every revision there is, newest first. Two driver calls."""
         (item,) = await driver.get([self.base])
-        numbers = self.numbers(item)[::-1]
-        items = await driver.get([self.key(n) for n in numbers]) if numbers else []
+        numbers = self._kept(item).numbers[::-1]
+        items = await driver.get([self.key(n) for n in numbers], values=values) if numbers else []
         return [(n, found) for n, found in zip(numbers, items, strict=True) if found is not None]
 
 

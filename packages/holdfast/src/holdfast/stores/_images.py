@@ -9,7 +9,7 @@ from .._errors import NotFoundError
 from ..driver import Driver
 from ..records import ImageRecord, as_record, utc_now
 from ..structures import Collection, Index, Listing, ModelCodec, RepairReport
-from ._records import Removal, created_at, remove, save_record
+from ._records import Removal, Retained, created_at, remove, save_record
 from ._sessions import SessionRepository
 
 __all__ = ["ImageRepository"]
@@ -90,9 +90,16 @@ class ImageRepository:
             return
         await remove(self._driver, await self.removals(image_id))
 
+    # For what images belong to, and what cleans up.
+
     async def removals(self, image_id: str) -> list[Removal]:
         """How an image is removed with its sessions."""
         key = self._records.key(image_id)
         own = Removal([key], lambda known: self._records.plan_delete(known, image_id))
         sessions = [session.session_id async for session in self._sessions.find_sessions_by_image_id(image_id)]
         return [own, *map(self._sessions.removal, sessions)]
+
+    @property
+    def retained(self) -> Retained:
+        """What a retention policy acts on."""
+        return Retained(self._records, self.removals)

@@ -34,7 +34,7 @@ class KeyValueStore(Generic[V]):
     def __init__(self, driver: Driver, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> None:
         self._driver = driver
         self._codec: TypeCodec[V] = TypeCodec(kind, migrations or _FIRST)
-        self._base = key(_BASE, text(_checked(namespace, "namespace")))
+        self.base = key(_BASE, text(_checked(namespace, "namespace")))
         self._locks = KeyedLocks()
         self.namespace = namespace
 
@@ -154,20 +154,20 @@ class KeyValueStore(Generic[V]):
         """Every key in order; values are not read, so keys of values that cannot be read come too."""
 
         async def fetch(position: str | None, room: int) -> tuple[Sequence[str], str | None]:
-            page = await self._driver.scan(self._base, after=position, limit=room, values=False)
+            page = await self._driver.scan(self.base, after=position, limit=room, values=False)
             paths = await true_paths(self._driver, page.items)
             return [path[-1] for path in paths if path is not None], page.next
 
-        return Listing([self._base, "keys"], fetch, limit=limit, cursor=cursor)
+        return Listing([self.base, "keys"], fetch, limit=limit, cursor=cursor)
 
     def items(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
         """Every key with its value, in the order of the keys."""
 
         async def fetch(position: str | None, room: int) -> tuple[Sequence[tuple[str, V]], str | None]:
-            page = await self._driver.scan(self._base, after=position, limit=room)
+            page = await self._driver.scan(self.base, after=position, limit=room)
             return [self._pair(item) for item in page.items], page.next
 
-        return Listing([self._base, "items"], fetch, limit=limit, cursor=cursor)
+        return Listing([self.base, "items"], fetch, limit=limit, cursor=cursor)
 
     async def page(self, *, limit: int = 100, cursor: str | None = None) -> Page[tuple[str, V]]:
         """The next `limit` keys with their values; `page.cursor` leads to those after them."""
@@ -175,13 +175,13 @@ class KeyValueStore(Generic[V]):
 
     async def clear(self) -> int:
         """Remove every value of the namespace; answer how many. Not atomic, safe to repeat."""
-        return await self._driver.clear(self._base)
+        return await self._driver.clear(self.base)
 
     # For what is built on it: where a value lies and how it is stored.
 
     def at(self, key: str) -> Key:
         """Where the value lies."""
-        return f"{self._base}!{text(_checked(key, 'key'))}"
+        return f"{self.base}!{text(_checked(key, 'key'))}"
 
     def encode(self, key: str, value: V) -> str:
         """What is stored: JSON text, below a header where the version or a true key has to be kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -13,8 +14,18 @@ from ..structures import Migrations, sweep_all
 from ._containers import ContainerRepository
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
+from ._retention import (
+    Retention,
+    RetentionPolicies,
+    RetentionReport,
+    retain_entries,
+    retain_history,
+    retain_kv,
+    retain_records,
+)
 from ._sessions import SessionRepository
 from ._state import AgentState
+from ._sweeper import Sweeper
 
 __all__ = ["Persistence"]
 
@@ -52,7 +63,7 @@ class Persistence:
             raise InvalidKeyError(
                 f"the namespace {namespace!r} begins with '__' and so is the library's own: rename it"
             )
-        return KeyValueStore(self.driver, kind, namespace, migrations=migrations)
+        return KeyValueStore(self._driver_of(namespace), kind, namespace, migrations=migrations)
 
     async def get_kv_store(self, kind: type[V], namespace: str) -> KeyValueStore[V]:
         """`kv` in Naylence's spelling."""
@@ -76,7 +87,7 @@ class Persistence:
         """
         _ensure_users(namespace, but="__agent_")
         return AgentState(
-            self.driver,
+            self._driver_of(namespace),
             kind,
             namespace,
             key=key,
@@ -87,6 +98,10 @@ class Persistence:
             timeout=timeout,
         )
 
+    def _driver_of(self, namespace: str) -> Driver:
+        """What keeps a namespace: here the same driver for all of them."""
+        return self.driver
+
     async def health(self) -> Health:
         """Ask the backend for a sign of life: for a readiness probe. Raises `UnavailableError`."""
         return await self.driver.health()
@@ -94,6 +109,39 @@ class Persistence:
     async def purge(self) -> int:
         """Free what expired and what deleted conversations left; answer how many items. Any process may, at any time."""
         return await sweep_all(self.driver) + await self.driver.purge()
+
+    async def apply_retention(self, policies: RetentionPolicies) -> RetentionReport:
+        """Remove what the policies do not keep, and answer how much; safe beside writers, in constant memory.
+
+        Any process may, at any time; `sweeper` does it by itself. Not atomic: where it ends in the middle, call it again.
+        """
+        driver = self.driver
+        stores = {namespace: self.kv(object, namespace) for namespace in policies.kv}
+        now = (await driver.health()).clock_ms
+        removed: dict[str, int] = {}
+        for kind, records in (("containers", self.containers), ("images", self.images), ("sessions", self.sessions)):
+            retention: Retention | None = getattr(policies, kind)
+            if retention is not None:
+                removed[kind] = await retain_records(driver, records.retained, retention, now)
+        if policies.messages is not None:
+            removed["messages"] = await retain_entries(driver, self.sessions.retained, policies.messages, now)
+        if policies.history is not None:
+            removed["history"] = await retain_history(driver, policies.history, now)
+        kv = {each: await retain_kv(driver, store.base, policies.kv[each], now) for each, store in stores.items()}
+        return RetentionReport(**removed, kv=kv)
+
+    def sweeper(self, policies: RetentionPolicies | None = None, *, every: timedelta = timedelta(minutes=5)) -> Sweeper:
+        """Call `purge`, and `apply_retention` with `policies`, in the background: `async with persistence.sweeper(): ...`
+
+        Any process may have one, and only one does the work at a time.
+        """
+
+        async def work() -> None:
+            await self.purge()
+            if policies is not None:
+                await self.apply_retention(policies)
+
+        return Sweeper(self.driver, work, every)
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close. A driver that the application had opened itself stays open."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .._errors import TooLargeError
 from ..driver import Driver, Key, Write
@@ -12,7 +12,7 @@ from ..records import ContainerRecord, ImageRecord, SessionRecord, utc_now
 from ..records._base import milliseconds
 from ..structures import Collection, Known, Log, Plan, attempt, sweep_now
 
-__all__ = ["Removal", "created_at", "remove", "save_record", "stamped"]
+__all__ = ["Removal", "Retained", "created_at", "remove", "save_record", "stamped"]
 
 Stamped = TypeVar("Stamped", ContainerRecord, ImageRecord, SessionRecord)
 
@@ -23,6 +23,17 @@ class Removal:
 
     keys: Sequence[Key]
     plan: Callable[[Known], list[Write]]
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """One kind of records, as a retention policy sees it."""
+
+    records: Collection[Any]
+    removals: Callable[[str], Awaitable[Sequence[Removal]]]
+    """From an id to how that record is removed, and after it each one that belongs to it."""
+    logs: Key | None = None
+    """What the logs of the records lie below, where they have logs."""
 
 
 def created_at(record: ContainerRecord | ImageRecord | SessionRecord) -> int:

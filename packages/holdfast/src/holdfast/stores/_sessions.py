@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._errors import NotFoundError
-from ..driver import Driver, Write
+from ..driver import Driver, Write, name
 from ..records import Message, SessionRecord, as_record
 from ..structures import Collection, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt
 from ._messages import Messages
-from ._records import Removal, created_at, remove, save_record, stamped
+from ._records import Removal, Retained, created_at, remove, save_record, stamped
 
 __all__ = ["SessionRepository"]
+
+_MESSAGES = name("messages")
 
 
 class SessionRepository:
@@ -35,7 +37,7 @@ class SessionRepository:
             ],
             created_at=created_at,
         )
-        self._messages = Messages(driver, "messages", "session")
+        self._messages = Messages(driver, _MESSAGES, "session")
 
     async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
         """Store a session whole, new or not, and answer it as stored: with its timestamps. Its messages stay."""
@@ -131,7 +133,7 @@ class SessionRepository:
         """
         return await self._messages.truncate_after(session_id, message)
 
-    # For what sessions belong to.
+    # For what sessions belong to, and what cleans up.
 
     def find_sessions_by_image_id(
         self, image_id: str, *, limit: int | None = None, cursor: str | None = None
@@ -147,6 +149,15 @@ class SessionRepository:
             return [*self._records.plan_delete(known, session_id), *log.plan_delete(known)]
 
         return Removal([self._records.key(session_id), *log.keys], plan)
+
+    async def removals(self, session_id: str) -> Sequence[Removal]:
+        """How a session is removed, and what belongs to it: nothing else."""
+        return [self.removal(session_id)]
+
+    @property
+    def retained(self) -> Retained:
+        """What a retention policy acts on."""
+        return Retained(self._records, self.removals, logs=_MESSAGES)
 
     async def _ensure(self, record: SessionRecord) -> None:
         """Make a session with its log, or whichever of the two is missing."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from .._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
-from ..driver import KEEP, Check, Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, text
+from ..driver import KEEP, Check, Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, split, text, text_of
 from ..driver._defaults import everything
 from ..driver._types import Cond, Keep
 from ._attempt import Known, Plan, Repeated, attempt
@@ -52,7 +52,8 @@ class Collection(Generic[T]):
         created_at: Callable[[T], int] | None = None,
     ) -> None:
         self._driver = driver
-        self._name = name(collection)
+        self.base = name(collection)
+        """Below it lie the documents."""
         self._codec = codec
         self.id_of = id_of
         self._newest_first = created_at is not None
@@ -62,7 +63,7 @@ class Collection(Generic[T]):
 
     def key(self, id: str) -> Key:
         """Where the document with this id lies."""
-        return key(self._name, text(id))
+        return key(self.base, text(id))
 
     # One document.
 
@@ -112,7 +113,7 @@ class Collection(Generic[T]):
         def plan(known: Known) -> Plan[T]:
             document = self.decode(known[at], id)
             if document is None:
-                raise NotFoundError(f"there is no {self._name} document {id!r}: save it first")
+                raise NotFoundError(f"there is no {self.base} document {id!r}: save it first")
             changed = change(document)
             if isinstance(changed, Awaitable):
                 raise InvalidValueError("change must be a plain function: it may run again after a conflict")
@@ -128,7 +129,7 @@ class Collection(Generic[T]):
             except Repeated:
                 document = await self.get(id)
                 if document is None:
-                    raise NotFoundError(f"there is no {self._name} document {id!r} any more") from None
+                    raise NotFoundError(f"there is no {self.base} document {id!r} any more") from None
                 return document
 
     async def delete(self, id: str) -> bool:
@@ -142,7 +143,7 @@ class Collection(Generic[T]):
         """Every document, newest first or in the order of the ids."""
         if self._newest_first:
             return self._found("all", None, limit, cursor)
-        return Listing([self._name, "all"], self._in_order, limit=limit, cursor=cursor)
+        return Listing([self.base, "all"], self._in_order, limit=limit, cursor=cursor)
 
     def find(self, index: str, value: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[T]:
         """The documents that `index` finds by `value`, newest first or in the order of the ids. A page is two driver calls."""
@@ -157,7 +158,7 @@ class Collection(Generic[T]):
         """
         documents = added = removed = 0
         unreadable: list[str] = []
-        async for item in everything(self._driver, self._name):
+        async for item in everything(self._driver, self.base):
             documents += 1
             try:
                 document = self._codec.decode(item)
@@ -226,6 +227,14 @@ class Collection(Generic[T]):
         except CorruptDataError:
             return None
 
+    async def id_at(self, item: Item) -> str | None:
+        """The id of a document that was listed without its value; `None` where it is gone and its key is a digest."""
+        shown = text_of(split(item.key)[-1])
+        if shown is not None:
+            return shown
+        (whole,) = await self._driver.get([item.key])
+        return None if whole is None else self.id_of(self._codec.decode(whole))
+
     # How.
 
     def _found(self, index: str, value: str | None, limit: int | None, cursor: str | None) -> Listing[T]:
@@ -241,10 +250,10 @@ class Collection(Generic[T]):
             pairs = zip(page.items, items, strict=True)
             return [self._codec.decode(item) for entry, item in pairs if item and self._matches(entry, item)], page.next
 
-        return Listing([self._name, index, value or ""], fetch, limit=limit, cursor=cursor)
+        return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor)
 
     async def _in_order(self, position: str | None, room: int) -> tuple[list[T], str | None]:
-        page = await self._driver.scan(self._name, after=position, limit=room)
+        page = await self._driver.scan(self.base, after=position, limit=room)
         return [self._codec.decode(item) for item in page.items], page.next
 
     def _matches(self, entry: Item, item: Item | None) -> bool:
