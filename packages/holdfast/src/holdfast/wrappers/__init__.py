@@ -5,6 +5,7 @@ from ._coalescer import Coalescer
 from ._compressed import Compressed, compressed
 from ._encrypted import Encrypted, encrypted
 from ._read_only import ReadOnly, read_only
+from ._rotation import Rotation, rotate
 from ._traced import Traced, traced
 from ._value_wrapper import ValueWrapper
 from ._wrapper import Wrapper, layers
@@ -15,6 +16,7 @@ __all__ = [
     "Compressed",
     "Encrypted",
     "ReadOnly",
+    "Rotation",
     "Traced",
     "ValueWrapper",
     "Wrapper",
@@ -23,5 +25,6 @@ __all__ = [
     "encrypted",
     "layers",
     "read_only",
+    "rotate",
     "traced",
 ]

@@ -12,7 +12,7 @@ from ..driver import Append, Capabilities, Check, Driver, Item, Key, Page, Put, 
 from ..driver._gate import check_get, check_scan, check_unit
 from ._key_digests import is_digested
 from ._key_sources import KeySource, find_key, key_in_environment
-from ._reserved import MANIFEST, RING
+from ._reserved import MANIFEST, RING, is_ours
 from ._value_wrapper import ValueWrapper
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Encrypted(ValueWrapper):
     # What is stored.
 
     def stored_key(self, key: Key) -> Key:
-        if _is_ours(key):
+        if is_ours(key):
             raise InvalidKeyError(f"{RING!r} is where an encrypted place keeps its keys: use another name")
         return self.ring.digests.stored(key)
 
@@ -146,7 +146,7 @@ class Encrypted(ValueWrapper):
             limit=limit,
             values=True,  # the true key lies beside the value
         )
-        sealed = [item for item in page.items if not _is_ours(item.key)]
+        sealed = [item for item in page.items if not is_ours(item.key)]
         try:
             items = [self.unseal(item) for item in sealed]
         except WrongKeyError:
@@ -188,7 +188,7 @@ class Encrypted(ValueWrapper):
             async for hint in hints:
                 if hint is None or any(map(is_digested, hint)):
                     yield None  # what changed cannot be named without reading it
-                elif named := frozenset(key for key in hint if not _is_ours(key)):
+                elif named := frozenset(key for key in hint if not is_ours(key)):
                     yield named
         finally:
             if isinstance(hints, AsyncGenerator):
@@ -241,7 +241,3 @@ def _is_readable(item: Item | Put) -> bool:
 
 def _is_sealed_log(unit: Append) -> bool:
     return not unit.log.endswith(_COUNTER)
-
-
-def _is_ours(key: Key) -> bool:
-    return key.startswith(RING) and key[len(RING) : len(RING) + 1] in ("", "!")

@@ -1,8 +1,10 @@
 """Keys of the library's own that lie below every wrapper, in the clear."""
 
-from ..driver import key, name
+from __future__ import annotations
 
-__all__ = ["MANIFEST", "PROGRESS", "RING"]
+from ..driver import Key, key, name
+
+__all__ = ["MANIFEST", "PROGRESS", "RING", "is_ours"]
 
 MANIFEST = name("manifest")
 """The key, in every place that Holdfast ever opened."""
@@ -12,3 +14,8 @@ RING = name("keyring")
 
 PROGRESS = key(RING, name("rotation"))
 """How far a rotation came."""
+
+
+def is_ours(key: Key) -> bool:
+    """Whether a key is the key ring's, which callers never see."""
+    return key == RING or key.startswith(f"{RING}!")

@@ -17,20 +17,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .._errors import CorruptDataError, WrongKeyError
 from ..driver import Etag, Item, Key, Put, Value
 
-__all__ = ["Sealer", "generation_of"]
+__all__ = ["Sealer"]
 
 _VERSION = 1
 _WHOLE, _ENTRY = 0, 1
 _HEAD = 4
 _NONCE = 12
 _LEAST = _HEAD + _NONCE + 3 + 16
-
-
-def generation_of(value: Value | None) -> int | None:
-    """The number of the key that a value is sealed under; `None` for what is not sealed."""
-    if not isinstance(value, bytes) or len(value) < _LEAST or value[0] != _VERSION:
-        return None
-    return int.from_bytes(value[2:_HEAD])
 
 
 class Sealer:
@@ -49,6 +42,10 @@ class Sealer:
         head, nonce = self._heads[entry], urandom(_NONCE)
         plain = b"".join((kind, len(true_key).to_bytes(2), true_key, raw))
         return head + nonce + self._ciphers[-1].encrypt(nonce, plain, _bound(head, put.etag, stored))
+
+    def is_older(self, value: Value | None) -> bool:
+        """Whether a value is sealed under an older key than the newest."""
+        return isinstance(value, bytes) and int.from_bytes(value[2:_HEAD]) < self.generation
 
     def unseal(self, item: Item) -> tuple[Key, Value]:
         """The true key and the value of a stored item.
