@@ -119,6 +119,13 @@ async def test_a_database_of_agentx_is_named(tmp_path: Path, table: str) -> None
     await refused(path, FormatError, f"database of AgentX .table {table}")
 
 
+async def test_a_database_of_naylence_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "users.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE kv_user_record (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+    await refused(path, FormatError, "database of Naylence .table kv_user_record")
+
+
 async def test_an_empty_database_with_another_programs_mark_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "marked.db"
     with closing(sqlite3.connect(path)) as connection:

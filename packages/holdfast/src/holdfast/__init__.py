@@ -1,6 +1,6 @@
 """Persistence for AI agents on whatever database you already run."""
 
-from ._create import create_persistence, create_storage
+from ._create import create_persistence, create_persistence_from_env, create_storage
 from ._errors import (
     ClosedError,
     ConfigurationError,
@@ -59,5 +59,6 @@ __all__ = [
     "WrongStackError",
     "createPersistence",
     "create_persistence",
+    "create_persistence_from_env",
     "create_storage",
 ]

@@ -8,9 +8,10 @@ from typing import Generic, Protocol, TypeVar
 
 from .driver import Driver
 from .opening import open_place
+from .profiles import open_profile, profile_from_env
 from .stores import Persistence, Storage
 
-__all__ = ["Opening", "create_persistence", "create_storage"]
+__all__ = ["Opening", "create_persistence", "create_persistence_from_env", "create_storage"]
 
 
 class _Closable(Protocol):
@@ -64,6 +65,22 @@ def create_persistence(
 
     async def open() -> Persistence:
         return Persistence(await open_place(driver, coalesce=coalesce, wrappers=wrappers))
+
+    return Opening(open)
+
+
+def create_persistence_from_env(
+    *, coalesce: bool = True, wrappers: Sequence[Callable[[Driver], Driver]] = ()
+) -> Opening[Persistence]:
+    """Open what the environment names: `HOLDFAST_URL` and its key, or a `FAME_STORAGE_PROFILE` of Naylence, or the default.
+
+    `profile_from_env` in `holdfast.profiles` lists the variables. `wrappers` stand around the encryption. Raises
+    `ConfigurationError` at once for variables that cannot be used, and when opened what `create_persistence` raises.
+    """
+    profile = profile_from_env()
+
+    async def open() -> Persistence:
+        return await open_profile(profile, coalesce=coalesce, wrappers=wrappers)
 
     return Opening(open)
 

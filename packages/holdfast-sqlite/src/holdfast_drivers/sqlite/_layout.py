@@ -31,6 +31,8 @@ MIGRATIONS: Sequence[Sequence[str]] = (_FIRST,)
 """The statements that lead from each version of the schema to the next; an empty file has version 0."""
 
 _AGENTX = {"kv_storage", "unstorage"}
+_NAYLENCE = "kv_"
+"""How the name of each of its tables begins; behind it stands the name of a model."""
 
 
 def identify(connection: sqlite3.Connection, place: str) -> int:
@@ -51,6 +53,11 @@ def identify(connection: sqlite3.Connection, place: str) -> int:
         raise FormatError(
             f"{place} is a database of AgentX (table {', '.join(sorted(_AGENTX & set(tables)))}): choose another file "
             "for Holdfast. It was left as it is"
+        )
+    if tables and all(table.startswith(_NAYLENCE) for table in tables):
+        raise FormatError(
+            f"{place} is a database of Naylence (table {', '.join(tables)}): choose another file or folder for "
+            "Holdfast. It was left as it is"
         )
     if tables or application or version:
         named = ", ".join(tables[:3]) + (", ..." if len(tables) > 3 else "")

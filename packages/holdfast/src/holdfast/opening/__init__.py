@@ -1,6 +1,7 @@
 """From a URL to an open driver."""
 
 from ._manifest import FORMAT, MANIFEST, check_manifest
+from ._on_demand import OnDemand
 from ._open import Place, default_url, open_place
 from ._registry import driver_class, driver_from_url, installed_drivers
 from ._urls import Url, hide_password, parse_url, read_options
@@ -8,6 +9,7 @@ from ._urls import Url, hide_password, parse_url, read_options
 __all__ = [
     "FORMAT",
     "MANIFEST",
+    "OnDemand",
     "Place",
     "Url",
     "check_manifest",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from .._errors import ConfigurationError
@@ -14,7 +15,10 @@ from ._manifest import check_manifest
 from ._registry import driver_from_url
 from ._urls import hide_password
 
-__all__ = ["Place", "default_url", "open_place"]
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
+__all__ = ["Place", "assembled", "default_url", "open_place"]
 
 
 class Place:
@@ -52,8 +56,22 @@ async def open_place(
     The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
     is opened here and closed with the place.
     """
-    from ..plugins import plugins  # here: pluggy is wanted at the first opening and not at import
+    driver, url = assembled(target, coalesce=coalesce, wrappers=wrappers)
+    try:
+        await driver.open()
+        await check_manifest(driver)
+        _plugins().hook.holdfast_driver_opened(driver=driver, url=url)
+    except BaseException:
+        if driver.is_open:
+            await driver.close()
+        raise
+    return Place(driver)
 
+
+def assembled(
+    target: str | Driver | None, *, coalesce: bool, wrappers: Sequence[Callable[[Driver], Driver]]
+) -> tuple[Driver, str | None]:
+    """A driver with everything around it, not opened yet, and its URL as it may be shown. No IO but imports."""
     if target is None:
         target = default_url()
     if isinstance(target, str):
@@ -67,20 +85,11 @@ async def open_place(
         )
     if driver.is_open:
         driver = _Borrowed(driver)
-    for wrap in plugins().hook.holdfast_wrap_driver(url=url):
+    for wrap in _plugins().hook.holdfast_wrap_driver(url=url):
         driver = wrap(driver)
     if coalesce and driver.capabilities.group:
         driver = Coalescer(driver)
-    driver = _wrapped(driver, wrappers)
-    try:
-        await driver.open()
-        await check_manifest(driver)
-        plugins().hook.holdfast_driver_opened(driver=driver, url=url)
-    except BaseException:
-        if driver.is_open:
-            await driver.close()
-        raise
-    return Place(driver)
+    return _wrapped(driver, wrappers), url
 
 
 def _wrapped(driver: Driver, wrappers: Sequence[Callable[[Driver], Driver]]) -> Driver:
@@ -94,3 +103,9 @@ def _wrapped(driver: Driver, wrappers: Sequence[Callable[[Driver], Driver]]) -> 
             )
         driver = around
     return driver
+
+
+def _plugins() -> PluginManager:
+    from ..plugins import plugins  # here: pluggy is wanted at the first opening and not at import
+
+    return plugins()
