@@ -1,0 +1,67 @@
+"""A rotation that is killed in the middle: nothing is lost, both keys open the place, and the next run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+from holdfast import WrongKeyError, create_persistence
+from holdfast.wrappers import encrypted, rotate
+
+OLD, NEW = bytes(range(32)).hex(), bytes(range(32, 64)).hex()
+RECORDS = 2500
+
+ROTATION = """
+import asyncio, sys, time
+from holdfast import create_persistence
+from holdfast.wrappers import encrypted, rotate
+
+def show(step):
+    print(step.examined, flush=True)
+    time.sleep(0.02)
+
+async def main(url, old, new):
+    async with create_persistence(url, wrappers=[encrypted(key=new, old_keys=[old])]) as persistence:
+        await rotate(persistence.driver, progress=show)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def killed_rotation(url: str, pages: int) -> None:
+    """Let a process rotate, and kill it once it has told of so many pages."""
+    command = [sys.executable, "-c", ROTATION, url, OLD, NEW]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(pages):
+            assert process.stdout.readline(), "it ended before it was killed"
+        process.kill()
+    assert process.returncode == -9
+
+
+async def test_a_killed_rotation_is_gone_on_with(lasting_url: str) -> None:
+    async with create_persistence(lasting_url, wrappers=[encrypted(key=OLD)]) as persistence:
+        numbers = persistence.kv(int, "numbers")
+        await numbers.set_many({str(n): n for n in range(RECORDS)})
+    wanted = {str(n): n for n in range(RECORDS)}
+    both = [encrypted(key=NEW, old_keys=[OLD])]
+    for pages in (1, 3):
+        await asyncio.to_thread(killed_rotation, lasting_url, pages)
+        async with create_persistence(lasting_url, wrappers=both) as persistence:
+            numbers = persistence.kv(int, "numbers")
+            assert await numbers.list() == wanted
+            wanted["0"] = pages
+            await numbers.set("0", pages)
+        with pytest.raises(WrongKeyError, match="newer key"):
+            await create_persistence(lasting_url, wrappers=[encrypted(key=OLD)])
+    async with create_persistence(lasting_url, wrappers=both) as persistence:
+        done = await rotate(persistence.driver)
+        assert done.sealed < RECORDS - 200, "the runs that were killed had done something"
+        assert done.examined < RECORDS, "what they had done was not read again"
+    async with create_persistence(lasting_url, wrappers=[encrypted(key=NEW)]) as persistence:
+        assert await persistence.kv(int, "numbers").list() == wanted
+        assert (await rotate(persistence.driver)).sealed == 0
+    with pytest.raises(WrongKeyError, match="older one"):
+        await create_persistence(lasting_url, wrappers=[encrypted(key=OLD)])
