@@ -1,0 +1,59 @@
+"""Find a server: the environment, Docker, a program; or say that there is none."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from functools import cache
+
+import pytest
+
+from ._docker import Container, docker_runs
+from ._kinds import KINDS
+from ._server import Given, Server
+
+__all__ = ["NotTestedError", "find", "running"]
+
+REQUIRED = "HOLDFAST_REQUIRE_BACKENDS"
+
+
+class NotTestedError(Exception):
+    """There is no such server here."""
+
+
+def find(kind: str) -> Server:
+    """A server of this kind, one more at each call where it is started here. Raises `NotTestedError`."""
+    variable = f"HOLDFAST_TEST_{kind.upper()}_URL"
+    if url := os.environ.get(variable):
+        return Given(url)
+    known = KINDS[kind]
+    image = os.environ.get(f"HOLDFAST_TEST_{kind.upper()}_IMAGE")
+    if image is not None or docker_runs():
+        return Container(image or known.image.names[0], known.image)
+    program = known.program()
+    if program is None:
+        raise NotTestedError(
+            f"{kind} was not tested: set {variable}, run Docker (pip install 'holdfast-conformance[servers]'), or "
+            "install the server's program"
+        )
+    return program
+
+
+def running(kind: str) -> Server:
+    """The server of this kind that the tests of this process share.
+
+    Skips the test where there is none, and says so in the report; fails it where `HOLDFAST_REQUIRE_BACKENDS` is set.
+    """
+    try:
+        return _shared(kind)
+    except NotTestedError as error:
+        if os.environ.get(REQUIRED):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@cache
+def _shared(kind: str) -> Server:
+    server = find(kind)
+    atexit.register(server.end)
+    return server

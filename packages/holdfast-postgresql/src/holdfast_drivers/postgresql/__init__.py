@@ -1,0 +1,5 @@
+"""Holdfast on PostgreSQL."""
+
+from ._driver import PostgresqlDriver
+
+__all__ = ["PostgresqlDriver"]

@@ -1,0 +1,127 @@
+"""The connections: a few of our own, or the application's pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+from holdfast import ConfigurationError, UnavailableError
+
+from ._errors import CLIENT_ERRORS
+from ._options import Options
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Gives each call a connection. asyncpg's own pool costs as much as a short query, so ours is a stack of them."""
+
+    def __init__(self, options: Options, pool: asyncpg.Pool[Any] | None) -> None:
+        self.options = options
+        self._pool = pool
+        self._free: deque[asyncpg.Connection[Any]] = deque()
+        self._room = asyncio.Semaphore(options.pool_size)
+        self._listening: set[asyncio.Queue[str | None]] = set()
+        self.closed = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
+        if self._pool is not None:
+            borrowed = await self._pool.acquire(timeout=self.options.connect_timeout)
+            try:
+                yield borrowed
+            finally:
+                with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+                    await self._pool.release(borrowed)
+            return
+        try:
+            async with asyncio.timeout(self.options.connect_timeout):
+                await self._room.acquire()
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"all {self.options.pool_size} connections to {self.options.place} stayed busy for "
+                f"{self.options.connect_timeout:g} s: raise 'pool_size', or look at the server's load"
+            ) from error
+        try:
+            connection = self._take() or await self._connect()
+            try:
+                yield connection
+            except BaseException:
+                if connection.is_in_transaction():
+                    connection.terminate()
+                raise
+            finally:
+                if not connection.is_closed():
+                    self._free.append(connection)
+        finally:
+            self._room.release()
+
+    @asynccontextmanager
+    async def listening(self, channel: str, heard: asyncio.Queue[str | None]) -> AsyncIterator[None]:
+        """Put every notification on the channel into `heard`, and `None` when the connection has ended."""
+
+        def hear(_connection: object, _pid: object, _channel: object, said: str) -> None:
+            heard.put_nowait(said)
+
+        def end(_connection: object) -> None:
+            heard.put_nowait(None)
+
+        # One beside those that calls share: a watch keeps it for as long as it lasts.
+        connection: Any = await (self._pool.acquire() if self._pool is not None else self._connect())
+        self._listening.add(heard)
+        try:
+            connection.add_termination_listener(end)
+            await connection.add_listener(channel, hear)
+            yield
+        finally:
+            self._listening.discard(heard)
+            connection.remove_termination_listener(end)
+            if self._pool is None:
+                connection.terminate()
+            else:
+                with suppress(*CLIENT_ERRORS):
+                    await connection.remove_listener(channel, hear)
+                    await self._pool.release(connection)
+
+    def drop(self) -> None:
+        """Forget the connections that are free: the server ended one of them, and probably all."""
+        while connection := self._take():
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Close what is ours; the application's pool stays open."""
+        self.closed = True
+        for heard in self._listening:
+            heard.put_nowait(None)
+        while connection := self._take():
+            try:
+                await connection.close(timeout=self.options.connect_timeout)
+            except CLIENT_ERRORS:
+                connection.terminate()
+
+    def _take(self) -> asyncpg.Connection[Any] | None:
+        while self._free:
+            connection = self._free.pop()  # the one used last: the others may be closed by the server meanwhile
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
+        options = self.options
+        settings = {"application_name": "holdfast", "jit": "off", "default_transaction_isolation": "read committed"}
+        try:
+            connection: asyncpg.Connection[Any] = await asyncpg.connect(
+                **options.connecting(),
+                timeout=options.connect_timeout,
+                command_timeout=options.timeout,
+                statement_cache_size=0 if options.pgbouncer else 100,
+                server_settings={} if options.pgbouncer else settings,
+            )
+            return connection
+        except (ValueError, asyncpg.ClientConfigurationError) as error:
+            raise ConfigurationError(f"{options.place} cannot be reached like this: {error}") from error

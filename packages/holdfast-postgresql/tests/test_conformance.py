@@ -1,0 +1,53 @@
+"""The driver on PostgreSQL passes the conformance suite: with a pool of its own, watching, and on the application's pool."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import uuid4
+
+import asyncpg
+from holdfast_conformance import Borrowed, DriverConformance
+from holdfast_conformance.servers import running
+from holdfast_drivers.postgresql import PostgresqlDriver
+
+
+@asynccontextmanager
+async def empty_schema(**options: object) -> AsyncIterator[str]:
+    """The URL of a schema that does not exist yet, and that is dropped afterwards."""
+    server = running("postgresql")
+    schema = f"s{uuid4().hex}"
+    yield f"{server.url}?schema={schema}" + "".join(f"&{name}={value}" for name, value in options.items())
+    connection = await asyncpg.connect(server.url)
+    try:
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+    finally:
+        await connection.close()
+
+
+class TestPostgresqlDriver(DriverConformance):
+    capabilities = replace(PostgresqlDriver.capabilities, watch=False)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[str]:
+        async with empty_schema() as url:
+            self.note("origin", running("postgresql").origin)
+            yield url
+
+    @asynccontextmanager
+    async def borrowing(self, url: str) -> AsyncIterator[Borrowed]:
+        base, _, query = url.partition("?")
+        schema = query.removeprefix("schema=")
+        async with asyncpg.create_pool(base, min_size=1, max_size=4) as pool:
+            yield Borrowed(
+                make=lambda: PostgresqlDriver(pool=pool, schema=schema),
+                still_works=lambda: pool.fetchval("SELECT 1"),
+            )
+
+
+class TestPostgresqlDriverWatching(DriverConformance):
+    capabilities = PostgresqlDriver.capabilities
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[str]:
+        async with empty_schema(watch="true") as url:
+            yield url

@@ -1,0 +1,57 @@
+"""Keywords and their spelling in a URL."""
+
+import pytest
+from holdfast import ConfigurationError
+from holdfast.opening import driver_from_url
+from holdfast_drivers.postgresql import PostgresqlDriver
+from holdfast_drivers.postgresql._options import Options
+
+
+def test_a_url_says_all_that_keywords_say() -> None:
+    options = Options.from_url(
+        "postgresql://ada:p%40ss@db.example.org:6432/agents?schema=s&table=t&pool_size=3&timeout=2.5&connect_timeout=4"
+        "&ssl=require&watch=true"
+    )
+    assert options == Options(
+        host="db.example.org", port=6432, user="ada", password="p@ss", database="agents", ssl="require", schema="s",
+        table="t", pool_size=3, connect_timeout=4, timeout=2.5, watch=True,
+    )  # fmt: skip
+    assert Options.from_url("postgresql://?host=/run/postgresql").host == "/run/postgresql"
+    assert isinstance(driver_from_url("postgres://localhost/agents"), PostgresqlDriver)
+
+
+def test_what_is_left_out_is_as_psql_would_have_it() -> None:
+    assert Options.from_url("postgresql://").connecting() == {}
+
+
+def test_no_password_is_shown() -> None:
+    assert "secret" not in Options.from_url("postgresql://ada:secret@host/agents").place
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"table": "no-such"}, "table"),
+        ({"schema": 'a"b'}, "schema"),
+        ({"schema": "s" * 41}, "schema"),
+        ({"pool_size": 0}, "pool_size"),
+        ({"timeout": 0}, "timeout"),
+        ({"connect_timeout": float("inf")}, "connect_timeout"),
+        ({"ssl": "perhaps"}, "ssl"),
+        ({"watch": True, "pgbouncer": True}, "watch"),
+    ],
+)
+def test_what_cannot_be_used_is_named(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        PostgresqlDriver(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("query", ["pool=3", "connectionString=x", "password=x"])
+def test_unknown_options_are_errors(query: str) -> None:
+    with pytest.raises(ConfigurationError, match="no option"):
+        PostgresqlDriver.from_url(f"postgresql://host/agents?{query}")
+
+
+def test_a_pool_knows_its_server() -> None:
+    with pytest.raises(ConfigurationError, match="pool"):
+        PostgresqlDriver(pool=object(), host="localhost")  # type: ignore[arg-type]
