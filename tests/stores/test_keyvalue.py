@@ -190,6 +190,17 @@ async def test_what_would_not_come_back_is_refused_before_it_is_stored(
     assert list(await store.keys()) == []
 
 
+async def test_a_refusal_says_where_and_shows_no_value(persistence: Persistence) -> None:
+    secret = broken()
+    secret.name = ["secret"]  # type: ignore[assignment]
+    with pytest.raises(InvalidValueError, match="name: Input should be a valid string") as caught:
+        await persistence.kv(User, "any").set("k", secret)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(InvalidValueError, match="not of its declared type") as caught:
+        await persistence.kv(User, "any").set("k", {"name": "secret"})  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+
+
 async def test_a_computed_field_and_a_private_attribute_are_not_in_the_way(persistence: Persistence) -> None:
     store = persistence.kv(Strict, "strict")
     value = Strict(n=2)

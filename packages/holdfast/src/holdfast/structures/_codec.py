@@ -97,7 +97,7 @@ class TypeCodec(Generic[T]):
             self._adapter: TypeAdapter[T] = TypeAdapter(kind)
         except PydanticUserError as error:
             raise ConfigurationError(f"{kind!r} cannot be stored: pydantic says {error.message}") from error
-        self.name = getattr(kind, "__name__", str(kind))
+        self.name = kind.__name__ if isinstance(kind, type) else str(kind)
         self.version = migrations.version
         self._migrations = migrations
 
@@ -109,14 +109,25 @@ class TypeCodec(Generic[T]):
         except ValidationError as error:
             raise InvalidValueError(f"this is no valid {self.name}: {explain(error)}") from error
         except (ValueError, TypeError) as error:
-            raise InvalidValueError(f"a {type(value).__name__} cannot be stored as {self.name}: {error}") from error
+            why = self._why(value) or "a part of it is not of its declared type, or has no form in JSON"
+            raise InvalidValueError(f"this {type(value).__name__} cannot be stored as {self.name}: {why}") from error
         # A model may keep private attributes that are not meant to be stored, so its type has to do.
         if (type(back) is not type(value)) if isinstance(value, BaseModel) else (back != value):
             raise InvalidValueError(
-                f"a {type(value).__name__} would come back from {self.name} as something else: "
+                f"this {type(value).__name__} would come back from {self.name} as something else: "
                 "convert it first, or name its own type"
             )
         return stored.decode()
+
+    def _why(self, value: T) -> str:
+        """What is wrong with a value, place by place and without showing it; empty where validation does not know."""
+        try:
+            self._adapter.validate_python(self._adapter.dump_python(value, warnings="none"))
+        except ValidationError as error:
+            return explain(error)
+        except (ValueError, TypeError):
+            return ""
+        return ""
 
     def load(self, stored: Value, version: int, where: str) -> T:
         """The value in a JSON text of a version. Raises `CorruptDataError`, which says `where`, for what is none."""
