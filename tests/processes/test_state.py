@@ -48,6 +48,26 @@ async def test_eight_processes_lose_no_increment(lasting_url: str) -> None:
     assert state.count == PROCESSES * TIMES
 
 
+def killed_while_it_holds(url: str) -> None:
+    command = [sys.executable, str(SCRIPT.with_name("holder.py")), url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holding\n"
+        process.kill()
+
+
+async def test_a_holder_that_is_killed_gives_way_and_leaves_nothing_behind(lasting_url: str) -> None:
+    async with create_persistence(lasting_url) as persistence:
+        state = persistence.state(dict, "held", timeout=10)
+        async with state as held:
+            held["saved"] = True
+        await asyncio.to_thread(killed_while_it_holds, lasting_url)
+        async with state as held:
+            assert held == {"saved": True}
+            held["again"] = True
+        assert await state.get_state() == {"saved": True, "again": True}
+
+
 async def test_tasks_of_two_openings_in_memory_lose_none() -> None:
     async with (
         driver_from_url("memory://") as driver,
