@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..plugins import plugins
-from . import _conformance, _demo, _doctor, _drivers, _items, _stats
+from . import _conformance, _demo, _doctor, _drivers, _items, _keys, _stats
 
 __all__ = ["application"]
 
@@ -29,6 +29,8 @@ def application() -> typer.Typer:
     app.command("get")(_items.get)
     app.command("set")(_items.set_)
     app.command("rm")(_items.rm)
+    app.command("keygen")(_keys.keygen)
+    app.command("rotate")(_keys.rotate)
     app.command("conformance")(_conformance.conformance)
     plugins().hook.holdfast_commands(app=app)
     return app

@@ -13,10 +13,11 @@ from rich.markup import escape
 from .._errors import CorruptDataError, HoldfastError
 from ..driver import Driver, Put, key, name, new_etag, text
 from ..driver._defaults import everything
-from ..opening import MANIFEST, hide_password, open_place
+from ..opening import MANIFEST, hide_password
 from ..stores import Persistence
 from ..structures import SWEEP
 from ._output import AsJson, Place, out, run, show_json, table
+from ._place import open_as_written
 
 __all__ = ["doctor"]
 
@@ -63,7 +64,7 @@ def doctor(
 
 async def _examine(url: str, write: bool, check: bool) -> _Report:
     report = _Report(hide_password(url))
-    place = await open_place(url, coalesce=False)
+    place = await open_as_written(url, coalesce=False)
     try:
         await _ask(place.driver, report)
         await _measure(place.driver, report, write)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import from_json, to_json
 
-from .._create import create_storage
 from ..driver._defaults import everything
 from ._output import AsJson, Place, fail, out, run, show_json
+from ._place import storage_at
 
 __all__ = ["get", "ls", "rm", "set_"]
 
@@ -33,7 +33,7 @@ def ls(
 
     async def work() -> list[str]:
         keys: list[str] = []
-        async with create_storage(url) as storage:
+        async with storage_at(url) as storage:
             if everything_:
                 async for item in everything(storage.driver, base, values=False):
                     keys.append(item.key)
@@ -64,7 +64,7 @@ def get(
     """Print a value: JSON, or raw bytes as they are. Exit status 1 where there is none."""
 
     async def work() -> tuple[bool, Any]:
-        async with create_storage(url) as storage:
+        async with storage_at(url) as storage:
             if meta:
                 found = await storage.get_meta(key)
                 return found is not None, found
@@ -97,7 +97,7 @@ def set_(
         fail(f"{shown} is no JSON: quote text as JSON ('\"like this\"'), or add --text")
 
     async def work() -> str:
-        async with create_storage(url) as storage:
+        async with storage_at(url) as storage:
             return await storage.set_item(key, parsed, ttl=ttl)
 
     typer.echo(run(work()))
@@ -118,7 +118,7 @@ def rm(
         )
 
     async def work() -> int:
-        async with create_storage(url) as storage:
+        async with storage_at(url) as storage:
             if base is not None:
                 return await storage.clear(base)
             return sum([await storage.remove_item(key) for key in keys or ()])

@@ -8,8 +8,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from ..driver import size_of, split
 from ..driver._defaults import everything
-from ..opening import hide_password, open_place
+from ..opening import hide_password
 from ._output import AsJson, Place, out, run, show_json, table
+from ._place import open_as_written
 
 __all__ = ["stats"]
 
@@ -32,7 +33,7 @@ def stats(url: Place, json: AsJson = False) -> None:
 
     async def work() -> dict[str, _Count]:
         counts: dict[str, _Count] = {}
-        place = await open_place(url)
+        place = await open_as_written(url)
         try:
             with Progress(
                 SpinnerColumn(), TextColumn("{task.completed} items"), console=out, transient=True, disable=json

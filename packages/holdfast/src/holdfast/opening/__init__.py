@@ -1,6 +1,6 @@
 """From a URL to an open driver."""
 
-from ._manifest import FORMAT, MANIFEST, check_manifest
+from ._manifest import FORMAT, MANIFEST, check_manifest, written_through
 from ._on_demand import OnDemand
 from ._open import Place, default_url, open_place
 from ._registry import driver_class, driver_from_url, installed_drivers
@@ -21,4 +21,5 @@ __all__ = [
     "open_place",
     "parse_url",
     "read_options",
+    "written_through",
 ]

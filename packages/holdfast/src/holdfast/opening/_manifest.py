@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -11,12 +12,18 @@ from ..driver import Driver, If, Item, Put
 from ..wrappers import ReadOnly, Wrapper, layers
 from ..wrappers._reserved import MANIFEST
 
-__all__ = ["FORMAT", "MANIFEST", "check_manifest"]
+__all__ = ["FORMAT", "MANIFEST", "check_manifest", "written_through"]
 
 FORMAT = 1
 """Written by this release; frozen: key encoding, etag form, item metadata."""
 
 _OLDEST_READER = 1
+
+
+async def written_through(driver: Driver) -> Sequence[str] | None:
+    """The names of the wrappers that wrote a place, the innermost first; `None` for a new place. Raises `FormatError`."""
+    (item,) = await driver.get([MANIFEST])
+    return None if item is None else _read(item)["wrappers"]
 
 
 async def check_manifest(driver: Driver) -> None:

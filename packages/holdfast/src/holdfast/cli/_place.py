@@ -1,0 +1,36 @@
+"""Opening the place that a command is given, through the wrappers that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from ..opening import Place, driver_from_url, open_place, written_through
+from ..stores import Storage
+from ..wrappers import compressed, encrypted
+from ..wrappers._key_sources import KeySource, key_in_environment
+
+__all__ = ["open_as_written", "storage_at"]
+
+
+async def open_as_written(
+    url: str, *, coalesce: bool = True, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()
+) -> Place:
+    """Open a place through the wrappers that its manifest names; the key comes from the environment, unless it is given.
+
+    A new place is encrypted where the environment has a key.
+    """
+    async with driver_from_url(url) as driver:
+        names = await written_through(driver)
+    if names is None:
+        names = [] if key_in_environment() is None else ["encrypted"]
+    known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
+    wrappers = [known[name] for name in reversed(names) if name in known]  # what is missing, opening says by name
+    return await open_place(url, coalesce=coalesce, wrappers=wrappers)
+
+
+@asynccontextmanager
+async def storage_at(url: str) -> AsyncIterator[Storage]:
+    """The plain items of a place, closed at the end."""
+    async with Storage(await open_as_written(url)) as storage:
+        yield storage
