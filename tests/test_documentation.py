@@ -15,6 +15,7 @@ import ast
 import asyncio
 import contextlib
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -208,6 +209,16 @@ def _compare_tree(written: str) -> None:
     assert named == there, f"missing: {sorted(there - named)}, no longer there: {sorted(named - there)}"
 
 
+@pytest.fixture
+def environment_as_it_was() -> Iterator[None]:
+    """A page may set variables; the next one must not see them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("environment_as_it_was")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

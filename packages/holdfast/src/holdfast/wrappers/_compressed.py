@@ -25,7 +25,7 @@ _MOST = 256 * 1024 * 1024
 class Compressed(ValueWrapper):
     """Stores values of `threshold` bytes and more compressed, where that makes them smaller; others as they are.
 
-    `level` is Zstandard's: 1 is fast, 19 is small. Packing happens on the event loop: about 3 ms for 1 MiB of text at
+    `level` is Zstandard's: 1 is fast, 19 is small. Packing happens on the event loop: about 5 ms for 1 MiB of text at
     level 3. A value that was cut, or that does not unpack to what it says of itself, is a `CorruptDataError`.
 
     Raises `ConfigurationError`, also where Python has no Zstandard (before 3.14: the extra `holdfast[compression]`).
