@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from holdfast import ConfigurationError, InvalidKeyError, Persistence, create_persistence
-from holdfast.driver import MemoryDriver, Put
+from holdfast.driver import MemoryDriver
 from holdfast.opening import driver_from_url
 from holdfast.records import UserMessage
 from holdfast.stores import Retention, RetentionPolicies, RetentionReport, Sweeper
@@ -185,7 +185,7 @@ async def test_what_is_written_while_a_pass_runs_stays() -> None:
         apply_many, commit = driver.apply_many, driver._commit
 
         async def others_first(work: Any) -> Any:
-            await driver.apply([Put(store.at("k3"), "33")])
+            await store.set("k3", 33)
             return await apply_many(work)
 
         async def message_first(work: Any) -> Any:
@@ -229,7 +229,7 @@ async def a_pass(*sweepers: Sweeper) -> None:
 async def three(url: str) -> AsyncIterator[list[Persistence]]:
     """Three openings of one place; in memory on one driver."""
     target: Any = url
-    if url.startswith("memory"):
+    if "memory:" in url:
         target = driver_from_url(url)
         await target.open()
     openings = [await create_persistence(target) for _ in range(3)]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from holdfast import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
-from holdfast.driver import Delete, Driver, If, Put, key, name, text
+from holdfast.driver import Batch, Delete, Driver, If, Put, key, name, text
 from holdfast.structures import Lease
 from holdfast_conformance.faults import dropped, swallowed
 
@@ -113,6 +113,32 @@ async def test_what_the_block_leaves_is_written_with_the_release_or_not_at_all(d
             grant.saves = [Put("kv!@a", "4", If.PRESENT)]
     async with asyncio.timeout(5), other.hold(reading=["kv!@a"]) as grant:
         assert grant.known["kv!@a"] is None, "and the lease is free although its writes were refused"
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_what_a_late_holder_still_saves_is_seen_by_the_next(driver: Driver, there: bool) -> None:
+    """Its lease has expired, nobody has acquired it, and it saves between the next one's reading and acquiring."""
+    late, following = Lease(driver, BASE), Lease(driver, BASE)
+    if there:
+        await driver.apply([Put("kv!@a", "before")])
+    grant = await late.acquire(ttl=30, reading=["kv!@a"])
+    await driver.apply([Delete(late.base)])
+    apply = driver.apply
+
+    async def after_the_late_one(batch: Batch) -> None:
+        driver.apply = apply  # type: ignore[method-assign]
+        assert await late.release(grant, Put("kv!@a", "late"))
+        await apply(batch)
+
+    driver.apply = after_the_late_one  # type: ignore[method-assign]
+    granted = await following.acquire(ttl=30, reading=["kv!@a"])
+    item = granted.known["kv!@a"]
+    if there:
+        assert item is not None
+        assert item.value == "late"
+    else:
+        assert not await following.release(granted, Put("kv!@a", "over it", If.ABSENT)), "so it cannot be overwritten"
+    assert [item.value for item in await driver.get(["kv!@a"]) if item] == ["late"]
 
 
 async def test_cancelled_while_waiting_or_holding_leaves_it_free(driver: Driver) -> None:

@@ -59,10 +59,7 @@ class Persistence:
 
         Any text is a namespace, but those that begin with `__` are the library's own: `InvalidKeyError`.
         """
-        if isinstance(namespace, str) and namespace.startswith("__"):
-            raise InvalidKeyError(
-                f"the namespace {namespace!r} begins with '__' and so is the library's own: rename it"
-            )
+        _ensure_users(namespace)
         return KeyValueStore(self._driver_of(namespace), kind, namespace, migrations=migrations)
 
     async def get_kv_store(self, kind: type[V], namespace: str) -> KeyValueStore[V]:
