@@ -8,12 +8,18 @@ from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from holdfast import create_storage
+from holdfast import Persistence, create_persistence, create_storage
 from holdfast.driver import Driver
 from holdfast.opening import driver_from_url
+from holdfast.records import UserMessage
 from holdfast.wrappers import Cached, cached
 from holdfast_conformance import DriverConformance
 from holdfast_drivers.sqlite import SqliteDriver
+from pydantic import BaseModel
+
+
+class Counter(BaseModel):
+    count: int = 0
 
 
 class CachedSqlite(Cached):
@@ -46,6 +52,29 @@ async def test_two_caches_are_never_further_apart_than_they_say(lasting_url: str
             while await others.get_item("a") != turn:
                 assert monotonic() - written < 1, "stale beyond what it says"
                 await asyncio.sleep(0.01)
+
+
+async def test_what_two_caches_change_at_once_adds_up_although_both_may_be_stale(lasting_url: str) -> None:
+    async with (
+        create_persistence(lasting_url, wrappers=[cached(max_stale=60)]) as mine,
+        create_persistence(lasting_url, wrappers=[cached(max_stale=60)]) as others,
+    ):
+        await mine.kv(int, "counts").set("a", 0)
+
+        async def work(persistence: Persistence) -> None:
+            state = persistence.state(Counter, "__agent_counter")
+            assert (await state.get_state()).count <= 20  # kept from here on
+            for _ in range(10):
+                async with state as counter:
+                    counter.count += 1
+                await persistence.kv(int, "counts").update("a", lambda count: count + 1)
+                await persistence.sessions.add_message("s", UserMessage(content="x"), create=True)
+
+        await asyncio.gather(work(mine), work(others))
+    async with create_persistence(lasting_url) as persistence:
+        assert (await persistence.state(Counter, "__agent_counter").get_state()).count == 20
+        assert await persistence.kv(int, "counts").get("a") == 20
+        assert len(await persistence.sessions.get_messages("s")) == 20
 
 
 async def test_two_caches_without_max_stale_agree_at_once(lasting_url: str) -> None:

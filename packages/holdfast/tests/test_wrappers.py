@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from holdfast import ConfigurationError, WrongStackError, create_persistence, create_storage
 from holdfast.driver import Driver, MemoryDriver
+from holdfast.opening import OnDemand
 from holdfast.wrappers import Wrapper, layers
 
 
@@ -97,3 +98,11 @@ async def test_an_order_that_makes_no_sense_is_refused(stack: list[Callable[[Dri
 async def test_what_is_no_list_of_wrappers_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigurationError, match=r"compressed\(\)"):
         await create_persistence("memory://", wrappers=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("delegating", [Wrapper, OnDemand])
+def test_everything_that_a_driver_does_is_delegated(delegating: type[Driver]) -> None:
+    makes_or_opens = {"from_url", "capabilities"}
+    verbs = {name for name in vars(Driver) if not name.startswith("_")} - makes_or_opens
+    assert "watch" in verbs
+    assert verbs <= set(vars(delegating))
