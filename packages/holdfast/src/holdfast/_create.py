@@ -10,6 +10,7 @@ from .driver import Driver
 from .opening import open_place
 from .profiles import open_profile, profile_from_env
 from .stores import Persistence, Storage
+from .wrappers import Wrap
 
 __all__ = ["Opening", "create_persistence", "create_persistence_from_env", "create_storage"]
 
@@ -46,7 +47,7 @@ def create_persistence(
     driver: str | Driver | None = None,
     *,
     coalesce: bool = True,
-    wrappers: Sequence[Callable[[Driver], Driver]] = (),
+    wrappers: Sequence[Wrap] = (),
 ) -> Opening[Persistence]:
     """Open containers, images, sessions and messages on a driver.
 
@@ -69,9 +70,7 @@ def create_persistence(
     return Opening(open)
 
 
-def create_persistence_from_env(
-    *, coalesce: bool = True, wrappers: Sequence[Callable[[Driver], Driver]] = ()
-) -> Opening[Persistence]:
+def create_persistence_from_env(*, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Opening[Persistence]:
     """Open what the environment names: `HOLDFAST_URL` and its key, or a `FAME_STORAGE_PROFILE` of Naylence, or the default.
 
     `profile_from_env` in `holdfast.profiles` lists the variables. `wrappers` stand around the encryption. Raises
@@ -89,7 +88,7 @@ def create_storage(
     driver: str | Driver | None = None,
     *,
     coalesce: bool = True,
-    wrappers: Sequence[Callable[[Driver], Driver]] = (),
+    wrappers: Sequence[Wrap] = (),
 ) -> Opening[Storage]:
     """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
@@ -19,7 +19,7 @@ from .driver import Driver, Health, host_now_ms, text
 from .opening import OnDemand, Place, driver_class, open_place
 from .stores import Persistence
 from .structures import sweep_all
-from .wrappers import encrypted
+from .wrappers import Wrap, encrypted
 from .wrappers._key_sources import KeySource, find_key, key_in_environment
 
 __all__ = ["FolderPersistence", "Profile", "open_profile", "profile_from_env"]
@@ -84,9 +84,7 @@ def profile_from_env() -> Profile:
     return Profile(folder=Path(fame.get("DB_DIRECTORY", _FOLDER)).expanduser(), key=key)
 
 
-async def open_profile(
-    profile: Profile, *, coalesce: bool = True, wrappers: Sequence[Callable[[Driver], Driver]] = ()
-) -> Persistence:
+async def open_profile(profile: Profile, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Persistence:
     """Open what a profile describes; `wrappers` stand around its encryption. Raises what `create_persistence` raises."""
     if profile.key is not None:
         wrappers = [*wrappers, encrypted(key=await find_key(profile.key))]
@@ -103,7 +101,7 @@ class FolderPersistence(Persistence):
     `FormatError` and is left as it is. Whatever is neither a key-value store nor a state raises `UnsupportedError`.
     """
 
-    def __init__(self, folder: Path, coalesce: bool, wrappers: Sequence[Callable[[Driver], Driver]]) -> None:
+    def __init__(self, folder: Path, coalesce: bool, wrappers: Sequence[Wrap]) -> None:
         self.folder = folder.absolute()
         self._coalesce = coalesce
         self._wrappers = wrappers
@@ -111,9 +109,7 @@ class FolderPersistence(Persistence):
         self._closed = False
 
     @classmethod
-    async def open(
-        cls, folder: Path, *, coalesce: bool = True, wrappers: Sequence[Callable[[Driver], Driver]] = ()
-    ) -> FolderPersistence:
+    async def open(cls, folder: Path, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> FolderPersistence:
         """Make the folder where it is missing. Raises `ConfigurationError`, or `DriverNotFoundError` without SQLite."""
         driver_class("sqlite")
         made = cls(folder, coalesce, wrappers)
@@ -144,7 +140,7 @@ class FolderPersistence(Persistence):
 
     async def health(self) -> Health:
         """What every namespace in use says of itself, as one: all problems, and the clock of this machine."""
-        found = [await driver.health() for driver in self._drivers.values()]
+        found = await asyncio.gather(*(driver.health() for driver in self._drivers.values()))
         return Health(
             "SQLite",
             found[0].version if found else "",
@@ -155,20 +151,18 @@ class FolderPersistence(Persistence):
 
     async def purge(self) -> int:
         """Free what expired in the namespaces in use; answer how many items."""
-        return sum([await sweep_all(driver) + await driver.purge() for driver in self._drivers.values()])
+        drivers = list(self._drivers.values())
+        return sum([await sweep_all(driver) + await driver.purge() for driver in drivers])
 
     async def aclose(self) -> None:
         self._closed = True
-        for driver in self._drivers.values():
-            await driver.close()
+        await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
 
     close = aclose
 
 
 class _Database(OnDemand):
-    def __init__(
-        self, folder: Path, stem: str, *, coalesce: bool, wrappers: Sequence[Callable[[Driver], Driver]]
-    ) -> None:
+    def __init__(self, folder: Path, stem: str, *, coalesce: bool, wrappers: Sequence[Wrap]) -> None:
         path = folder / f"{stem}.db"
         super().__init__(f"sqlite:///{quote(path.as_posix(), safe='/:')}", coalesce=coalesce, wrappers=wrappers)
         self._path = path

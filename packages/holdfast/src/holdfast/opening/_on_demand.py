@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from .._errors import ClosedError
 from ..driver import Batch, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
+from ..wrappers import Wrap
 from ._open import Place, assembled, open_place
 
 __all__ = ["OnDemand"]
@@ -15,7 +16,7 @@ __all__ = ["OnDemand"]
 class OnDemand(Driver):
     """What `open_place` opens, opened by the first call; that call raises what opening raises, and the next one tries again."""
 
-    def __init__(self, url: str, *, coalesce: bool = True, wrappers: Sequence[Callable[[Driver], Driver]] = ()) -> None:
+    def __init__(self, url: str, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> None:
         self.capabilities = assembled(url, coalesce=coalesce, wrappers=wrappers)[0].capabilities
         self._url = url
         self._coalesce = coalesce

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from .._errors import ConfigurationError
 from ..driver import Driver
-from ..wrappers import Coalescer, Wrapper
+from ..wrappers import Coalescer, Wrap, Wrapper
 from ._manifest import check_manifest
 from ._registry import driver_from_url
 from ._urls import hide_password
@@ -48,9 +48,7 @@ def default_url() -> str:
     return f"sqlite:///{quote((folder / 'holdfast.db').as_posix(), safe='/:')}"
 
 
-async def open_place(
-    target: str | Driver | None, *, coalesce: bool = True, wrappers: Sequence[Callable[[Driver], Driver]] = ()
-) -> Place:
+async def open_place(target: str | Driver | None, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Place:
     """Open a URL, a driver, or the default place, with plug-ins, the coalescer and wrappers around it; check the manifest.
 
     The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
@@ -68,9 +66,7 @@ async def open_place(
     return Place(driver)
 
 
-def assembled(
-    target: str | Driver | None, *, coalesce: bool, wrappers: Sequence[Callable[[Driver], Driver]]
-) -> tuple[Driver, str | None]:
+def assembled(target: str | Driver | None, *, coalesce: bool, wrappers: Sequence[Wrap]) -> tuple[Driver, str | None]:
     """A driver with everything around it, not opened yet, and its URL as it may be shown. No IO but imports."""
     if target is None:
         target = default_url()
@@ -92,7 +88,7 @@ def assembled(
     return _wrapped(driver, wrappers), url
 
 
-def _wrapped(driver: Driver, wrappers: Sequence[Callable[[Driver], Driver]]) -> Driver:
+def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:
     if callable(wrappers) or isinstance(wrappers, str):
         raise ConfigurationError(f"wrappers is {wrappers!r}: put it in a list, like wrappers=[compressed()]")
     for wrap in reversed(wrappers):

@@ -8,7 +8,7 @@ from ._read_only import ReadOnly, read_only
 from ._rotation import Rotation, rotate
 from ._traced import Traced, traced
 from ._value_wrapper import ValueWrapper
-from ._wrapper import Wrapper, layers
+from ._wrapper import Wrap, Wrapper, layers
 
 __all__ = [
     "Cached",
@@ -19,6 +19,7 @@ __all__ = [
     "Rotation",
     "Traced",
     "ValueWrapper",
+    "Wrap",
     "Wrapper",
     "cached",
     "compressed",

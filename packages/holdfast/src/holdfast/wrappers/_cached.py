@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil, inf
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .._errors import ClosedError, ConfigurationError, ConflictError, OutcomeUnknownError, UnavailableError
 from ..driver import Append, Batch, Check, Driver, Item, Key, Put, Verdict, Work, is_number, number, size_of
 from ..driver._gate import check_get
-from ._wrapper import Wrapper
+from ._wrapper import Wrap, Wrapper
 
 __all__ = ["Cached", "cached"]
 
@@ -258,9 +258,7 @@ class Cached(Wrapper):
             await asyncio.sleep(_LISTEN_AGAIN)
 
 
-def cached(
-    *, max_stale: float = 0.0, max_items: int = 10_000, max_bytes: int = 64 * _MIB
-) -> Callable[[Driver], Driver]:
+def cached(*, max_stale: float = 0.0, max_items: int = 10_000, max_bytes: int = 64 * _MIB) -> Wrap:
     """For `wrappers=`: a `Cached` around the driver."""
     return lambda driver: Cached(driver, max_stale=max_stale, max_items=max_items, max_bytes=max_bytes)
 

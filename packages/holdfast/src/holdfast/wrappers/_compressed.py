@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 from .._errors import ConfigurationError, CorruptDataError
 from ..driver import Capabilities, Driver, Item, Put, Value, size_of
 from ._value_wrapper import ValueWrapper
+from ._wrapper import Wrap
 
 __all__ = ["Compressed", "compressed"]
 
@@ -87,7 +87,7 @@ class Compressed(ValueWrapper):
         return raw.decode() if kind == _TEXT else raw
 
 
-def compressed(*, level: int = 3, threshold: int = 512) -> Callable[[Driver], Driver]:
+def compressed(*, level: int = 3, threshold: int = 512) -> Wrap:
     """For `wrappers=`: a `Compressed` around the driver."""
     return lambda driver: Compressed(driver, level=level, threshold=threshold)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .._errors import ReadOnlyError
 from ..driver import Batch, Check, Driver, Health, Key, Put, Verdict, Work
-from ._wrapper import Wrapper, layers
+from ._wrapper import Wrap, Wrapper, layers
 
 __all__ = ["ReadOnly", "read_only"]
 
@@ -41,7 +41,7 @@ class ReadOnly(Wrapper):
         return await super().health()
 
 
-def read_only() -> Callable[[Driver], Driver]:
+def read_only() -> Wrap:
     """For `wrappers=`, as the last of them: a `ReadOnly` around the driver."""
     return ReadOnly
 

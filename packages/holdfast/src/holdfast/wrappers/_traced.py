@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import ConfigurationError, InvalidKeyError
 from ..driver import Append, Batch, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work, name
-from ._wrapper import Wrapper, layers
+from ._wrapper import Wrap, Wrapper, layers
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -154,7 +154,7 @@ def traced(
     namespace: str | None = None,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
-) -> Callable[[Driver], Driver]:
+) -> Wrap:
     """For `wrappers=`: a `Traced` around the driver. Put it first to see what the stores ask."""
     return lambda driver: Traced(
         driver,

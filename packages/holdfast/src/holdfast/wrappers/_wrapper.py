@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import ClassVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import ClassVar, TypeAlias
 
 from .._errors import ConfigurationError
 from ..driver import Batch, Capabilities, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
 
-__all__ = ["Wrapper", "layers"]
+__all__ = ["Wrap", "Wrapper", "layers"]
+
+Wrap: TypeAlias = Callable[[Driver], Driver]
+"""Puts a driver around a driver: what `wrappers=` takes."""
 
 
 class Wrapper(Driver):
