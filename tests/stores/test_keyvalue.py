@@ -480,6 +480,15 @@ async def test_a_value_under_the_wrong_key_is_found_out() -> None:
         await driver.apply([Put(store.at(b), item.value)])
         with pytest.raises(CorruptDataError, match="holds the record"):
             await store.get(b)
+        beside = KeyValueStore(driver, int, "x" * 300)
+        await beside.set("k", 1)
+        (item,) = await driver.get([beside.at("k")])
+        assert item is not None
+        assert item.value is not None
+        other = KeyValueStore(driver, int, "x" * 301)
+        await driver.apply([Put(other.at("k"), item.value)])
+        with pytest.raises(CorruptDataError, match="no record in the namespace"):
+            await other.list()
         await driver.apply([Put(store.at("raw"), b"\x00"), Put(store.at("text"), "{")])
         for key in ("raw", "text"):
             with pytest.raises(CorruptDataError, match=key):

@@ -53,7 +53,7 @@ def agent(persistence: Persistence) -> CounterAgent:
 @pytest.fixture
 async def pair(url: str) -> AsyncIterator[tuple[Persistence, Persistence]]:
     """Two openings of one place, as in two processes; in memory two on one driver."""
-    if url.startswith("memory"):
+    if "memory:" in url:
         async with driver_from_url(url) as driver, create_persistence(driver) as a, create_persistence(driver) as b:
             yield a, b
     else:
@@ -249,6 +249,24 @@ async def test_a_long_block_keeps_its_lease(pair: tuple[Persistence, Persistence
             with pytest.raises(LeaseTimeoutError):
                 await other.clear_state()
     assert (await other.get_state()).count == 1
+
+
+async def test_what_somebody_else_wrote_past_the_lease_is_not_overwritten(persistence: Persistence) -> None:
+    state, store = persistence.state(dict, "mine"), persistence.kv(dict, "mine")
+
+    async def change() -> None:
+        async with state as held:
+            held["by"] = "the block"
+            await store.set("state", {"by": "the store"})
+
+    for there in ({}, {"by": "the store"}):
+        assert await state.get_state() == there
+        with pytest.raises(LeaseLostError, match="nothing was saved"):
+            await change()
+        assert await store.list() == {"state": {"by": "the store"}}
+    async with asyncio.timeout(5), state as held:
+        held["by"] = "the block"
+    assert await store.get("state") == {"by": "the block"}
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.0002, 0.001, 0.003, 0.01])

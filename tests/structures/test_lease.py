@@ -141,6 +141,23 @@ async def test_what_a_late_holder_still_saves_is_seen_by_the_next(driver: Driver
     assert [item.value for item in await driver.get(["kv!@a"]) if item] == ["late"]
 
 
+async def test_what_the_one_before_made_is_seen_although_it_was_absent_a_moment_ago(driver: Driver) -> None:
+    quick, slow = Lease(driver, BASE), Lease(driver, BASE)
+    apply = driver.apply
+
+    async def after_the_quick_one(batch: Batch) -> None:
+        driver.apply = apply  # type: ignore[method-assign]
+        async with quick.hold(reading=["kv!@a"]) as grant:
+            grant.saves = [Put("kv!@a", "quick", If.ABSENT)]
+        await apply(batch)
+
+    driver.apply = after_the_quick_one  # type: ignore[method-assign]
+    granted = await slow.acquire(reading=["kv!@a"])
+    item = granted.known["kv!@a"]
+    assert item is not None
+    assert item.value == "quick"
+
+
 async def test_cancelled_while_waiting_or_holding_leaves_it_free(driver: Driver) -> None:
     lease = Lease(driver, BASE)
     for delay in (0.0, 0.0001, 0.001, 0.01):

@@ -173,7 +173,9 @@ class Lease:
                     await self.release(grant)
         if not released:
             if writes:
-                raise LeaseLostError("the lease ended and somebody else acquired it: nothing was saved, begin anew")
+                raise LeaseLostError(
+                    "the lease ended and somebody else acquired it, or changed what it protects: nothing was saved, begin anew"
+                )
             return
         left = dict(grant.known)
         left |= {write.key: _left_by(write) for write in writes if write.key in left and not isinstance(write, Check)}
