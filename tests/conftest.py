@@ -1,7 +1,8 @@
-"""The drivers that everything above floor 1 is tested on: all that are installed."""
+"""The drivers that everything above floor 1 is tested on: all that are installed, encrypted and not."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,25 +12,32 @@ from holdfast.driver import Driver
 from holdfast.opening import driver_from_url, installed_drivers
 
 EMBEDDED = ("memory", "sqlite", "fs")
-"""Every one of them has to be there: a test about the tests fails where one is missing."""
+"""Every one of them has to be there, and be tested encrypted too: the tests do not begin where one is missing."""
+
+ENCRYPTED = tuple(f"encrypted+{scheme}" for scheme in EMBEDDED)
+_ENCRYPTING = str(Path(__file__).parent / "encrypting")
+"""Where a distribution for tests lies that serves these schemes."""
 
 
 def empty_place(scheme: str, folder: Path) -> str:
     """The URL of an empty place of an embedded driver."""
-    if scheme == "sqlite":
-        return f"sqlite:///{(folder / 'agent.db').as_posix()}"
-    if scheme == "fs":
-        return f"fs://{(folder / 'agent').as_posix()}"
-    return "memory://"
+    places = {"memory": "", "sqlite": f"/{(folder / 'agent.db').as_posix()}", "fs": (folder / "agent").as_posix()}
+    return f"{scheme}://{places[scheme.removeprefix('encrypted+')]}"
 
 
-@pytest.fixture(params=EMBEDDED)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def _schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(_ENCRYPTING)
+    monkeypatch.setenv("PYTHONPATH", _ENCRYPTING, prepend=os.pathsep)
+
+
+@pytest.fixture(params=[*EMBEDDED, *ENCRYPTED])
+def url(request: pytest.FixtureRequest, tmp_path: Path, _schemes: None) -> str:
     return empty_place(request.param, tmp_path)
 
 
-@pytest.fixture(params=[scheme for scheme in EMBEDDED if scheme != "memory"])
-def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=[scheme for scheme in (*EMBEDDED, *ENCRYPTED) if not scheme.endswith("memory")])
+def lasting_url(request: pytest.FixtureRequest, tmp_path: Path, _schemes: None) -> str:
     """A place that outlives the process."""
     return empty_place(request.param, tmp_path)
 
@@ -53,7 +61,9 @@ async def storage(url: str) -> AsyncIterator[Storage]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config) -> None:
-    missing = set(EMBEDDED) - set(installed_drivers())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(_ENCRYPTING)
+        missing = {*EMBEDDED, *ENCRYPTED} - set(installed_drivers())
     if missing:
         raise pytest.UsageError(
             f"these drivers are not installed, so nothing would be tested on them: {sorted(missing)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from holdfast import WrongKeyError, create_persistence
@@ -41,27 +42,29 @@ def killed_rotation(url: str, pages: int) -> None:
     assert process.returncode == -9
 
 
-async def test_a_killed_rotation_is_gone_on_with(lasting_url: str) -> None:
-    async with create_persistence(lasting_url, wrappers=[encrypted(key=OLD)]) as persistence:
+@pytest.mark.parametrize("scheme", ["sqlite", "fs"])
+async def test_a_killed_rotation_is_gone_on_with(scheme: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/agent.db" if scheme == "sqlite" else f"fs://{tmp_path}/agent"
+    async with create_persistence(url, wrappers=[encrypted(key=OLD)]) as persistence:
         numbers = persistence.kv(int, "numbers")
         await numbers.set_many({str(n): n for n in range(RECORDS)})
     wanted = {str(n): n for n in range(RECORDS)}
     both = [encrypted(key=NEW, old_keys=[OLD])]
     for pages in (1, 3):
-        await asyncio.to_thread(killed_rotation, lasting_url, pages)
-        async with create_persistence(lasting_url, wrappers=both) as persistence:
+        await asyncio.to_thread(killed_rotation, url, pages)
+        async with create_persistence(url, wrappers=both) as persistence:
             numbers = persistence.kv(int, "numbers")
             assert await numbers.list() == wanted
             wanted["0"] = pages
             await numbers.set("0", pages)
         with pytest.raises(WrongKeyError, match="newer key"):
-            await create_persistence(lasting_url, wrappers=[encrypted(key=OLD)])
-    async with create_persistence(lasting_url, wrappers=both) as persistence:
+            await create_persistence(url, wrappers=[encrypted(key=OLD)])
+    async with create_persistence(url, wrappers=both) as persistence:
         done = await rotate(persistence.driver)
         assert done.sealed < RECORDS - 200, "the runs that were killed had done something"
         assert done.examined < RECORDS, "what they had done was not read again"
-    async with create_persistence(lasting_url, wrappers=[encrypted(key=NEW)]) as persistence:
+    async with create_persistence(url, wrappers=[encrypted(key=NEW)]) as persistence:
         assert await persistence.kv(int, "numbers").list() == wanted
         assert (await rotate(persistence.driver)).sealed == 0
     with pytest.raises(WrongKeyError, match="older one"):
-        await create_persistence(lasting_url, wrappers=[encrypted(key=OLD)])
+        await create_persistence(url, wrappers=[encrypted(key=OLD)])

@@ -40,11 +40,15 @@ async def test_keyed_order_and_index(driver: Driver) -> None:
     docs = keyed(driver)
     for n in (3, 1, 2):
         await docs.save(Doc(id=f"d{n}", colour="red" if n != 2 else None))
-    assert [doc.id for doc in await docs.all()] == ["d1", "d2", "d3"]
-    assert [doc.id for doc in await docs.find("colour", "red")] == ["d1", "d3"]
+    everything = [doc.id for doc in await docs.all()]
+    found = [doc.id for doc in await docs.find("colour", "red")]
+    if not driver.capabilities.text_order:
+        found.sort()
+    assert (everything if driver.capabilities.text_order else sorted(everything)) == ["d1", "d2", "d3"]
+    assert found == ["d1", "d3"]
     assert await docs.find("colour", "re") == []
     first = await docs.all(limit=2)
-    assert [doc.id for doc in await docs.all(limit=2, cursor=first.cursor)] == ["d3"]
+    assert [doc.id for doc in await docs.all(limit=2, cursor=first.cursor)] == everything[2:]
     assert await docs.delete("d1")
     assert not await docs.delete("d1")
     assert [doc.id for doc in await docs.find("colour", "red")] == ["d3"]

@@ -223,16 +223,23 @@ async def test_only_the_counter_of_a_log_lies_in_the_clear(inner: MemoryDriver, 
     clear = {at: item.value for at, item in (await stored(inner)).items() if isinstance(item.value, str)}
     ((at, value),) = clear.items()
     assert (at.startswith('messages!@"'), at.endswith("!n"), value) == (True, True, "2")
-    assert log.counter in await everything(driver), "a counter is listed under its true key while its log is there"
+    fresh = Encrypted(inner, key=KEY)
+    await fresh.open()
+    assert log.counter in await everything(fresh), "a counter is listed under its true key while its log is there"
     with pytest.raises(ConflictError) as caught:
         await driver.apply([Put(log.counter, "7", If.ABSENT)])
     found = caught.value.items[log.counter]
     assert found is not None
     assert (found.key, found.value) == (log.counter, "2")
     await driver.apply([Delete(log.base)])
-    (left,) = (item for item in (await everything(driver)).values() if item.value == "2")
-    assert left.key == at, "without its log, under the key that it is stored at"
-    assert (await one(driver, left.key)).value == "2"
+    assert (await everything(driver))[log.counter].value == "2", (
+        "who has asked for it knows its key without its log, too"
+    )
+    other = Encrypted(inner, key=KEY)
+    await other.open()
+    (left,) = (item for item in (await everything(other)).values() if item.value == "2")
+    assert left.key == at, "to anybody else it has the key that it is stored at"
+    assert (await one(other, left.key)).value == "2"
 
 
 async def test_a_counter_of_another_name_counts_all_the_same(driver: Encrypted) -> None:
@@ -263,21 +270,35 @@ async def test_the_key_ring_is_nobodys_to_see_or_to_clear(inner: MemoryDriver, d
     assert (await driver.scan("", after="keyring")).items == []
 
 
-async def test_hints_name_no_digests(driver: Encrypted) -> None:
-    hints = driver.watch("")
-    assert await anext(hints) is None
-    await driver.apply([Put(name("plain"), "x")])
-    assert await anext(hints) == frozenset({"plain"})
-    await driver.apply([Put(ALICE, "x")])
-    assert await anext(hints) is None
+async def test_hints_name_true_keys_and_never_digests(inner: MemoryDriver, driver: Encrypted) -> None:
+    other = Encrypted(inner, key=KEY)
+    await other.open()
+    mine, theirs = driver.watch(""), other.watch("")
+    assert (await anext(mine), await anext(theirs)) == (None, None)
+    log = Log(driver, key(name("messages"), text("s")))
+    await log.create()
+    await log.append("x")
+    await driver.apply([Put(name("plain"), "x"), Put(ALICE, "x")])
+    created = frozenset({log.base, log.counter})
+    for hints in (mine, theirs):
+        assert await anext(hints) == created
+        entry, counter = sorted(await anext(hints) or ())
+        assert (counter, entry.startswith(f"{log.base}!e!")) == (log.counter, True)
+        assert await anext(hints) == frozenset({"plain", ALICE})
+    await driver.apply([Delete(ALICE)])
+    assert await anext(mine) == frozenset({ALICE})
+    assert await anext(theirs) is None, "only who deleted it knows what it was"
+    await driver.apply([Put(BOB, "x")])
+    await inner.apply([Put(driver.stored_key(BOB), "damaged")])
+    assert (await anext(theirs), await anext(theirs)) == (None, None)
     below = driver.watch(key(KV, text("users")))
     assert await anext(below) is None
     await driver.apply([Put(key(KV, text("others"), text("x")), "x")])
     await driver.apply([Put(ALICE, "x")])
     async with asyncio.timeout(2):
-        assert await anext(below) is None
-    await below.aclose()  # type: ignore[attr-defined]
-    await hints.aclose()  # type: ignore[attr-defined]
+        assert await anext(below) == frozenset({ALICE})
+    for each in (mine, theirs, below):
+        await each.aclose()  # type: ignore[attr-defined]
 
 
 async def test_limits_are_refused_before_anything_is_sealed(inner: MemoryDriver, driver: Encrypted) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from .._errors import ClosedError, ConfigurationError, InvalidKeyError, WrongKeyError
+from .._errors import ClosedError, ConfigurationError, CorruptDataError, InvalidKeyError, WrongKeyError
 from ..driver import Append, Capabilities, Check, Driver, Item, Key, Page, Put, Verdict, Work, _defaults, name
 from ..driver._gate import check_get, check_scan, check_unit
 from ._key_digests import is_digested
@@ -186,13 +186,30 @@ class Encrypted(ValueWrapper):
         hints = self.inner.watch(self.ring.digests.base(base)[0])
         try:
             async for hint in hints:
-                if hint is None or any(map(is_digested, hint)):
-                    yield None  # what changed cannot be named without reading it
-                elif named := frozenset(key for key in hint if not is_ours(key)):
-                    yield named
+                named = None if hint is None else await self._named([key for key in hint if not is_ours(key)])
+                if named is None:
+                    yield None
+                elif below := frozenset(key for key in named if not base or key.startswith(f"{base}!")):
+                    yield below
         finally:
             if isinstance(hints, AsyncGenerator):
                 await hints.aclose()
+
+    async def _named(self, keys: Sequence[Key]) -> Sequence[Key] | None:
+        """The true keys of what changed; `None` where some were deleted by others, who alone knew them."""
+        known = [self.ring.digests.true_key(key) for key in keys]
+        unknown = [key for key, true_key in zip(keys, known, strict=True) if true_key is None]
+        named = [key for key in known if key is not None]
+        if not unknown:
+            return named
+        if len(unknown) > self.capabilities.max_keys:
+            return None
+        try:
+            found = [self.unseal(item) for item in await self.inner.get(unknown) if item is not None]
+        except (CorruptDataError, WrongKeyError):
+            return None
+        named += [item.key for item in await self._with_true_counters(found)]
+        return None if len(named) < len(keys) or any(map(is_digested, named)) else named
 
     def _as_asked(self, item: Item | None, key: Key) -> Item | None:
         if item is None:
@@ -204,8 +221,9 @@ class Encrypted(ValueWrapper):
 
     async def _with_true_counters(self, items: list[Item]) -> list[Item]:
         """A counter in the clear says nothing of its key: what its log begins with does, as long as there is one."""
-        logs = [item.key.removesuffix(_COUNTER) for item in items if is_digested(item.key)]
-        true_keys: dict[Key, Key] = {}
+        nameless = [item.key for item in items if is_digested(item.key)]
+        true_keys = {key: true_key for key in nameless if (true_key := self.ring.digests.true_key(key)) is not None}
+        logs = [key.removesuffix(_COUNTER) for key in nameless if key not in true_keys]
         for start in range(0, len(logs), self.capabilities.max_keys):
             for head in await self.inner.get(logs[start : start + self.capabilities.max_keys]):
                 if head is not None and not _is_readable(head):

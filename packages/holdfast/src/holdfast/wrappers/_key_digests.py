@@ -14,6 +14,7 @@ _MARK = '@"'
 """How a digest begins. No text does: `"` is never literal in one, and a long text's short form begins with its text."""
 _ROOM = MAX_KEY_BYTES - 25 - 17
 """Characters of a stored key that leave room for one more digest and the number of a log's entry."""
+_REMEMBERED = 16384
 
 
 def is_digested(key: Key) -> bool:
@@ -30,11 +31,16 @@ class KeyDigests:
 
     def __init__(self, index_key: bytes) -> None:
         self._index_key = index_key
-        self._placed = lru_cache(maxsize=16384)(self._place)
+        self._placed = lru_cache(maxsize=_REMEMBERED)(self._place)
+        self._true_keys: dict[Key, Key] = {}
 
     def stored(self, key: Key) -> Key:
         """Where the backend holds what callers know as `key`."""
         return key if "@" not in key and len(key) <= _ROOM else self._placed(key)[1]
+
+    def true_key(self, stored: Key) -> Key | None:
+        """What is stored at a key, as far as it was asked for lately."""
+        return self._true_keys.get(stored) if is_digested(stored) else stored
 
     def base(self, key: Key) -> tuple[Key, bool]:
         """The stored key below which all descendants of `key` lie, and whether others lie there too."""
@@ -44,6 +50,14 @@ class KeyDigests:
         return base, base != stored
 
     def _place(self, key: Key) -> tuple[Key, Key]:
+        base, stored = self._digested(key)
+        if not is_digested(key):
+            if len(self._true_keys) >= _REMEMBERED:
+                del self._true_keys[next(iter(self._true_keys))]
+            self._true_keys[stored] = key
+        return base, stored
+
+    def _digested(self, key: Key) -> tuple[Key, Key]:
         segments = split(key)
         base = ""
         for place in range(len(segments)):
