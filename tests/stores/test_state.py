@@ -25,6 +25,7 @@ from holdfast import (
     create_persistence,
 )
 from holdfast.driver import Delete, Driver, Put
+from holdfast.driver._defaults import everything
 from holdfast.opening import driver_from_url
 from holdfast.state import AgentState, BaseAgentState, StatefulAgent
 from holdfast.structures import Migrations
@@ -519,6 +520,11 @@ async def test_history_keeps_the_last_revisions(persistence: Persistence) -> Non
     assert len(await history.list()) == 3
     await history.restore(5)
     assert await agent.increment() == 6
+    assert await CounterAgent(persistence=persistence, name="counter").clear_state(history=True)
+    assert await history.list() == []
+    assert len([item async for item in everything(persistence.driver, "history")]) == 1, "only the last number is kept"
+    await agent.increment()
+    assert [revision.number for revision in await history.list()] == [9], "numbers are never used again"
 
 
 async def test_history_of_fewer_and_of_none(persistence: Persistence) -> None:

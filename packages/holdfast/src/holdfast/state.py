@@ -107,9 +107,9 @@ class StatefulAgent(Generic[T]):
         """A copy of what was saved last, or of the first state; no waiting."""
         return await self.state.get_state()
 
-    async def clear_state(self) -> bool:
-        """Remove the state, waiting for its holder; answer whether there was one."""
-        return await self.state.clear_state()
+    async def clear_state(self, *, history: bool = False) -> bool:
+        """Remove the state, waiting for its holder; answer whether there was one. With `history` its revisions go, too."""
+        return await self.state.clear_state(history=history)
 
 
 def _argument(kind: Any) -> Any:

@@ -54,10 +54,10 @@ class Revisions:
         numbers = (*kept.numbers, new)[-keep:]
         return [Put(self.key(new), stored), *self._writes(kept, _Kept(new, numbers))]
 
-    def plan_drop(self, item: Item | None, stale: Collection[int]) -> Sequence[Write]:
-        """The writes that remove every stale revision; none where there is none."""
+    def plan_drop(self, item: Item | None, stale: Collection[int] | None = None) -> Sequence[Write]:
+        """The writes that remove every stale revision (`None`: every one); none where there is none."""
         kept = self._kept(item)
-        numbers = tuple(n for n in kept.numbers if n not in stale)
+        numbers = tuple(n for n in kept.numbers if stale is not None and n not in stale)
         return [] if numbers == kept.numbers else self._writes(kept, replace(kept, numbers=numbers))
 
     def _writes(self, old: _Kept, new: _Kept) -> Sequence[Write]:

@@ -111,18 +111,20 @@ class AgentState(Generic[T]):
         (item,) = await self._driver.get([self._at])
         return self._load(item)
 
-    async def clear_state(self) -> bool:
-        """Remove the state, waiting for its holder; answer whether there was one. Its history stays."""
-        async with self._hold() as grant:
+    async def clear_state(self, *, history: bool = False) -> bool:
+        """Remove the state, waiting for its holder; answer whether there was one. With `history` its revisions go, too."""
+        async with self._hold(history=history) as grant:
             item = grant.known[self._at]
-            if item is not None:
-                grant.saves = [Delete(self._at, item.etag)]
+            writes: list[Write] = [] if item is None else [Delete(self._at, item.etag)]
+            if history:
+                writes += self._revisions.plan_drop(grant.known[self._revisions.base])
+            grant.saves = writes
         return item is not None
 
     # How.
 
-    def _hold(self) -> AbstractAsyncContextManager[Grant]:
-        reading = [self._at, self._revisions.base] if self._keep else [self._at]
+    def _hold(self, *, history: bool = False) -> AbstractAsyncContextManager[Grant]:
+        reading = [self._at, self._revisions.base] if self._keep or history else [self._at]
         return self._lease.hold(ttl=self._ttl, timeout=self._timeout, reading=reading)
 
     @asynccontextmanager
