@@ -15,9 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from ._measure import Comparison, environment
-from .work import flat, memory, messages, sqlite_items
+from .work import encryption, flat, memory, messages, sqlite_items
 
-WORK = {"memory": memory.run, "items": sqlite_items.run, "messages": messages.run, "flat": flat.run}
+WORK = {
+    "memory": memory.run,
+    "items": sqlite_items.run,
+    "messages": messages.run,
+    "flat": flat.run,
+    "encryption": encryption.run,
+}
 RESULTS = Path(__file__).parent / "results" / "embedded.json"
 
 

@@ -137,7 +137,7 @@ class ValueWrapper(Wrapper):
 
     def _sealed_append(self, unit: Append) -> Append:
         check_unit(unit, self.capabilities)
-        check = replace(unit.check, key=self.stored_key(unit.check.key))
+        check = Check(self.stored_key(unit.check.key), unit.check.cond)
         return Append(self.stored_key(unit.log), tuple(map(self.seal_entry, unit.puts)), check)
 
     def _sealed_write(self, write: Write) -> Write:
