@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +237,8 @@ def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, mon
     with asyncio.Runner() as runner:
         reader = Reader(page, tmp_path, runner)
         for block in blocks_of(page):
+            if page.name == "redis.md":
+                block = replace(block, code=block.code.replace("redis://localhost:6379/0", running("redis").url))
             try:
                 reader.do(block)
             except BaseException as error:

@@ -67,8 +67,8 @@ def test_options_are_read_by_their_type() -> None:
 
 
 def test_a_missing_driver_names_the_extra() -> None:
-    with pytest.raises(DriverNotFoundError, match=r"the extra holdfast\[redis\]"):
-        driver_from_url("redis://localhost")
+    with pytest.raises(DriverNotFoundError, match=r"the extra holdfast\[mysql\]"):
+        driver_from_url("mysql://localhost")
     with pytest.raises(LookupError, match="memory"):
         driver_from_url("nosuch://")
     with pytest.raises(ConfigurationError, match="no path"):

@@ -220,7 +220,7 @@ class Grouping(Section):
             self.not_declared("faults: the driver is not built on BaseDriver")
         moments: tuple[Literal["before", "after"], ...] = ("before", "after")
         for when in moments:
-            with slowed(driver, seconds=0.02, when=when):
+            with slowed(driver, seconds=0.1, when=when):
                 neighbour = asyncio.create_task(driver.apply([Put(_at(1), when)]))
                 victim = asyncio.create_task(driver.apply([Put(_at(2), when)]))
                 await asyncio.sleep(0.005)

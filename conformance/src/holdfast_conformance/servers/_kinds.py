@@ -49,7 +49,34 @@ def _postgresql() -> Program | None:
     )  # fmt: skip
 
 
+def _redis() -> Program | None:
+    server = _installed("redis-server") or _installed("valkey-server")
+    cli = _installed("redis-cli") or _installed("valkey-cli")
+    if server is None or cli is None:
+        return None
+    return Program(
+        "redis://127.0.0.1:{port}/0",
+        server,
+        lambda data, port: [
+            server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data), *_REDIS_SETTINGS
+        ],
+        answers=lambda port: _says("PONG", cli, "-p", str(port), "ping"),
+    )  # fmt: skip
+
+
+_REDIS_SETTINGS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+
 KINDS: Mapping[str, Kind] = {
+    "redis": Kind(
+        image=Image(
+            names=("redis:8", "redis:7", "valkey/valkey:8"),
+            port=6379,
+            url="redis://{host}:{port}/0",
+            ready=("redis-cli", "ping"),
+            command="redis-server --appendonly yes --appendfsync always --save ''",
+        ),
+        program=_redis,
+    ),
     "postgresql": Kind(
         image=Image(
             names=("postgres:18", "postgres:16"),
@@ -72,6 +99,10 @@ def _installed(program: str, *folders: str) -> str | None:
             if (folder / program).exists():
                 return str(folder / program)
     return shutil.which(program)
+
+
+def _says(word: str, *command: str) -> bool:
+    return word in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _succeeds(*command: str) -> bool:

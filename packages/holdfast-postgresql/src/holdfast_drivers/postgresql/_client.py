@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
-from holdfast import ConfigurationError, UnavailableError
+from holdfast import ConfigurationError
+from holdfast.driver import Connections
 
 from ._errors import CLIENT_ERRORS
 from ._options import Options
@@ -18,48 +18,40 @@ __all__ = ["Client"]
 
 
 class Client:
-    """Gives each call a connection. asyncpg's own pool costs as much as a short query, so ours is a stack of them."""
+    """Gives each call a connection. asyncpg's own pool costs as much as a short query."""
 
     def __init__(self, options: Options, pool: asyncpg.Pool[Any] | None) -> None:
         self.options = options
         self._pool = pool
-        self._free: deque[asyncpg.Connection[Any]] = deque()
-        self._room = asyncio.Semaphore(options.pool_size)
+        self._own: Connections[asyncpg.Connection[Any]] = Connections(
+            self._connect,
+            alive=_alive,
+            end=_end,
+            size=options.pool_size,
+            timeout=options.connect_timeout,
+            place=options.place,
+        )
         self._listening: set[asyncio.Queue[str | None]] = set()
         self.closed = False
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
-        if self._pool is not None:
-            borrowed = await self._pool.acquire(timeout=self.options.connect_timeout)
-            try:
-                yield borrowed
-            finally:
-                with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
-                    await self._pool.release(borrowed)
+        if self._pool is None:
+            async with self._own.one() as connection:
+                try:
+                    yield connection
+                except BaseException:
+                    if connection.is_in_transaction():
+                        connection.terminate()
+                    raise
             return
+        borrowed = await self._pool.acquire(timeout=self.options.connect_timeout)
         try:
-            async with asyncio.timeout(self.options.connect_timeout):
-                await self._room.acquire()
-        except TimeoutError as error:
-            raise UnavailableError(
-                f"all {self.options.pool_size} connections to {self.options.place} stayed busy for "
-                f"{self.options.connect_timeout:g} s: raise 'pool_size', or look at the server's load"
-            ) from error
-        try:
-            connection = self._take() or await self._connect()
-            try:
-                yield connection
-            except BaseException:
-                if connection.is_in_transaction():
-                    connection.terminate()
-                raise
-            finally:
-                if not connection.is_closed():
-                    self._free.append(connection)
+            yield borrowed
         finally:
-            self._room.release()
+            with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+                await self._pool.release(borrowed)
 
     @asynccontextmanager
     async def listening(self, channel: str, heard: asyncio.Queue[str | None]) -> AsyncIterator[None]:
@@ -88,28 +80,16 @@ class Client:
                     await connection.remove_listener(channel, hear)
                     await self._pool.release(connection)
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         """Forget the connections that are free: the server ended one of them, and probably all."""
-        while connection := self._take():
-            connection.terminate()
+        await self._own.drop()
 
     async def close(self) -> None:
         """Close what is ours; the application's pool stays open."""
         self.closed = True
         for heard in self._listening:
             heard.put_nowait(None)
-        while connection := self._take():
-            try:
-                await connection.close(timeout=self.options.connect_timeout)
-            except CLIENT_ERRORS:
-                connection.terminate()
-
-    def _take(self) -> asyncpg.Connection[Any] | None:
-        while self._free:
-            connection = self._free.pop()  # the one used last: the others may be closed by the server meanwhile
-            if not connection.is_closed():
-                return connection
-        return None
+        await self._own.drop()
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         options = self.options
@@ -125,3 +105,15 @@ class Client:
             return connection
         except (ValueError, asyncpg.ClientConfigurationError) as error:
             raise ConfigurationError(f"{options.place} cannot be reached like this: {error}") from error
+
+
+def _alive(connection: asyncpg.Connection[Any]) -> bool:
+    return not connection.is_closed()
+
+
+async def _end(connection: asyncpg.Connection[Any]) -> None:
+    """Say goodbye, within a second."""
+    try:
+        await connection.close(timeout=1.0)
+    except CLIENT_ERRORS:
+        connection.terminate()

@@ -136,7 +136,7 @@ class PostgresqlDriver(BaseDriver):
             except CLIENT_ERRORS as error:
                 if not connection.is_closed() or (isinstance(error, UnavailableError) and error.sent):
                     raise
-        self._opened.drop()
+        await self._opened.drop()
         async with self._opened.connection() as connection:
             return await act(connection)
 

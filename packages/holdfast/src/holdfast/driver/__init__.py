@@ -3,6 +3,7 @@
 from ._base import BaseDriver
 from ._capabilities import Capabilities
 from ._clock import host_now_ms
+from ._connections import Connections
 from ._driver import Driver
 from ._file_lock import FileLock
 from ._judge import Judgement, Record, judge, needed
@@ -40,6 +41,7 @@ __all__ = [
     "Batch",
     "Capabilities",
     "Check",
+    "Connections",
     "Delete",
     "Driver",
     "Etag",

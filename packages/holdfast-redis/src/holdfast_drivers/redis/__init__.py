@@ -1,0 +1,5 @@
+"""Holdfast on Redis and Valkey."""
+
+from ._driver import RedisDriver
+
+__all__ = ["RedisDriver"]

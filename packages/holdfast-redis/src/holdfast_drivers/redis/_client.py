@@ -1,0 +1,128 @@
+"""The connections: a few of our own, or the application's client. redis-py's own retries are never used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from hashlib import sha1
+from typing import Any
+
+from holdfast import ConfigurationError, HoldfastError
+from holdfast.driver import Connections
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ._errors import CLIENT_ERRORS, of_redis
+from ._options import Options
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Sends one command at a time over a connection, and knows whether it was sent."""
+
+    def __init__(self, options: Options, borrowed: Redis | None) -> None:
+        self.options = options
+        if borrowed is not None:
+            self._pool: Any = borrowed.connection_pool
+            if self._pool.connection_kwargs.get("decode_responses"):
+                raise ConfigurationError(
+                    "the client has decode_responses=True, which turns bytes into text: use one without"
+                )
+        else:
+            self._pool = ConnectionPool.from_url(
+                options.url,
+                socket_connect_timeout=options.connect_timeout,
+                socket_timeout=options.timeout,
+                retry=Retry(NoBackoff(), 0),
+                retry_on_error=[],
+                client_name="holdfast",
+            )
+        self._borrowed = borrowed is not None
+        self._own: Connections[Any] = Connections(
+            self._connect,
+            alive=_alive,
+            end=lambda connection: connection.disconnect(nowait=True),
+            size=options.pool_size,
+            timeout=options.connect_timeout,
+            place=options.place,
+        )
+        self.closed = False
+        self._hearing: set[PubSub] = set()
+
+    async def script(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+        """Run a script. Raises `UnavailableError` with `sent` where it may have run, and never sends it twice."""
+        try:
+            return await self.command("EVALSHA", _digest(script), len(keys), *keys, *arguments)
+        except exceptions.NoScriptError:
+            return await self.command("EVAL", script, len(keys), *keys, *arguments)
+
+    async def command(self, *words: Any) -> Any:
+        """Send one command and answer what the server says. Raises redis-py's `ResponseError`, else ours."""
+        sent = False
+        try:
+            async with self._connection() as connection:
+                packed = connection.pack_command(*words)
+                sent = True
+                await connection.send_packed_command(packed, check_health=False)
+                return await connection.read_response()
+        except (HoldfastError, exceptions.ResponseError):
+            raise
+        except CLIENT_ERRORS as error:
+            raise of_redis(error, self.options.place, sent=sent) from error
+
+    @asynccontextmanager
+    async def subscribed(self, channel: str) -> AsyncIterator[PubSub]:
+        """A connection of its own that hears a channel."""
+        hearing = PubSub(self._pool)
+        self._hearing.add(hearing)
+        try:
+            await hearing.subscribe(channel)
+            yield hearing
+        finally:
+            self._hearing.discard(hearing)
+            with suppress(*CLIENT_ERRORS):
+                await hearing.aclose()  # type: ignore[no-untyped-call]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        if not self._borrowed:
+            async with self._own.one() as connection:
+                yield connection
+            return
+        connection = await self._pool.get_connection()
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection)
+
+    async def _connect(self) -> Any:
+        connection = self._pool.make_connection()
+        await connection.connect()
+        return connection
+
+    async def close(self) -> None:
+        """Close what is ours; the application's client stays open."""
+        self.closed = True
+        for hearing in list(self._hearing):
+            if hearing.connection is not None:
+                await hearing.connection.disconnect(nowait=True)
+        await self._own.drop()
+        if not self._borrowed:
+            await self._pool.disconnect()
+
+
+def _alive(connection: Any) -> bool:
+    """Whether neither side has closed it; redis-py itself would look by reading, at every call."""
+    return bool(connection.is_connected) and not connection._reader.at_eof()
+
+
+@cache
+def _digest(script: str) -> str:
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()

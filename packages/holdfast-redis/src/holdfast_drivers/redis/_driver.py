@@ -1,0 +1,144 @@
+"""The driver: the contract's verbs, each one script on the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar, Self
+
+from holdfast import ConfigurationError, HoldfastError
+from holdfast.driver import BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key
+
+from redis.asyncio import Redis
+
+from . import _commands
+from ._client import Client
+from ._errors import CLIENT_ERRORS, of_redis
+from ._health import durability, evicts, examine
+from ._layout import Names
+from ._options import Eviction, Options
+from ._watch import hints
+
+__all__ = ["RedisDriver"]
+
+_MIB = 1024 * 1024
+
+
+class RedisDriver(BaseDriver):
+    """Items in three keys of a Redis or Valkey server, shared by any number of processes and machines.
+
+    A batch, and whatever travels with it, is one script: atomic, judged by the server's clock. What an acknowledged
+    write survives is the server's setting; `capabilities.durable` says it.
+    """
+
+    capabilities = Capabilities(
+        durable="disk",
+        shared=True,
+        watch=True,
+        append=True,
+        parallel=2,
+        max_value_bytes=32 * _MIB,
+        max_batch_bytes=64 * _MIB,
+        max_writes=16_384,
+        max_keys=16_384,
+    )
+    client_errors: ClassVar[tuple[type[Exception], ...]] = CLIENT_ERRORS
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379/0",
+        *,
+        client: Redis | None = None,
+        base: str = "holdfast",
+        pool_size: int = 8,
+        connect_timeout: float = 10.0,
+        timeout: float = 30.0,
+        eviction: Eviction = "refuse",
+    ) -> None:
+        """A server's URL (`redis://`, or `rediss://` for TLS), or the application's own `client`: used and never closed.
+
+        `base` is what the store's keys begin with: several live side by side. `pool_size` is how many connections are
+        opened at most, each when it is first needed; `connect_timeout` and `timeout` are seconds. A server that may
+        drop any key when its memory is full is refused, unless `eviction="allow"`. Raises `ConfigurationError`; the
+        server is asked by `open`.
+        """
+        super().__init__()
+        self._options = Options(
+            url=url, base=base, pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout, eviction=eviction
+        )
+        self._borrowed = client
+        self._client: Client | None = None
+        self._names = Names(base)
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`redis://user:password@host:port/database?base=agents&pool_size=4`."""
+        options = Options.from_url(url)
+        return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
+
+    async def _open(self) -> None:
+        client = Client(self._options, self._borrowed)
+        try:
+            policy = await evicts(client)
+            if policy is not None and self._options.eviction == "refuse":
+                raise ConfigurationError(
+                    f"{self._options.place} has maxmemory-policy {policy}, which drops whatever it likes: set it to "
+                    "noeviction, or pass eviction='allow' for what may be lost"
+                )
+            durable = await durability(client)
+        except BaseException:
+            await client.close()
+            raise
+        self._client = client
+        self.capabilities = replace(type(self).capabilities, durable=durable)
+
+    async def _close(self) -> None:
+        await self._opened.close()
+
+    async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
+        return await _commands.fetch(self._opened, self._names, keys, values)
+
+    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+        return await _commands.commit(self._opened, self._names, work)
+
+    async def _list(
+        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+    ) -> Page:
+        return await _commands.list_page(self._opened, self._names, base, after, before, reverse, limit, values)
+
+    async def clear(self, base: Key) -> int:
+        if base != "":
+            check_key(base)
+        return await self._repeat(lambda: _commands.clear(self._opened, self._names, base))
+
+    async def purge(self) -> int:
+        return await self._repeat(lambda: _commands.purge(self._opened, self._names))
+
+    async def health(self) -> Health:
+        with self._call():
+            return await examine(self._opened, self._names)
+
+    def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
+        if base != "":
+            check_key(base)
+        self._check_open()
+        return hints(self._opened, self._names, base)
+
+    async def _repeat(self, act: Callable[[], Awaitable[tuple[int, bool]]]) -> int:
+        """In many short scripts: a long one would keep everybody else waiting."""
+        total, more = 0, True
+        with self._call():
+            while more:
+                done, more = await act()
+                total += done
+        return total
+
+    @property
+    def _opened(self) -> Client:
+        if self._client is None:
+            self._check_open()
+        assert self._client is not None
+        return self._client
+
+    def _translate(self, error: Exception) -> HoldfastError:
+        return of_redis(error, self._options.place)

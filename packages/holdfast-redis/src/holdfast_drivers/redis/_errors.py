@@ -1,0 +1,49 @@
+"""redis-py's errors and the network's, in ours."""
+
+from __future__ import annotations
+
+from holdfast import (
+    ConfigurationError,
+    CorruptDataError,
+    HoldfastError,
+    ReadOnlyError,
+    TooLargeError,
+    UnavailableError,
+)
+
+from redis import exceptions
+
+__all__ = ["CLIENT_ERRORS", "of_redis"]
+
+CLIENT_ERRORS: tuple[type[Exception], ...] = (exceptions.RedisError, OSError)
+"""Everything that the client raises; a time-out is an OSError too."""
+
+_REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+
+
+def of_redis(error: Exception, place: str, *, sent: bool = False) -> HoldfastError:
+    """One of ours for an error of the client; `sent` where a script may have run all the same."""
+    if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
+        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
+    if isinstance(error, exceptions.NoPermissionError):
+        return ConfigurationError(f"{place} does not let this user run scripts: grant it the rights ({error})")
+    if isinstance(error, exceptions.ReadOnlyError):
+        return ReadOnlyError(f"{place} is a replica and cannot be written: connect to the primary ({error})")
+    if _begins(error, "WRONGTYPE") or "WRONGTYPE" in str(error):
+        return CorruptDataError(f"{place}: another program uses our keys ({error}): choose another base")
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return UnavailableError(f"{place} has no room left: raise its maxmemory ({error}); nothing was written")
+    if _begins(error, "MISCONF"):
+        return UnavailableError(f"{place} cannot save to its disk and takes no writes ({error}): nothing was written")
+    if isinstance(error, exceptions.InvalidResponse) or "max bulk" in str(error):
+        return TooLargeError(f"too large for {place} ({error}): store it in parts")
+    if isinstance(error, exceptions.ResponseError):
+        # The server refused the command, or is loading, busy or being moved: nothing of it was done.
+        return UnavailableError(f"{place} refused a command ({error}): look at its log, then retry")
+    if isinstance(error, TimeoutError | exceptions.TimeoutError):
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
+    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}): retry", sent=sent)
+
+
+def _begins(error: Exception, *words: str) -> bool:
+    return str(error).startswith(words)

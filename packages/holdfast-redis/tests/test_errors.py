@@ -1,0 +1,73 @@
+"""Every error of redis-py and of the network becomes one of ours."""
+
+import pytest
+from holdfast import (
+    ConfigurationError,
+    CorruptDataError,
+    HoldfastError,
+    ReadOnlyError,
+    UnavailableError,
+)
+from holdfast_drivers.redis._errors import CLIENT_ERRORS, of_redis
+from redis import exceptions
+
+ERRORS = sorted(
+    (
+        found
+        for name in dir(exceptions)
+        if isinstance(found := getattr(exceptions, name), type) and issubclass(found, exceptions.RedisError)
+    ),
+    key=lambda found: found.__name__,
+)
+"""Every exception that the client library has."""
+
+
+def made(kind: type[Exception], says: str) -> Exception:
+    error = kind.__new__(kind)
+    error.args = (says,)
+    return error
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_each_error_has_one_of_ours(kind: type[Exception]) -> None:
+    error = made(kind, "what the server says")
+    assert isinstance(error, CLIENT_ERRORS)
+    ours = of_redis(error, "the place")
+    assert "the place" in str(ours)
+    assert len(str(ours)) > len("the place") + 20, "it says what to do"
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (made(exceptions.AuthenticationError, "invalid username-password pair"), ConfigurationError),
+        (exceptions.ResponseError("NOAUTH Authentication required."), ConfigurationError),
+        (exceptions.NoPermissionError("this user has no permissions to run the 'evalsha' command"), ConfigurationError),
+        (exceptions.ReadOnlyError("You can't write against a read only replica."), ReadOnlyError),
+        (exceptions.ResponseError("WRONGTYPE Operation against a key"), CorruptDataError),
+        (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), UnavailableError),
+        (exceptions.ResponseError("MISCONF Redis is configured to save RDB snapshots"), UnavailableError),
+        (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), UnavailableError),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_the_common_ones(error: Exception, ours: type[HoldfastError]) -> None:
+    assert type(of_redis(error, "the place")) is ours
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (exceptions.ConnectionError("Connection closed by server."), True),
+        (exceptions.TimeoutError("Timeout reading from socket"), True),
+        (ConnectionResetError("reset"), True),
+        (TimeoutError(), True),
+        (exceptions.OutOfMemoryError("no room"), False),
+        (exceptions.ResponseError("BUSY Redis is busy running a script."), False),
+    ],
+    ids=lambda value: f"{type(value).__module__}.{type(value).__name__}",
+)
+def test_whether_a_write_may_have_happened(error: Exception, unknown: bool) -> None:
+    ours = of_redis(error, "the place", sent=True)
+    assert isinstance(ours, UnavailableError)
+    assert ours.sent is unknown

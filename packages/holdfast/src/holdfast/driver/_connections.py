@@ -1,0 +1,84 @@
+"""A few connections for many tasks: for drivers whose client library has no pool that is as fast as a short call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from .._errors import UnavailableError
+
+__all__ = ["Connections"]
+
+C = TypeVar("C")
+
+
+class Connections(Generic[C]):
+    """Gives each call a connection of its own, made when it is first needed and kept for the next call.
+
+    Whoever finds all of them busy waits, for up to `timeout` seconds. The one that was used last is used first, and
+    one that is not `alive` any more is given to nobody.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[C]],
+        *,
+        alive: Callable[[C], bool],
+        end: Callable[[C], Awaitable[object]],
+        size: int,
+        timeout: float,
+        place: str,
+    ) -> None:
+        """`connect` makes one, `end` closes one and must not raise, `place` names the server in messages."""
+        self._connect = connect
+        self._alive = alive
+        self._end = end
+        self._size = size
+        self._timeout = timeout
+        self._place = place
+        self._free: deque[C] = deque()
+        self._room = asyncio.Semaphore(size)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[C]:
+        """A connection for a block. Raises `UnavailableError` where none becomes free, and what `connect` raises."""
+        if self._room.locked():
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._room.acquire()
+            except TimeoutError as error:
+                raise UnavailableError(
+                    f"all {self._size} connections to {self._place} stayed busy for {self._timeout:g} s: raise "
+                    "'pool_size', or look at the server's load"
+                ) from error
+        else:
+            await self._room.acquire()
+        try:
+            connection = await self._taken()
+            if connection is None:
+                connection = await self._connect()
+            try:
+                yield connection
+            finally:
+                if self._alive(connection):
+                    self._free.append(connection)
+                else:
+                    await self._end(connection)
+        finally:
+            self._room.release()
+
+    async def drop(self) -> None:
+        """Close those that are free: when the server has ended one of them, it probably ended all."""
+        while self._free:
+            await self._end(self._free.pop())
+
+    async def _taken(self) -> C | None:
+        while self._free:
+            connection = self._free.pop()
+            if self._alive(connection):
+                return connection
+            await self._end(connection)
+        return None

@@ -1,0 +1,113 @@
+"""A few connections for many tasks."""
+
+import asyncio
+
+import pytest
+from holdfast import UnavailableError
+from holdfast.driver import Connections
+
+
+class Connection:
+    def __init__(self) -> None:
+        self.alive = True
+        self.ended = False
+        self.users = 0
+
+
+class Server:
+    """Counts what is made of it. It is no database: what is tested is who gets which connection."""
+
+    def __init__(self) -> None:
+        self.made: list[Connection] = []
+        self.refuses = False
+
+    async def connect(self) -> Connection:
+        await asyncio.sleep(0)
+        if self.refuses:
+            raise ConnectionRefusedError
+        self.made.append(Connection())
+        return self.made[-1]
+
+    def connections(self, size: int = 2, timeout: float = 5.0) -> "Connections[Connection]":
+        async def end(connection: Connection) -> None:
+            connection.ended = True
+
+        return Connections(
+            self.connect, alive=lambda found: found.alive, end=end, size=size, timeout=timeout, place="the server"
+        )
+
+
+async def test_many_tasks_share_a_few_and_nobody_shares_one_at_a_time() -> None:
+    server = Server()
+    connections = server.connections(size=3)
+
+    async def use() -> None:
+        async with connections.one() as connection:
+            connection.users += 1
+            assert connection.users == 1
+            await asyncio.sleep(0)
+            connection.users -= 1
+
+    await asyncio.gather(*(use() for _ in range(200)))
+    assert len(server.made) == 3
+
+
+async def test_the_one_that_was_used_last_is_used_first() -> None:
+    server = Server()
+    connections = server.connections()
+    async with connections.one() as first, connections.one() as second:
+        assert first is not second
+    async with connections.one() as again:
+        assert again is first, "it was given back last"
+
+
+async def test_one_that_has_ended_is_given_to_nobody() -> None:
+    server = Server()
+    connections = server.connections()
+    async with connections.one() as broken:
+        broken.alive = False
+    assert broken.ended
+    async with connections.one() as idle:
+        pass
+    idle.alive = False  # the server ended it while nobody used it
+    async with connections.one() as fresh:
+        assert fresh is not idle
+    assert idle.ended
+
+
+async def test_who_waits_for_too_long_is_told() -> None:
+    connections = Server().connections(size=1, timeout=0.05)
+    async with connections.one():
+        with pytest.raises(UnavailableError, match="pool_size"):
+            async with connections.one():
+                raise AssertionError("there is only one")
+    async with connections.one() as free:
+        assert free.alive
+
+
+async def test_a_connecting_that_fails_or_is_cancelled_takes_no_room() -> None:
+    server = Server()
+    connections = server.connections(size=1, timeout=1)
+    server.refuses = True
+    for _ in range(3):
+        with pytest.raises(ConnectionRefusedError):
+            async with connections.one():
+                raise AssertionError("nothing was connected")
+    server.refuses = False
+    connecting = asyncio.create_task(connections.one().__aenter__())
+    await asyncio.sleep(0)
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
+    async with connections.one() as connection:
+        assert connection.alive
+
+
+async def test_drop_ends_those_that_are_free() -> None:
+    server = Server()
+    connections = server.connections()
+    async with connections.one() as busy:
+        async with connections.one() as free:
+            pass
+        await connections.drop()
+        assert free.ended
+        assert not busy.ended
