@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import pytest
 from holdfast import (
@@ -18,18 +16,16 @@ from holdfast import (
     LeaseLostError,
     LeaseTimeoutError,
     NestedLeaseError,
-    NotFoundError,
     OutcomeUnknownError,
     Persistence,
     UnavailableError,
     create_persistence,
 )
-from holdfast.driver import Delete, Driver, Put
-from holdfast.driver._defaults import everything
+from holdfast.driver import Delete, Driver
 from holdfast.opening import driver_from_url
 from holdfast.state import AgentState, BaseAgentState, StatefulAgent
 from holdfast.structures import Migrations
-from holdfast_conformance.faults import counted, dropped, swallowed
+from holdfast_conformance.faults import dropped, swallowed
 from pydantic import BaseModel, Field, PrivateAttr
 
 
@@ -410,172 +406,3 @@ async def test_migrations(persistence: Persistence) -> None:
     with pytest.raises(CorruptDataError, match="upgrade the program"):
         async with persistence.state(Old, "mine"):
             pass
-
-
-# The mixin.
-
-T = TypeVar("T", bound=BaseModel)
-
-
-class Base:
-    def __init__(self, first: int, *, keyword: str = "") -> None:
-        self.arguments = (first, keyword)
-
-
-class Mixed(StatefulAgent[CounterState], Base):
-    pass
-
-
-class Deeper(Mixed):
-    pass
-
-
-class Between(StatefulAgent[T], Generic[T]):
-    pass
-
-
-K = TypeVar("K")
-
-
-class TwoArguments(Generic[K, T], Between[T]):
-    pass
-
-
-class Far(TwoArguments[int, CounterState]):
-    pass
-
-
-class ByAttribute(StatefulAgent[Any]):
-    STATE_MODEL = CounterState
-
-
-class HTTPServer2Agent(StatefulAgent[CounterState]):
-    pass
-
-
-async def test_the_mixin_leaves_its_arguments_to_the_next_class(persistence: Persistence) -> None:
-    for kind in (Mixed, Deeper):
-        agent = kind(1, keyword="k", persistence=persistence, name="a/b")
-        assert agent.arguments == (1, "k")
-        async with agent.state as state:
-            state.count += 1
-    assert (await agent.get_state()).count == 2
-
-
-async def test_where_the_type_of_the_state_is_found(persistence: Persistence) -> None:
-    kinds: list[Any] = [Far, ByAttribute, StatefulAgent[CounterState], Between[CounterState]]
-    kinds += [TwoArguments[int, CounterState], partial(StatefulAgent, state_model=CounterState)]
-    for kind in kinds:
-        assert await kind(persistence=persistence).get_state() == CounterState()
-
-
-async def test_what_an_agent_lacks_is_said(persistence: Persistence) -> None:
-    with pytest.raises(ConfigurationError, match=r"StatefulAgent\[YourState\]"):
-        await Between(persistence=persistence).get_state()
-    agent = CounterAgent()
-    with pytest.raises(ConfigurationError, match="persistence="):
-        await agent.increment()
-    agent.persistence = persistence
-    assert await agent.increment() == 1
-
-
-async def test_names_and_namespaces(persistence: Persistence) -> None:
-    assert CounterAgent().name == "counter_agent"
-    assert HTTPServer2Agent().name == "http_server2_agent"
-    agent = CounterAgent(persistence=persistence)
-    assert (agent.state.namespace, agent.state.key) == ("__agent_counter_agent", "state")
-    options: list[dict[str, Any]] = [{}, {"state_key": "other"}, {"state_namespace": "mine"}]
-    agents = [
-        CounterAgent(persistence=persistence, name=name, **each)
-        for name in ("a", "a/b", "../a", "", "ä" * 300)
-        for each in options[: 3 if name == "a" else 2]
-    ]
-    for n, each in enumerate(agents):
-        async with each.state as state:
-            state.count = n + 1
-    assert [(await each.get_state()).count for each in agents] == list(range(1, len(agents) + 1))
-
-
-# History.
-
-
-async def test_history_keeps_the_last_revisions(persistence: Persistence) -> None:
-    agent = CounterAgent(persistence=persistence, name="counter", state_history=3)
-    for _ in range(5):
-        await agent.increment()
-    async with agent.state:
-        pass
-    history = agent.state.history
-    revisions = await history.list()
-    assert [(revision.number, revision.state.count) for revision in revisions] == [(5, 5), (4, 4), (3, 3)]
-    assert revisions[0].saved_at - revisions[2].saved_at < timedelta(minutes=1)
-    assert await history.get(4) == revisions[1]
-    assert await history.get(2) is None
-    assert await history.restore(3) == CounterState(count=3)
-    assert await agent.get_state() == CounterState(count=3)
-    assert [revision.number for revision in await history.list()] == [6, 5, 4]
-    with pytest.raises(NotFoundError, match="revision 1 "):
-        await history.restore(1)
-    assert await agent.clear_state()
-    assert len(await history.list()) == 3
-    await history.restore(5)
-    assert await agent.increment() == 6
-    assert await CounterAgent(persistence=persistence, name="counter").clear_state(history=True)
-    assert await history.list() == []
-    assert len([item async for item in everything(persistence.driver, "history")]) == 1, "only the last number is kept"
-    await agent.increment()
-    assert [revision.number for revision in await history.list()] == [9], "numbers are never used again"
-
-
-async def test_history_of_fewer_and_of_none(persistence: Persistence) -> None:
-    many = state_of(persistence, history=5)
-    for n in range(5):
-        async with many as state:
-            state.count = n + 1
-    few = state_of(persistence, history=2)
-    async with few as state:
-        state.count = 50
-    assert [revision.state.count for revision in await few.history.list()] == [50, 5]
-    none = state_of(persistence)
-    async with none as state:
-        state.count = 60
-    assert [revision.state.count for revision in await none.history.list()] == [50, 5]
-    assert await state_of(persistence, key="other").history.list() == []
-    for bad in (-1, 257):
-        with pytest.raises(ConfigurationError):
-            state_of(persistence, history=bad)
-
-
-async def test_revisions_migrate_and_long_names_keep_theirs(persistence: Persistence) -> None:
-    namespace = "n" * 300
-    old = persistence.state(dict, namespace, history=2)
-    async with old as held:
-        held["total"] = 7
-    migrations = Migrations(version=2)
-    migrations.step(1)(lambda document: {"count": document["total"]})
-    state = persistence.state(CounterState, namespace, history=2, migrations=migrations)
-    async with state as now:
-        now.count += 1
-    assert [revision.state.count for revision in await state.history.list()] == [8, 7]
-    assert (await state.history.restore(1)).count == 7
-    assert (await state.get_state()).count == 7
-
-
-async def test_a_damaged_history_is_said(persistence: Persistence) -> None:
-    state = state_of(persistence, history=2)
-    for damage in ("{", "[]"):
-        await persistence.driver.apply([Put("history!kv!@__agent_counter!@state", damage)])
-        with pytest.raises(CorruptDataError, match="history"):
-            await state.history.list()
-    assert await state.get_state() == CounterState()
-
-
-async def test_a_revision_comes_with_its_state_or_not_at_all(url: str) -> None:
-    async with driver_from_url(url) as driver, create_persistence(driver) as persistence:
-        state = state_of(persistence, history=2)
-        async with state as held:
-            held.count = 1
-        with counted(driver) as counts:
-            async with state as held:
-                held.count = 2
-        assert (counts.commits, counts.fetches) == (2, 0)

@@ -1,0 +1,104 @@
+"""The mixin that gives any class a state, on every driver."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import pytest
+from holdfast import ConfigurationError, Persistence
+from holdfast.state import BaseAgentState, StatefulAgent
+from pydantic import BaseModel
+
+
+class CounterState(BaseAgentState):
+    count: int = 0
+
+
+class CounterAgent(StatefulAgent[CounterState]):
+    async def increment(self) -> int:
+        async with self.state as state:
+            state.count += 1
+            return state.count
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Base:
+    def __init__(self, first: int, *, keyword: str = "") -> None:
+        self.arguments = (first, keyword)
+
+
+class Mixed(StatefulAgent[CounterState], Base):
+    pass
+
+
+class Deeper(Mixed):
+    pass
+
+
+class Between(StatefulAgent[T], Generic[T]):
+    pass
+
+
+K = TypeVar("K")
+
+
+class TwoArguments(Generic[K, T], Between[T]):
+    pass
+
+
+class Far(TwoArguments[int, CounterState]):
+    pass
+
+
+class ByAttribute(StatefulAgent[Any]):
+    STATE_MODEL = CounterState
+
+
+class HTTPServer2Agent(StatefulAgent[CounterState]):
+    pass
+
+
+async def test_the_mixin_leaves_its_arguments_to_the_next_class(persistence: Persistence) -> None:
+    for kind in (Mixed, Deeper):
+        agent = kind(1, keyword="k", persistence=persistence, name="a/b")
+        assert agent.arguments == (1, "k")
+        async with agent.state as state:
+            state.count += 1
+    assert (await agent.get_state()).count == 2
+
+
+async def test_where_the_type_of_the_state_is_found(persistence: Persistence) -> None:
+    kinds: list[Any] = [Far, ByAttribute, StatefulAgent[CounterState], Between[CounterState]]
+    kinds += [TwoArguments[int, CounterState], partial(StatefulAgent, state_model=CounterState)]
+    for kind in kinds:
+        assert await kind(persistence=persistence).get_state() == CounterState()
+
+
+async def test_what_an_agent_lacks_is_said(persistence: Persistence) -> None:
+    with pytest.raises(ConfigurationError, match=r"StatefulAgent\[YourState\]"):
+        await Between(persistence=persistence).get_state()
+    agent = CounterAgent()
+    with pytest.raises(ConfigurationError, match="persistence="):
+        await agent.increment()
+    agent.persistence = persistence
+    assert await agent.increment() == 1
+
+
+async def test_names_and_namespaces(persistence: Persistence) -> None:
+    assert CounterAgent().name == "counter_agent"
+    assert HTTPServer2Agent().name == "http_server2_agent"
+    agent = CounterAgent(persistence=persistence)
+    assert (agent.state.namespace, agent.state.key) == ("__agent_counter_agent", "state")
+    options: list[dict[str, Any]] = [{}, {"state_key": "other"}, {"state_namespace": "mine"}]
+    agents = [
+        CounterAgent(persistence=persistence, name=name, **each)
+        for name in ("a", "a/b", "../a", "", "ä" * 300)
+        for each in options[: 3 if name == "a" else 2]
+    ]
+    for n, each in enumerate(agents):
+        async with each.state as state:
+            state.count = n + 1
+    assert [(await each.get_state()).count for each in agents] == list(range(1, len(agents) + 1))
