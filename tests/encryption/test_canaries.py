@@ -97,8 +97,10 @@ def spellings() -> dict[str, bytes]:
         found[f"{word} as UTF-16"] = word.encode("utf-16-le")
         found[f"{word} as hex"] = word.encode().hex().encode()
         for shift in range(3):  # base64 of a text, wherever it begins in a group of three bytes
-            inside = b64encode(b"\0" * shift + word.encode())[4 if shift else 0 : -4]
-            found[f"{word} as base64, shifted by {shift}"] = inside.lower()
+            whole_groups = slice(4 if shift else 0, (shift + len(word)) // 3 * 4)
+            found[f"{word} as base64, shifted by {shift}"] = b64encode(b"\0" * shift + word.encode())[
+                whole_groups
+            ].lower()
     return found
 
 

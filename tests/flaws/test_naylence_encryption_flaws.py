@@ -108,7 +108,7 @@ async def design(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
 async def test_keys_and_namespaces_are_not_readable(design: Any) -> None:
     await design.set(OLD, "patients", "ada@example.org", "diagnosis")
     found = await design.dump()
-    assert not any(word in found for word in (b"patients", b"ada", b"example", b"diagnosis"))
+    assert not any(word in found for word in (b"patients", b"example.org", b"diagnosis"))
 
 
 async def test_the_whole_key_counts(design: Any) -> None:
