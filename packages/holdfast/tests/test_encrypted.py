@@ -242,6 +242,36 @@ async def test_only_the_counter_of_a_log_lies_in_the_clear(inner: MemoryDriver, 
     assert (await one(other, left.key)).value == "2"
 
 
+@pytest.mark.parametrize("depth", [38, 39, 40, 41, 60])
+async def test_a_log_works_however_deep_it_lies(inner: MemoryDriver, driver: Encrypted, depth: int) -> None:
+    log = Log(driver, key(*[text("deep")] * depth))
+    await log.create()
+    assert [await log.append(str(n)) for n in range(3)] == [0, 1, 2]
+    assert await log.append_unique("3", "id") == (3, True)
+    assert await log.append_unique("3", "id") == (3, False)
+    other = Encrypted(inner, key=KEY)
+    await other.open()
+    assert [entry.value for entry in await Log(other, log.base).read()] == ["0", "1", "2", "3"]
+    assert await Log(other, log.base).truncate(0) == 3
+    assert {log.base, log.counter} < set(await everything(other))
+    assert await Log(other, log.base).delete()
+
+
+async def test_no_entry_is_stored_where_nobody_looks_for_it(driver: Encrypted) -> None:
+    head = Put(name("head"), "")
+    await driver.apply([head])
+    for depth in range(30, 60):
+        for numbers in range(4):
+            entries = key(*[text("deep")] * depth, *[number(7)] * numbers)
+            try:
+                first = await driver.append("log!n", [Put(entries, "x")], Check(head.key))
+            except InvalidKeyError:
+                assert numbers > 1
+                assert depth > 30
+            else:
+                assert (await one(driver, f"{entries}!{number(first)}")).value == "x"
+
+
 async def test_a_counter_of_another_name_counts_all_the_same(driver: Encrypted) -> None:
     head = Put(name("head"), "")
     await driver.apply([head])
@@ -366,6 +396,10 @@ async def test_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_who_does_not_encrypt_imports_cryptography() -> None:
     script = "import sys, holdfast, holdfast.wrappers; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+async def test_no_repr_shows_a_key(driver: Encrypted) -> None:
+    assert repr(KEY)[2:20] not in f"{driver!r} {driver.ring!r} {vars(driver.ring.digests)!r}".replace("index_key", "")
 
 
 async def test_a_second_one_around_it_is_refused() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Encrypted", "encrypted"]
 
 _COUNTER = f"!{name('n')}"
-"""How the key of a log's counter ends."""
+"""How the key of a log's counter ends: backends count it up, so it is not sealed where it holds a number."""
 _DIGITS = 16
 
 
@@ -106,6 +106,10 @@ class Encrypted(ValueWrapper):
 
     def seal_entry(self, put: Put) -> Put:
         stored = self.stored_key(put.key)
+        if not self.ring.digests.takes_entries(put.key):
+            raise InvalidKeyError(
+                f"{put.key[:60]!r}... lies too deep for a log in an encrypted place: use fewer segments"
+            )
         return Put(stored, self.ring.sealer.seal(put, stored, entry=True), None, put.ttl_ms, put.etag)
 
     def unseal(self, item: Item) -> Item:
@@ -146,13 +150,7 @@ class Encrypted(ValueWrapper):
             limit=limit,
             values=True,  # the true key lies beside the value
         )
-        sealed = [item for item in page.items if not is_ours(item.key)]
-        try:
-            items = [self.unseal(item) for item in sealed]
-        except WrongKeyError:
-            await self.reload()
-            items = [self.unseal(item) for item in sealed]
-        items = await self._with_true_counters(items)
+        items = await self._with_true_keys([item for item in page.items if not is_ours(item.key)])
         if mixed:
             items = [item for item in items if item.key.startswith(f"{base}!")]
         return Page(items if values else [replace(item, value=None) for item in items], page.next)
@@ -165,7 +163,11 @@ class Encrypted(ValueWrapper):
         return await _defaults.append(self, unit)
 
     async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        sealed = {place: unit for place, unit in enumerate(work) if isinstance(unit, Append) and _is_sealed_log(unit)}
+        sealed = {
+            place: unit
+            for place, unit in enumerate(work)
+            if isinstance(unit, Append) and not unit.log.endswith(_COUNTER)
+        }
         if not sealed:
             return await super().apply_many(work)
         answers = iter(await super().apply_many([unit for place, unit in enumerate(work) if place not in sealed]))
@@ -205,10 +207,10 @@ class Encrypted(ValueWrapper):
         if len(unknown) > self.capabilities.max_keys:
             return None
         try:
-            found = [self.unseal(item) for item in await self.inner.get(unknown) if item is not None]
+            found = await self._with_true_keys([item for item in await self.inner.get(unknown) if item is not None])
         except (CorruptDataError, WrongKeyError):
             return None
-        named += [item.key for item in await self._with_true_counters(found)]
+        named += [item.key for item in found]
         return None if len(named) < len(keys) or any(map(is_digested, named)) else named
 
     def _as_asked(self, item: Item | None, key: Key) -> Item | None:
@@ -219,15 +221,24 @@ class Encrypted(ValueWrapper):
             value = self.ring.sealer.unseal(item)[1]
         return Item(key, value, item.etag, item.updated_at, item.ttl_ms)
 
-    async def _with_true_counters(self, items: list[Item]) -> list[Item]:
-        """A counter in the clear says nothing of its key: what its log begins with does, as long as there is one."""
+    async def _unsealed(self, sealed: Sequence[Item]) -> Sequence[Item]:
+        try:
+            return [self.unseal(item) for item in sealed]
+        except WrongKeyError:
+            await self.reload()
+            return [self.unseal(item) for item in sealed]
+
+    async def _with_true_keys(self, sealed: Sequence[Item]) -> Sequence[Item]:
+        """Unsealed items. A counter in the clear does not tell its true key: the head of its log does, if it is there."""
+        items = await self._unsealed(sealed)
         nameless = [item.key for item in items if is_digested(item.key)]
         true_keys = {key: true_key for key in nameless if (true_key := self.ring.digests.true_key(key)) is not None}
         logs = [key.removesuffix(_COUNTER) for key in nameless if key not in true_keys]
         for start in range(0, len(logs), self.capabilities.max_keys):
-            for head in await self.inner.get(logs[start : start + self.capabilities.max_keys]):
-                if head is not None and not _is_readable(head):
-                    true_keys[head.key + _COUNTER] = self.unseal(head).key + _COUNTER
+            found = await self.inner.get(logs[start : start + self.capabilities.max_keys])
+            heads = [head for head in found if head is not None]
+            for head, opened in zip(heads, await self._unsealed(heads), strict=True):
+                true_keys[head.key + _COUNTER] = opened.key + _COUNTER
         return [replace(item, key=true_keys[item.key]) if item.key in true_keys else item for item in items]
 
 
@@ -255,7 +266,3 @@ def _is_readable(item: Item | Put) -> bool:
     if key.endswith(_COUNTER):
         return 0 < len(value) <= _DIGITS and value.isdecimal() and value.isascii()
     return key == MANIFEST or (not value and key.startswith("health!"))
-
-
-def _is_sealed_log(unit: Append) -> bool:
-    return not unit.log.endswith(_COUNTER)

@@ -6,15 +6,18 @@ from base64 import urlsafe_b64encode
 from functools import lru_cache
 from hashlib import blake2b
 
-from ..driver import MAX_KEY_BYTES, Key, is_number, split
+from ..driver import MAX_KEY_BYTES, Key, is_number, number, split
 
 __all__ = ["KeyDigests", "is_digested"]
 
 _MARK = '@"'
 """How a digest begins. No text does: `"` is never literal in one, and a long text's short form begins with its text."""
-_ROOM = MAX_KEY_BYTES - 25 - 17
-"""Characters of a stored key that leave room for one more digest and the number of a log's entry."""
+_NUMBERS = 2
+"""Numbers at the end of a log's entry: its log's incarnation and its own."""
+_ROOM = MAX_KEY_BYTES - 25 - 17 * _NUMBERS
+"""Characters of a stored key that leave room for one more digest and these numbers."""
 _REMEMBERED = 16384
+_ANY = number(0)
 
 
 def is_digested(key: Key) -> bool:
@@ -26,7 +29,7 @@ class KeyDigests:
     """Each text segment becomes `@"` and 22 characters of BLAKE2b under the index key, chained with what stands before it.
 
     So equal text digests alike below the same keys only, and descendants stay below what they belong to. What would make
-    a key too long is digested as one, but for the number at its end. The stored key of a stored key is itself.
+    a key too long is digested as one, but for what logs end with: two numbers, or `n`. The stored key of a stored key is itself.
     """
 
     def __init__(self, index_key: bytes) -> None:
@@ -41,6 +44,10 @@ class KeyDigests:
     def true_key(self, stored: Key) -> Key | None:
         """What is stored at a key, as far as it was asked for lately."""
         return self._true_keys.get(stored) if is_digested(stored) else stored
+
+    def takes_entries(self, key: Key) -> bool:
+        """Whether the stored key of an entry is that of `key` and the entry's number."""
+        return not self.base(key)[1] or self.stored(f"{key}!{_ANY}") == f"{self.stored(key)}!{_ANY}"
 
     def base(self, key: Key) -> tuple[Key, bool]:
         """The stored key below which all descendants of `key` lie, and whether others lie there too."""
@@ -70,9 +77,11 @@ class KeyDigests:
         else:
             return base, base
         rest = segments[place:]
-        number = rest[-1:] if is_number(rest[-1]) else ()
-        folded = "!".join(rest[: len(rest) - len(number)])
-        parts = (base, folded and self._digest(base, folded), *number)
+        end = len(rest) - (rest[-1] == "n")
+        while end and len(rest) - end < _NUMBERS and is_number(rest[end - 1]):
+            end -= 1
+        folded = "!".join(rest[:end])
+        parts = (base, folded and self._digest(base, folded), *rest[end:])
         return base, "!".join(filter(None, parts))
 
     def _digest(self, base: Key, rest: Key) -> str:

@@ -64,7 +64,7 @@ class _Stored:
         return to_json({"format": _FORMAT, "salt": _text(self.salt), **parts}).decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # a repr would show the keys
 class KeyRing:
     """An opened key ring."""
 
