@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import pytest
-from holdfast import ConfigurationError, Persistence
+from holdfast import ConfigurationError, InvalidValueError, Persistence, create_persistence
 from holdfast.state import BaseAgentState, StatefulAgent
 from pydantic import BaseModel
 
@@ -85,6 +85,40 @@ async def test_what_an_agent_lacks_is_said(persistence: Persistence) -> None:
         await agent.increment()
     agent.persistence = persistence
     assert await agent.increment() == 1
+
+
+async def test_what_is_not_open_yet_is_no_persistence(persistence: Persistence) -> None:
+    given: Any
+    for given in ("memory://", create_persistence("memory://")):
+        with pytest.raises(ConfigurationError, match="await create_persistence"):
+            await CounterAgent(persistence=given).increment()
+
+
+async def test_what_a_factory_gives_is_never_changed(persistence: Persistence) -> None:
+    one = CounterState()
+    agent = CounterAgent(persistence=persistence, state_factory=lambda: one)
+
+    def fail(state: CounterState) -> None:
+        state.count = 5
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await agent.with_state(fail)
+    copy = await agent.get_state()
+    copy.count = 7
+    assert await agent.increment() == 1
+    assert one.count == 0
+
+
+async def test_what_is_no_function_is_refused(persistence: Persistence) -> None:
+    wrong: Any = CounterState()
+    with pytest.raises(ConfigurationError, match="makes the first state"):
+        await CounterAgent(persistence=persistence, state_factory=wrong).get_state()
+    with pytest.raises(InvalidValueError, match="takes a function"):
+        await CounterAgent(persistence=persistence).with_state(wrong)
+    wrong = CounterAgent(persistence=persistence, state_factory=lambda: 5)  # type: ignore[arg-type,return-value]
+    with pytest.raises(InvalidValueError, match="CounterState"):
+        await wrong.get_state()
 
 
 async def test_names_and_namespaces(persistence: Persistence) -> None:

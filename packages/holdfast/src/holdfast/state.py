@@ -83,6 +83,11 @@ class StatefulAgent(Generic[T]):
         if self._state is None:
             if self.persistence is None:
                 raise ConfigurationError(f"{self.name!r} has no persistence: pass persistence=, or set it, first")
+            if not isinstance(self.persistence, Persistence):
+                raise ConfigurationError(
+                    f"the persistence of {self.name!r} is a {type(self.persistence).__name__}: give it what "
+                    "'await create_persistence(...)' gives"
+                )
             kind = self._state_model or self.STATE_MODEL or _argument(getattr(self, "__orig_class__", type(self)))
             if kind is None:
                 raise ConfigurationError(

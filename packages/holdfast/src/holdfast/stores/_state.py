@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import ValidationError
 
-from .._errors import ConfigurationError, NotFoundError, explain
-from ..driver import Delete, Driver, If, Item, Key, Put, Write, key, name
+from .._errors import ConfigurationError, InvalidValueError, NotFoundError, explain
+from ..driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
 from ..structures import Grant, Lease, Migrations
 from ._history import Revision, Revisions, saved_at
 from ._keyvalue import KeyValueStore
@@ -68,6 +68,10 @@ class AgentState(Generic[T]):
         """
         if not 0 <= history <= _MOST:
             raise ConfigurationError(f"history is {history}: keep 0 to {_MOST} revisions")
+        if factory is not None and not callable(factory):
+            raise ConfigurationError(
+                f"factory is a {type(factory).__name__}: pass a function that makes the first state, like lambda: State(...)"
+            )
         self.namespace = namespace
         self.key = key
         self.history: StateHistory[T] = StateHistory(self, driver)
@@ -102,6 +106,8 @@ class AgentState(Generic[T]):
     async def with_state(self, change: Callable[[T], R]) -> R: ...
     async def with_state(self, change: Callable[[T], Any]) -> Any:
         """Call a function, plain or `async`, with the state as in `async with`; answer what it answers."""
+        if not callable(change):
+            raise InvalidValueError("with_state takes a function of the state: to hold the state use 'async with'")
         async with self as state:
             result = change(state)
             return await result if isinstance(result, Awaitable) else result
@@ -145,8 +151,11 @@ class AgentState(Generic[T]):
         return writes
 
     def _load(self, item: Item | None) -> T:
-        if item is not None:
-            return self._records.decode(item, self.key)
+        if item is None:  # a copy of the first one too: a factory may give the same object every time
+            item = Item(self._at, self._records.encode(self.key, self._first()), new_etag(), 0)
+        return self._records.decode(item, self.key)
+
+    def _first(self) -> T:
         if self._factory is not None:
             return self._factory()
         try:
