@@ -235,3 +235,16 @@ async def test_the_wrong_old_key_moves_nothing(inner: MemoryDriver) -> None:
     with pytest.raises(WrongKeyError):
         await opened(inner, NEW, NEWEST)
     assert await items(inner) == before
+
+
+async def test_nobody_is_told_that_an_older_key_is_the_new_one(inner: MemoryDriver) -> None:
+    await (await opened(inner, OLD)).apply([Put(key(KV, text("a")), "x")])
+    begun = await opened(inner, NEW, OLD)
+    with pytest.raises(WrongKeyError, match="other way round"):
+        await rotate(await opened(inner, OLD, NEW))
+    assert begun.ring.locks == 2
+    await rotate(begun)
+    before = await items(inner)
+    with pytest.raises(WrongKeyError, match="no place goes back"):
+        await rotate(await opened(inner, OLD, NEW))
+    assert await items(inner) == before

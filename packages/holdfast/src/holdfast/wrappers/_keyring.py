@@ -79,6 +79,11 @@ class KeyRing:
         """How many encryption keys open this place: more than one while a rotation is due or under way."""
         return len(self._stored.locks)
 
+    @property
+    def leads(self) -> bool:
+        """Whether the first of the keys given opens the newest lock, which a rotation leaves."""
+        return _unlock(self._stored, self._stored.locks[-1], self._keys[0]) is not None
+
     def without_older_locks(self) -> Put:
         """The write after which only the newest encryption key opens this place."""
         stored = self._stored

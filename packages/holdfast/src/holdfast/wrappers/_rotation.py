@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
 
-from .._errors import ConfigurationError, ConflictError
+from .._errors import ConfigurationError, ConflictError, WrongKeyError
 from ..driver import KEEP, Delete, Driver, Item, Key, Put, name
 from ._encrypted import Encrypted
 from ._reserved import PROGRESS, is_ours
@@ -38,17 +38,22 @@ async def rotate(driver: Driver, *, progress: Callable[[Rotation], None] | None 
     the key that digests text is locked anew and not changed. Left as they are, readable all the same: what expires
     within the hour, and the fences of leases, so that whoever holds one goes on holding it.
 
-    `progress` is called after each page of items. Raises `CorruptDataError` for a value that cannot be opened: the older
-    keys stay on the ring then.
+    `progress` is called after each page of items. Raises `WrongKeyError` where `key` is an older one of this place, and
+    `CorruptDataError` for a value that cannot be opened: the older keys stay on the ring then.
     """
     encrypted = next((layer for layer in layers(driver) if isinstance(layer, Encrypted)), None)
     if encrypted is None:
         raise ConfigurationError(
             "there is no encryption to rotate: open the place with encrypted(key=..., old_keys=[...])"
         )
+    await encrypted.reload()
+    if not encrypted.ring.leads:
+        raise WrongKeyError(
+            "the new key is an older one of this place, and no place goes back: make a fresh one ('holdfast keygen'), "
+            "or give the two keys the other way round"
+        )
     done = Rotation()
     while True:
-        await encrypted.reload()
         generation = encrypted.ring.sealer.generation
         after = await _resumed(encrypted.inner, generation)
         while True:
@@ -68,7 +73,8 @@ async def rotate(driver: Driver, *, progress: Callable[[Rotation], None] | None 
         try:
             await encrypted.inner.apply([encrypted.ring.without_older_locks()])
         except ConflictError:
-            continue  # an even newer key has come: everything once more, under that one
+            await encrypted.reload()  # an even newer key has come: everything once more, under that one
+            continue
         await encrypted.reload()
         return done
 
