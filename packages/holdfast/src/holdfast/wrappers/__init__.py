@@ -4,6 +4,7 @@ from ._cached import Cached, cached
 from ._coalescer import Coalescer
 from ._compressed import Compressed, compressed
 from ._encrypted import Encrypted, encrypted
+from ._key_sources import KeySource
 from ._read_only import ReadOnly, read_only
 from ._rotation import Rotation, rotate
 from ._traced import Traced, traced
@@ -15,6 +16,7 @@ __all__ = [
     "Coalescer",
     "Compressed",
     "Encrypted",
+    "KeySource",
     "ReadOnly",
     "Rotation",
     "Traced",
