@@ -56,7 +56,8 @@ def test_commands_take_the_key_from_the_environment(place: str, tmp_path: Path) 
     for command in (["get", place, "users:alice"], ["ls", place], ["doctor", place], ["rotate", place]):
         keyless = holdfast(*command, folder=tmp_path)
         assert (keyless.returncode, keyless.stdout) == (1, "")
-        assert "HOLDFAST_ENCRYPTION_KEY" in keyless.stderr
+        assert "set HOLDFAST_ENCRYPTION_KEY" in keyless.stderr
+        assert "encrypted()" not in keyless.stderr, "no Python for who typed a command"
         wrong = holdfast(*command, folder=tmp_path, HOLDFAST_ENCRYPTION_KEY="00" * 32)
         assert (wrong.returncode, wrong.stdout) == (1, "")
         assert "did not write this place" in wrong.stderr
@@ -80,6 +81,7 @@ def test_rotate(place: str, tmp_path: Path) -> None:
     without = holdfast("rotate", place, folder=tmp_path, **new)
     assert without.returncode == 1
     assert "did not write this place" in without.stderr
+    assert "--old-key-file" in without.stderr
     files = ["--key-file", "new", "--old-key-file", "old"]
     assert json.loads(holdfast("rotate", place, *files, "--json", folder=tmp_path).stdout)["sealed"] == 2
     assert holdfast("get", place, "a", folder=tmp_path, **new).stdout == "1\n"
@@ -89,4 +91,11 @@ def test_rotate(place: str, tmp_path: Path) -> None:
     assert again.stdout.startswith("sealed 0 of ")
     plain = "fs://./plain" if place.startswith("fs") else "sqlite:///plain.db"
     holdfast("set", plain, "a", "1", folder=tmp_path)
-    assert "no encryption to rotate" in holdfast("rotate", plain, folder=tmp_path, **new).stderr
+    assert "no encryption to rotate" in holdfast("rotate", plain, *files, folder=tmp_path).stderr
+    unmade = "fs://./b" if place.startswith("fs") else "sqlite:///b.db"
+    assert holdfast("rotate", unmade, *files, folder=tmp_path).returncode == 1
+    assert holdfast("set", unmade, "a", "1", folder=tmp_path, **new).returncode == 0
+    assert holdfast("rotate", unmade, folder=tmp_path, **new).returncode == 0, "it was encrypted, not made plain before"
+    back = holdfast("rotate", place, "--key-file", "old", "--old-key-file", "new", folder=tmp_path)
+    assert (back.returncode, back.stdout) == (1, "")
+    assert "no place goes back" in back.stderr

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from .._errors import WrongKeyError
 from ..wrappers import Rotation
 from ..wrappers import rotate as rotate_driver
 from ..wrappers._key_sources import new_key
@@ -65,7 +66,10 @@ def rotate(
     """
 
     async def work() -> Rotation:
-        place = await open_as_written(url, key=key, old_keys=[] if old_key is None else [old_key])
+        try:
+            place = await open_as_written(url, key=key, old_keys=[] if old_key is None else [old_key], rotating=True)
+        except WrongKeyError as error:
+            fail(f"{error}. --key-file takes the new key, --old-key-file the one until now")
         try:
             with Progress(
                 SpinnerColumn(),

@@ -36,7 +36,11 @@ def stats(url: Place, json: AsJson = False) -> None:
         place = await open_as_written(url)
         try:
             with Progress(
-                SpinnerColumn(), TextColumn("{task.completed} items"), console=out, transient=True, disable=json
+                SpinnerColumn(),
+                TextColumn("{task.completed} items"),
+                console=out,
+                transient=True,
+                disable=json or not out.is_terminal,
             ) as bar:
                 task = bar.add_task("reading", total=None)
                 async for item in everything(place.driver, ""):
