@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from holdfast import create_persistence
+from holdfast.driver import Put
+from holdfast.opening import driver_from_url
+from holdfast.wrappers import encrypted
 
 
 def holdfast(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,6 +74,21 @@ def test_commands_take_the_key_from_the_environment(place: str, tmp_path: Path) 
 def test_a_plain_place_stays_plain_whatever_the_environment_says(place: str, tmp_path: Path) -> None:
     assert holdfast("set", place, "a", "1", folder=tmp_path).returncode == 0
     assert holdfast("get", place, "a", folder=tmp_path, HOLDFAST_ENCRYPTION_KEY="00" * 32).stdout == "1\n"
+
+
+async def test_doctor_reads_every_value(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = {"HOLDFAST_ENCRYPTION_KEY": "07" * 32}
+    async with create_persistence(place, wrappers=[encrypted(key="07" * 32)]) as persistence:
+        await persistence.kv(int, "numbers").set("one", 1)
+    assert holdfast("doctor", place, folder=tmp_path, **key).returncode == 0
+    async with driver_from_url(place) as driver:
+        (item,) = (await driver.scan("kv")).items
+        assert isinstance(item.value, bytes)
+        await driver.apply([Put(item.key, item.value[:-1])])
+    ill = holdfast("doctor", place, folder=tmp_path, **key)
+    assert ill.returncode == 1
+    assert "damaged" in ill.stdout
 
 
 def test_rotate(place: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class _Report:
     read_ms: float | None = None
     write_ms: float | None = None
     documents: int = 0
+    items: int = 0
     unswept: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -45,7 +46,7 @@ def doctor(
         typer.Option("--write/--no-write", help="Measure writes too, on a probe item that expires after a minute."),
     ] = True,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Read every record and compare it with its indexes.")
+        bool, typer.Option("--check/--no-check", help="Read every item, and compare records with their indexes.")
     ] = True,
     json: AsJson = False,
 ) -> None:
@@ -113,8 +114,12 @@ async def _check(persistence: Persistence, report: _Report) -> None:
                 f"{found.added} index entries were missing and {found.removed} wrong: mended now; "
                 "something other than this library changed the data"
             )
-    async for _ in everything(persistence.driver, SWEEP, values=False):
-        report.unswept += 1
+    try:
+        async for item in everything(persistence.driver, ""):
+            report.items += 1
+            report.unswept += item.key.startswith(f"{SWEEP}!")
+    except CorruptDataError as error:
+        report.problems.append(f"{error}. Restore it from a backup, or delete it; what comes after it was not read")
 
 
 def _show(report: _Report) -> None:
@@ -135,7 +140,8 @@ def _show(report: _Report) -> None:
         rows["a read"] = f"{report.read_ms} ms (median of {_PROBES})"
     if report.write_ms is not None:
         rows["a write"] = f"{report.write_ms} ms (median of {_PROBES})"
-    rows["records checked"] = f"{report.documents:,}"
+    rows["items read"] = f"{report.items:,}"
+    rows["records checked"] = f"{report.documents:,} with their indexes"
     if report.unswept:
         rows["left to sweep"] = f"{report.unswept} deleted conversations: 'await persistence.purge()' frees them"
     for word, value in rows.items():

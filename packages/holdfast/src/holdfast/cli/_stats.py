@@ -19,6 +19,9 @@ _KINDS = {
     "images": "images",
     "sessions": "sessions",
     "storage": "plain items",
+    "kv": "records and states",
+    "history": "revisions of states",
+    "lease": "locks",
 }
 
 
