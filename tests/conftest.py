@@ -5,24 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from holdfast import Persistence, Storage, create_persistence, create_storage
 from holdfast.driver import Driver
 from holdfast.opening import driver_from_url, installed_drivers
+from holdfast_conformance.servers import running
 
 EMBEDDED = ("memory", "sqlite", "fs")
-"""Every one of them has to be there, and be tested encrypted too: the tests do not begin where one is missing."""
+"""Every driver, here and below, has to be installed, and is tested encrypted too: else the tests do not begin."""
 
-ENCRYPTED = tuple(f"encrypted+{scheme}" for scheme in EMBEDDED)
+SERVERS = {"postgresql": "schema", "redis": "base"}
+"""Every server that there is a driver for, and the option that makes a place of one's own on it."""
+
+ENCRYPTED = tuple(f"encrypted+{scheme}" for scheme in (*EMBEDDED, *SERVERS))
 _ENCRYPTING = str(Path(__file__).parent / "encrypting")
 """Where a distribution for tests lies that serves these schemes."""
 
 
 def empty_place(scheme: str, folder: Path) -> str:
-    """The URL of an empty place of an embedded driver."""
+    """The URL of an empty place. Skips the test where it needs a server and there is none, or fails it (`running`)."""
+    plain = scheme.removeprefix("encrypted+")
+    if plain in SERVERS:
+        at = running(plain).url.partition("://")[2]
+        return f"{scheme}://{at}?{SERVERS[plain]}=t{uuid4().hex}"
     places = {"memory": "", "sqlite": f"/{(folder / 'agent.db').as_posix()}", "fs": (folder / "agent").as_posix()}
-    return f"{scheme}://{places[scheme.removeprefix('encrypted+')]}"
+    return f"{scheme}://{places[plain]}"
 
 
 @pytest.fixture
@@ -31,12 +40,12 @@ def _schemes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", _ENCRYPTING, prepend=os.pathsep)
 
 
-@pytest.fixture(params=[*EMBEDDED, *ENCRYPTED])
+@pytest.fixture(params=[*EMBEDDED, *SERVERS, *ENCRYPTED])
 def url(request: pytest.FixtureRequest, tmp_path: Path, _schemes: None) -> str:
     return empty_place(request.param, tmp_path)
 
 
-@pytest.fixture(params=[scheme for scheme in (*EMBEDDED, *ENCRYPTED) if not scheme.endswith("memory")])
+@pytest.fixture(params=[scheme for scheme in (*EMBEDDED, *SERVERS, *ENCRYPTED) if not scheme.endswith("memory")])
 def lasting_url(request: pytest.FixtureRequest, tmp_path: Path, _schemes: None) -> str:
     """A place that outlives the process."""
     return empty_place(request.param, tmp_path)
@@ -63,7 +72,7 @@ async def storage(url: str) -> AsyncIterator[Storage]:
 def pytest_collection_modifyitems(config: pytest.Config) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(_ENCRYPTING)
-        missing = {*EMBEDDED, *ENCRYPTED} - set(installed_drivers())
+        missing = {*EMBEDDED, *SERVERS, *ENCRYPTED} - set(installed_drivers())
     if missing:
         raise pytest.UsageError(
             f"these drivers are not installed, so nothing would be tested on them: {sorted(missing)}"

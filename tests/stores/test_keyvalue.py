@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -118,7 +119,7 @@ class Dog(BaseModel):
         (int | None, None),
         (list[str], ["a", ""]),
         (dict, {"a": {"b": [None, 1.5, "x"]}, "version": 3, "$v": 9}),
-        (dict[int, set[str]], {1: {"a", "b"}}),
+        (dict[int, set[str]], {1: {"a"}}),
         (tuple[int, str], (1, "a")),
         (Decimal, Decimal("1.10")),
         (timedelta, timedelta(seconds=1.5)),
@@ -175,7 +176,7 @@ def broken() -> User:
         (Any, (1, 2)),
         (Any, object()),
     ],
-    ids=repr,
+    ids=lambda value: re.sub(r" at 0x\w+", "", repr(value)),  # the same in every process
 )
 async def test_what_would_not_come_back_is_refused_before_it_is_stored(
     persistence: Persistence, kind: Any, value: Any

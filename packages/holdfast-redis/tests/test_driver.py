@@ -158,3 +158,21 @@ async def test_numbers_beyond_what_lua_counts(server: Server, client: Redis) -> 
         assert await driver.append("log!n", [Put("log!e", "z")], Check("log", head.etag)) == 2**53 + 3
         items = (await driver.scan("log!e")).items
         assert [int(item.key[-16:]) for item in items] == [2**53 + 1, 2**53 + 2, 2**53 + 3]
+
+
+@pytest.mark.parametrize("borrowed", [False, True], ids=["own", "borrowed"])
+async def test_no_cancellation_is_lost(server: Server, client: Redis, borrowed: bool) -> None:
+    async with RedisDriver(server.url, client=client if borrowed else None) as driver:
+
+        async def write() -> None:
+            while True:
+                await driver.apply([Put("kv!@a", "x"), Put("kv!@b", "x")])
+
+        for n in range(300):
+            writing = asyncio.create_task(write())
+            await asyncio.sleep(n % 30 / 10_000)
+            writing.cancel()
+            done, _ = await asyncio.wait([writing], timeout=2)
+            assert done, "the task goes on although it was cancelled"
+            async with asyncio.timeout(2):
+                await driver.get(["kv!@a"])

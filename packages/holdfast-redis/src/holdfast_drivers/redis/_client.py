@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -39,7 +40,7 @@ class Client:
             self._pool = ConnectionPool.from_url(
                 options.url,
                 socket_connect_timeout=options.connect_timeout,
-                socket_timeout=options.timeout,
+                socket_timeout=None,  # ours is around the whole call; redis-py's loses cancellations on Python 3.11
                 retry=Retry(NoBackoff(), 0),
                 retry_on_error=[],
                 client_name="holdfast",
@@ -54,7 +55,7 @@ class Client:
             place=options.place,
         )
         self.closed = False
-        self._hearing: set[PubSub] = set()
+        self._listening: set[asyncio.Queue[Any]] = set()
 
     async def script(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
         """Run a script. Raises `UnavailableError` with `sent` where it may have run, and never sends it twice."""
@@ -66,27 +67,45 @@ class Client:
     async def command(self, *words: Any) -> Any:
         """Send one command and answer what the server says. Raises redis-py's `ResponseError`, else ours."""
         sent = False
+        task = asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
         try:
             async with self._connection() as connection:
                 packed = connection.pack_command(*words)
                 sent = True
-                await connection.send_packed_command(packed, check_health=False)
-                return await connection.read_response()
+                async with asyncio.timeout(self.options.timeout):
+                    await connection.send_packed_command(packed, check_health=False)
+                    answer = await connection.read_response()
+                if task is not None and task.cancelling() > asked:
+                    raise asyncio.CancelledError  # lost in the time-out of an application's client, on Python 3.11
+                return answer
         except (HoldfastError, exceptions.ResponseError):
             raise
         except CLIENT_ERRORS as error:
             raise of_redis(error, self.options.place, sent=sent) from error
 
     @asynccontextmanager
-    async def subscribed(self, channel: str) -> AsyncIterator[PubSub]:
-        """A connection of its own that hears a channel."""
+    async def listening(self, channel: str, heard: asyncio.Queue[Any]) -> AsyncIterator[None]:
+        """Put what a channel says into `heard`, as redis-py gives it, and `None` when it is over."""
         hearing = PubSub(self._pool)
-        self._hearing.add(hearing)
+        await hearing.subscribe(channel)
+
+        async def hear() -> None:
+            try:
+                while True:
+                    heard.put_nowait(await hearing.get_message(timeout=None))
+            finally:
+                heard.put_nowait(None)
+
+        # In a task of its own: it connects again by itself, and knows of no closing.
+        ear = asyncio.create_task(hear())
+        self._listening.add(heard)
         try:
-            await hearing.subscribe(channel)
-            yield hearing
+            yield
         finally:
-            self._hearing.discard(hearing)
+            self._listening.discard(heard)
+            ear.cancel()
+            await asyncio.gather(ear, return_exceptions=True)
             with suppress(*CLIENT_ERRORS):
                 await hearing.aclose()  # type: ignore[no-untyped-call]
 
@@ -110,9 +129,8 @@ class Client:
     async def close(self) -> None:
         """Close what is ours; the application's client stays open."""
         self.closed = True
-        for hearing in list(self._hearing):
-            if hearing.connection is not None:
-                await hearing.connection.disconnect(nowait=True)
+        for heard in self._listening:
+            heard.put_nowait(None)
         await self._own.drop()
         if not self._borrowed:
             await self._pool.disconnect()

@@ -34,6 +34,12 @@ local function remove(keys)
     in_parts(keys, function(...) redis.call('ZREM', ORDER, ...) end)
     in_parts(keys, function(...) redis.call('ZREM', EXPIRY, ...) end)
 end
+-- Tell who watches; nothing at all where the keys are too many for a message: then they look for themselves.
+local function tell(channel, keys)
+    if #keys == 0 then return end
+    local said = table.concat(keys, '\\n')
+    redis.call('PUBLISH', channel, #said < 65536 and said or '')
+end
 local function free(limit)
     local expired = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, limit)
     remove(expired)
@@ -93,12 +99,12 @@ return answer
 CLEAR = (
     _COMMON
     + """
--- ARGV: lower end, upper end, limit. Answers how many were removed, and how many of them lived.
+-- ARGV: lower end, upper end, limit, channel. Answers how many were removed, and how many of them lived.
 local keys = redis.call('ZRANGEBYLEX', ORDER, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])
 local lived = 0
 for _, record in ipairs(read(keys)) do if record and not gone(record) then lived = lived + 1 end end
 remove(keys)
-if #keys > 0 then redis.call('PUBLISH', ARGV[4], '') end
+tell(ARGV[4], keys)
 return {#keys, lived}
 """
 )
@@ -231,10 +237,7 @@ in_parts(ending, function(...) redis.call('ZADD', EXPIRY, ...) end)
 in_parts(lasting, function(...) redis.call('ZREM', EXPIRY, ...) end)
 remove(deleted)
 free(16)
-if #changed > 0 then
-    local said = table.concat(changed, '\\n')
-    redis.call('PUBLISH', ARGV[1], #said < 65536 and said or '')
-end
+tell(ARGV[1], changed)
 return answer
 """
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from random import uniform
+from typing import Any
 
 from holdfast import ClosedError
 from holdfast.driver import Key, below
@@ -24,20 +25,18 @@ async def hints(client: Client, names: Names, base: Key) -> AsyncGenerator[froze
     low, high = below(base)
     attempt = 0
     while True:
+        heard: asyncio.Queue[Any] = asyncio.Queue()
         try:
-            async with client.subscribed(names.channel) as hearing:
-                while not client.closed:
-                    heard = await hearing.get_message(timeout=None)
-                    if heard is None:
-                        continue
-                    if heard["type"] == "subscribe":
-                        attempt = 0
+            async with client.listening(names.channel, heard):
+                while (message := await heard.get()) is not None:
+                    attempt = 0
+                    if message["type"] == "subscribe":
                         yield None
-                    elif heard["type"] == "message":
-                        said = heard["data"].decode()
+                    elif message["type"] == "message":
+                        said = message["data"].decode()
                         keys = frozenset(key for key in said.split("\n") if low <= key and (high is None or key < high))
                         if not said:
-                            yield None  # a removal of many, or more keys than one message should hold
+                            yield None  # more keys than one message should hold
                         elif keys:
                             yield keys
         except CLIENT_ERRORS:
