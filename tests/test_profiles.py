@@ -147,10 +147,16 @@ def test_holdfast_url_wins_and_says_so(env: pytest.MonkeyPatch) -> None:
         assert profile_from_env() == Profile(url="memory://")
 
 
+def test_a_variable_that_is_like_none_of_them_is_somebody_elses(env: pytest.MonkeyPatch) -> None:
+    fame(env, BUCKET="x", PROFIL="")
+    assert profile_from_env() == Profile()
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
         ({"PROFILE": "sqllite"}, "did you mean 'sqlite'"),
+        ({"PROFIL": "sqlite"}, "FAME_STORAGE_PROFIL is set and means nothing: did you mean FAME_STORAGE_PROFILE"),
         ({"PROFILE": "indexeddb"}, "use memory, sqlite, encrypted-sqlite, or a URL"),
         ({"PROFILE": "encrypted-sqlite"}, "FAME_STORAGE_MASTER_KEY is not set"),
         ({"PROFILE": "sqlite", "ENCRYPTED": "true"}, "FAME_STORAGE_MASTER_KEY is not set"),

@@ -25,6 +25,7 @@ from .wrappers._key_sources import KeySource, find_key, key_in_environment
 __all__ = ["FolderPersistence", "Profile", "open_profile", "profile_from_env"]
 
 _FAME = "FAME_STORAGE_"
+_VARIABLES = ("PROFILE", "DB_DIRECTORY", "MASTER_KEY", "ENCRYPTED")
 _PROFILES = ("memory", "sqlite", "encrypted-sqlite")
 _FOLDER = "./data/sqlite"
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -60,15 +61,18 @@ def profile_from_env() -> Profile:
         FAME_STORAGE_MASTER_KEY     the key of encrypted-sqlite, or env://VARIABLE, or secret://name
         FAME_STORAGE_ENCRYPTED      true encrypts the profile sqlite, or a URL, as well
 
-    Raises `ConfigurationError` for an unknown profile, a key that is missing, or one that would not be used.
+    Raises `ConfigurationError` for an unknown profile, for a variable whose name is nearly one of these, and for a key
+    that is missing or would not be used.
     """
     url = os.environ.get("HOLDFAST_URL")
-    fame = {name.removeprefix(_FAME): value for name, value in os.environ.items() if name.startswith(_FAME) and value}
+    fame = {name: value for name in _VARIABLES if (value := os.environ.get(_FAME + name))}
     if url and fame:
         warnings.warn(
             f"HOLDFAST_URL is set, so {', '.join(sorted(_FAME + name for name in fame))} has no effect: unset one of them",
             stacklevel=3,
         )
+    if not url:
+        _refuse_typos()
     if url or not fame:
         return Profile(url=url or None, key=key_in_environment())
     profile = fame.get("PROFILE", "memory")
@@ -203,6 +207,14 @@ def _older_naylence(path: Path) -> Path | None:
                     if table in content.read(_HEAD):
                         return found
     return None
+
+
+def _refuse_typos() -> None:
+    """A profile that nobody reads is one in memory: what was stored would be gone."""
+    given = {name.removeprefix(_FAME) for name, value in os.environ.items() if name.startswith(_FAME) and value}
+    for name in sorted(given.difference(_VARIABLES)):
+        if near := get_close_matches(name, _VARIABLES, 1):
+            raise ConfigurationError(f"{_FAME}{name} is set and means nothing: did you mean {_FAME}{near[0]}?")
 
 
 def _fame_key(profile: str, fame: Mapping[str, str]) -> KeySource | None:
