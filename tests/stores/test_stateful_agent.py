@@ -121,6 +121,12 @@ async def test_what_is_no_function_is_refused(persistence: Persistence) -> None:
         await wrong.get_state()
 
 
+async def test_the_name_of_a_type_is_no_type(persistence: Persistence) -> None:
+    named: Any = "CounterState"
+    with pytest.raises(ConfigurationError, match="pass the type itself"):
+        await CounterAgent(persistence=persistence, state_model=named).get_state()
+
+
 async def test_names_and_namespaces(persistence: Persistence) -> None:
     assert CounterAgent().name == "counter_agent"
     assert HTTPServer2Agent().name == "http_server2_agent"

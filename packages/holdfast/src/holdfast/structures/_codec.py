@@ -93,6 +93,8 @@ class TypeCodec(Generic[T]):
 
     def __init__(self, kind: type[T], migrations: Migrations = _FIRST) -> None:
         """Raises `ConfigurationError` for a type that pydantic cannot adapt."""
+        if isinstance(kind, str):
+            raise ConfigurationError(f"{kind!r} is the name of a type: pass the type itself")
         try:
             self._adapter: TypeAdapter[T] = TypeAdapter(kind)
         except PydanticUserError as error:
