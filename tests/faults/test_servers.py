@@ -179,3 +179,27 @@ async def test_who_is_cancelled_leaves_a_usable_connection(driver: Driver) -> No
         first, copy = await driver.get([f"kv!@{n}", f"kv!@{n}!@copy"])
         assert (first is None) == (copy is None)
     await asyncio.gather(*(driver.apply([Put(f"kv!@{n}", "y")]) for n in range(40)))
+
+
+async def test_a_cancelled_write_costs_no_later_one(server: Server, kind: str) -> None:
+    """The next call uses the connection on which one was cancelled: what it acknowledges is there for everybody."""
+    base = f"s{uuid4().hex}"
+    options = {PLACE[kind]: base, "pool_size": 1}
+    async with driver_on(server, kind, **options) as driver, driver_on(server, kind, **options) as other:
+        await driver.apply([Put("kv!@a", "0"), Put("kv!@b", "0")])
+        for n in range(60):
+            (item,) = await driver.get(["kv!@a"])
+            assert item is not None
+            call = asyncio.create_task(
+                driver.apply([Put("kv!@a", str(n), item.etag), Put("kv!@b", str(n), If.PRESENT)])
+            )
+            for _ in range(n % 20):
+                await asyncio.sleep(0)
+            await asyncio.sleep(n // 20 * 0.0005)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            await driver.apply([Put("kv!@after", str(n)), Put("kv!@too", str(n), If.ABSENT if n == 0 else If.PRESENT)])
+            found = await other.get(["kv!@a", "kv!@b", "kv!@after", "kv!@too"])
+            first, second, after, too = (item and item.value for item in found)
+            assert first == second, "half of a batch"
+            assert (after, too) == (str(n), str(n)), "an acknowledged write is not there"

@@ -41,9 +41,8 @@ class Client:
             async with self._own.one() as connection:
                 try:
                     yield connection
-                except BaseException:
-                    if connection.is_in_transaction():
-                        connection.terminate()
+                except BaseException:  # cancelled in mid-call, say: nobody knows whether a transaction is open now
+                    connection.terminate()
                     raise
             return
         borrowed = await self._pool.acquire(timeout=self.options.connect_timeout)
