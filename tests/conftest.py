@@ -40,12 +40,17 @@ def _schemes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", _ENCRYPTING, prepend=os.pathsep)
 
 
-@pytest.fixture(params=[*EMBEDDED, *SERVERS, *ENCRYPTED])
+PLACES = [*EMBEDDED, *(pytest.param(scheme, marks=pytest.mark.again) for scheme in (*SERVERS, *ENCRYPTED))]
+
+
+@pytest.fixture(params=PLACES)
 def url(request: pytest.FixtureRequest, tmp_path: Path, _schemes: None) -> str:
     return empty_place(request.param, tmp_path)
 
 
-@pytest.fixture(params=[scheme for scheme in (*EMBEDDED, *SERVERS, *ENCRYPTED) if not scheme.endswith("memory")])
+@pytest.fixture(
+    params=[place for place in PLACES if place != "memory" and "encrypted+memory" not in getattr(place, "values", ())]
+)
 def lasting_url(request: pytest.FixtureRequest, tmp_path: Path, _schemes: None) -> str:
     """A place that outlives the process."""
     return empty_place(request.param, tmp_path)
