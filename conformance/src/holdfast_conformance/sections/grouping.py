@@ -215,6 +215,23 @@ class Grouping(Section):
                 elif item is not None:
                     assert item.etag == put.etag
 
+    async def test_a_cancelled_call_costs_no_later_one(self, pair: Pair) -> None:
+        """Whatever a cancelled call leaves open, what is acknowledged after it is there for everybody."""
+        first, second = pair
+        single = self.capabilities.atomic == "item"
+        await first.apply([Put(_at(1), "before")])
+        for turn in range(int(40 * self.effort) + 10):
+            batch = [Put(_at(1), str(turn), If.PRESENT)] + ([] if single else [Put(_at(2), str(turn))])
+            call = asyncio.create_task(first.apply(batch))
+            for _ in range(turn % 20):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            await first.apply([Put(_at(3), str(turn), If.ABSENT if turn == 0 else If.PRESENT)])
+            left, right, later = (item and item.value for item in await second.get([_at(1), _at(2), _at(3)]))
+            assert later == str(turn), f"a write that was acknowledged after a cancelled one is {later!r} elsewhere"
+            assert single or left == right or {left, right} == {"before", None}, "half of a cancelled batch is there"
+
     async def test_cancelling_a_call_under_way_leaves_the_driver_usable(self, driver: Driver) -> None:
         if not can_inject(driver):
             self.not_declared("faults: the driver is not built on BaseDriver")
