@@ -1,0 +1,91 @@
+"""What cannot be tried without Docker is at least looked at: images, ports, commands, URLs; and the order of the search."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+
+import pytest
+from holdfast.opening import parse_url
+from holdfast_conformance.servers import NotTestedError, _docker, _find, find, free_port, running
+from holdfast_conformance.servers._kinds import KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_image_is_pinned_and_its_url_is_one(kind: str) -> None:
+    image = KINDS[kind].image
+    assert image.names
+    for name in image.names:
+        assert re.fullmatch(r"[a-z0-9/.-]+:\d+(\.\d+)*", name), f"{name} is not pinned to a version"
+    url = parse_url(image.url.format(host="127.0.0.1", port=40000))
+    assert (url.scheme, url.host, url.port) == (kind, "127.0.0.1", 40000)
+    assert 0 < image.port < 65536
+    assert image.ready, "a command that says when it answers"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_environment_comes_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"HOLDFAST_TEST_{kind.upper()}_URL", f"{kind}://somewhere:1")
+    server = find(kind)
+    assert (server.url, server.origin, server.ours) == (f"{kind}://somewhere:1", "environment", False)
+    with pytest.raises(RuntimeError, match="not ours"):
+        server.kill()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_docker_comes_before_a_program(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper()}_URL", raising=False)
+    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper()}_IMAGE", raising=False)
+    monkeypatch.setattr(_find, "docker_runs", lambda: True)
+    monkeypatch.setattr(_find, "Container", lambda image, how: asked.append(image))
+    find(kind)
+    monkeypatch.setenv(f"HOLDFAST_TEST_{kind.upper()}_IMAGE", "another:1")
+    find(kind)
+    assert asked == [KINDS[kind].image.names[0], "another:1"]
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_backend_that_is_missing_is_named_and_is_a_failure_where_it_is_required(
+    required: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(kind: str) -> None:
+        raise NotTestedError(f"{kind} was not tested")
+
+    monkeypatch.setattr(_find, "_shared", nothing)
+    if required:
+        monkeypatch.setenv("HOLDFAST_REQUIRE_BACKENDS", "1")
+    else:
+        monkeypatch.delenv("HOLDFAST_REQUIRE_BACKENDS", raising=False)
+    with pytest.raises(pytest.fail.Exception if required else pytest.skip.Exception, match="redis was not tested"):
+        running("redis")
+
+
+@pytest.mark.skipif(_docker.docker_runs(), reason="Docker runs here: the servers are containers")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_is_ours_on_loopback_and_leaves_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper()}_URL", raising=False)
+    server = KINDS[kind].program()
+    if server is None:
+        pytest.skip(f"{kind} is not installed")
+    try:
+        port = parse_url(server.url).port
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
+        server.kill()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+        server.start()
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
+        assert os.path.isdir(server._folder)
+    finally:
+        server.end()
+    assert not os.path.exists(server._folder)
+
+
+def test_ports_that_are_free() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", free_port()))
