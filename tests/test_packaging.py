@@ -72,7 +72,8 @@ def environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
             requirement = Requirement(line)
             wanted = requirement.marker is None or requirement.marker.evaluate({"extra": "cli"})
             if wanted and requirement.name not in wheels and not requirement.name.startswith("holdfast"):
-                needed.add(f"{requirement.name}{requirement.specifier}")
+                extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+                needed.add(f"{requirement.name}{extras}{requirement.specifier}")
     pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run(*pip, "-c", ROOT / "constraints.txt", *sorted(needed))
     run(*pip, "--no-index", *(wheel for name, wheel in wheels.items() if name != project_of(PLUGIN)["name"]))
