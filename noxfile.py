@@ -118,6 +118,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+@nox.session(python="3.12")
+def bench_agents(session: nox.Session) -> None:
+    """Beside Naylence, by itself: what it pins contradicts the constraints and the other peers."""
+    ours = ("-e", "packages/holdfast[encryption]", "-e", "packages/holdfast-sqlite")
+    session.install(*ours, *dependency_group("bench-agents"))
+    session.run("python", "-m", "benchmarks", "agents")
+
+
 @nox.session
 def build(session: nox.Session) -> None:
     """A wheel and a source archive of every package, in dist/."""

@@ -1,4 +1,7 @@
-"""Run everything, show a table, write `benchmarks/results/embedded.json`."""
+"""Run everything that one environment can hold, show a table, write `benchmarks/results/embedded.json`.
+
+`agents` runs by its name only, and writes `agents.json`: what Naylence pins cannot be installed beside the other peers.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import logging
 import tempfile
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +19,20 @@ from rich.console import Console
 from rich.table import Table
 
 from ._measure import Comparison, environment
-from .work import encryption, flat, memory, messages, sqlite_items
 
 WORK = {
-    "memory": memory.run,
-    "items": sqlite_items.run,
-    "messages": messages.run,
-    "flat": flat.run,
-    "encryption": encryption.run,
+    "memory": "memory",
+    "items": "sqlite_items",
+    "messages": "messages",
+    "flat": "flat",
+    "encryption": "encryption",
+    "agents": "agents",
 }
-RESULTS = Path(__file__).parent / "results" / "embedded.json"
+"""The modules in `work`, each imported when it runs, since each needs its own peers."""
+APART = ["agents"]
+TOGETHER = [name for name in WORK if name not in APART]
+RESULTS = Path(__file__).parent / "results"
+COMMITTED = {"embedded.json": TOGETHER, "agents.json": APART}
 
 
 async def main(names: list[str]) -> None:
@@ -34,20 +42,25 @@ async def main(names: list[str]) -> None:
         facts = environment(Path(folder))
         console.print(f"Python {facts['python']}, SQLite {facts['sqlite']}, fsync {facts['fsync_ms']} ms")
         for name in names:
-            for comparison in await WORK[name](Path(folder)):
+            try:
+                work = import_module(f".work.{WORK[name]}", __package__)
+            except ModuleNotFoundError as error:
+                raise SystemExit(f"{name} needs {error.name}: run nox -s bench{'_agents' * (name in APART)}") from error
+            for comparison in await work.run(Path(folder)):
                 found.append(comparison)
                 show(console, comparison)
     missed = [line for comparison in found for line in comparison.missed()]
     console.print("\n".join(f"[red]missed[/] {line}" for line in missed) or "[green]every bar was met[/]")
-    if names == list(WORK):
-        result = {"environment": facts, "comparisons": [asdict(comparison) for comparison in found], "missed": missed}
-        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    for file, complete in COMMITTED.items():
+        if names == complete:
+            result = {"environment": facts, "comparisons": [asdict(each) for each in found], "missed": missed}
+            (RESULTS / file).write_text(json.dumps(result, indent=2) + "\n")
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The committed results as a table for `docs/inside/benchmarks.md`."""
     facts = result["environment"]
-    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    packages = ", ".join(f"{name} {of}" for name, of in facts["packages"].items() if of != "not installed")
     lines = [
         (
             f"Python {facts['python']}, {facts['processors']} processors, SQLite {facts['sqlite']}, an fsync of this disk "
@@ -91,7 +104,7 @@ def show(console: Console, comparison: Comparison) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="|".join(WORK), help="what to measure, by default all")
+    parser.add_argument("names", nargs="*", metavar="|".join(WORK), help="what to measure, by default all but agents")
     parser.add_argument(
         "--markdown", action="store_true", help="print the committed results as a table, measure nothing"
     )
@@ -100,6 +113,6 @@ if __name__ == "__main__":
         parser.error(f"there is no {', '.join(sorted(unknown))}: choose from {', '.join(WORK)}")
     logging.disable(logging.WARNING)
     if arguments.markdown:
-        print(markdown(json.loads(RESULTS.read_text())))
+        print("\n\n".join(markdown(json.loads((RESULTS / file).read_text())) for file in COMMITTED))
     else:
-        asyncio.run(main(arguments.names or list(WORK)))
+        asyncio.run(main(arguments.names or TOGETHER))

@@ -97,6 +97,9 @@ def environment(folder: Path) -> dict[str, object]:
         "py-key-value-aio",
         "openai-agents",
         "agentomatic",
+        "naylence-runtime",
+        "naylence-agent-sdk",
+        "cryptography",
         "sqlalchemy",
         "pydantic",
     ):
