@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
 from holdfast import ConfigurationError
-from holdfast.driver import Connections
+from holdfast.driver import Connections, Hearing
 
 from ._errors import CLIENT_ERRORS
 from ._options import Options
@@ -31,7 +30,7 @@ class Client:
             timeout=options.connect_timeout,
             place=options.place,
         )
-        self._listening: set[asyncio.Queue[str | None]] = set()
+        self._listening: set[Hearing] = set()
         self.closed = False
 
     @asynccontextmanager
@@ -53,24 +52,24 @@ class Client:
                 await self._pool.release(borrowed)
 
     @asynccontextmanager
-    async def listening(self, channel: str, heard: asyncio.Queue[str | None]) -> AsyncIterator[None]:
-        """Put every notification on the channel into `heard`, and `None` when the connection has ended."""
+    async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
+        """Tell of every notification on the channel, and of the end of the connection."""
 
         def hear(_connection: object, _pid: object, _channel: object, said: str) -> None:
-            heard.put_nowait(said)
+            hearing.tell(said)
 
         def end(_connection: object) -> None:
-            heard.put_nowait(None)
+            hearing.end()
 
         # One beside those that calls share: a watch keeps it for as long as it lasts.
         connection: Any = await (self._pool.acquire() if self._pool is not None else self._connect())
-        self._listening.add(heard)
+        self._listening.add(hearing)
         try:
             connection.add_termination_listener(end)
             await connection.add_listener(channel, hear)
             yield
         finally:
-            self._listening.discard(heard)
+            self._listening.discard(hearing)
             connection.remove_termination_listener(end)
             if self._pool is None:
                 connection.terminate()
@@ -86,8 +85,8 @@ class Client:
     async def close(self) -> None:
         """Close what is ours; the application's pool stays open."""
         self.closed = True
-        for heard in self._listening:
-            heard.put_nowait(None)
+        for hearing in self._listening:
+            hearing.end()
         await self._own.drop()
 
     async def _connect(self) -> asyncpg.Connection[Any]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import asyncpg
 from holdfast import ConfigurationError, HoldfastError, UnavailableError, UnsupportedError
-from holdfast.driver import Append, BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key
+from holdfast.driver import Append, BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key, hints
 
 from ._client import Client
 from ._commands import Commands, LostRaceError, plain_puts
@@ -19,7 +19,6 @@ from ._errors import CLIENT_ERRORS, RACES, of_postgresql
 from ._health import durability, examine
 from ._layout import Names, add_triggers, migrate
 from ._options import Options, Ssl
-from ._watch import hints
 
 __all__ = ["PostgresqlDriver"]
 
@@ -215,7 +214,11 @@ class PostgresqlDriver(BaseDriver):
         self._check_open()
         if not self.capabilities.watch:
             raise UnsupportedError("open the driver with watch=True for hints, or read again every few seconds instead")
-        return hints(self._opened, self._names, base)
+        client = self._opened
+        channel = self._names.channel
+        return hints(
+            lambda hearing: client.listening(channel, hearing), base, errors=CLIENT_ERRORS, closed=lambda: client.closed
+        )
 
     @property
     def _opened(self) -> Client:

@@ -10,7 +10,7 @@ from hashlib import sha1
 from typing import Any
 
 from holdfast import ConfigurationError, HoldfastError
-from holdfast.driver import Connections
+from holdfast.driver import Connections, Hearing
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -55,7 +55,7 @@ class Client:
             place=options.place,
         )
         self.closed = False
-        self._listening: set[asyncio.Queue[Any]] = set()
+        self._listening: set[Hearing] = set()
 
     async def script(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
         """Run a script. Raises `UnavailableError` with `sent` where it may have run, and never sends it twice."""
@@ -85,29 +85,31 @@ class Client:
             raise of_redis(error, self.options.place, sent=sent) from error
 
     @asynccontextmanager
-    async def listening(self, channel: str, heard: asyncio.Queue[Any]) -> AsyncIterator[None]:
-        """Put what a channel says into `heard`, as redis-py gives it, and `None` when it is over."""
-        hearing = PubSub(self._pool)
-        await hearing.subscribe(channel)
+    async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
+        """Tell of every message on the channel, once subscribed; redis-py connects again by itself."""
+        listener = PubSub(self._pool)
+        await listener.subscribe(channel)
+        await listener.get_message(timeout=self.options.connect_timeout)
 
         async def hear() -> None:
             try:
                 while True:
-                    heard.put_nowait(await hearing.get_message(timeout=None))
+                    message = await listener.get_message(timeout=None)
+                    if message is not None:  # one of another kind says that it has subscribed again
+                        hearing.tell(message["data"].decode() if message["type"] == "message" else "")
             finally:
-                heard.put_nowait(None)
+                hearing.end()
 
-        # In a task of its own: it connects again by itself, and knows of no closing.
-        ear = asyncio.create_task(hear())
-        self._listening.add(heard)
+        ear = asyncio.create_task(hear())  # a task of its own, which a close can end
+        self._listening.add(hearing)
         try:
             yield
         finally:
-            self._listening.discard(heard)
+            self._listening.discard(hearing)
             ear.cancel()
             await asyncio.gather(ear, return_exceptions=True)
             with suppress(*CLIENT_ERRORS):
-                await hearing.aclose()  # type: ignore[no-untyped-call]
+                await listener.aclose()  # type: ignore[no-untyped-call]
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
@@ -129,8 +131,8 @@ class Client:
     async def close(self) -> None:
         """Close what is ours; the application's client stays open."""
         self.closed = True
-        for heard in self._listening:
-            heard.put_nowait(None)
+        for hearing in self._listening:
+            hearing.end()
         await self._own.drop()
         if not self._borrowed:
             await self._pool.disconnect()

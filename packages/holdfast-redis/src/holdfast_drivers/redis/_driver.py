@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar, Self
 
 from holdfast import ConfigurationError, HoldfastError
-from holdfast.driver import BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key
+from holdfast.driver import BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key, hints
 
 from redis.asyncio import Redis
 
@@ -17,7 +17,6 @@ from ._errors import CLIENT_ERRORS, of_redis
 from ._health import durability, evicts, examine
 from ._layout import Names
 from ._options import Eviction, Options
-from ._watch import hints
 
 __all__ = ["RedisDriver"]
 
@@ -122,7 +121,11 @@ class RedisDriver(BaseDriver):
         if base != "":
             check_key(base)
         self._check_open()
-        return hints(self._opened, self._names, base)
+        client = self._opened
+        channel = self._names.channel
+        return hints(
+            lambda hearing: client.listening(channel, hearing), base, errors=CLIENT_ERRORS, closed=lambda: client.closed
+        )
 
     async def _repeat(self, act: Callable[[], Awaitable[tuple[int, bool]]]) -> int:
         """In many short scripts: a long one would keep everybody else waiting."""

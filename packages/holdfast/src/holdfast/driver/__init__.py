@@ -6,6 +6,7 @@ from ._clock import host_now_ms
 from ._connections import Connections
 from ._driver import Driver
 from ._file_lock import FileLock
+from ._hints import Hearing, hints
 from ._judge import Judgement, Record, judge, needed
 from ._keys import MAX_KEY_BYTES, check_key, is_number, key, name, number, split, text, text_of
 from ._memory import MemoryDriver
@@ -47,6 +48,7 @@ __all__ = [
     "Etag",
     "FileLock",
     "Health",
+    "Hearing",
     "If",
     "Item",
     "Judgement",
@@ -66,6 +68,7 @@ __all__ = [
     "check_key",
     "collect",
     "from_bytes",
+    "hints",
     "host_now_ms",
     "is_number",
     "judge",

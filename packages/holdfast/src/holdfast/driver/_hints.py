@@ -1,0 +1,75 @@
+"""Watching a server: hints from a connection that listens, made again whenever it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
+from random import uniform
+
+from .._errors import ClosedError
+from ._paging import below
+from ._types import Key
+
+__all__ = ["Hearing", "hints"]
+
+_MOST = 1000
+"""Messages kept for a consumer that is slow; beyond, all that is left of them is "look again"."""
+_SLOWEST = 5.0
+"""Seconds between two attempts to connect again, at most."""
+
+
+class Hearing:
+    """What a listening connection was told, until somebody takes it."""
+
+    def __init__(self) -> None:
+        self._heard: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def tell(self, keys: str) -> None:
+        """Keys that changed, a line each; an empty text for "look again"."""
+        if self._heard.qsize() >= _MOST:
+            while not self._heard.empty():
+                self._heard.get_nowait()
+            keys = ""
+        self._heard.put_nowait(keys)
+
+    def end(self) -> None:
+        """The connection is over."""
+        self._heard.put_nowait(None)
+
+    async def next(self) -> str | None:
+        """What was told first, `None` at the end."""
+        return await self._heard.get()
+
+
+async def hints(
+    listen: Callable[[Hearing], AbstractAsyncContextManager[None]],
+    base: Key,
+    *,
+    errors: tuple[type[Exception], ...],
+    closed: Callable[[], bool],
+) -> AsyncGenerator[frozenset[Key] | None, None]:
+    """What `watch` gives: `None` once live and after every reconnect, then the keys below `base` that changed.
+
+    `listen` connects and tells a `Hearing` what it hears for as long as its block lasts; `errors` are the client's.
+    Raises `ClosedError` once `closed` says that the driver was closed.
+    """
+    low, high = below(base)
+    attempt = 0
+    while True:
+        hearing = Hearing()
+        try:
+            async with listen(hearing):
+                attempt = 0
+                yield None
+                while (told := await hearing.next()) is not None:
+                    keys = frozenset(key for key in told.split("\n") if low <= key and (high is None or key < high))
+                    if not told:
+                        yield None
+                    elif keys:
+                        yield keys
+        except errors:
+            attempt += 1
+        if closed():
+            raise ClosedError("the driver was closed: the watch ends")
+        await asyncio.sleep(uniform(0.5, 1.0) * min(_SLOWEST, 0.05 * 2 ** min(attempt, 8)))
