@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, Literal, TypeAlias, get_args
 
 from holdfast import ConfigurationError
-from holdfast.opening import parse_url, read_options
+from holdfast.opening import check_counts, check_seconds, parse_url, read_options
 
 __all__ = ["Options", "Ssl"]
 
@@ -47,12 +46,8 @@ class Options:
                 raise ConfigurationError(
                     f"{name} is {getattr(self, name)!r}: use up to 40 letters, digits and underscores, a letter first"
                 )
-        for name in ("connect_timeout", "timeout"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
-                raise ConfigurationError(f"{name} is {value!r}: use a number of seconds above 0")
-        if isinstance(self.pool_size, bool) or not isinstance(self.pool_size, int) or self.pool_size < 1:
-            raise ConfigurationError(f"pool_size is {self.pool_size!r}: use at least one connection")
+        check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
+        check_counts(pool_size=self.pool_size)
         if self.watch and self.pgbouncer:
             raise ConfigurationError(
                 "watch listens on a connection of its own, which a pooler takes away: choose one of them"

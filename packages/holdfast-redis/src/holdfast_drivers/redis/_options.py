@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import quote
 
 from holdfast import ConfigurationError
-from holdfast.opening import hide_password, parse_url, read_options
+from holdfast.opening import check_counts, check_seconds, hide_password, parse_url, read_options
 
 __all__ = ["Eviction", "Options"]
 
@@ -37,12 +36,8 @@ class Options:
     def __post_init__(self) -> None:
         if not isinstance(self.base, str) or not _BASE.fullmatch(self.base):
             raise ConfigurationError(f"base is {self.base!r}: use up to 100 characters, no blanks and no braces")
-        for name in ("connect_timeout", "timeout"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
-                raise ConfigurationError(f"{name} is {value!r}: use a number of seconds above 0")
-        if isinstance(self.pool_size, bool) or not isinstance(self.pool_size, int) or self.pool_size < 1:
-            raise ConfigurationError(f"pool_size is {self.pool_size!r}: use at least one connection")
+        check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
+        check_counts(pool_size=self.pool_size)
         if self.eviction not in get_args(Eviction):
             raise ConfigurationError(f"eviction is {self.eviction!r}: use 'refuse' or 'allow'")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from holdfast import ConfigurationError
-from holdfast.opening import parse_url, read_options
+from holdfast.opening import check_seconds, parse_url, read_options
 
 __all__ = ["Durability", "Options"]
 
@@ -31,10 +30,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.durability not in get_args(Durability):
             raise ConfigurationError(f"durability is {self.durability!r}: use 'disk' or 'relaxed'")
-        if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float):
-            raise ConfigurationError(f"timeout is {self.timeout!r}: use a number of seconds")
-        if not (isfinite(self.timeout) and self.timeout > 0):
-            raise ConfigurationError(f"timeout is {self.timeout!r}: use a number of seconds above 0")
+        check_seconds(timeout=self.timeout)
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], durability: Durability, timeout: float) -> Options:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from .._errors import ConfigurationError, explain
 
-__all__ = ["Url", "hide_password", "parse_url", "read_options"]
+__all__ = ["Url", "check_counts", "check_seconds", "hide_password", "parse_url", "read_options"]
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?P<head>://[^/?#\s]*?:)[^/?#\s]*(?P<at>@)")
@@ -61,6 +62,20 @@ def parse_url(url: str) -> Url:
     return Url(
         parts.scheme.lower(), unquote(rest), username, password, parts.hostname, port, unquote(parts.path), query
     )
+
+
+def check_seconds(**options: object) -> None:
+    """Refuse an option that is no number of seconds above 0. Raises `ConfigurationError`, which names it."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
+            raise ConfigurationError(f"{name} is {value!r}: use a number of seconds above 0")
+
+
+def check_counts(**options: object) -> None:
+    """Refuse an option that is no whole number above 0. Raises `ConfigurationError`, which names it."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigurationError(f"{name} is {value!r}: use a whole number above 0")
 
 
 def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
