@@ -52,6 +52,15 @@ def test_errors_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     assert holdfast("rm", "sqlite:///a.db", folder=tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize("command", [["ls"], ["get", "a"], ["rm", "a"], ["stats"]], ids=lambda command: command[0])
+def test_a_mistyped_address_is_named_and_nothing_is_written_there(command: list[str], tmp_path: Path) -> None:
+    verb, *rest = command
+    for _ in range(2):  # it is as new as before
+        done = holdfast(verb, "sqlite:///no-such.db", *rest, folder=tmp_path)
+        assert done.returncode == 1
+        assert "look at its address" in done.stderr
+
+
 def test_stats_and_doctor(place: str, tmp_path: Path) -> None:
     holdfast("set", place, "a", '"é"', folder=tmp_path)
     stats = json.loads(holdfast("stats", place, "--json", folder=tmp_path).stdout)

@@ -65,7 +65,7 @@ def doctor(
 
 async def _examine(url: str, write: bool, check: bool) -> _Report:
     report = _Report(hide_password(url))
-    place = await open_as_written(url, coalesce=False)
+    place = await open_as_written(url, coalesce=False, new=True)
     try:
         await _ask(place.driver, report)
         await _measure(place.driver, report, write)

@@ -97,7 +97,7 @@ def set_(
         fail(f"{shown} is no JSON: quote text as JSON ('\"like this\"'), or add --text")
 
     async def work() -> str:
-        async with storage_at(url) as storage:
+        async with storage_at(url, new=True) as storage:
             return await storage.set_item(key, parsed, ttl=ttl)
 
     typer.echo(run(work()))

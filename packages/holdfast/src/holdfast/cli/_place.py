@@ -20,11 +20,13 @@ async def open_as_written(
     coalesce: bool = True,
     key: KeySource | None = None,
     old_keys: Sequence[KeySource] = (),
+    new: bool = False,
     rotating: bool = False,
 ) -> Place:
     """Open a place through the wrappers that its manifest names; the key comes from the environment, unless it is given.
 
-    A new place is encrypted where the environment has a key. With `rotating` a place has to be encrypted already.
+    One that nothing was written to is refused, and nothing is written there, unless `new`: then it is made, encrypted
+    where the environment has a key. With `rotating` a place has to be encrypted already.
     """
     async with driver_from_url(url) as driver:
         names = await written_through(driver)
@@ -32,6 +34,8 @@ async def open_as_written(
         raise ConfigurationError(
             "there is no encryption to rotate: this place was written in the clear, or never. Look at its address"
         )
+    if names is None and not new:
+        raise ConfigurationError("nothing was ever written to this place: look at its address")
     environment = key_in_environment()
     if names is None:
         names = [] if environment is None else ["encrypted"]
@@ -46,7 +50,7 @@ async def open_as_written(
 
 
 @asynccontextmanager
-async def storage_at(url: str) -> AsyncIterator[Storage]:
+async def storage_at(url: str, *, new: bool = False) -> AsyncIterator[Storage]:
     """The plain items of a place, closed at the end."""
-    async with Storage(await open_as_written(url)) as storage:
+    async with Storage(await open_as_written(url, new=new)) as storage:
         yield storage
