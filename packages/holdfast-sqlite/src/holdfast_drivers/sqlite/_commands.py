@@ -65,10 +65,10 @@ _GET_MANY = {
     for values in (False, True)
 }
 _NEXT = (
-    "UPDATE items SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT), etag = ?5, updated_at = ?3 "
-    "WHERE key = ?1 AND (expires_at IS NULL OR expires_at > ?3) AND typeof(value) = 'text' "
+    "UPDATE items SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT), etag = ?, updated_at = ? "
+    "WHERE key = ? AND (expires_at IS NULL OR expires_at > ?) AND typeof(value) = 'text' "
     "AND length(value) BETWEEN 1 AND 15 AND value NOT GLOB '*[^0-9]*' AND EXISTS "
-    "(SELECT 1 FROM items WHERE key = ?2 AND etag = ?4 AND (expires_at IS NULL OR expires_at > ?3)) RETURNING value"
+    "(SELECT 1 FROM items WHERE key = ? AND etag = ? AND (expires_at IS NULL OR expires_at > ?)) RETURNING value"
 )
 """The judge's verdict on an append that is not refused: the log's next number, counted up."""
 
@@ -146,7 +146,8 @@ def _append_one(connection: sqlite3.Connection, unit: Work, now: int) -> int | N
     """Append one entry to a log that is as expected; what is refused, or begins a log, is for the judge."""
     if not isinstance(unit, Append) or len(unit.puts) > 1 or not isinstance(unit.check.cond, str):
         return None
-    counted = connection.execute(_NEXT, (unit.log, unit.check.key, now, unit.check.cond, new_etag())).fetchall()
+    asked = (new_etag(), now, unit.log, now, unit.check.key, unit.check.cond, now)
+    counted = connection.execute(_NEXT, asked).fetchall()
     if not counted:
         return None
     (put,) = unit.puts
