@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 
+import pytest
 from holdfast.driver import Driver
 from holdfast.opening import driver_from_url
 from holdfast.wrappers import Encrypted
 from holdfast_conformance import DriverConformance
 from holdfast_drivers.fs import FsDriver
 from holdfast_drivers.sqlite import SqliteDriver
+
+pytestmark = pytest.mark.again
 
 KEY = bytes(range(32))
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 from time import monotonic
 
+import pytest
 from holdfast import Persistence, create_persistence, create_storage
 from holdfast.driver import Driver
 from holdfast.opening import driver_from_url
@@ -16,6 +17,8 @@ from holdfast.wrappers import Cached, cached
 from holdfast_conformance import DriverConformance
 from holdfast_drivers.sqlite import SqliteDriver
 from pydantic import BaseModel
+
+pytestmark = pytest.mark.again
 
 
 class Counter(BaseModel):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 
+import pytest
 from holdfast import create_persistence
 from holdfast.driver import Driver
 from holdfast.opening import driver_from_url
@@ -14,6 +15,8 @@ from holdfast.wrappers import Compressed, compressed
 from holdfast_conformance import DriverConformance
 from holdfast_drivers.fs import FsDriver
 from holdfast_drivers.sqlite import SqliteDriver
+
+pytestmark = pytest.mark.again
 
 
 class PackingSqlite(Compressed):

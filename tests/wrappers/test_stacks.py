@@ -25,6 +25,8 @@ from holdfast.wrappers import (
 )
 from holdfast_conformance import DriverConformance
 
+pytestmark = pytest.mark.again
+
 KEY = "5c" * 32
 ALL: dict[str, Callable[[Driver], Driver]] = {
     "traced": traced(),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from holdfast.driver import Driver, MemoryDriver
 from holdfast.wrappers import Encrypted
 from holdfast_conformance import DriverConformance
+
+pytestmark = pytest.mark.again
 
 KEY = bytes(range(32))
 
