@@ -90,6 +90,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.load_profile("default")
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_caught(mutant: Mutant, record_property: Any) -> None:
     test, said = _hunt(mutant)
