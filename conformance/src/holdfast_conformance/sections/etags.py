@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from holdfast import InvalidValueError
 from holdfast.driver import Check, Delete, Driver, Etag, If, Put, key, name, new_etag, number
 
 from .._suite import Pair, Section
@@ -89,3 +91,9 @@ class Etags(Section):
             assert etag.replace("-", "a").replace("_", "a").isalnum(), (
                 f"{etag!r} has other characters than A-Z a-z 0-9 _ -"
             )
+
+    async def test_one_of_another_length_is_refused(self, driver: Driver) -> None:
+        for etag in ("", "x" * 21, "x" * 23):
+            with pytest.raises(InvalidValueError):
+                await driver.apply([Put(A, "x", etag=Etag(etag))])
+        assert await one(driver, A) is None, "a put with an etag that is none was stored"

@@ -17,6 +17,7 @@ MAX_PAGE = 1000
 """Items that one page holds at most; a larger limit is answered with this many and `next`."""
 
 _NUMBER_BYTES = 17
+_ETAG_LENGTH = 22
 
 
 def check_get(keys: Sequence[Key], capabilities: Capabilities) -> None:
@@ -105,6 +106,8 @@ def _check_write(write: Write, capabilities: Capabilities) -> int:
                 raise InvalidValueError(f"ttl_ms is {ttl!r}: use whole milliseconds, None or KEEP")
             if ttl <= 0:
                 raise InvalidValueError(f"ttl_ms is {ttl}: use at least one millisecond, or delete the item")
+        if len(write.etag) != _ETAG_LENGTH:
+            raise InvalidValueError(f"{write.etag!r} is no etag of a put: leave it out, and a fresh one is made")
         if not isinstance(write.value, str | bytes):
             raise InvalidValueError(f"a value is str or bytes, not {type(write.value).__name__}: encode it first")
         size = size_of(write.value)
