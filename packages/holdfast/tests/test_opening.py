@@ -47,6 +47,9 @@ def test_parts() -> None:
     assert url.path == "/my db"
     assert url.query == {"base": "a&b", "pool": ""}
     assert parse_url("fs://./da%20ta?x=1").rest == "./da ta"
+    several = parse_url("redis+cluster://us%65r:p%2C@one:1,[::2]:2,three/0")
+    assert several.hosts == (("one", 1), ("::2", 2), ("three", None))
+    assert (several.host, several.port, several.password) == ("one", 1, "p,")
 
 
 @pytest.mark.parametrize("bad", ["", "agent.db", "sqlite:/a", "redis://h:port", "sqlite:///a?x=1&x=2", "sqlite:///a?x"])

@@ -18,7 +18,7 @@ __all__ = ["Url", "check_counts", "check_seconds", "hide_password", "parse_url",
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?P<head>://[^/?#\s]*?:)[^/?#\s]*(?P<at>@)")
-_SECRET = re.compile(r"(?P<head>[?&](?:password|passwd|secret|token|key|encryption_key)=)[^&#\s]*", re.IGNORECASE)
+_SECRET = re.compile(r"(?P<head>[?&](?:[a-z_]*password|passwd|secret|token|key|encryption_key)=)[^&#\s]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Url:
     path: str
     """With its leading slash, empty where there is none."""
     query: Mapping[str, str]
+    hosts: tuple[tuple[str, int | None], ...] = ()
+    """Every host of `a:1,b:2` with its port: for backends that are several servers. `host` and `port` are the first."""
 
 
 def hide_password(url: str) -> str:
@@ -50,7 +52,7 @@ def parse_url(url: str) -> Url:
         )
     try:
         parts = urlsplit(url)
-        port = parts.port
+        hosts = tuple(_host(each) for each in parts.netloc.rpartition("@")[2].split(",") if each)
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise ConfigurationError(f"{hide_password(url)!r} is no usable URL: {error}") from None
@@ -59,9 +61,15 @@ def parse_url(url: str) -> Url:
         raise ConfigurationError(f"an option occurs twice in {hide_password(url)!r}: keep one of them")
     rest = url.split("://", 1)[1].split("?", 1)[0]
     username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    host, port = hosts[0] if hosts else (None, None)
     return Url(
-        parts.scheme.lower(), unquote(rest), username, password, parts.hostname, port, unquote(parts.path), query
+        parts.scheme.lower(), unquote(rest), username, password, host or None, port, unquote(parts.path), query, hosts
     )
+
+
+def _host(written: str) -> tuple[str, int | None]:
+    parts = urlsplit(f"//{written}")
+    return parts.hostname or "", parts.port
 
 
 def check_seconds(**options: object) -> None:
