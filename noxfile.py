@@ -82,6 +82,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Servers and networks that fail, on every server that can be tested here; writes the table of docs/inside/faults.md."""
+    install(session, "test")
+    session.run("pytest", "tests/faults", "--fault-table", "docs/inside/faults.md", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, imports and the order of the floors."""
     install(session, "lint")

@@ -111,3 +111,31 @@ async def test_drop_ends_those_that_are_free() -> None:
         await connections.drop()
         assert free.ended
         assert not busy.ended
+
+
+async def test_when_a_call_loses_its_connection_those_that_are_free_are_closed() -> None:
+    server = Server()
+    connections = server.connections()
+    async with connections.one() as first, connections.one() as second:
+        pass
+    with pytest.raises(ConnectionResetError):
+        async with connections.one() as lost:
+            lost.alive = False
+            raise ConnectionResetError
+    assert {first.ended, second.ended} == {True}
+    async with connections.one() as fresh:
+        assert fresh not in (first, second)
+
+
+async def test_who_is_cancelled_closes_no_connection_but_its_own() -> None:
+    server = Server()
+    connections = server.connections()
+    async with connections.one() as _, connections.one():
+        pass
+    with pytest.raises(asyncio.CancelledError):
+        async with connections.one() as lost:
+            lost.alive = False
+            raise asyncio.CancelledError
+    assert [connection.ended for connection in server.made].count(True) == 1
+    async with connections.one() as kept:
+        assert kept in server.made[:2]

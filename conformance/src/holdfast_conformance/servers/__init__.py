@@ -8,9 +8,12 @@
 In this order: the URL in `HOLDFAST_TEST_<KIND>_URL`; a container, where Docker runs; the program, on a free loopback
 port in a temporary folder. Where there is none of them, `running` skips the test and says that the backend was not
 tested; with `HOLDFAST_REQUIRE_BACKENDS=1` it fails it.
+
+A `Proxy` before a server loses requests, answers and connections, and slows them down.
 """
 
 from ._find import NotTestedError, find, running
+from ._proxy import Proxy
 from ._server import Server, free_port
 
-__all__ = ["NotTestedError", "Server", "find", "free_port", "running"]
+__all__ = ["NotTestedError", "Proxy", "Server", "find", "free_port", "running"]

@@ -19,7 +19,8 @@ class Connections(Generic[C]):
     """Gives each call a connection of its own, made when it is first needed and kept for the next call.
 
     Whoever finds all of them busy waits, for up to `timeout` seconds. The one that was used last is used first, and
-    one that is not `alive` any more is given to nobody.
+    one that is not `alive` any more is given to nobody. When a call loses one, those that are free are closed too: what
+    ended it has probably ended all, and each would cost another call its time-out.
     """
 
     def __init__(
@@ -60,20 +61,26 @@ class Connections(Generic[C]):
             connection = await self._taken()
             if connection is None:
                 connection = await self._connect()
+            failed = False
             try:
                 yield connection
+            except Exception:  # and not a cancellation, which says nothing of the server
+                failed = True
+                raise
             finally:
                 if self._alive(connection):
                     self._free.append(connection)
                 else:
                     await self._end(connection)
+                    if failed:
+                        await self.drop()
         finally:
             self._room.release()
 
     async def drop(self) -> None:
-        """Close those that are free: when the server has ended one of them, it probably ended all."""
-        while self._free:
-            await self._end(self._free.pop())
+        """Close those that are free, all at once: saying goodbye to who is gone takes its time."""
+        free, self._free = self._free, deque()
+        await asyncio.gather(*(self._end(connection) for connection in free))
 
     async def _taken(self) -> C | None:
         while self._free:
