@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,6 +66,76 @@ def _redis() -> Program | None:
     )  # fmt: skip
 
 
+def _mysql() -> Program | None:
+    mysqld, before = _unpacked_mysql() or ([_installed("mysqld", "/usr/sbin") or ""], [])
+    if not mysqld[-1] or "MariaDB" in _said(*mysqld, "--version"):  # Debian's is a link to MariaDB's
+        return None
+    common = [*mysqld, "--no-defaults", *before, *_as_root()]
+    return Program(
+        "mysql://root@127.0.0.1:{port}/test",
+        mysqld[-1],
+        lambda data, port: [
+            *common, *_mysql_settings(data, port), "--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin"
+        ],
+        prepare=lambda data: [[*common, "--initialize-insecure", f"--datadir={data / 'db'}"]],
+        answers=_greets,
+    )  # fmt: skip
+
+
+def _unpacked_mysql() -> tuple[list[str], list[str]] | None:
+    """The one that `.ci/mysql-server` unpacked, run by the loader and on the libraries beside it; and where its files are."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = Path(os.environ.get("HOLDFAST_MYSQL_ROOT") or cache / "holdfast" / "mysql")
+    loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None)
+    if loader is None or not (root / "usr/sbin/mysqld").exists():
+        return None
+    share = root / "usr/share/mysql"
+    return (
+        [str(loader), "--library-path", str(loader.parent), str(root / "usr/sbin/mysqld")],
+        [f"--lc-messages-dir={share}", f"--character-sets-dir={share / 'charsets'}"],
+    )
+
+
+def _mariadb() -> Program | None:
+    mariadbd, install = _installed("mariadbd", "/usr/sbin"), _installed("mariadb-install-db")
+    if mariadbd is None or install is None:
+        return None
+    return Program(
+        "mariadb://root@127.0.0.1:{port}/test",
+        mariadbd,
+        lambda data, port: [mariadbd, "--no-defaults", *_as_root(), *_mysql_settings(data, port)],
+        prepare=lambda data: [
+            [install, "--no-defaults", "--auth-root-authentication-method=normal", f"--datadir={data / 'db'}", *_as_root()]
+        ],
+        answers=_greets,
+    )  # fmt: skip
+
+
+def _as_root() -> list[str]:
+    """It refuses to be run by root, unless told so."""
+    return ["--user=root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+
+
+def _mysql_settings(data: Path, port: int) -> list[str]:
+    """Small and quick to start; each commit waits for the disk."""
+    beginning = data / "init.sql"
+    beginning.write_text("CREATE DATABASE IF NOT EXISTS test;\n")
+    return [
+        f"--datadir={data / 'db'}", f"--port={port}", "--bind-address=127.0.0.1", f"--socket={data / 'sock'}",
+        f"--pid-file={data / 'pid'}", f"--init-file={beginning}", "--max-connections=300", "--max-connect-errors=100000000",
+        "--performance-schema=OFF", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=1",
+    ]  # fmt: skip
+
+
+def _greets(port: int) -> bool:
+    """Whether a server of MySQL's protocol says its version, as it does first."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(5)[4:] == b"\n"
+    except OSError:
+        return False
+
+
 _REDIS_SETTINGS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 KINDS: Mapping[str, Kind] = {
@@ -89,6 +161,29 @@ KINDS: Mapping[str, Kind] = {
         ),
         program=_postgresql,
     ),
+    "mysql": Kind(
+        image=Image(
+            names=("mysql:8.4", "mysql:9"),
+            port=3306,
+            url="mysql://root:holdfast@{host}:{port}/test",
+            # It starts twice: first to prepare its data, on no address, then for good.
+            ready=("mysqladmin", "ping", "--silent", "--host=127.0.0.1"),
+            env={"MYSQL_ROOT_PASSWORD": "holdfast", "MYSQL_DATABASE": "test"},
+            command="mysqld --max-connections=300",
+        ),
+        program=_mysql,
+    ),
+    "mariadb": Kind(
+        image=Image(
+            names=("mariadb:11",),
+            port=3306,
+            url="mariadb://root:holdfast@{host}:{port}/test",
+            ready=("mariadb-admin", "ping", "--silent", "--host=127.0.0.1"),
+            env={"MARIADB_ROOT_PASSWORD": "holdfast", "MARIADB_DATABASE": "test"},
+            command="mariadbd --max-connections=300",
+        ),
+        program=_mariadb,
+    ),
 }
 
 
@@ -101,8 +196,12 @@ def _installed(program: str, *folders: str) -> str | None:
     return shutil.which(program)
 
 
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
 def _says(word: str, *command: str) -> bool:
-    return word in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return word in _said(*command)
 
 
 def _succeeds(*command: str) -> bool:
