@@ -113,15 +113,19 @@ async def test_drop_ends_those_that_are_free() -> None:
         assert not busy.ended
 
 
+async def lose_one(connections: "Connections[Connection]", cause: BaseException) -> None:
+    async with connections.one() as lost:
+        lost.alive = False
+        raise cause
+
+
 async def test_when_a_call_loses_its_connection_those_that_are_free_are_closed() -> None:
     server = Server()
     connections = server.connections()
     async with connections.one() as first, connections.one() as second:
         pass
     with pytest.raises(ConnectionResetError):
-        async with connections.one() as lost:
-            lost.alive = False
-            raise ConnectionResetError
+        await lose_one(connections, ConnectionResetError())
     assert {first.ended, second.ended} == {True}
     async with connections.one() as fresh:
         assert fresh not in (first, second)
@@ -133,9 +137,7 @@ async def test_who_is_cancelled_closes_no_connection_but_its_own() -> None:
     async with connections.one() as _, connections.one():
         pass
     with pytest.raises(asyncio.CancelledError):
-        async with connections.one() as lost:
-            lost.alive = False
-            raise asyncio.CancelledError
+        await lose_one(connections, asyncio.CancelledError())
     assert [connection.ended for connection in server.made].count(True) == 1
     async with connections.one() as kept:
         assert kept in server.made[:2]
