@@ -12,6 +12,7 @@ from ._keys import MAX_KEY_BYTES, check_key, is_number, key, name, number, split
 from ._memory import MemoryDriver
 from ._paging import below, between, collect
 from ._sorted_keys import SortedKeys
+from ._tls import distrust, tls_context
 from ._types import (
     KEEP,
     Append,
@@ -67,6 +68,7 @@ __all__ = [
     "between",
     "check_key",
     "collect",
+    "distrust",
     "from_bytes",
     "hints",
     "host_now_ms",
@@ -81,5 +83,6 @@ __all__ = [
     "split",
     "text",
     "text_of",
+    "tls_context",
     "to_bytes",
 ]

@@ -18,7 +18,9 @@ __all__ = ["Url", "check_counts", "check_seconds", "hide_password", "parse_url",
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?P<head>://[^/?#\s]*?:)[^/?#\s]*(?P<at>@)")
-_SECRET = re.compile(r"(?P<head>[?&](?:[a-z_]*password|passwd|secret|token|key|encryption_key)=)[^&#\s]*", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(?P<head>[?&](?:[a-z_]*password|passwd|secret|token|key|encryption_key)=)[^&#\s]*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
