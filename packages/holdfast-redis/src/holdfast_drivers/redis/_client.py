@@ -1,59 +1,54 @@
-"""The connections: a few of our own, or the application's client. redis-py's own retries are never used."""
+"""Sending commands: each is sent once, where the primary is, and it is known whether it was sent."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from hashlib import sha1
+from itertools import count
+from random import uniform
+from time import monotonic
 from typing import Any
 
-from holdfast import ConfigurationError, HoldfastError
+from holdfast import HoldfastError, UnavailableError
 from holdfast.driver import Connections, Hearing
 
 from redis import exceptions
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
-from redis.asyncio.connection import ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis, RedisCluster
 
 from ._errors import CLIENT_ERRORS, of_redis
-from ._options import Options
+from ._layout import Names
+from ._options import Address, Options
+from ._servers import servers_of
 
 __all__ = ["Client"]
+
+_REFUSED = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError, exceptions.ReadOnlyError)
+"""A server is not, or no longer, or not yet the primary of all our keys; MOVED is an `AskError`. Nothing was done."""
+
+
+class UnconnectedError(UnavailableError):
+    """The primary could not be connected to: nothing was sent."""
 
 
 class Client:
     """Sends one command at a time over a connection, and knows whether it was sent."""
 
-    def __init__(self, options: Options, borrowed: Redis | None) -> None:
+    def __init__(self, options: Options, borrowed: Redis | RedisCluster | None, names: Names) -> None:
         self.options = options
-        if borrowed is not None:
-            self._pool: Any = borrowed.connection_pool
-            if self._pool.connection_kwargs.get("decode_responses"):
-                raise ConfigurationError(
-                    "the client has decode_responses=True, which turns bytes into text: use one without"
-                )
-        else:
-            self._pool = ConnectionPool.from_url(
-                options.url,
-                socket_connect_timeout=options.connect_timeout,
-                socket_timeout=None,  # ours is around the whole call; redis-py's loses cancellations on Python 3.11
-                retry=Retry(NoBackoff(), 0),
-                retry_on_error=[],
-                client_name="holdfast",
-            )
-        self._borrowed = borrowed is not None
-        self._own: Connections[Any] = Connections(
+        self._servers = servers_of(options, borrowed, names)
+        self._connections: Connections[Any] = Connections(
             self._connect,
-            alive=_alive,
-            end=lambda connection: connection.disconnect(nowait=True),
+            alive=self._servers.keeps,
+            end=self._servers.end,
             size=options.pool_size,
             timeout=options.connect_timeout,
             place=options.place,
         )
+        self.patience = options.connect_timeout
+        """Seconds for which a call waits for another primary to take over."""
         self.closed = False
         self._listening: set[Hearing] = set()
 
@@ -65,15 +60,50 @@ class Client:
             return await self.command("EVAL", script, len(keys), *keys, *arguments)
 
     async def command(self, *words: Any) -> Any:
-        """Send one command and answer what the server says. Raises redis-py's `ResponseError`, else ours."""
+        """Send one command and answer what the server says. Raises redis-py's `ResponseError`, else ours.
+
+        In a cluster and behind sentinels, what was certainly not done is sent again: redirections are followed, and
+        the move of a slot or the election of another primary is waited for.
+        """
+        until = monotonic() + self.patience
+        beside: Address | None = None
+        for attempt in count():
+            try:
+                return await self._sent(words, beside)
+            except (*_REFUSED, UnavailableError) as error:
+                if not self._servers.moves:
+                    raise
+                beside = await self._followed(error)
+                if monotonic() > until or not isinstance(error, (*_REFUSED, UnconnectedError)):
+                    raise
+            await asyncio.sleep(uniform(0.5, 1.0) * min(0.5, 0.01 * (2 ** min(attempt, 9) - 1)))  # at once, at first
+        raise AssertionError("unreachable: the loop ends by an answer or an error")
+
+    async def _followed(self, error: Exception) -> Address | None:
+        """Note where the primary is, by what was said; answer where the command alone has to be asked for."""
+        if isinstance(error, exceptions.TryAgainError):
+            return None
+        address = None
+        if isinstance(error, exceptions.AskError):
+            address = error.host or (self._servers.at or ("",))[0], int(error.port)
+            if not isinstance(error, exceptions.MovedError):
+                return address
+        self._servers.moved(address)
+        await self._connections.drop()
+        return None
+
+    async def _sent(self, words: Sequence[Any], beside: Address | None) -> Any:
         sent = False
         task = asyncio.current_task()
         asked = task.cancelling() if task is not None else 0
         try:
-            async with self._connection() as connection:
+            async with self._connection(beside) as connection:
                 packed = connection.pack_command(*words)
                 sent = True
                 async with asyncio.timeout(self.options.timeout):
+                    if beside is not None:
+                        await connection.send_command("ASKING", check_health=False)
+                        await connection.read_response()
                     await connection.send_packed_command(packed, check_health=False)
                     answer = await connection.read_response()
                 if task is not None and task.cancelling() > asked:
@@ -85,62 +115,71 @@ class Client:
             raise of_redis(error, self.options.place, sent=sent) from error
 
     @asynccontextmanager
+    async def _connection(self, beside: Address | None) -> AsyncIterator[Any]:
+        if beside is None:
+            async with self._connections.one() as connection:
+                yield connection
+            return
+        connection = await self._fresh(beside)
+        try:
+            yield connection
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _connect(self) -> Any:
+        return await self._made(self._servers.connect())
+
+    async def _fresh(self, address: Address | None = None) -> Any:
+        return await self._made(self._servers.fresh(address))
+
+    async def _made(self, connecting: Coroutine[Any, Any, Any]) -> Any:
+        """With a time-out of ours: redis-py's ends when the socket is connected, and a server may hang after that."""
+        try:
+            async with asyncio.timeout(self.options.connect_timeout):
+                return await connecting
+        except UnavailableError as error:
+            raise UnconnectedError(str(error)) from error
+        except HoldfastError:
+            raise
+        except CLIENT_ERRORS as error:
+            ours = of_redis(error, self.options.place)
+            raise (UnconnectedError(str(ours)) if isinstance(ours, UnavailableError) else ours) from error
+
+    @asynccontextmanager
     async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
-        """Tell of every message on the channel, once subscribed; redis-py connects again by itself."""
-        listener = PubSub(self._pool)
-        await listener.subscribe(channel)
-        await listener.get_message(timeout=self.options.connect_timeout)
+        """Tell of every message on the channel, once subscribed, until the connection ends."""
+        connection = await self._fresh()
 
         async def hear() -> None:
             try:
                 while True:
-                    message = await listener.get_message(timeout=None)
-                    if message is not None:  # one of another kind says that it has subscribed again
-                        hearing.tell(message["data"].decode() if message["type"] == "message" else "")
+                    kind, _, said = await connection.read_response(push_request=True)
+                    if kind == b"message":
+                        hearing.tell(said.decode())
             finally:
                 hearing.end()
 
-        ear = asyncio.create_task(hear())  # a task of its own, which a close can end
+        ear = None
         self._listening.add(hearing)
         try:
+            async with asyncio.timeout(self.options.connect_timeout):
+                await connection.send_command("SUBSCRIBE", channel, check_health=False)
+                await connection.read_response(push_request=True)
+            ear = asyncio.create_task(hear())  # a task of its own, which a close can end
             yield
         finally:
             self._listening.discard(hearing)
-            ear.cancel()
-            await asyncio.gather(ear, return_exceptions=True)
-            with suppress(*CLIENT_ERRORS):
-                await listener.aclose()  # type: ignore[no-untyped-call]
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        if not self._borrowed:
-            async with self._own.one() as connection:
-                yield connection
-            return
-        connection = await self._pool.get_connection()
-        try:
-            yield connection
-        finally:
-            await self._pool.release(connection)
-
-    async def _connect(self) -> Any:
-        connection = self._pool.make_connection()
-        await connection.connect()
-        return connection
+            if ear is not None:
+                ear.cancel()
+                await asyncio.gather(ear, return_exceptions=True)
+            await connection.disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close what is ours; the application's client stays open."""
         self.closed = True
         for hearing in self._listening:
             hearing.end()
-        await self._own.drop()
-        if not self._borrowed:
-            await self._pool.disconnect()
-
-
-def _alive(connection: Any) -> bool:
-    """Whether neither side has closed it; redis-py itself would look by reading, at every call."""
-    return bool(connection.is_connected) and not connection._reader.at_eof()
+        await self._connections.drop()
 
 
 @cache

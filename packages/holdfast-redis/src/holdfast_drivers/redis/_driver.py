@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from holdfast import ConfigurationError, HoldfastError
 from holdfast.driver import BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key, hints
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from . import _commands
 from ._client import Client
@@ -24,7 +24,7 @@ _MIB = 1024 * 1024
 
 
 class RedisDriver(BaseDriver):
-    """Items in three keys of a Redis or Valkey server, shared by any number of processes and machines.
+    """Items in three keys of a Redis or Valkey server or cluster, shared by any number of processes and machines.
 
     A batch, and whatever travels with it, is one script: atomic, judged by the server's clock. What an acknowledged
     write survives is the server's setting; `capabilities.durable` says it.
@@ -47,36 +47,48 @@ class RedisDriver(BaseDriver):
         self,
         url: str = "redis://localhost:6379/0",
         *,
-        client: Redis | None = None,
+        client: Redis | RedisCluster | None = None,
         base: str = "holdfast",
         pool_size: int = 8,
         connect_timeout: float = 10.0,
         timeout: float = 30.0,
         eviction: Eviction = "refuse",
+        ssl_ca: str | None = None,
+        ssl_cert: str | None = None,
+        ssl_key: str | None = None,
+        ssl_check_hostname: bool = True,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
     ) -> None:
-        """A server's URL (`redis://`, or `rediss://` for TLS), or the application's own `client`: used and never closed.
+        """A URL, or the application's own `client`, a `Redis` or a `RedisCluster`: used and never closed.
 
-        `base` is what the store's keys begin with: several live side by side. `pool_size` is how many connections are
-        opened at most, each when it is first needed; `connect_timeout` and `timeout` are seconds. A server that may
-        drop any key when its memory is full is refused, unless `eviction="allow"`. Raises `ConfigurationError`; the
-        server is asked by `open`.
+        The URL is that of a server (`redis://host:port/database`), of nodes of a cluster
+        (`redis+cluster://host:port,host:port`) or of sentinels (`redis+sentinel://host:port,host:port/name/database`);
+        `rediss` in the place of `redis` is TLS. `base` is what the store's keys begin with: several live side by side,
+        in a cluster each in one slot. `pool_size` is how many connections are opened at most, each when it is first
+        needed; `connect_timeout` and `timeout` are seconds; so long does a call wait for a primary, too, where another
+        one may take over. A server that may drop any key when its memory is full is refused, unless
+        `eviction="allow"`. `ssl_ca` is the file of the authority to trust instead of the system's, `ssl_cert` and
+        `ssl_key` are what to show. Raises `ConfigurationError`; the server is asked by `open`.
         """
         super().__init__()
         self._options = Options(
-            url=url, base=base, pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout, eviction=eviction
-        )
+            url=url, base=base, pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout, eviction=eviction,
+            ssl_ca=ssl_ca, ssl_cert=ssl_cert, ssl_key=ssl_key, ssl_check_hostname=ssl_check_hostname,
+            sentinel_username=sentinel_username, sentinel_password=sentinel_password,
+        )  # fmt: skip
         self._borrowed = client
         self._client: Client | None = None
         self._names = Names(base)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`redis://user:password@host:port/database?base=agents&pool_size=4`."""
+        """`redis://user:password@host:port/database?base=agents&pool_size=4`, and so for clusters and sentinels."""
         options = Options.from_url(url)
         return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
 
     async def _open(self) -> None:
-        client = Client(self._options, self._borrowed)
+        client = Client(self._options, self._borrowed, self._names)
         try:
             policy = await evicts(client)
             if policy is not None and self._options.eviction == "refuse":
@@ -88,6 +100,7 @@ class RedisDriver(BaseDriver):
         except BaseException:
             await client.close()
             raise
+        client.patience = self._options.timeout
         self._client = client
         self.capabilities = replace(type(self).capabilities, durable=durable)
 

@@ -10,12 +10,13 @@ from holdfast import (
     TooLargeError,
     UnavailableError,
 )
+from holdfast.driver import distrust
 
 from redis import exceptions
 
 __all__ = ["CLIENT_ERRORS", "of_redis"]
 
-CLIENT_ERRORS: tuple[type[Exception], ...] = (exceptions.RedisError, OSError)
+CLIENT_ERRORS: tuple[type[Exception], ...] = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 """Everything that the client raises; a time-out is an OSError too."""
 
 _REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
@@ -23,6 +24,8 @@ _REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
 def of_redis(error: Exception, place: str, *, sent: bool = False) -> HoldfastError:
     """One of ours for an error of the client; `sent` where a script may have run all the same."""
+    if (why := distrust(error)) is not None:
+        return ConfigurationError(f"{place}: {why}")
     if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
     if isinstance(error, exceptions.NoPermissionError):
@@ -37,6 +40,18 @@ def of_redis(error: Exception, place: str, *, sent: bool = False) -> HoldfastErr
         return UnavailableError(f"{place} cannot save to its disk and takes no writes ({error}): nothing was written")
     if isinstance(error, exceptions.InvalidResponse) or "max bulk" in str(error):
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
+    if isinstance(error, exceptions.AskError):  # MOVED is one too
+        return ConfigurationError(f"{place} is a node of a cluster ({error}): write redis+cluster:// in its URL")
+    if "NOREPLICAS" in str(error):
+        return UnavailableError(f"{place} has too few replicas that follow it ({error}): nothing was written")
+    if isinstance(error, exceptions.ClusterDownError):
+        return UnavailableError(f"{place}: our slot has no primary for now ({error}): look at CLUSTER INFO, then retry")
+    if isinstance(error, exceptions.TryAgainError):
+        return UnavailableError(f"{place}: our slot is being moved to another node ({error}): retry")
+    if "non local key" in str(error):  # a script was stopped in the middle: no script of ours can be
+        return UnavailableError(f"{place} stopped a script ({error}): read back what it wrote", sent=sent)
+    if isinstance(error, exceptions.BusyLoadingError):
+        return UnavailableError(f"{place} is loading its data ({error}): retry in a moment")
     if isinstance(error, exceptions.ResponseError):
         # The server refused the command, or is loading, busy or being moved: nothing of it was done.
         return UnavailableError(f"{place} refused a command ({error}): look at its log, then retry")

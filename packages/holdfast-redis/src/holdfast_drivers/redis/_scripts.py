@@ -2,7 +2,8 @@
 
 A store is three keys: a hash of the items, a sorted set of their keys (all of score 0, so it is in the order of the
 bytes), and a sorted set of those that expire, by when. All of a script's reading comes before its first write: an
-error in the middle would leave what was written.
+error in the middle would leave what was written. And no key is touched again once the last of it may be removed: while
+its slot is moved to another node, a key that is not there is refused, in the middle of a script too.
 """
 
 __all__ = ["CLEAR", "COMMIT", "FETCH", "LIST", "PURGE"]
@@ -40,11 +41,7 @@ local function tell(channel, keys)
     local said = table.concat(keys, '\\n')
     redis.call('PUBLISH', channel, #said < 65536 and said or '')
 end
-local function free(limit)
-    local expired = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, limit)
-    remove(expired)
-    return #expired
-end
+local function expired(limit) return redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, limit) end
 """
 
 FETCH = (
@@ -109,7 +106,15 @@ return {#keys, lived}
 """
 )
 
-PURGE = _COMMON + "return free(ARGV[1])"
+PURGE = (
+    _COMMON
+    + """
+-- ARGV: limit. Answers how many were removed.
+local keys = expired(ARGV[1])
+remove(keys)
+return #keys
+"""
+)
 
 COMMIT = (
     _COMMON
@@ -143,8 +148,8 @@ end
 
 local stored, net, changed = {}, {}, {}
 for n, record in ipairs(read(wanted)) do stored[wanted[n]] = record end
-redis.call('ZSCORE', ORDER, '')   -- both raise here, before anything is written, where they are no sorted sets
-redis.call('ZSCORE', EXPIRY, '')
+redis.call('ZSCORE', ORDER, '')   -- raises here, before anything is written, where it is no sorted set; so does this:
+local freed = expired(16)
 
 local function live(key)
     local record = net[key]
@@ -220,23 +225,31 @@ end
 local answer = {now}
 for n, unit in ipairs(units) do answer[n + 1] = unit.kind == 'a' and append(unit) or batch(unit) end
 
+-- What is removed is there: so a key ends with the last call for it.
 local fields, members, ending, lasting, deleted = {}, {}, {}, {}, {}
 for _, key in ipairs(changed) do
-    local record = net[key]
+    local record, before = net[key], stored[key]
+    local expiring = before and expires(before) > 0
     if record then
         fields[#fields + 1] = key; fields[#fields + 1] = record
         members[#members + 1] = 0; members[#members + 1] = key
         local ends = expires(record)
         if ends > 0 then ending[#ending + 1] = ends; ending[#ending + 1] = key
-        elseif stored[key] and expires(stored[key]) > 0 then lasting[#lasting + 1] = key end
-    else deleted[#deleted + 1] = key end
+        elseif expiring then lasting[#lasting + 1] = key end
+    elseif before then
+        deleted[#deleted + 1] = key
+        if expiring then lasting[#lasting + 1] = key end
+    end
+end
+for _, key in ipairs(freed) do
+    if net[key] == nil then deleted[#deleted + 1] = key; lasting[#lasting + 1] = key end
 end
 in_parts(fields, function(...) redis.call('HSET', ITEMS, ...) end)
 in_parts(members, function(...) redis.call('ZADD', ORDER, ...) end)
 in_parts(ending, function(...) redis.call('ZADD', EXPIRY, ...) end)
+in_parts(deleted, function(...) redis.call('HDEL', ITEMS, ...) end)
+in_parts(deleted, function(...) redis.call('ZREM', ORDER, ...) end)
 in_parts(lasting, function(...) redis.call('ZREM', EXPIRY, ...) end)
-remove(deleted)
-free(16)
 tell(ARGV[1], changed)
 return answer
 """
