@@ -9,12 +9,15 @@ import socket
 import pytest
 from holdfast.opening import parse_url
 from holdfast_conformance.servers import NotTestedError, _docker, _find, find, free_port, running
+from holdfast_conformance.servers._docker import Image
 from holdfast_conformance.servers._kinds import KINDS
+from holdfast_conformance.servers._server import Group, Program
+
+IMAGES = {kind: known.image for kind, known in KINDS.items() if known.image is not None}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_image_is_pinned_and_its_url_is_one(kind: str) -> None:
-    image = KINDS[kind].image
+@pytest.mark.parametrize(("kind", "image"), IMAGES.items(), ids=IMAGES)
+def test_each_image_is_pinned_and_its_url_is_one(kind: str, image: Image) -> None:
     assert image.names
     for name in image.names:
         assert re.fullmatch(r"[a-z0-9/.-]+:\d+(\.\d+)*", name), f"{name} is not pinned to a version"
@@ -26,14 +29,14 @@ def test_each_image_is_pinned_and_its_url_is_one(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_environment_comes_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"HOLDFAST_TEST_{kind.upper()}_URL", f"{kind}://somewhere:1")
+    monkeypatch.setenv(f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}_URL", f"{kind}://somewhere:1")
     server = find(kind)
     assert (server.url, server.origin, server.ours) == (f"{kind}://somewhere:1", "environment", False)
     with pytest.raises(RuntimeError, match="not ours"):
         server.kill()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_docker_comes_before_a_program(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper()}_URL", raising=False)
@@ -43,7 +46,7 @@ def test_docker_comes_before_a_program(kind: str, monkeypatch: pytest.MonkeyPatc
     find(kind)
     monkeypatch.setenv(f"HOLDFAST_TEST_{kind.upper()}_IMAGE", "another:1")
     find(kind)
-    assert asked == [KINDS[kind].image.names[0], "another:1"]
+    assert asked == [IMAGES[kind].names[0], "another:1"]
 
 
 @pytest.mark.parametrize("required", [False, True])
@@ -65,10 +68,12 @@ def test_a_backend_that_is_missing_is_named_and_is_a_failure_where_it_is_require
 @pytest.mark.skipif(_docker.docker_runs(), reason="Docker runs here: the servers are containers")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_program_is_ours_on_loopback_and_leaves_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper()}_URL", raising=False)
+    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}_URL", raising=False)
     server = KINDS[kind].program()
     if server is None:
         pytest.skip(f"{kind} is not installed")
+    assert isinstance(server, Program | Group)
+    programs = [server] if isinstance(server, Program) else server.members
     try:
         port = parse_url(server.url).port
         assert port is not None
@@ -80,10 +85,10 @@ def test_a_program_is_ours_on_loopback_and_leaves_nothing(kind: str, monkeypatch
         server.start()
         with socket.create_connection(("127.0.0.1", port), timeout=5):
             pass
-        assert os.path.isdir(server._folder)
+        assert all(os.path.isdir(program._folder) for program in programs)
     finally:
         server.end()
-    assert not os.path.exists(server._folder)
+    assert not any(os.path.exists(program._folder) for program in programs)
 
 
 def test_ports_that_are_free() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ._docker import Image
-from ._server import Program
+from ._postgresql import pgbouncer, postgresql
+from ._programs import installed, said
+from ._redis import redis, redis_cluster, redis_sentinels
+from ._server import Program, Server
 
 __all__ = ["KINDS", "Kind"]
 
@@ -20,55 +21,15 @@ __all__ = ["KINDS", "Kind"]
 class Kind:
     """One kind of server."""
 
-    image: Image
-    program: Callable[[], Program | None]
-    """Start it from a program of this machine; `None` where there is none."""
-
-
-def _postgresql() -> Program | None:
-    postgres = _installed("postgres", "/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin")
-    if postgres is None:
-        return None
-    beside = Path(postgres).resolve().parent
-    if not (beside / "initdb").exists():  # a link in another folder
-        found = _installed("initdb", "/usr/lib/postgresql/*/bin")
-        if found is None:
-            return None
-        beside = Path(found).parent
-    settings = "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "jit=on"
-    return Program(
-        "postgresql://postgres@127.0.0.1:{port}/postgres",
-        str(beside / "postgres"),
-        lambda data, port: [
-            str(beside / "postgres"), "-D", str(data / "db"), "-p", str(port),
-            *(part for setting in settings for part in ("-c", setting)),
-        ],
-        prepare=lambda data: [
-            [str(beside / "initdb"), "-D", str(data / "db"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
-        ],
-        answers=lambda port: _succeeds(str(beside / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)),
-        user="postgres",
-    )  # fmt: skip
-
-
-def _redis() -> Program | None:
-    server = _installed("redis-server") or _installed("valkey-server")
-    cli = _installed("redis-cli") or _installed("valkey-cli")
-    if server is None or cli is None:
-        return None
-    return Program(
-        "redis://127.0.0.1:{port}/0",
-        server,
-        lambda data, port: [
-            server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data), *_REDIS_SETTINGS
-        ],
-        answers=lambda port: _says("PONG", cli, "-p", str(port), "ping"),
-    )  # fmt: skip
+    image: Image | None = None
+    """`None` where it is several programs, which are started on this machine."""
+    program: Callable[[], Server | None]
+    """Start it from the programs of this machine; `None` where there are none."""
 
 
 def _mysql() -> Program | None:
-    mysqld, before = _unpacked_mysql() or ([_installed("mysqld", "/usr/sbin") or ""], [])
-    if not mysqld[-1] or "MariaDB" in _said(*mysqld, "--version"):  # Debian's is a link to MariaDB's
+    mysqld, before = _unpacked_mysql() or ([installed("mysqld", "/usr/sbin") or ""], [])
+    if not mysqld[-1] or "MariaDB" in said(*mysqld, "--version"):  # Debian's is a link to MariaDB's
         return None
     common = [*mysqld, "--no-defaults", *before, *_as_root()]
     return Program(
@@ -97,7 +58,7 @@ def _unpacked_mysql() -> tuple[list[str], list[str]] | None:
 
 
 def _mariadb() -> Program | None:
-    mariadbd, install = _installed("mariadbd", "/usr/sbin"), _installed("mariadb-install-db")
+    mariadbd, install = installed("mariadbd", "/usr/sbin"), installed("mariadb-install-db")
     if mariadbd is None or install is None:
         return None
     return Program(
@@ -136,8 +97,6 @@ def _greets(port: int) -> bool:
         return False
 
 
-_REDIS_SETTINGS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
-
 KINDS: Mapping[str, Kind] = {
     "redis": Kind(
         image=Image(
@@ -147,7 +106,7 @@ KINDS: Mapping[str, Kind] = {
             ready=("redis-cli", "ping"),
             command="redis-server --appendonly yes --appendfsync always --save ''",
         ),
-        program=_redis,
+        program=redis,
     ),
     "postgresql": Kind(
         image=Image(
@@ -159,8 +118,11 @@ KINDS: Mapping[str, Kind] = {
             env={"POSTGRES_PASSWORD": "holdfast"},
             command="postgres -c max_connections=300",
         ),
-        program=_postgresql,
+        program=postgresql,
     ),
+    "redis-cluster": Kind(program=redis_cluster),
+    "redis-sentinel": Kind(program=redis_sentinels),
+    "pgbouncer": Kind(program=pgbouncer),
     "mysql": Kind(
         image=Image(
             names=("mysql:8.4", "mysql:9"),
@@ -185,24 +147,3 @@ KINDS: Mapping[str, Kind] = {
         program=_mariadb,
     ),
 }
-
-
-def _installed(program: str, *folders: str) -> str | None:
-    """Where a program is: on the path, or in one of these folders, the newest first."""
-    for pattern in folders:
-        for folder in sorted(Path("/").glob(pattern.lstrip("/")), reverse=True):
-            if (folder / program).exists():
-                return str(folder / program)
-    return shutil.which(program)
-
-
-def _said(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
-def _says(word: str, *command: str) -> bool:
-    return word in _said(*command)
-
-
-def _succeeds(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-__all__ = ["START_SECONDS", "Given", "Program", "Server", "free_port"]
+__all__ = ["START_SECONDS", "Given", "Group", "Program", "Server", "free_port"]
 
 START_SECONDS = 60.0
 """How long a server may take."""
@@ -88,8 +88,8 @@ class Program(Server):
         self._command = command
         self._answers = answers
         self._user = user if hasattr(os, "geteuid") and os.geteuid() == 0 else None
-        self._port = free_port()
-        self.url = url.format(port=self._port)
+        self.port = free_port()
+        self.url = url.format(port=self.port)
         self._folder = Path(tempfile.mkdtemp(prefix="holdfast-server-"))
         self._data = self._folder / "data"
         self._data.mkdir()
@@ -107,7 +107,7 @@ class Program(Server):
         log = (self._folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                list(self._command(self._data, self._port)),
+                list(self._command(self._data, self.port)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -116,7 +116,7 @@ class Program(Server):
                 start_new_session=True,
             )
         until = monotonic() + START_SECONDS
-        while not self._answers(self._port):
+        while not self._answers(self.port):
             if self._process.poll() is not None or monotonic() > until:
                 said = (self._folder / "log").read_text(errors="replace")[-3000:]
                 raise RuntimeError(f"{self.origin} did not start:\n{said}")
@@ -143,6 +143,33 @@ class Program(Server):
         for process in [self._process.pid, *_children(self._process.pid)]:
             with suppress(ProcessLookupError):  # ended already
                 os.kill(process, number)
+
+
+class Group(Server):
+    """Several programs that are one server together; a test may also do something to one of its `members`."""
+
+    def __init__(self, members: Sequence[Program]) -> None:
+        self.members = list(members)
+
+    def start(self) -> None:
+        for member in self.members:
+            member.start()
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+
+    def pause(self) -> None:
+        for member in self.members:
+            member.pause()
+
+    def resume(self) -> None:
+        for member in self.members:
+            member.resume()
+
+    def end(self) -> None:
+        for member in self.members:
+            member.end()
 
 
 def _children(process: int) -> list[int]:
