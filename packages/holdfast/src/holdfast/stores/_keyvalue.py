@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from .._errors import ConflictError, CorruptDataError, InvalidKeyError, InvalidValueError, NotFoundError
 from ..driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, key, name, text
 from ..structures import Known, Listing, Migrations, Page, Plan, Repeated, TypeCodec, attempt
-from ..structures._keyed_locks import KeyedLocks
+from ..structures._keyed_locks import changing
 from ._plain import milliseconds, read, true_paths, write
 
 __all__ = ["KeyValueStore"]
@@ -35,7 +35,6 @@ class KeyValueStore(Generic[V]):
         self._driver = driver
         self._codec: TypeCodec[V] = TypeCodec(kind, migrations or _FIRST)
         self.base = key(_BASE, text(_checked(namespace, "namespace")))
-        self._locks = KeyedLocks()
         self.namespace = namespace
 
     # One value.
@@ -108,7 +107,7 @@ class KeyValueStore(Generic[V]):
                 raise InvalidValueError("change must be a plain function: it may run again after a conflict")
             return Plan([Put(at, self.encode(key, changed), item.etag, KEEP)], changed)
 
-        async with self._locks.hold(key):
+        async with changing(self._driver, at):
             try:
                 return await attempt(self._driver, [at], plan, once=once)
             except Repeated:

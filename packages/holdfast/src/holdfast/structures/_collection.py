@@ -13,7 +13,7 @@ from ..driver._types import Cond, Keep
 from ._attempt import Known, Plan, Repeated, attempt
 from ._codec import Codec
 from ._indexes import Index, IndexSet
-from ._keyed_locks import KeyedLocks
+from ._keyed_locks import changing
 from ._listing import Listing
 
 __all__ = ["Collection", "RepairReport"]
@@ -59,7 +59,6 @@ class Collection(Generic[T]):
         self._newest_first = created_at is not None
         self._entries = IndexSet(collection, indexes, id_of, created_at)
         self._indexed = bool(indexes) or self._newest_first
-        self._locks = KeyedLocks()
 
     def key(self, id: str) -> Key:
         """Where the document with this id lies."""
@@ -123,7 +122,7 @@ class Collection(Generic[T]):
                 )
             return Plan(self.plan_save(known, changed, ttl_ms=KEEP), changed)
 
-        async with self._locks.hold(id):
+        async with changing(self._driver, at):
             try:
                 return await attempt(self._driver, [at], plan, once=once)
             except Repeated:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from weakref import WeakKeyDictionary
 
-__all__ = ["KeyedLocks"]
+from ..driver import Driver, Key
+
+__all__ = ["KeyedLocks", "changing"]
 
 
 class KeyedLocks:
@@ -32,3 +35,11 @@ class KeyedLocks:
 
     def __len__(self) -> int:
         return len(self._locks)
+
+
+_CHANGING: WeakKeyDictionary[Driver, KeyedLocks] = WeakKeyDictionary()
+
+
+def changing(driver: Driver, at: Key) -> AbstractAsyncContextManager[None]:
+    """Hold while one item is read, changed and written: whichever store of this process does it, on this driver."""
+    return _CHANGING.setdefault(driver, KeyedLocks()).hold(at)
