@@ -8,12 +8,11 @@ from typing import Any, TypeAlias
 import asyncpg
 from holdfast import ConflictError
 from holdfast.driver import (
-    KEEP,
     Append,
-    Delete,
     If,
     Item,
     Key,
+    LostRaceError,
     Page,
     Put,
     Record,
@@ -21,6 +20,7 @@ from holdfast.driver import (
     Work,
     below,
     between,
+    changes,
     collect,
     judge,
     needed,
@@ -30,7 +30,7 @@ from holdfast.driver import (
 
 from ._layout import NOW, Names, item_of, record_of
 
-__all__ = ["Commands", "LostRaceError"]
+__all__ = ["Commands"]
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 
@@ -38,10 +38,6 @@ _PAGE_BYTES = 1024 * 1024
 _LAST_KEY = "\U0010ffff"
 """Above every key: a key begins with a letter, a digit or `@`."""
 _REMOVED_AT_ONCE = 1000
-
-
-class LostRaceError(Exception):
-    """Somebody else made a key that was found absent: roll back and play the round again."""
 
 
 class Commands:
@@ -184,19 +180,10 @@ class Commands:
             rows = await connection.fetch(self._look, list(wanted))
             if {row[0]: row[1] for row in rows} != {key: record.etag for key, record in records.items() if record}:
                 raise LostRaceError
-        new: dict[Key, Record] = {}
-        changed: dict[Key, Record] = {}
-        for key, record in judgement.net.items():
-            if record is not None:
-                (changed if key in records else new)[key] = record
-        deleted = [key for key, record in judgement.net.items() if record is None and key in records]
-        for key in _absent(work, judgement.verdicts, records):
-            # Nothing to delete, and nobody may put something there before this batch has ended: an item that has
-            # expired already holds the place.
-            new.setdefault(key, Record("", new_etag(), now, now))
-        if new or changed or deleted:
-            made = await connection.fetchval(self._write, *_columns(changed), deleted, *_columns(new))
-            if made != len(new):
+        todo = changes(work, judgement, records, now)
+        if todo.changed or todo.new or todo.deleted:
+            made = await connection.fetchval(self._write, *_columns(todo.changed), todo.deleted, *_columns(todo.new))
+            if made != len(todo.new):
                 raise LostRaceError
         return judgement.verdicts
 
@@ -212,19 +199,8 @@ class Commands:
         return int(status.rsplit(" ", 1)[-1])
 
 
-def _absent(work: Sequence[Work], verdicts: Sequence[Verdict], records: Mapping[Key, Record | None]) -> list[Key]:
-    """The keys that applied batches of several writes deleted and that were not there."""
-    return [
-        write.key
-        for unit, verdict in zip(work, verdicts, strict=True)
-        if not isinstance(unit, Append) and len(unit) > 1 and verdict is None
-        for write in unit
-        if isinstance(write, Delete) and write.key not in records
-    ]
-
-
 def _columns(records: Mapping[Key, Record]) -> tuple[list[Any], ...]:
-    rows = sorted(records.items())
+    rows = records.items()
     return (
         [key for key, _ in rows],
         [to_bytes(record.value if record.value is not None else "") for _, record in rows],
@@ -236,16 +212,3 @@ def _columns(records: Mapping[Key, Record]) -> tuple[list[Any], ...]:
 
 def _filled(rows: Sequence[Any]) -> bool:
     return sum(len(row[1]) for row in rows if row[1] is not None) > _PAGE_BYTES
-
-
-def plain_puts(work: Sequence[Work]) -> list[Put] | None:
-    """The puts of batches of one that ask for nothing, if that is all there is: they need no reading."""
-    puts: dict[Key, Put] = {}
-    for unit in work:
-        if isinstance(unit, Append) or len(unit) != 1:
-            return None
-        (write,) = unit
-        if not isinstance(write, Put) or write.cond is not None or write.ttl_ms is KEEP or write.key in puts:
-            return None
-        puts[write.key] = write
-    return list(puts.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,11 +9,27 @@ from time import monotonic
 from typing import Any, ClassVar, Self, TypeVar
 
 import asyncpg
-from holdfast import ConfigurationError, HoldfastError, UnavailableError, UnsupportedError
-from holdfast.driver import Append, BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key, hints
+from holdfast import ConfigurationError, HoldfastError, UnsupportedError
+from holdfast.driver import (
+    Append,
+    BaseDriver,
+    Capabilities,
+    Health,
+    Item,
+    Key,
+    LostRaceError,
+    Page,
+    Verdict,
+    Work,
+    check_key,
+    hints,
+    on_connection,
+    plain_puts,
+    rounds,
+)
 
 from ._client import Client
-from ._commands import Commands, LostRaceError, plain_puts
+from ._commands import Commands
 from ._errors import CLIENT_ERRORS, RACES, of_postgresql
 from ._health import durability, examine
 from ._layout import Names, add_triggers, migrate
@@ -25,7 +40,6 @@ __all__ = ["PostgresqlDriver"]
 T = TypeVar("T")
 
 _MIB = 1024 * 1024
-_TRIES = 20
 _FREE_SECONDS = 1.0
 _FREED = 100
 
@@ -128,27 +142,18 @@ class PostgresqlDriver(BaseDriver):
         return await self._on_connection(write)
 
     async def _on_connection(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Once more where nothing was sent, or only asked, and the server had ended the connection meanwhile."""
-        async with self._opened.connection() as connection:
-            try:
-                return await act(connection)
-            except CLIENT_ERRORS as error:
-                if not connection.is_closed() or (isinstance(error, UnavailableError) and error.sent):
-                    raise
-        await self._opened.drop()
-        async with self._opened.connection() as connection:
-            return await act(connection)
+        return await on_connection(
+            self._opened.connection, act, ended=lambda connection: connection.is_closed(), errors=CLIENT_ERRORS
+        )
 
     async def _written(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
-        for attempt in range(_TRIES):
-            try:
-                return await self._try(connection, work)
-            except (LostRaceError, *RACES) as lost:
-                cause = lost
-            if len(work) > 1 and attempt:  # together they lost twice: one by one they are in nobody's way for long
-                return [(await self._written(connection, [unit]))[0] for unit in work]
-            await asyncio.sleep(0.001 * attempt)
-        raise UnavailableError(f"{self._options.place}: a write lost {_TRIES} races in a row: retry") from cause
+        return await rounds(
+            lambda part: self._try(connection, part),
+            work,
+            races=RACES,
+            place=self._options.place,
+            seconds=self._options.timeout,
+        )
 
     async def _try(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
         sent = True
@@ -171,7 +176,7 @@ class PostgresqlDriver(BaseDriver):
                 raise
             sent = True
             await transaction.commit()
-        except (HoldfastError, *RACES):
+        except (HoldfastError, LostRaceError, *RACES):
             raise
         except self.client_errors as error:
             raise of_postgresql(error, self._options.place, sent=sent) from error

@@ -11,6 +11,7 @@ from ._judge import Judgement, Record, judge, needed
 from ._keys import MAX_KEY_BYTES, check_key, is_number, key, name, number, split, text, text_of
 from ._memory import MemoryDriver
 from ._paging import below, between, collect
+from ._rounds import Changes, LostRaceError, changes, on_connection, plain_puts, rounds
 from ._sorted_keys import SortedKeys
 from ._tls import distrust, tls_context
 from ._types import (
@@ -42,6 +43,7 @@ __all__ = [
     "BaseDriver",
     "Batch",
     "Capabilities",
+    "Changes",
     "Check",
     "Connections",
     "Delete",
@@ -54,6 +56,7 @@ __all__ = [
     "Item",
     "Judgement",
     "Key",
+    "LostRaceError",
     "MemoryDriver",
     "Page",
     "Put",
@@ -66,6 +69,7 @@ __all__ = [
     "Write",
     "below",
     "between",
+    "changes",
     "check_key",
     "collect",
     "distrust",
@@ -79,6 +83,9 @@ __all__ = [
     "needed",
     "new_etag",
     "number",
+    "on_connection",
+    "plain_puts",
+    "rounds",
     "size_of",
     "split",
     "text",

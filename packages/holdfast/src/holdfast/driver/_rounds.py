@@ -1,0 +1,118 @@
+"""What drivers share that lock, judge and then write: rounds that are played again, and what a judgement means for rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeVar
+
+from .._errors import UnavailableError
+from ._judge import Judgement, Record
+from ._types import KEEP, Append, Delete, Key, Put, Verdict, Work, new_etag
+
+__all__ = ["Changes", "LostRaceError", "changes", "on_connection", "plain_puts", "rounds"]
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+_TRIES = 20
+
+
+class LostRaceError(Exception):
+    """Somebody else made a key that was found absent: roll back and play the round again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What to write, each in key order."""
+
+    changed: dict[Key, Record]
+    """Rows that are there."""
+    new: dict[Key, Record]
+    """Rows that nobody else may have made meanwhile, else the race is lost."""
+    deleted: list[Key]
+
+
+def changes(work: Sequence[Work], judgement: Judgement, records: Mapping[Key, Record | None], now: int) -> Changes:
+    """What a judgement means for rows, where `records` holds those that are there, expired ones too."""
+    changed: dict[Key, Record] = {}
+    new: dict[Key, Record] = {}
+    for key, record in judgement.net.items():
+        if record is not None:
+            (changed if key in records else new)[key] = record
+    deleted = sorted(key for key, record in judgement.net.items() if record is None and key in records)
+    for unit, verdict in zip(work, judgement.verdicts, strict=True):
+        if verdict is None and not isinstance(unit, Append) and len(unit) > 1:
+            for write in unit:
+                if isinstance(write, Delete) and write.key not in records:
+                    # Nothing to delete, and nobody may put something there before this batch has ended: an item
+                    # that has expired already holds the place.
+                    new.setdefault(write.key, Record("", new_etag(), now, now))
+    return Changes(dict(sorted(changed.items())), dict(sorted(new.items())), deleted)
+
+
+def plain_puts(work: Sequence[Work]) -> list[Put] | None:
+    """The puts of batches of one that ask for nothing, if that is all there is: they need no reading."""
+    puts: dict[Key, Put] = {}
+    for unit in work:
+        if isinstance(unit, Append) or len(unit) != 1:
+            return None
+        (write,) = unit
+        if not isinstance(write, Put) or write.cond is not None or write.ttl_ms is KEEP or write.key in puts:
+            return None
+        puts[write.key] = write
+    return list(puts.values())
+
+
+async def rounds(
+    play: Callable[[Sequence[Work]], Awaitable[Sequence[Verdict]]],
+    work: Sequence[Work],
+    *,
+    races: tuple[type[Exception], ...],
+    place: str,
+    seconds: float,
+) -> list[Verdict]:
+    """Play a round until it loses no race, for about `seconds`; `races` are the client's errors that say it lost one.
+
+    Raises what `play` raises, with `sent` where a part of the work was done before, and `UnavailableError` where it
+    never ends.
+    """
+    until = monotonic() + seconds
+    for attempt in range(_TRIES):
+        try:
+            return list(await play(work))
+        except (LostRaceError, *races) as lost:
+            cause = lost
+        if monotonic() > until:
+            break
+        if len(work) > 1 and attempt:  # together they lost twice: one by one they are in nobody's way for long
+            verdicts: list[Verdict] = []
+            for unit in work:
+                try:
+                    verdicts += await rounds(play, [unit], races=races, place=place, seconds=until - monotonic())
+                except UnavailableError as error:
+                    raise UnavailableError(str(error), sent=error.sent or bool(verdicts)) from error
+            return verdicts
+        await asyncio.sleep(0.001 * attempt)
+    raise UnavailableError(f"{place}: a write lost {attempt + 1} races in a row: retry") from cause
+
+
+async def on_connection(
+    lend: Callable[[], AbstractAsyncContextManager[C]],
+    act: Callable[[C], Awaitable[T]],
+    *,
+    ended: Callable[[C], bool],
+    errors: tuple[type[Exception], ...],
+) -> T:
+    """Act on a connection; once more where nothing was sent, or only asked, and the server had ended the connection."""
+    async with lend() as connection:
+        try:
+            return await act(connection)
+        except errors as error:
+            if not ended(connection) or (isinstance(error, UnavailableError) and error.sent):
+                raise
+    async with lend() as connection:
+        return await act(connection)
