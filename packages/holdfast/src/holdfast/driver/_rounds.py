@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from time import monotonic
 from typing import TypeVar
 
 from .._errors import UnavailableError
+from ._defaults import backoff
 from ._judge import Judgement, Record
 from ._types import KEEP, Append, Delete, Key, Put, Verdict, Work, new_etag
 
@@ -17,8 +17,6 @@ __all__ = ["Changes", "LostRaceError", "changes", "on_connection", "plain_puts",
 
 C = TypeVar("C")
 T = TypeVar("T")
-
-_TRIES = 20
 
 
 class LostRaceError(Exception):
@@ -43,19 +41,21 @@ def changes(work: Sequence[Work], judgement: Judgement, records: Mapping[Key, Re
     for key, record in judgement.net.items():
         if record is not None:
             (changed if key in records else new)[key] = record
+        elif key not in records:  # put and deleted in one round: absent it has to stay until the end
+            new[key] = Record("", new_etag(), now, now)
     deleted = sorted(key for key, record in judgement.net.items() if record is None and key in records)
     for unit, verdict in zip(work, judgement.verdicts, strict=True):
         if verdict is None and not isinstance(unit, Append) and len(unit) > 1:
             for write in unit:
                 if isinstance(write, Delete) and write.key not in records:
                     # Nothing to delete, and nobody may put something there before this batch has ended: an item
-                    # that has expired already holds the place.
-                    new.setdefault(write.key, Record("", new_etag(), now, now))
+                    # that expired long ago holds the place, whatever a reader's clock says that began before us.
+                    new.setdefault(write.key, Record("", new_etag(), now, 0))
     return Changes(dict(sorted(changed.items())), dict(sorted(new.items())), deleted)
 
 
 def plain_puts(work: Sequence[Work]) -> list[Put] | None:
-    """The puts of batches of one that ask for nothing, if that is all there is: they need no reading."""
+    """The puts of batches of one that ask for nothing, if that is all there is, in key order: they need no reading."""
     puts: dict[Key, Put] = {}
     for unit in work:
         if isinstance(unit, Append) or len(unit) != 1:
@@ -64,7 +64,7 @@ def plain_puts(work: Sequence[Work]) -> list[Put] | None:
         if not isinstance(write, Put) or write.cond is not None or write.ttl_ms is KEEP or write.key in puts:
             return None
         puts[write.key] = write
-    return list(puts.values())
+    return [puts[key] for key in sorted(puts)]
 
 
 async def rounds(
@@ -81,14 +81,16 @@ async def rounds(
     never ends.
     """
     until = monotonic() + seconds
-    for attempt in range(_TRIES):
+    attempt = 0
+    while True:
         try:
             return list(await play(work))
         except (LostRaceError, *races) as lost:
             cause = lost
+        attempt += 1
         if monotonic() > until:
-            break
-        if len(work) > 1 and attempt:  # together they lost twice: one by one they are in nobody's way for long
+            raise UnavailableError(f"{place}: a write lost {attempt} races in a row: retry") from cause
+        if len(work) > 1 and attempt > 1:  # together they lost twice: one by one they are in nobody's way for long
             verdicts: list[Verdict] = []
             for unit in work:
                 try:
@@ -96,8 +98,7 @@ async def rounds(
                 except UnavailableError as error:
                     raise UnavailableError(str(error), sent=error.sent or bool(verdicts)) from error
             return verdicts
-        await asyncio.sleep(0.001 * attempt)
-    raise UnavailableError(f"{place}: a write lost {attempt + 1} races in a row: retry") from cause
+        await backoff(attempt)
 
 
 async def on_connection(
