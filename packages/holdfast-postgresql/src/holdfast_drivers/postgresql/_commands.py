@@ -70,7 +70,6 @@ class Commands:
             INSERT INTO {items} AS old (key, value, etag, updated_at, expires_at)
             SELECT key, value, etag, moment, moment + ttl
             FROM unnest($1::text[], $2::bytea[], $3::text[], $4::bigint[]) AS new (key, value, etag, ttl), (SELECT {NOW} AS moment) AS clock
-            ORDER BY key
             ON CONFLICT (key) DO UPDATE SET value = excluded.value, etag = excluded.etag,
                 updated_at = excluded.updated_at, expires_at = excluded.expires_at
             WHERE old.etag <> excluded.etag OR old.expires_at <= excluded.updated_at
@@ -97,7 +96,7 @@ class Commands:
                 INSERT INTO {items} (key, value, etag, updated_at, expires_at)
                 SELECT * FROM unnest($7::text[], $8::bytea[], $9::text[], $10::bigint[], $11::bigint[])
                     AS new (key, value, etag, updated_at, expires_at)
-                ORDER BY key ON CONFLICT DO NOTHING RETURNING 1
+                ON CONFLICT DO NOTHING RETURNING 1
             )
             SELECT count(*) FROM inserted
         """
@@ -143,7 +142,7 @@ class Commands:
         return page
 
     async def put(self, connection: Connection, puts: Sequence[Put]) -> None:
-        """Puts that ask for nothing, each under a key of its own, in one statement."""
+        """Puts that ask for nothing, in key order and each under a key of its own, in one statement."""
         await connection.execute(
             self._put_one,
             [put.key for put in puts],
