@@ -22,7 +22,7 @@ def test_each_image_is_pinned_and_its_url_is_one(kind: str, image: Image) -> Non
     for name in image.names:
         assert re.fullmatch(r"[a-z0-9/.-]+:\d+(\.\d+)*", name), f"{name} is not pinned to a version"
     url = parse_url(image.url.format(host="127.0.0.1", port=40000))
-    assert (url.scheme, url.host, url.port) == (kind, "127.0.0.1", 40000)
+    assert (url.scheme, url.host, url.port) == (kind.partition("-")[0], "127.0.0.1", 40000)
     assert 0 < image.port < 65536
     assert image.ready, "a command that says when it answers"
 
@@ -39,12 +39,13 @@ def test_the_environment_comes_first(kind: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("kind", IMAGES)
 def test_docker_comes_before_a_program(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper()}_URL", raising=False)
-    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper()}_IMAGE", raising=False)
+    name = f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}"
+    monkeypatch.delenv(f"{name}_URL", raising=False)
+    monkeypatch.delenv(f"{name}_IMAGE", raising=False)
     monkeypatch.setattr(_find, "docker_runs", lambda: True)
     monkeypatch.setattr(_find, "Container", lambda image, how: asked.append(image))
     find(kind)
-    monkeypatch.setenv(f"HOLDFAST_TEST_{kind.upper()}_IMAGE", "another:1")
+    monkeypatch.setenv(f"{name}_IMAGE", "another:1")
     find(kind)
     assert asked == [IMAGES[kind].names[0], "another:1"]
 

@@ -23,11 +23,12 @@ class NotTestedError(Exception):
 
 def find(kind: str) -> Server:
     """A server of this kind, one more at each call where it is started here. Raises `NotTestedError`."""
-    variable = f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}_URL"
+    name = f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}"
+    variable = f"{name}_URL"
     if url := os.environ.get(variable):
         return Given(url)
     known = KINDS[kind]
-    image = os.environ.get(f"HOLDFAST_TEST_{kind.upper()}_IMAGE")
+    image = os.environ.get(f"{name}_IMAGE")
     if known.image is not None and (image is not None or docker_runs()):
         return Container(image or known.image.names[0], known.image)
     program = known.program()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ._docker import Image
+from ._mongodb import mongodb, mongodb_standalone
 from ._postgresql import pgbouncer, postgresql
 from ._programs import installed, said
 from ._redis import redis, redis_cluster, redis_sentinels
@@ -97,6 +98,11 @@ def _greets(port: int) -> bool:
         return False
 
 
+_BEGIN_REPLICA_SET = """
+if (!db.hello().setName) rs.initiate({_id: "rs0", members: [{_id: 0, host: "127.0.0.1:27017"}]});
+quit(db.hello().isWritablePrimary ? 0 : 1)
+"""
+
 KINDS: Mapping[str, Kind] = {
     "redis": Kind(
         image=Image(
@@ -123,6 +129,26 @@ KINDS: Mapping[str, Kind] = {
     "redis-cluster": Kind(program=redis_cluster),
     "redis-sentinel": Kind(program=redis_sentinels),
     "pgbouncer": Kind(program=pgbouncer),
+    "mongodb": Kind(
+        image=Image(
+            names=("mongo:8",),
+            port=27017,
+            # The name by which the member of the replica set knows itself is one of the container.
+            url="mongodb://{host}:{port}/test?directConnection=true",
+            ready=("mongosh", "--quiet", "--eval", _BEGIN_REPLICA_SET),
+            command="mongod --replSet rs0 --bind_ip_all",
+        ),
+        program=mongodb,
+    ),
+    "mongodb-standalone": Kind(
+        image=Image(
+            names=("mongo:8",),
+            port=27017,
+            url="mongodb://{host}:{port}/test",
+            ready=("mongosh", "--quiet", "--eval", "quit(db.hello().isWritablePrimary ? 0 : 1)"),
+        ),
+        program=mongodb_standalone,
+    ),
     "mysql": Kind(
         image=Image(
             names=("mysql:8.4", "mysql:9"),

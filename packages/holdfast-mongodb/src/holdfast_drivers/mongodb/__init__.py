@@ -1,0 +1,5 @@
+"""Holdfast on MongoDB."""
+
+from ._driver import MongodbDriver
+
+__all__ = ["MongodbDriver"]
