@@ -120,7 +120,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Side by side with the peers: a table, and JSON in benchmarks/results/."""
+    """Side by side with the peers: a table, and JSON in benchmarks/results/. `-- servers server-messages` for the servers."""
     install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
 

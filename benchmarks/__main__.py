@@ -1,6 +1,7 @@
-"""Run everything that one environment can hold, show a table, write `benchmarks/results/embedded.json`.
+"""Run the embedded drivers' comparisons, or those that are named, show a table, write what was complete to `benchmarks/results/`.
 
-`agents` runs by its name only, and writes `agents.json`: what Naylence pins cannot be installed beside the other peers.
+The servers' ones start servers of their own, from the programs of this machine or in Docker. `agents` needs an
+environment of its own: what Naylence pins cannot be installed beside the other peers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ._measure import Comparison, environment
+from ._measure import SERVERS_SEEN, Comparison, environment
 
 WORK = {
     "memory": "memory",
@@ -27,12 +28,13 @@ WORK = {
     "flat": "flat",
     "encryption": "encryption",
     "agents": "agents",
+    "servers": "servers",
+    "server-messages": "server_messages",
 }
 """The modules in `work`, each imported when it runs, since each needs its own peers."""
-APART = ["agents"]
-TOGETHER = [name for name in WORK if name not in APART]
 RESULTS = Path(__file__).parent / "results"
-COMMITTED = {"embedded.json": TOGETHER, "agents.json": APART}
+EMBEDDED = ["memory", "items", "messages", "flat", "encryption"]
+COMMITTED = {"embedded.json": EMBEDDED, "servers.json": ["servers", "server-messages"], "agents.json": ["agents"]}
 
 
 async def main(names: list[str]) -> None:
@@ -45,10 +47,13 @@ async def main(names: list[str]) -> None:
             try:
                 work = import_module(f".work.{WORK[name]}", __package__)
             except ModuleNotFoundError as error:
-                raise SystemExit(f"{name} needs {error.name}: run nox -s bench{'_agents' * (name in APART)}") from error
+                raise SystemExit(
+                    f"{name} needs {error.name}: run nox -s bench{'_agents' * (name == 'agents')}"
+                ) from error
             for comparison in await work.run(Path(folder)):
                 found.append(comparison)
                 show(console, comparison)
+    facts["servers"] = dict(SERVERS_SEEN)
     missed = [line for comparison in found for line in comparison.missed()]
     console.print("\n".join(f"[red]missed[/] {line}" for line in missed) or "[green]every bar was met[/]")
     for file, complete in COMMITTED.items():
@@ -61,10 +66,11 @@ def markdown(result: dict[str, Any]) -> str:
     """The committed results as a table for `docs/inside/benchmarks.md`."""
     facts = result["environment"]
     packages = ", ".join(f"{name} {of}" for name, of in facts["packages"].items() if of != "not installed")
+    servers = "".join(f", {name} {of}" for name, of in facts.get("servers", {}).items())
     lines = [
         (
             f"Python {facts['python']}, {facts['processors']} processors, SQLite {facts['sqlite']}, an fsync of this disk "
-            f"{facts['fsync_ms']} ms; {packages}."
+            f"{facts['fsync_ms']} ms{servers}; {packages}."
         ),
         "",
         "| what | Holdfast | beside | its rate | ratio | bar |",
@@ -104,7 +110,9 @@ def show(console: Console, comparison: Comparison) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="|".join(WORK), help="what to measure, by default all but agents")
+    parser.add_argument(
+        "names", nargs="*", metavar="|".join(WORK), help="what to measure, by default what needs no server"
+    )
     parser.add_argument(
         "--markdown", action="store_true", help="print the committed results as a table, measure nothing"
     )
@@ -113,6 +121,10 @@ if __name__ == "__main__":
         parser.error(f"there is no {', '.join(sorted(unknown))}: choose from {', '.join(WORK)}")
     logging.disable(logging.WARNING)
     if arguments.markdown:
-        print("\n\n".join(markdown(json.loads((RESULTS / file).read_text())) for file in COMMITTED))
+        print(
+            "\n\n".join(
+                markdown(json.loads((RESULTS / file).read_text())) for file in COMMITTED if (RESULTS / file).exists()
+            )
+        )
     else:
-        asyncio.run(main(arguments.names or TOGETHER))
+        asyncio.run(main(arguments.names or EMBEDDED))

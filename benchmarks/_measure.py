@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["Comparison", "Contender", "compare", "environment", "fsync_ms"]
+__all__ = ["SERVERS_SEEN", "Comparison", "Contender", "compare", "environment", "fsync_ms"]
+
+SERVERS_SEEN: dict[str, str] = {}
+"""The servers of this run, by name, and their versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,11 @@ def environment(folder: Path) -> dict[str, object]:
         "agentomatic",
         "naylence-runtime",
         "naylence-agent-sdk",
+        "asyncpg",
+        "redis",
+        "hiredis",
+        "aiomysql",
+        "pymongo",
         "cryptography",
         "sqlalchemy",
         "pydantic",

@@ -14,7 +14,7 @@ from .._measure import Comparison, Contender, compare
 from ..peers.agentomatic import Agentomatic
 from ..peers.openai_agents import OpenaiAgents
 
-__all__ = ["run"]
+__all__ = ["TASKS", "Add", "alone_by", "run", "together_by"]
 
 TASKS = 64
 TEXT = "How do I get from Vienna to Trieste by train?"
@@ -24,8 +24,8 @@ Add: TypeAlias = Callable[[str, str], Awaitable[object]]
 
 async def run(folder: Path) -> list[Comparison]:
     openai = OpenaiAgents(folder / "openai.db")
-    shipped = Agentomatic(folder / "agentomatic.db", equal_durability=False)
-    equal = Agentomatic(folder / "agentomatic-wal.db", equal_durability=True)
+    shipped = Agentomatic.on_sqlite(folder / "agentomatic.db", equal_durability=False)
+    equal = Agentomatic.on_sqlite(folder / "agentomatic-wal.db", equal_durability=True)
     await shipped.open()
     await equal.open()
     async with create_persistence(f"sqlite:///{folder.as_posix()}/messages.db") as persistence:
@@ -43,8 +43,8 @@ async def run(folder: Path) -> list[Comparison]:
             "agentomatic": shipped.add,
             "agentomatic, WAL": equal.add,
         }
-        alone = [Contender(name, _alone(add)) for name, add in everybody.items()]
-        together = [Contender(name, _together(add)) for name, add in everybody.items()]
+        alone = [Contender(name, alone_by(add)) for name, add in everybody.items()]
+        together = [Contender(name, together_by(add)) for name, add in everybody.items()]
         peers = list(everybody)[1:]
         found = [
             await compare("messages: add, alone", alone, times=200, bars=dict.fromkeys(peers, 1.0)),
@@ -57,7 +57,7 @@ async def run(folder: Path) -> list[Comparison]:
     return found
 
 
-def _alone(add: Add) -> Callable[[int], Awaitable[None]]:
+def alone_by(add: Add) -> Callable[[int], Awaitable[None]]:
     async def work(times: int) -> None:
         for _ in range(times):
             await add("s0", TEXT)
@@ -65,7 +65,7 @@ def _alone(add: Add) -> Callable[[int], Awaitable[None]]:
     return work
 
 
-def _together(add: Add) -> Callable[[int], Awaitable[None]]:
+def together_by(add: Add) -> Callable[[int], Awaitable[None]]:
     async def work(times: int) -> None:
         async def one(n: int) -> None:
             for _ in range(times // TASKS):
