@@ -73,12 +73,29 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+SUITES = {
+    Path(found).parts[-3].removeprefix("holdfast-"): found
+    for found in sorted(map(str, ROOT.glob("packages/*/tests/test_conformance.py")))
+}
+KINDS = {
+    "memory": ("holdfast", ""),
+    "mariadb": ("mysql", "OnMariadb"),
+    "mysql": ("mysql", "OnMysql"),
+    "valkey": ("redis", ""),
+}
+"""What is not called like its package: where its suites are, and which of them are its own."""
+
+
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """The conformance suite alone, on every driver that can be tested here."""
+    """The conformance suite alone: on every driver that can be tested here, or `-- redis` on one of them."""
     install(session, "test")
-    suites = sorted(str(found.relative_to(ROOT)) for found in ROOT.glob("packages/*/tests/test_conformance.py"))
-    session.run("pytest", *(session.posargs or suites))
+    names = [name for name in session.posargs if name in (*SUITES, *KINDS)]
+    others = [part for part in session.posargs if part not in names]
+    for name in names or [""]:
+        package, chosen = KINDS.get(name, (name, ""))
+        suites = [SUITES[package]] if package else list(SUITES.values())
+        session.run("pytest", *suites, *(["-k", chosen] if chosen else []), *others)
 
 
 @nox.session

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+from pathlib import Path
 
 import pytest
+import yaml
 from holdfast.opening import parse_url
 from holdfast_conformance.servers import NotTestedError, _docker, _find, find, free_port, running
 from holdfast_conformance.servers._docker import Image
@@ -95,3 +97,10 @@ def test_a_program_is_ours_on_loopback_and_leaves_nothing(kind: str, monkeypatch
 def test_ports_that_are_free() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", free_port()))
+
+
+def test_the_workflow_runs_every_image() -> None:
+    workflow = Path(__file__).parents[2] / ".github/workflows/ci.yml"
+    matrix = yaml.safe_load(workflow.read_text("utf-8"))["jobs"]["servers"]["strategy"]["matrix"]["include"]
+    pinned = {(kind, name) for kind, known in KINDS.items() if known.image for name in known.image.names}
+    assert {(row["kind"], row["image"]) for row in matrix} == pinned
