@@ -15,7 +15,8 @@ ERRORS = sorted(
     (
         found
         for name in dir(exceptions)
-        if isinstance(found := getattr(exceptions, name), type) and issubclass(found, exceptions.RedisError)
+        if isinstance(found := getattr(exceptions, name), type)
+        and issubclass(found, exceptions.RedisError | exceptions.RedisClusterException)
     ),
     key=lambda found: found.__name__,
 )
@@ -48,6 +49,10 @@ def test_each_error_has_one_of_ours(kind: type[Exception]) -> None:
         (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), UnavailableError),
         (exceptions.ResponseError("MISCONF Redis is configured to save RDB snapshots"), UnavailableError),
         (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), UnavailableError),
+        (exceptions.MovedError("3999 127.0.0.1:6381"), ConfigurationError),
+        (exceptions.ClusterDownError("CLUSTERDOWN The cluster is down"), UnavailableError),
+        (exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."), UnavailableError),
+        (exceptions.SlotNotCoveredError("Slot 1 not covered by the cluster."), UnavailableError),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -64,8 +69,11 @@ def test_the_common_ones(error: Exception, ours: type[HoldfastError]) -> None:
         (TimeoutError(), True),
         (exceptions.OutOfMemoryError("no room"), False),
         (exceptions.ResponseError("BUSY Redis is busy running a script."), False),
+        (exceptions.TryAgainError("Multiple keys request during rehashing of slot"), False),
+        (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), False),
+        (exceptions.ResponseError("Script attempted to access a non local key in a cluster node"), True),
     ],
-    ids=lambda value: f"{type(value).__module__}.{type(value).__name__}",
+    ids=lambda value: f"{type(value).__name__} {str(value)[:10]}",
 )
 def test_whether_a_write_may_have_happened(error: Exception, unknown: bool) -> None:
     ours = of_redis(error, "the place", sent=True)

@@ -118,14 +118,14 @@ class RedisSentinels(Group):
         self.origin = f"{primary.origin}, a replica and three sentinels"
         self.url = "redis+sentinel://" + ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels) + "/mymaster/0"
         try:
-            self._wait()
+            self.settle()
         except BaseException:
             self.end()
             raise
 
     def start(self) -> None:
         super().start()
-        self._wait()
+        self.settle()
 
     def primary(self) -> Program:
         """The one that most sentinels hold for the primary."""
@@ -155,20 +155,21 @@ class RedisSentinels(Group):
             answers=lambda port: "PONG" in said(self._cli, "-p", str(port), "ping"),
         )
 
-    def _wait(self) -> None:
-        def ready(sentinel: Program) -> bool:
-            words = self.ask(sentinel, "SENTINEL", "MASTER", "mymaster").split("\n")
-            facts = dict(zip(words[::2], words[1::2], strict=False))
-            return (facts.get("num-slaves"), facts.get("num-other-sentinels"), facts.get("flags")) == (
-                "1",
-                "2",
-                "master",
-            )
+    def settle(self) -> None:
+        """Wait until every sentinel sees the others, a primary, and a replica that follows it."""
 
-        wait_for(lambda: all(map(ready, self.sentinels)), "the sentinels do not see each other")
+        def ready(sentinel: Program) -> bool:
+            primary = _facts(self.ask(sentinel, "SENTINEL", "MASTER", "mymaster"))
+            replica = _facts(self.ask(sentinel, "SENTINEL", "REPLICAS", "mymaster"))
+            counted = primary.get("num-slaves"), primary.get("num-other-sentinels")
+            return counted == ("1", "2") and (primary.get("flags"), replica.get("flags")) == ("master", "slave")
+
+        def follows() -> bool:
+            return any("connected" in self.ask(server, "ROLE").split() for server in self.servers)
+
         wait_for(
-            lambda: any("connected" in self.ask(server, "ROLE").split() for server in self.servers),
-            "the replica does not follow",
+            lambda: follows() and all(map(ready, self.sentinels)),
+            "the sentinels do not agree on a primary with a replica",
         )
 
 
@@ -178,6 +179,11 @@ def redis_cluster() -> RedisCluster | None:
 
 def redis_sentinels() -> RedisSentinels | None:
     return RedisSentinels() if _programs() is not None else None
+
+
+def _facts(said: str) -> dict[str, str]:
+    words = said.split("\n")
+    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 def wait_for(true: Callable[[], bool], otherwise: str) -> None:

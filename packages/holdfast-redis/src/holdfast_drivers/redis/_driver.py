@@ -77,6 +77,8 @@ class RedisDriver(BaseDriver):
             ssl_ca=ssl_ca, ssl_cert=ssl_cert, ssl_key=ssl_key, ssl_check_hostname=ssl_check_hostname,
             sentinel_username=sentinel_username, sentinel_password=sentinel_password,
         )  # fmt: skip
+        if not isinstance(client, Redis | RedisCluster | None):
+            raise ConfigurationError(f"client is a {type(client).__name__}: give a redis.asyncio.Redis or RedisCluster")
         self._borrowed = client
         self._client: Client | None = None
         self._names = Names(base)

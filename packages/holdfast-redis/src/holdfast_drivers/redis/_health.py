@@ -47,6 +47,11 @@ async def examine(client: Client, names: Names) -> Health:
         problems.append(f"maxmemory-policy is {policy}: it drops whatever it likes; set it to noeviction")
     if facts.get("aof_enabled") == "0" and facts.get("rdb_last_bgsave_status") == "err":
         problems.append("the last snapshot failed and there is no append-only file: look at the server's log")
+    if int(facts.get("connected_slaves", 0)) and await _setting(client, "min-replicas-to-write") == "0":
+        problems.append(
+            "a primary that has lost touch with its replicas goes on taking writes, which a failover then drops: set "
+            "min-replicas-to-write 1 and min-replicas-max-lag 10"
+        )
     durable = await durability(client)
     if durable == "process":
         problems.append("an acknowledged write may be lost with the server: set appendonly yes and appendfsync always")

@@ -3,7 +3,8 @@
 A store is three keys: a hash of the items, a sorted set of their keys (all of score 0, so it is in the order of the
 bytes), and a sorted set of those that expire, by when. All of a script's reading comes before its first write: an
 error in the middle would leave what was written. And no key is touched again once the last of it may be removed: while
-its slot is moved to another node, a key that is not there is refused, in the middle of a script too.
+its slot is moved to another node, a key that is not there is refused, in the middle of a script too. For the same reason what only reads names the keys
+that it reads: so it goes on meanwhile.
 """
 
 __all__ = ["CLEAR", "COMMIT", "FETCH", "LIST", "PURGE"]

@@ -207,9 +207,7 @@ def servers_of(options: Options, client: Redis | RedisCluster | None, names: Nam
         return Own(options, names)
     if isinstance(client, RedisCluster):
         return Clustered(client, names)
-    if isinstance(client, Redis):
-        return Pooled(client)
-    raise ConfigurationError(f"client is a {type(client).__name__}: give a redis.asyncio.Redis or RedisCluster")
+    return Pooled(client)
 
 
 class _Connection(Connection):
