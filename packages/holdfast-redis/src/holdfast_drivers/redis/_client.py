@@ -142,7 +142,7 @@ class Client:
         except HoldfastError:
             raise
         except CLIENT_ERRORS as error:
-            ours = of_redis(error, self.options.place)
+            ours = of_redis(error, self.options.place, connecting=True)
             raise (UnconnectedError(str(ours)) if isinstance(ours, UnavailableError) else ours) from error
 
     @asynccontextmanager

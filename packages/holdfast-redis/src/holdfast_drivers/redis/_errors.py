@@ -22,8 +22,8 @@ CLIENT_ERRORS: tuple[type[Exception], ...] = (exceptions.RedisError, exceptions.
 _REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
 
-def of_redis(error: Exception, place: str, *, sent: bool = False) -> HoldfastError:
-    """One of ours for an error of the client; `sent` where a script may have run all the same."""
+def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bool = False) -> HoldfastError:
+    """One of ours for an error of the client; `sent` where a script may have run, `connecting` where there was none."""
     if (why := distrust(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
@@ -55,6 +55,11 @@ def of_redis(error: Exception, place: str, *, sent: bool = False) -> HoldfastErr
     if isinstance(error, exceptions.ResponseError):
         # The server refused the command, or is loading, busy or being moved: nothing of it was done.
         return UnavailableError(f"{place} refused a command ({error}): look at its log, then retry")
+    if connecting and isinstance(error, TimeoutError | exceptions.TimeoutError):
+        tls = " and whether it speaks TLS there" if "rediss" in place else ""
+        return UnavailableError(
+            f"{place} took no connection in time: look at the address{tls}, or raise 'connect_timeout'"
+        )
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
     return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}): retry", sent=sent)

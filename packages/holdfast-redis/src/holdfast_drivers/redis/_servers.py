@@ -116,7 +116,7 @@ class Own(Servers):
                 finally:
                     await connection.disconnect(nowait=True)
         except CLIENT_ERRORS as error:
-            raise of_redis(error, f"{address[0]}:{address[1]}") from error
+            raise of_redis(error, f"{address[0]}:{address[1]}", connecting=True) from error
 
     async def _connected(self, at: Address, timeout: float, settings: dict[str, Any]) -> Any:
         connection = _Connection(host=at[0], port=at[1], socket_connect_timeout=timeout, **self._common, **settings)
