@@ -1,0 +1,5 @@
+"""Holdfast on MySQL and MariaDB."""
+
+from ._driver import MysqlDriver
+
+__all__ = ["MysqlDriver"]

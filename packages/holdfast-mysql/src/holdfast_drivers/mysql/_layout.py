@@ -1,0 +1,149 @@
+"""What is stored: one table, a view for people, the version; and rows to items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from holdfast import FormatError, UnavailableError
+from holdfast.driver import Etag, Item, Key, Record, from_bytes, to_bytes
+
+from ._errors import number_of
+from ._library import ERRORS
+
+if TYPE_CHECKING:
+    from ._client import Client
+
+__all__ = ["ALIVE", "COLUMNS", "LEFT", "NOW", "Names", "item_of", "literal", "migrate", "record_of", "rows_of"]
+
+NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
+"""Milliseconds since 1970 by the server's clock, at the beginning of the statement; no time zone is in it."""
+
+ALIVE = f"(expires_at IS NULL OR expires_at > {NOW})"
+LEFT = f"GREATEST(expires_at - ({NOW}), 1)"
+
+COLUMNS = "(id, value, size, etag, updated_at, expires_at)"
+
+_NO_TABLE = 1146
+
+
+class Names:
+    """The table and what hangs on it, quoted, in their database whatever the connection's own is."""
+
+    def __init__(self, database: str, table: str) -> None:
+        quoted = database.replace("`", "``")
+        self.items = f"`{quoted}`.`{table}`"
+        self.versions = f"`{quoted}`.`{table}_version`"
+        self.view = f"`{quoted}`.`{table}_view`"
+        self.database = database
+        self.table = table
+        self.lock = "holdfast " + sha256(f"{database}.{table}".encode()).hexdigest()[:40]
+        """A lock's name is the server's, and of 64 characters at most."""
+
+
+def _first(names: Names) -> Sequence[str]:
+    return (
+        # VARBINARY: keys sort and differ by their bytes, whatever the server's collation. A value is a byte that tells
+        # text from bytes and then the value; its size stands beside it, so that a listing need not read it.
+        f"""
+        CREATE TABLE IF NOT EXISTS {names.items} (
+            id VARBINARY(1024) NOT NULL PRIMARY KEY,
+            value LONGBLOB NOT NULL,
+            size INT UNSIGNED NOT NULL,
+            etag VARBINARY(22) NOT NULL,
+            updated_at BIGINT NOT NULL,
+            expires_at BIGINT NULL,
+            KEY expiry (expires_at)
+        ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC
+        """,
+        f"""
+        CREATE OR REPLACE SQL SECURITY INVOKER VIEW {names.view} AS SELECT
+            CONVERT(id USING utf8mb4) AS id,
+            CASE WHEN SUBSTRING(value, 1, 1) = x'74' THEN CONVERT(SUBSTRING(value, 2) USING utf8mb4) END AS text,
+            SUBSTRING(value, 2) AS raw, size, CONVERT(etag USING utf8mb4) AS etag,
+            FROM_UNIXTIME(updated_at / 1000) AS updated_at, FROM_UNIXTIME(expires_at / 1000) AS expires_at
+        FROM {names.items} WHERE {ALIVE}
+        """,
+    )
+
+
+MIGRATIONS = (_first,)
+"""What leads from each version to the next. MySQL commits each statement of a schema by itself: all can be repeated."""
+
+
+async def migrate(client: Client, connection: Any, names: Names) -> None:
+    """Bring the tables to the newest version; however many processes start at once, one does it.
+
+    Raises `FormatError` for tables of a newer release.
+    """
+    place, seconds = client.options.place, client.options.timeout
+    if await _version(client, connection, names) == len(MIGRATIONS):
+        return
+    ((locked,),) = await client.read(connection, f"SELECT GET_LOCK('{names.lock}', {max(1, int(seconds * 0.8))})")
+    if int(locked or 0) != 1:
+        raise UnavailableError(f"{place}: somebody else has been making its tables for {seconds:g} s: retry")
+    try:
+        version = await _version(client, connection, names)
+        for migration in MIGRATIONS[version:]:
+            for statement in migration(names):
+                await client.run(connection, statement)
+        await client.run(
+            connection, f"CREATE TABLE IF NOT EXISTS {names.versions} (version INT NOT NULL PRIMARY KEY) ENGINE=InnoDB"
+        )
+        await client.write(
+            connection, [f"DELETE FROM {names.versions}", f"INSERT INTO {names.versions} VALUES ({len(MIGRATIONS)})"]
+        )
+    finally:
+        if client.alive(connection):
+            await client.read(connection, f"SELECT RELEASE_LOCK('{names.lock}')")
+
+
+async def _version(client: Client, connection: Any, names: Names) -> int:
+    try:
+        ((found,),) = await client.read(connection, f"SELECT MAX(version) FROM {names.versions}")
+    except ERRORS as error:
+        if number_of(error) != _NO_TABLE:
+            raise
+        await client.rollback(connection)
+        return 0
+    version = int(found or 0)
+    if version > len(MIGRATIONS):
+        raise FormatError(
+            f"{client.options.place} was written by a newer release of Holdfast (version {version} of its tables; this "
+            f"release reads up to {len(MIGRATIONS)}): upgrade holdfast-mysql"
+        )
+    return version
+
+
+def literal(text: str | bytes) -> str:
+    """Text or bytes in SQL: as hexadecimal digits, which no setting of a session reads in another way."""
+    return f"x'{(text.encode() if isinstance(text, str) else text).hex()}'"
+
+
+def rows_of(records: Mapping[Key, Record]) -> list[str]:
+    """Rows of `COLUMNS` in SQL."""
+    rows = []
+    for key, record in records.items():
+        value = to_bytes(record.value if record.value is not None else "")
+        expires = "NULL" if record.expires_at is None else record.expires_at
+        rows.append(
+            f"({literal(key)},{literal(value)},{len(value)},{literal(record.etag)},{record.updated_at},{expires})"
+        )
+    return rows
+
+
+def record_of(row: Sequence[Any]) -> tuple[Key, Record]:
+    """A row of (id, value or NULL, etag, updated_at, expires_at)."""
+    key, value, etag, updated_at, expires_at = row
+    expires = None if expires_at is None else int(expires_at)
+    return key.decode(), Record(
+        None if value is None else from_bytes(value), Etag(etag.decode()), int(updated_at), expires
+    )
+
+
+def item_of(row: Sequence[Any]) -> Item:
+    """A row of (id, value or NULL, etag, updated_at, what is left)."""
+    key, value, etag, updated_at, left = row
+    ttl = None if left is None else int(left)
+    return Item(key.decode(), None if value is None else from_bytes(value), Etag(etag.decode()), int(updated_at), ttl)
