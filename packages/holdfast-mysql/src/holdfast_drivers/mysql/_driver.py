@@ -211,11 +211,13 @@ class MysqlDriver(BaseDriver):
             check_key(base)
         total = 0
         after: Key | None = None
+
+        async def remove(connection: Any) -> tuple[int, Key | None]:
+            return await self._commands.clear(connection, base, after)
+
         with self._call():
             while True:
-                removed, after = await self._removing(
-                    lambda connection, after=after: self._commands.clear(connection, base, after)
-                )
+                removed, after = await self._removing(remove)
                 total += removed
                 if after is None:
                     return total

@@ -77,8 +77,8 @@ class Options:
         types |= {"connect_timeout": float, "timeout": float}
         options = read_options(parts, types)
         named = {"host": parts.host, "port": parts.port, "user": parts.username, "password": parts.password}
-        named["database"] = parts.path.removeprefix("/")
-        return cls(**{name: value for name, value in named.items() if value not in (None, "")}, **options)
+        given = {name: value for name, value in named.items() if value}
+        return cls(**{**given, "database": parts.path.removeprefix("/") or None, **options})
 
     @property
     def connecting(self) -> tuple[object, ...]:

@@ -81,12 +81,13 @@ async def rounds(
     never ends.
     """
     until = monotonic() + seconds
+    lost: tuple[type[Exception], ...] = (LostRaceError, *races)
     attempt = 0
     while True:
         try:
             return list(await play(work))
-        except (LostRaceError, *races) as lost:
-            cause = lost
+        except lost as error:
+            cause = error
         attempt += 1
         if monotonic() > until:
             raise UnavailableError(f"{place}: a write lost {attempt} races in a row: retry") from cause
@@ -95,8 +96,8 @@ async def rounds(
             for unit in work:
                 try:
                     verdicts += await rounds(play, [unit], races=races, place=place, seconds=until - monotonic())
-                except UnavailableError as error:
-                    raise UnavailableError(str(error), sent=error.sent or bool(verdicts)) from error
+                except UnavailableError as failure:
+                    raise UnavailableError(str(failure), sent=failure.sent or bool(verdicts)) from failure
             return verdicts
         await backoff(attempt)
 
