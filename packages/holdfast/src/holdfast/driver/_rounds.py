@@ -42,7 +42,7 @@ def changes(work: Sequence[Work], judgement: Judgement, records: Mapping[Key, Re
         if record is not None:
             (changed if key in records else new)[key] = record
         elif key not in records:  # put and deleted in one round: absent it has to stay until the end
-            new[key] = Record("", new_etag(), now, now)
+            new[key] = Record("", new_etag(), now, 0)
     deleted = sorted(key for key, record in judgement.net.items() if record is None and key in records)
     for unit, verdict in zip(work, judgement.verdicts, strict=True):
         if verdict is None and not isinstance(unit, Append) and len(unit) > 1:
