@@ -16,7 +16,7 @@ from holdfast_conformance.servers import running
 EMBEDDED = ("memory", "sqlite", "fs")
 """Every driver, here and below, has to be installed, and is tested encrypted too: else the tests do not begin."""
 
-SERVERS = {"postgresql": "schema", "redis": "base"}
+SERVERS = {"postgresql": "schema", "mysql": "table", "mariadb": "table", "redis": "base"}
 """Every server that there is a driver for, and the option that makes a place of one's own on it."""
 
 ENCRYPTED = tuple(f"encrypted+{scheme}" for scheme in (*EMBEDDED, *SERVERS))

@@ -203,7 +203,7 @@ async def test_slow_answers(site: Site, proxy: Proxy, happened: Callable[[str], 
 
 @pytest.mark.fault("busy")
 async def test_every_connection_is_busy(site: Site, proxy: Proxy, happened: Callable[[str], None]) -> None:
-    async with site.driver(proxy.url, pool_size=1, connect_timeout=0.5, timeout=10) as driver:
+    async with site.driver(proxy.url, pool_size=1, connect_timeout=2, timeout=10) as driver:
         await driver.apply([Put("kv!@a", "x")])
         proxy.freeze()
         first = asyncio.create_task(driver.get(["kv!@a"]))
@@ -212,13 +212,13 @@ async def test_every_connection_is_busy(site: Site, proxy: Proxy, happened: Call
         with pytest.raises(UnavailableError, match="pool_size") as caught:
             await driver.get(["kv!@a"])
         took = monotonic() - started
-        assert took < 3
+        assert took < 5
         proxy.thaw()
         assert (await first)[0] is not None
         found = await asyncio.gather(*(driver.get(["kv!@a"]) for _ in range(1000)))
         assert all(item is not None for (item,) in found)
     happened(
-        f"`{type(caught.value).__name__}` after {took:.1f} s of 0.5, naming `pool_size`; 1,000 tasks share one connection"
+        f"`{type(caught.value).__name__}` after {took:.1f} s of 2, naming `pool_size`; 1,000 tasks share one connection"
     )
 
 
