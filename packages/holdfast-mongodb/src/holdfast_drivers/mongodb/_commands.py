@@ -111,12 +111,17 @@ async def lone(client: Client, write: Write) -> Verdict:
             return verdict
     elif (statement := _guarded(write)) is not None and await _happened(client, statement):
         return None
-    records, now = await _read(client, [write.key], values=True, clock=isinstance(write, Put))
+    expires = isinstance(write, Put) and isinstance(write.ttl_ms, int)
+    records, now = await _read(client, [write.key], values=True, clock=expires)
     judgement = judge([[write]], now, records)
     for key, record in judgement.net.items():
         seen = records.get(key)
         unchanged = {"etag": {"$exists": False} if seen is None else seen.etag}
-        if not await _happened(client, _change(key, record, unchanged, upsert=seen is None)):
+        if isinstance(write, Put) and record is not None and record.expires_at is None:
+            statement = _put_by_the_servers_clock(write, unchanged, upsert=seen is None)
+        else:
+            statement = _change(key, record, unchanged, upsert=seen is None)
+        if not await _happened(client, statement):
             raise LostRaceError
     return judgement.verdicts[0]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from holdfast import ConfigurationError, HoldfastError, UnsupportedError
 from holdfast.driver import (
@@ -33,6 +33,8 @@ from ._health import examine, is_replicated
 from ._options import Durability, Options, Transactions
 
 __all__ = ["MongodbDriver"]
+
+T = TypeVar("T")
 
 _ANYWHERE = "mongodb://localhost:27017"
 _MIB = 1024 * 1024
@@ -90,7 +92,7 @@ class MongodbDriver(BaseDriver):
             raise ConfigurationError("a client knows its servers already: give the client, or a URL")
         self._borrowed = client
         self._client: Client | None = None
-        self._rounds: set[asyncio.Task[Any]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -128,28 +130,31 @@ class MongodbDriver(BaseDriver):
             await client.find({"_id": ""}, values=False, session=session)
 
     async def _close(self) -> None:
-        while self._rounds:  # of callers who were cancelled
-            await asyncio.wait(self._rounds)
+        while self._under_way:  # of callers who were cancelled
+            await asyncio.wait(self._under_way)
         await self._opened.close()
 
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
-        return await _commands.fetch(self._opened, keys, values)
+        return await self._to_end(_commands.fetch(self._opened, keys, values))
 
     async def _list(
         self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
     ) -> Page:
-        return await _commands.list_page(self._opened, base, after, before, reverse, limit, values)
+        return await self._to_end(_commands.list_page(self._opened, base, after, before, reverse, limit, values))
 
     async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+        return await self._to_end(self._written(work))
+
+    async def _written(self, work: Sequence[Work]) -> list[Verdict]:
         singles = [unit[0] for unit in work if not isinstance(unit, Append) and len(unit) == 1]
         if len(singles) < len(work):
-            return await self._round(work)
+            return await self._played(self._transacted, work)
         if len(singles) == 1:
             return await self._played(self._lone, work)
         if all(map(_commands.is_plain, singles)):
             return await self._grouped(singles)
         if self.capabilities.atomic == "batch":
-            return await self._round(work)
+            return await self._played(self._transacted, work)
         return await self._one_by_one(singles)
 
     async def _lone(self, work: Sequence[Work]) -> list[Verdict]:
@@ -181,18 +186,6 @@ class MongodbDriver(BaseDriver):
         await asyncio.gather(*(alone(place) for place, write in enumerate(writes) if not _commands.is_plain(write)))
         return verdicts
 
-    async def _round(self, work: Sequence[Work]) -> list[Verdict]:
-        """To its end, whoever is cancelled: nobody else could end its transaction."""
-        task = asyncio.create_task(self._played(self._transacted, work))
-        self._rounds.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._rounds.discard(task)
-        if not task.cancelled():
-            task.exception()  # it was for somebody who may be gone
-
     async def _transacted(self, work: Sequence[Work]) -> list[Verdict]:
         """Once more where the connection had ended: nothing was committed."""
         for last in (False, True):
@@ -222,7 +215,7 @@ class MongodbDriver(BaseDriver):
 
     async def health(self) -> Health:
         with self._call():
-            return await examine(self._opened, batches=self.capabilities.atomic == "batch")
+            return await self._to_end(examine(self._opened, batches=self.capabilities.atomic == "batch"))
 
     def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         if base != "":
@@ -233,14 +226,22 @@ class MongodbDriver(BaseDriver):
         client = self._opened
         return hints(client.listening, base, errors=CLIENT_ERRORS, closed=lambda: client.closed)
 
-    async def _repeat(self, act: Callable[[], Awaitable[tuple[int, bool]]]) -> int:
+    async def _repeat(self, act: Callable[[], Coroutine[Any, Any, tuple[int, bool]]]) -> int:
         """In many short commands: a long one would run into the time-out."""
         total, more = 0, True
         with self._call():
             while more:
-                done, more = await act()
+                done, more = await self._to_end(act())
                 total += done
         return total
+
+    async def _to_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Whoever is cancelled leaves it to go on: else a transaction stays open, and pymongo throws the connection away,
+        or loses the socket of one that it was making."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
 
     @property
     def _opened(self) -> Client:
