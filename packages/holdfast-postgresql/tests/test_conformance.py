@@ -6,18 +6,19 @@ from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
+import pytest
 from holdfast_conformance import Borrowed, DriverConformance
 from holdfast_conformance.servers import running
 from holdfast_drivers.postgresql import PostgresqlDriver
 
 
 @asynccontextmanager
-async def empty_schema(**options: object) -> AsyncIterator[str]:
+async def empty_schema(kind: str = "postgresql", **options: object) -> AsyncIterator[str]:
     """The URL of a schema that does not exist yet, and that is dropped afterwards."""
-    server = running("postgresql")
+    server = running(kind)
     schema = f"s{uuid4().hex}"
     yield f"{server.url}?schema={schema}" + "".join(f"&{name}={value}" for name, value in options.items())
-    connection = await asyncpg.connect(server.url)
+    connection = await asyncpg.connect(server.url, statement_cache_size=0)
     try:
         await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
     finally:
@@ -50,4 +51,17 @@ class TestPostgresqlDriverWatching(DriverConformance):
     @asynccontextmanager
     async def place(self) -> AsyncIterator[str]:
         async with empty_schema(watch="true") as url:
+            yield url
+
+
+@pytest.mark.again
+class TestPostgresqlDriverThroughPgBouncer(DriverConformance):
+    """In transaction mode: each transaction may be on another connection of the server."""
+
+    capabilities = replace(PostgresqlDriver.capabilities, watch=False)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[str]:
+        async with empty_schema("pgbouncer", pgbouncer="true") as url:
+            self.note("origin", running("pgbouncer").origin)
             yield url

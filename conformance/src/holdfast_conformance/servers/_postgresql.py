@@ -45,12 +45,17 @@ def postgresql(*settings: str, hba: str | None = None) -> Program | None:
 class PgBouncer(Group):
     """A server, and PgBouncer in front of it in transaction mode, with few connections to it."""
 
-    def __init__(self, server: Program, program: str, *, connections: int = 5) -> None:
+    def __init__(self, server: Program, program: str, *settings: str, connections: int = 5) -> None:
+        """`settings` are more lines of its configuration."""
+
         def command(data: Path, port: int) -> list[str]:
+            users = data / "users"
+            users.write_text('"postgres" ""\n')
             (data / "pgbouncer.ini").write_text(
                 f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-                f"listen_port = {port}\nunix_socket_dir =\nauth_type = any\nauth_file = /dev/null\npool_mode = transaction\n"
+                f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
                 f"default_pool_size = {connections}\nmax_client_conn = 1000\nadmin_users = postgres\n"
+                + "".join(f"{line}\n" for line in settings)
             )
             return [program, str(data / "pgbouncer.ini")]
 
@@ -70,7 +75,8 @@ class PgBouncer(Group):
         self.url = self.pooler.url
 
 
-def pgbouncer() -> PgBouncer | None:
+def pgbouncer(*settings: str) -> PgBouncer | None:
+    """Both of them, with more settings of PgBouncer."""
     program = installed("pgbouncer", "/usr/sbin")
     server = postgresql() if program is not None else None
-    return None if program is None or server is None else PgBouncer(server, program)
+    return None if program is None or server is None else PgBouncer(server, program, *settings)

@@ -8,9 +8,9 @@ from typing import Any
 
 import asyncpg
 from holdfast import ConfigurationError
-from holdfast.driver import Connections, Hearing
+from holdfast.driver import Connections, Hearing, distrust
 
-from ._errors import CLIENT_ERRORS
+from ._errors import CLIENT_ERRORS, of_postgresql
 from ._options import Options
 
 __all__ = ["Client"]
@@ -22,6 +22,7 @@ class Client:
     def __init__(self, options: Options, pool: asyncpg.Pool[Any] | None) -> None:
         self.options = options
         self._pool = pool
+        self._connecting = options.connecting()
         self._own: Connections[asyncpg.Connection[Any]] = Connections(
             self._connect,
             alive=_alive,
@@ -94,7 +95,7 @@ class Client:
         settings = {"application_name": "holdfast", "jit": "off", "default_transaction_isolation": "read committed"}
         try:
             connection: asyncpg.Connection[Any] = await asyncpg.connect(
-                **options.connecting(),
+                **self._connecting,
                 timeout=options.connect_timeout,
                 command_timeout=options.timeout,
                 statement_cache_size=0 if options.pgbouncer else 100,
@@ -102,6 +103,8 @@ class Client:
             )
             return connection
         except (ValueError, asyncpg.ClientConfigurationError) as error:
+            if distrust(error) is not None:
+                raise of_postgresql(error, options.place) from error
             raise ConfigurationError(f"{options.place} cannot be reached like this: {error}") from error
 
 

@@ -31,7 +31,7 @@ from holdfast.driver import (
 from ._client import Client
 from ._commands import Commands
 from ._errors import CLIENT_ERRORS, RACES, of_postgresql
-from ._health import durability, examine
+from ._health import durability, examine, pooled
 from ._layout import Names, add_triggers, migrate
 from ._options import Options, Ssl
 
@@ -74,6 +74,9 @@ class PostgresqlDriver(BaseDriver):
         password: str | None = None,
         database: str | None = None,
         ssl: Ssl | None = None,
+        ssl_ca: str | None = None,
+        ssl_cert: str | None = None,
+        ssl_key: str | None = None,
         schema: str = "public",
         table: str = "holdfast",
         pool_size: int = 8,
@@ -84,15 +87,17 @@ class PostgresqlDriver(BaseDriver):
     ) -> None:
         """A server, or the application's own `pool`, which is used and never closed.
 
-        What is left out is as `psql` would have it (`PGHOST`, `PGUSER`, ...). The table and its schema are made when
+        What is left out is as `psql` would have it (`PGHOST`, `PGUSER`, ...). Of several hosts (`one:5432,two:5433`) the
+        one that can be written is used. `ssl` is libpq's `sslmode`; `ssl_ca` is the file of the authority to trust,
+        or `system`, `ssl_cert` and `ssl_key` are what to show. The table and its schema are made when
         they are missing. `pool_size` is how many connections are opened at most, each when it is first needed;
         `connect_timeout` and `timeout` are seconds. `watch=True` adds triggers that tell of every change, whoever makes
-        it. `pgbouncer=True` keeps nothing in a session, for a pooler in
-        transaction mode. Raises `ConfigurationError`; the server is asked by `open`.
+        it. `pgbouncer=True` keeps nothing in a session, for a pooler in transaction mode. Raises `ConfigurationError`; the server is asked by `open`.
         """
         super().__init__()
         self._options = Options(
-            host=host, port=port, user=user, password=password, database=database, ssl=ssl, schema=schema, table=table,
+            host=host, port=port, user=user, password=password, database=database, ssl=ssl, ssl_ca=ssl_ca,
+            ssl_cert=ssl_cert, ssl_key=ssl_key, schema=schema, table=table,
             pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout, watch=watch, pgbouncer=pgbouncer,
         )  # fmt: skip
         if pool is not None and self._options.connecting():
@@ -113,6 +118,10 @@ class PostgresqlDriver(BaseDriver):
         client = Client(self._options, self._pool)
         try:
             async with client.connection() as connection:
+                if self._pool is None and await pooled(connection, self._options):
+                    raise ConfigurationError(
+                        f"{self._options.place} is behind a pooler that swaps connections: pass pgbouncer=true"
+                    )
                 await migrate(connection, self._names, self._options.place)
                 if self._options.watch:
                     await add_triggers(connection, self._names)

@@ -11,6 +11,7 @@ from holdfast import (
     TooLargeError,
     UnavailableError,
 )
+from holdfast.driver import distrust
 
 __all__ = ["CLIENT_ERRORS", "RACES", "of_postgresql"]
 
@@ -41,12 +42,22 @@ _DAMAGED = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
 )
+_POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""A statement that was prepared is not there, or another one is: on the way there is somebody who swaps connections."""
 _TOO_LARGE = (asyncpg.ProgramLimitExceededError,)
 
 
 def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> HoldfastError:
     """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
+    if (why := distrust(error)) is not None:
+        return ConfigurationError(f"{place}: {why}")
+    if "rejected SSL upgrade" in str(error):
+        return ConfigurationError(f"{place} does not speak TLS: switch it on there, or ask for less with 'ssl'")
     if isinstance(error, _CREDENTIALS):
+        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
+    if isinstance(error, _POOLED) or "startup parameter" in str(error):
+        return ConfigurationError(f"{place} is behind a pooler ({error}): pass pgbouncer=true")
+    if isinstance(error, asyncpg.ProtocolViolationError) and "authentication failed" in str(error):  # PgBouncer says so
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return ConfigurationError(f"{place}: there is no such database: create it first, with 'createdb' ({error})")

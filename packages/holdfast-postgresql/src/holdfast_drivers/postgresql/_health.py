@@ -9,7 +9,7 @@ from holdfast.driver import Health
 from ._layout import NOW, Names
 from ._options import Options
 
-__all__ = ["durability", "examine"]
+__all__ = ["durability", "examine", "pooled"]
 
 
 async def durability(connection: Any) -> Literal["process", "disk"]:
@@ -17,6 +17,11 @@ async def durability(connection: Any) -> Literal["process", "disk"]:
     fsync = await connection.fetchval("SHOW fsync")
     commit = await connection.fetchval("SHOW synchronous_commit")
     return "disk" if fsync == "on" and commit != "off" else "process"
+
+
+async def pooled(connection: Any, options: Options) -> bool:
+    """Whether what was set with the connection never arrived: a pooler answers for the server, and nobody told us."""
+    return not options.pgbouncer and await connection.fetchval("SHOW jit") != "off"
 
 
 async def examine(connection: Any, options: Options) -> Health:

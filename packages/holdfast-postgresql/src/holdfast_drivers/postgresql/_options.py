@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from holdfast import ConfigurationError
+from holdfast.driver import tls_context
 from holdfast.opening import check_counts, check_seconds, parse_url, read_options
 
 __all__ = ["Options", "Ssl"]
@@ -21,12 +22,20 @@ class Options:
     """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
 
     host: str | None = None
-    """`None`: what libpq's variables and defaults say (`PGHOST`, a local socket, ...); so for the next four."""
+    """`None`: what libpq's variables and defaults say (`PGHOST`, a local socket, ...); so for the next four.
+
+    Several, as `one:5432,two:5433`, are asked in turn for the one that can be written.
+    """
     port: int | None = None
     user: str | None = None
     password: str | None = None
     database: str | None = None
     ssl: Ssl | None = None
+    ssl_ca: str | None = None
+    """The file of the authority that signed the server's certificate; `system` for those that the system trusts."""
+    ssl_cert: str | None = None
+    """The file of our own certificate, for servers that ask for one."""
+    ssl_key: str | None = None
     schema: str = "public"
     table: str = "holdfast"
     pool_size: int = 8
@@ -54,6 +63,12 @@ class Options:
             )
         if self.ssl is not None and self.ssl not in get_args(Ssl):
             raise ConfigurationError(f"ssl is {self.ssl!r}: use one of {', '.join(get_args(Ssl))}")
+        if self.ssl_ca is not None and self.ssl not in (None, "verify-ca", "verify-full"):
+            raise ConfigurationError(f"ssl={self.ssl} does not ask who signed: use verify-full with ssl_ca")
+        if self.ssl_ca is None and (self.ssl_cert, self.ssl_key) != (None, None):
+            raise ConfigurationError("ssl_cert is shown to a server that is trusted: give ssl_ca too")
+        if self.host is not None and "," in self.host and self.port is not None:
+            raise ConfigurationError("several hosts have each a port of their own: write 'one:5432,two:5433' as host")
 
     @classmethod
     def from_url(cls, url: str) -> Options:
@@ -61,6 +76,9 @@ class Options:
         parts = parse_url(url)
         types: dict[str, Any] = {
             "ssl": Ssl,
+            "ssl_ca": str,
+            "ssl_cert": str,
+            "ssl_key": str,
             "schema": str,
             "table": str,
             "pool_size": int,
@@ -75,6 +93,9 @@ class Options:
                 f"the database is {database!r}: write postgresql://host/database, without a slash in it"
             )
         named = {"host": parts.host or None, "port": parts.port, "user": parts.username, "password": parts.password}
+        if len(parts.hosts) > 1:
+            several = ((f"[{host}]" if ":" in host else host, port or 5432) for host, port in parts.hosts)
+            named |= {"host": ",".join(f"{host}:{port}" for host, port in several), "port": None}
         given = {name: value for name, value in named.items() if value is not None}
         return cls(**{**given, "database": database or None, **options})
 
@@ -85,7 +106,14 @@ class Options:
         return f"PostgreSQL at {at}, table {self.schema}.{self.table}"
 
     def connecting(self) -> dict[str, Any]:
-        """What the client is told."""
+        """What the client is told. Raises `ConfigurationError` for files that cannot be used."""
         names = ("host", "port", "user", "password", "database", "ssl")
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
-        return {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.host is not None and "," in self.host:
+            given |= {"dsn": f"postgresql://{given.pop('host')}", "target_session_attrs": "read-write"}
+        if self.ssl_ca is not None:
+            given["ssl"] = tls_context(
+                ca=None if self.ssl_ca == "system" else self.ssl_ca, cert=self.ssl_cert, key=self.ssl_key,
+                check_hostname=self.ssl != "verify-ca",
+            )  # fmt: skip
+        return given
