@@ -17,6 +17,13 @@ def test_a_url_says_all_that_keywords_say() -> None:
         table="t", pool_size=3, connect_timeout=4, timeout=2.5, watch=True,
     )  # fmt: skip
     assert Options.from_url("postgresql://?host=/run/postgresql").host == "/run/postgresql"
+    options = Options.from_url(
+        "postgresql://one,[::2]:5433/agents?ssl=verify-ca&ssl_ca=ca.pem&ssl_cert=c.pem&ssl_key=k.pem"
+    )
+    assert options == Options(
+        host="one:5432,[::2]:5433", database="agents", ssl="verify-ca", ssl_ca="ca.pem", ssl_cert="c.pem",
+        ssl_key="k.pem",
+    )  # fmt: skip
     assert isinstance(driver_from_url("postgres://localhost/agents"), PostgresqlDriver)
 
 
@@ -39,6 +46,9 @@ def test_no_password_is_shown() -> None:
         ({"connect_timeout": float("inf")}, "connect_timeout"),
         ({"ssl": "perhaps"}, "ssl"),
         ({"watch": True, "pgbouncer": True}, "watch"),
+        ({"ssl": "require", "ssl_ca": "ca.pem"}, "verify-full"),
+        ({"ssl_cert": "c.pem"}, "ssl_ca"),
+        ({"host": "one,two", "port": 5432}, "several hosts"),
     ],
 )
 def test_what_cannot_be_used_is_named(options: dict[str, object], says: str) -> None:
