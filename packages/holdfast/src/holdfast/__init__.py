@@ -2,6 +2,7 @@
 
 from ._create import create_persistence, create_persistence_from_env, create_storage
 from ._errors import (
+    AlreadyClaimedError,
     ClosedError,
     ConfigurationError,
     ConflictError,
@@ -31,6 +32,7 @@ from .structures import Listing, Page
 createPersistence = create_persistence
 
 __all__ = [
+    "AlreadyClaimedError",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",

@@ -9,6 +9,7 @@
     ├── TooLargeError (ValueError)             beyond a limit of the driver
     ├── NotFoundError (KeyError)               what had to be there is not
     ├── ConflictError                          a condition did not hold: nothing was written
+    │   └── AlreadyClaimedError                somebody else claimed the approval first
     ├── OutcomeUnknownError (ConnectionError)  the answer was lost: written once or not at all
     ├── UnavailableError (ConnectionError)     the backend cannot be reached: worth a retry
     ├── UnsupportedError (NotImplementedError) the driver does not declare this capability
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .driver._types import Item
 
 __all__ = [
+    "AlreadyClaimedError",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
@@ -121,6 +123,16 @@ class ConflictError(HoldfastError):
         self.keys = keys or tuple(self.items)
         named = ", ".join(repr(key) for key in self.keys[:3]) + (", ..." if len(self.keys) > 3 else "")
         super().__init__(message or f"somebody else changed {named}: read it again and retry")
+
+
+class AlreadyClaimedError(ConflictError):
+    """Somebody else claimed an approval first: `by` says who, `decision` what for, `decided` whether it is done."""
+
+    def __init__(self, id: str, *, by: str, decision: str, decided: bool) -> None:
+        self.by, self.decision, self.decided = by, decision, decided
+        super().__init__(
+            f"{by} claimed the approval {id!r} to {decision} it, and has {'done so' if decided else 'it for now'}"
+        )
 
 
 class OutcomeUnknownError(HoldfastError, ConnectionError):

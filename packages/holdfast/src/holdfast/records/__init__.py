@@ -1,11 +1,14 @@
 """What the stores take and give: pydantic models, no IO."""
 
+from ._approvals import ApprovalRecord, ClaimRecord
 from ._base import Record, Timestamp, as_record, utc_now
 from ._entities import ContainerRecord, ImageRecord, SessionRecord
 from ._messages import AssistantMessage, ErrorMessage, Message, ToolCallMessage, ToolResultMessage, UserMessage
 
 __all__ = [
+    "ApprovalRecord",
     "AssistantMessage",
+    "ClaimRecord",
     "ContainerRecord",
     "ErrorMessage",
     "ImageRecord",

@@ -1,5 +1,6 @@
 """Floor 3, what applications call. For annotations: the objects come from `create_persistence` and `create_storage`."""
 
+from ._approvals import ApprovalStore, Claim
 from ._containers import ContainerRepository
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
@@ -10,6 +11,8 @@ from ._storage import Meta, Storage
 from ._sweeper import Sweeper
 
 __all__ = [
+    "ApprovalStore",
+    "Claim",
     "ContainerRepository",
     "ImageRepository",
     "KeyValueStore",

@@ -11,6 +11,7 @@ from .._errors import InvalidKeyError
 from ..driver import Driver, Health
 from ..opening import Place
 from ..structures import Migrations, sweep_all
+from ._approvals import ApprovalStore
 from ._containers import ContainerRepository
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
@@ -35,12 +36,14 @@ V = TypeVar("V")
 class Persistence:
     """An attribute or a method for each store. Made by `create_persistence`; close it, or use it in `async with`."""
 
+    approvals: ApprovalStore
     containers: ContainerRepository
     images: ImageRepository
     sessions: SessionRepository
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self.approvals = ApprovalStore(place.driver)
         self.sessions = SessionRepository(place.driver)
         self.images = ImageRepository(place.driver, self.sessions)
         self.containers = ContainerRepository(place.driver, self.images, self.sessions)
@@ -105,7 +108,8 @@ class Persistence:
 
     async def purge(self) -> int:
         """Free what expired and what deleted conversations left; answer how many items. Any process may, at any time."""
-        return await sweep_all(self.driver) + await self.driver.purge()
+        expired = await self.approvals.cleanup()
+        return expired + await sweep_all(self.driver) + await self.driver.purge()
 
     async def apply_retention(self, policies: RetentionPolicies) -> RetentionReport:
         """Remove what the policies do not keep, and answer how much; safe beside writers, in constant memory.

@@ -1,0 +1,53 @@
+"""What waits for a person's word, and who gave it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from ._base import Record, Timestamp
+
+__all__ = ["ApprovalRecord", "ClaimRecord"]
+
+
+def _as_json(value: Any) -> Any:
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise ValueError(f"it cannot be written as JSON: {error}") from error
+
+
+class ClaimRecord(Record):
+    """Who took an approval, and what for."""
+
+    by: str
+    decision: str
+    """`approve`, `reject`, or a word of the application's."""
+    reason: str | None = None
+    claimed_at: Timestamp
+    """By the clock of who claimed it: for people."""
+
+
+class ApprovalRecord(Record):
+    """A suspended state: what an agent stopped before, until somebody decides."""
+
+    id: str
+    thread_id: str
+    agent_name: str
+    node_name: str
+    state: Annotated[Any, BeforeValidator(_as_json)] = None
+    """What the agent needs to go on, as JSON; models, dates and the like come back as the JSON that they became."""
+    metadata: dict[str, Any] | None = None
+    created_at: Timestamp
+    expires_at: Timestamp
+    """By the clock of who suspended it: for people. The backend's clock decides."""
+    attempts: int = 0
+    """How often it was claimed."""
+    claim: ClaimRecord | None = None
+    """The last one; of a decided approval the one that counts."""
+    decided_at: Timestamp | None = None
+    """When the claim was completed."""
+    status: Literal["pending", "claimed", "decided"] = "pending"
+    """As it was when read."""
