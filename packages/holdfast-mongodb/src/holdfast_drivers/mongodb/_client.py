@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pymongo
 from bson import DatetimeMS
 from holdfast import ConfigurationError, UnavailableError
-from holdfast.driver import Hearing
+from holdfast.driver import Hearing, size_of
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern, errors
 from pymongo.driver_info import DriverInfo
 from pymongo.read_concern import ReadConcern
@@ -25,19 +25,22 @@ __all__ = ["PAGE_BYTES", "Client"]
 PAGE_BYTES = 1024 * 1024
 """A page stops near this many bytes of values."""
 
-_LISTS = {"insert": "documents", "update": "updates", "delete": "deletes"}
 _BARE = {"etag": 1, "updatedAt": 1, "expiresAt": 1, "now": "$$NOW"}
 _VALUES = {"value": 1, **_BARE}
-_CHANGES = [
-    # A document that was only checked has the etag of before.
-    {
-        "$match": {
-            "$or": [{"operationType": {"$ne": "update"}}, {"updateDescription.updatedFields.etag": {"$exists": True}}]
-        }
-    },
-    {"$project": {"documentKey": 1, "operationType": 1}},
-]
+_CHANGES = [{"$project": {"operationType": 1, "documentKey": 1, "updateDescription.updatedFields.etag": 1}}]
 _AWAIT_MS = 1000
+_COMMAND_BYTES = 16_000_000
+_AROUND = 3072
+"""Bytes of a statement that are not the value: the key, twice, and all the names."""
+
+
+class Answer(NamedTuple):
+    """What a server says of statements."""
+
+    found: int
+    """Documents that they matched, made or deleted."""
+    failed: dict[int, Mapping[str, Any]]
+    """By its place, what is said of each statement that was refused."""
 
 
 class Client:
@@ -112,24 +115,36 @@ class Client:
                 documents.append(document)
                 if size >= PAGE_BYTES:
                     break
-                size += len(document.get("value") or "")
+                size += size_of(document.get("value") or "")
             await found.close()
         return documents
 
     async def write(
-        self, verb: Literal["insert", "update", "delete"], statements: Sequence[Mapping[str, Any]], session: Any = None
-    ) -> dict[str, Any]:
-        """One command, its statements independent of each other outside of a transaction.
+        self, verb: Literal["update", "delete"], statements: Sequence[Mapping[str, Any]], session: Any = None
+    ) -> Answer:
+        """As many commands as it takes, their statements independent of each other outside of a transaction.
 
-        Outside of one it raises ours: `UnavailableError` with `sent` where it may have happened, or may not last.
+        Outside of one it raises ours: `UnavailableError` with `sent` where some of it may have happened, or may not last.
         """
+        found = done = 0
+        failed: dict[int, Mapping[str, Any]] = {}
+        for part in _parts(statements):
+            try:
+                said = await self._written(verb, part, session)
+            except UnavailableError as error:
+                raise UnavailableError(str(error), sent=error.sent or done > 0) from error.__cause__
+            found += said["n"]
+            failed |= {done + each["index"]: each for each in said.get("writeErrors", ())}
+            done += len(part)
+        return Answer(found, failed)
+
+    async def _written(self, verb: str, statements: list[Mapping[str, Any]], session: Any) -> dict[str, Any]:
         place = self.options.place
-        command: dict[str, Any] = {verb: self.options.collection, _LISTS[verb]: list(statements)}
+        command: dict[str, Any] = {verb: self.options.collection, f"{verb}s": statements}
         if session is not None:
             return await self._command(command, session)
-        command |= {"ordered": False, "writeConcern": self._concern.document}
         try:
-            said = await self._command(command)
+            said = await self._command({**command, "ordered": False, "writeConcern": self._concern.document})
         except CLIENT_ERRORS as error:
             raise of_mongodb(error, place, sent=True) from error
         if concern := said.get("writeConcernError"):
@@ -206,6 +221,9 @@ class Client:
             first = None if self._own is not None else await stream.try_next()  # Motor asks the server only now
 
         def tell(change: Mapping[str, Any]) -> None:
+            updated = change.get("updateDescription", {}).get("updatedFields")
+            if updated is not None and "etag" not in updated:
+                return  # it was only checked
             key = change.get("documentKey", {}).get("_id")
             hearing.tell(key if isinstance(key, str) else "")  # what has no key is the end of the whole collection
 
@@ -241,6 +259,23 @@ class Client:
         with pymongo.timeout(self.options.timeout):
             said: dict[str, Any] = await self._database.command(dict(command), session=session, codec_options=CODEC)
         return said
+
+
+def _parts(statements: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """pymongo sends no command that is larger than a document may be."""
+    part: list[Mapping[str, Any]] = []
+    room = _COMMAND_BYTES
+    for statement in statements:
+        change = statement.get("u", {})
+        value = change.get("$set", change).get("value", "")
+        size = size_of(value) + _AROUND
+        if part and size > room:
+            yield part
+            part, room = [], _COMMAND_BYTES
+        part.append(statement)
+        room -= size
+    if part:
+        yield part
 
 
 async def _done(made: Any) -> Any:

@@ -27,6 +27,7 @@ from holdfast.driver import (
     judge,
     needed,
     new_etag,
+    size_of,
 )
 
 from ._client import PAGE_BYTES, Client
@@ -35,8 +36,9 @@ from ._layout import document_of, record_of
 
 __all__ = ["clear", "fetch", "group", "is_plain", "list_page", "lone", "play", "purge"]
 
+Verb: TypeAlias = Literal["update", "delete"]
 Documents: TypeAlias = list[dict[str, Any]]
-Statement: TypeAlias = tuple[Literal["update", "delete"], dict[str, Any]]
+Statement: TypeAlias = tuple[Verb, dict[str, Any]]
 
 _REMOVED_AT_ONCE = 1000
 _LASTING = {"expiresAt": {"$exists": False}}
@@ -69,7 +71,7 @@ async def list_page(
             documents = documents[:place]
             following = documents[-1]["_id"]
             break
-        room -= len(document.get("value") or "")
+        room -= size_of(document.get("value") or "")
     else:
         following = None
     records, now = await _records(client, documents, late)
@@ -92,10 +94,9 @@ async def group(client: Client, writes: Sequence[Write]) -> list[Verdict | LostR
     statements = [_plain(write, now) for write in writes]
     for verb, part in _by_verb(statements):
         places = [place for place, (each, _) in enumerate(statements) if each == verb]
-        said = await client.write(verb, part)
-        for failed in said.get("writeErrors", ()):
+        for place, failed in (await client.write(verb, part)).failed.items():
             lost = failed.get("code") == DUPLICATE
-            verdicts[places[failed["index"]]] = LostRaceError() if lost else of_reply(failed, client.options.place)
+            verdicts[places[place]] = LostRaceError() if lost else of_reply(failed, client.options.place)
     return verdicts
 
 
@@ -109,7 +110,7 @@ async def lone(client: Client, write: Write) -> Verdict:
         (verdict,) = await group(client, [write])
         if not isinstance(verdict, LostRaceError):
             return verdict
-    elif (statement := _guarded(write)) is not None and await _happened(client, statement):
+    elif (statement := _guarded(write)) is not None and await _found(client, statement[0], [statement[1]]) == 1:
         return None
     expires = isinstance(write, Put) and isinstance(write.ttl_ms, int)
     records, now = await _read(client, [write.key], values=True, clock=expires)
@@ -121,7 +122,7 @@ async def lone(client: Client, write: Write) -> Verdict:
             statement = _put_by_the_servers_clock(write, unchanged, upsert=seen is None)
         else:
             statement = _change(key, record, unchanged, upsert=seen is None)
-        if not await _happened(client, statement):
+        if await _found(client, statement[0], [statement[1]]) != 1:
             raise LostRaceError
     return judgement.verdicts[0]
 
@@ -146,12 +147,7 @@ async def play(client: Client, work: Sequence[Work]) -> list[Verdict]:
         statements += [("update", {"q": {"_id": key}, "u": {"$inc": {"checks": 1}}}) for key in read if key in records]
         statements += [_change(key, None, {}, upsert=False) for key in todo.deleted]
         for verb, part in _by_verb(statements):
-            said = await client.write(verb, part, session)
-            for failed in said.get("writeErrors", ()):
-                if failed.get("code") == DUPLICATE:
-                    raise LostRaceError
-                raise of_reply(failed, client.options.place)
-            if said["n"] != len(part):
+            if await _found(client, verb, part, session) != len(part):
                 raise LostRaceError
     return judgement.verdicts
 
@@ -208,22 +204,17 @@ async def _records(
     return records, await client.clock() if clock else 0
 
 
-async def _happened(client: Client, statement: Statement) -> bool:
-    """Send one statement; answer whether it found what it asked for."""
-    verb, what = statement
-    said = await client.write(verb, [what])
-    for failed in said.get("writeErrors", ()):
+async def _removed(client: Client, query: Mapping[str, Any]) -> int:
+    return await _found(client, "delete", [{"q": query, "limit": 0}])
+
+
+async def _found(client: Client, verb: Verb, statements: Sequence[Mapping[str, Any]], session: Any = None) -> int:
+    """How many documents statements found or made; one whose key somebody else had made found none."""
+    answer = await client.write(verb, statements, session)
+    for failed in answer.failed.values():
         if failed.get("code") != DUPLICATE:
             raise of_reply(failed, client.options.place)
-        return False
-    return bool(said["n"] == 1)
-
-
-async def _removed(client: Client, query: Mapping[str, Any]) -> int:
-    said = await client.write("delete", [{"q": query, "limit": 0}])
-    for failed in said.get("writeErrors", ()):
-        raise of_reply(failed, client.options.place)
-    return int(said["n"])
+    return 0 if answer.failed else answer.found
 
 
 def _at(keys: Sequence[Key]) -> dict[str, Any]:
@@ -276,8 +267,8 @@ def _change(key: Key, record: Record | None, having: Mapping[str, Any], *, upser
     return "update", {"q": query, "u": document_of(key, record), "upsert": upsert}
 
 
-def _by_verb(changes: Sequence[Statement]) -> Iterable[tuple[Literal["update", "delete"], list[dict[str, Any]]]]:
-    verbs: tuple[Literal["update", "delete"], ...] = ("update", "delete")
+def _by_verb(changes: Sequence[Statement]) -> Iterable[tuple[Verb, list[dict[str, Any]]]]:
+    verbs: tuple[Verb, ...] = ("update", "delete")
     for verb in verbs:
         if statements := [statement for each, statement in changes if each == verb]:
             yield verb, statements
