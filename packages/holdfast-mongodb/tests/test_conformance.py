@@ -3,12 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
+import pytest
+from holdfast.driver import Driver
 from holdfast_conformance import Borrowed, DriverConformance
 from holdfast_conformance.servers import running
 from holdfast_drivers.mongodb import MongodbDriver
+from holdfast_drivers.mongodb._options import Options
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 
@@ -19,50 +22,79 @@ async def empty_collection(kind: str) -> AsyncIterator[str]:
     url = running(kind).url
     collection = f"s{uuid4().hex}"
     yield f"{url}{'&' if '?' in url else '?'}collection={collection}"
-    async with AsyncMongoClient[dict[str, Any]](url.replace("transactions=true", "")) as client:
+    async with AsyncMongoClient[dict[str, Any]](Options.from_url(url).url) as client:
         await client.get_default_database().drop_collection(collection)
 
 
-def lent(url: str, client: Any, ping: Any) -> Borrowed:
-    """A driver on the application's client, on the place that a URL names."""
-    options = MongodbDriver.from_url(url)._options
-    return Borrowed(
-        make=lambda: MongodbDriver(
-            client=client,
-            database=options.database_name,
-            collection=options.collection,
-            transactions=options.transactions,
-        ),
-        still_works=ping,
+def on_client(client: Any, url: str) -> MongodbDriver:
+    """A driver on the application's client, for the place that a URL names."""
+    options = Options.from_url(url)
+    return MongodbDriver(
+        client=client,
+        database=options.database_name,
+        collection=options.collection,
+        transactions=options.transactions,
     )
 
 
 class TestMongodbDriver(DriverConformance):
+    kind = "mongodb"
     capabilities = MongodbDriver.capabilities
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[str]:
-        self.note("origin", running("mongodb").origin)
-        async with empty_collection("mongodb") as url:
+        self.note("origin", running(self.kind).origin)
+        async with empty_collection(self.kind) as url:
             yield url
 
     @asynccontextmanager
     async def borrowing(self, url: str) -> AsyncIterator[Borrowed]:
-        async with AsyncMongoClient[dict[str, Any]](MongodbDriver.from_url(url)._options.url, tz_aware=True) as client:
-            yield lent(url, client, lambda: client.admin.command("ping"))
+        target = Options.from_url(url).url
+        async with (
+            AsyncMongoClient[dict[str, Any]](target) as client,
+            AsyncMongoClient[dict[str, Any]](target, tz_aware=True) as aware,
+        ):
+            yield Borrowed(
+                make=lambda: on_client(client, url),
+                still_works=lambda: client.admin.command("ping"),
+                settings={"tz_aware": lambda: on_client(aware, url)},
+            )
 
 
 class TestMongodbDriverStandalone(DriverConformance):
+    kind = "mongodb-standalone"
     capabilities = replace(MongodbDriver.capabilities, atomic="item", append=False, watch=False)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[str]:
-        self.note("origin", running("mongodb-standalone").origin)
-        async with empty_collection("mongodb-standalone") as url:
+        self.note("origin", running(self.kind).origin)
+        async with empty_collection(self.kind) as url:
             yield url
+
+
+@pytest.mark.again
+class TestMongodbDriverOnMotor(DriverConformance):
+    """Everything on Motor clients of the application."""
+
+    kind = "mongodb"
+    capabilities = MongodbDriver.capabilities
+    clients: ClassVar[list[Any]] = []
+
+    def driver(self, url: str) -> Driver:
+        client: Any = AsyncIOMotorClient(Options.from_url(url).url)
+        self.clients.append(client)
+        return on_client(client, url)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[str]:
+        self.note("origin", running(self.kind).origin)
+        async with empty_collection(self.kind) as url:
+            yield url
+        while self.clients:
+            self.clients.pop().close()
 
     @asynccontextmanager
     async def borrowing(self, url: str) -> AsyncIterator[Borrowed]:
-        client: Any = AsyncIOMotorClient(MongodbDriver.from_url(url)._options.url, tz_aware=True)
-        yield lent(url, client, lambda: client.admin.command("ping"))
+        client: Any = AsyncIOMotorClient(Options.from_url(url).url)
+        yield Borrowed(make=lambda: on_client(client, url), still_works=lambda: client.admin.command("ping"))
         client.close()
