@@ -157,3 +157,26 @@ async def test_run_takes_empty_places_only(tmp_path: Path) -> None:
     assert await asyncio.to_thread(run, url, select="test_pages_of_every_size or test_deleted_stays") == 0
     async with driver_from_url(url) as driver:
         assert not (await driver.scan("")).items, "the place was not emptied again"
+
+
+def test_the_table_of_a_page_is_written_anew(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_words=_WORDS)
+    page = pytester.path / "page.md"
+    page.write_text("# Drivers\n\n<!-- conformance table -->\nold\n<!-- end of the conformance table -->\nThe end.\n")
+    _run(pytester, "-p", "no:asyncio", "-k", "test_health or test_left_out", "--conformance-table", str(page))
+    written = page.read_text()
+    assert written.startswith("# Drivers\n\n<!-- conformance table -->\n| driver | on |")
+    assert written.endswith("<!-- end of the conformance table -->\nThe end.\n")
+    assert "| MemoryDriver | " in written
+    assert "| **0 failed**, 1 not tested " in written
+    assert "old" not in written
+
+
+def test_a_page_without_a_place_for_the_table_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_words=_WORDS)
+    page = pytester.path / "page.md"
+    page.write_text("# Drivers\n")
+    result = _run(pytester, "-p", "no:asyncio", "-k", "test_health", "--conformance-table", str(page))
+    assert result.ret
+    assert "has no place for a table" in "\n".join([*result.outlines, *result.errlines])
+    assert page.read_text() == "# Drivers\n"

@@ -1,7 +1,7 @@
 """The pytest plug-in: it reports on conformance suites, and leaves everybody else's tests alone.
 
-It declares the marker `requires` and the option `--conformance-json`; nothing else happens until a module imports
-`DriverConformance`.
+It declares the marker `requires` and the options `--conformance-json` and `--conformance-table`; nothing else happens
+until a module imports `DriverConformance`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from ._report import Outcome, Report, Word
+from ._table import write_table
 
 __all__ = ["pytest_addoption", "pytest_configure"]
 
@@ -29,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("holdfast-conformance")
     group.addoption(
         "--conformance-json", metavar="PATH", default=None, help="write what the conformance suites found as JSON"
+    )
+    group.addoption(
+        "--conformance-table", metavar="PAGE", default=None, help="write what they found into the table of this page"
     )
 
 
@@ -94,6 +98,9 @@ class _Collector:
         path = self.config.getoption("--conformance-json")
         if path is not None and not hasattr(self.config, "workerinput"):
             self.config.stash[_REPORT].write(Path(path))
+        page = self.config.getoption("--conformance-table")
+        if page is not None and not hasattr(self.config, "workerinput"):
+            write_table(self.config.stash[_REPORT].suites.values(), Path(page))
 
 
 def _word(report: pytest.TestReport) -> tuple[Word, str]:

@@ -34,7 +34,7 @@ class SuiteReport:
 
     suite: str
     facts: dict[str, str] = field(default_factory=dict)
-    """`driver`, and from `health()` `server` and `version`."""
+    """`driver`, from `health()` `server` and `version`, and where a suite notes it, `origin`: where the server came from."""
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -55,7 +55,8 @@ class SuiteReport:
         """For the terminal."""
         of = self.facts.get("driver", "no driver was opened")
         server = " ".join(self.facts[fact] for fact in ("server", "version") if fact in self.facts)
-        yield f"{self.suite}: {of}{' on ' + server if server else ' (health was not asked)'}"
+        origin = f" ({self.facts['origin']})" if "origin" in self.facts else ""
+        yield f"{self.suite}: {of}{' on ' + server if server else ' (health was not asked)'}{origin}"
         yield "  " + ", ".join(f"{count} {word}" for word, count in self.counts.items())
         for word in ("not declared", "xfail", "failed", "not tested"):
             grouped: dict[str, list[str]] = {}
@@ -73,6 +74,7 @@ class SuiteReport:
             "driver": self.facts.get("driver"),
             "server": self.facts.get("server"),
             "version": self.facts.get("version"),
+            "origin": self.facts.get("origin"),
             "conforms": self.conforms,
             "capabilities": dict(self.capabilities),
             "counts": self.counts,
