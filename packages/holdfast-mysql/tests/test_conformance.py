@@ -85,3 +85,18 @@ class TestOnMariadb(OnServer):
     __test__ = True
     capabilities = with_packets_of(16)
     kind = "mariadb"
+
+
+@pytest.mark.again
+class TestOnMysqlByAsyncmy(TestOnMysql):
+    options = "&client=asyncmy"
+
+
+@pytest.mark.again
+class TestOnMariadbByAsyncmy(TestOnMariadb):
+    options = "&client=asyncmy"
+
+
+@pytest.mark.again
+class TestOnMysqlOneStatementAtATime(TestOnMysql):
+    options = "&multi_statements=false"

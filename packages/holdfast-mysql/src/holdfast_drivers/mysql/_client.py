@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from holdfast import ConfigurationError, UnavailableError
@@ -47,17 +47,12 @@ class Client:
             size=options.pool_size,
             timeout=options.connect_timeout,
             place=options.place,
+            abort=_library.abort,
         )
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    def connection(self) -> AbstractAsyncContextManager[Any]:
         """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
-        async with self._own.one() if self._pool is None else self._borrowed(self._pool) as connection:
-            try:
-                yield connection
-            except BaseException:  # cancelled in mid-call, say: nobody knows whether a transaction is open now
-                _library.abort(connection)
-                raise
+        return self._own.one() if self._pool is None else self._borrowed(self._pool)
 
     @asynccontextmanager
     async def _borrowed(self, pool: Any) -> AsyncIterator[Any]:
@@ -74,6 +69,9 @@ class Client:
             raise UnavailableError(f"{self.options.place}: the application has closed its pool ({error})") from error
         try:
             yield connection
+        except BaseException:
+            _library.abort(connection)
+            raise
         finally:
             with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
                 await _library.give_back(pool, connection)
@@ -97,11 +95,21 @@ class Client:
 
     async def run(self, connection: Any, *statements: str) -> list[Result]:
         """Send statements as they are; what each of them gave. None after one that fails is done."""
-        results: list[Result] = []
-        async with asyncio.timeout(self.options.timeout):
-            for packet in self._packets(statements):
-                results += await _library.send(connection, packet)
-        return results
+        loop = asyncio.get_running_loop()
+        # A time-out of asyncio's costs a tenth of a short call.
+        late = loop.call_later(self.options.timeout, _library.abort, connection)
+        try:
+            if len(statements) == 1:
+                return await _library.send(connection, statements[0])
+            return [
+                result for packet in self._packets(statements) for result in await _library.send(connection, packet)
+            ]
+        except CLIENT_ERRORS as error:
+            if late.when() <= loop.time():
+                raise TimeoutError from error
+            raise
+        finally:
+            late.cancel()
 
     async def read(self, connection: Any, select: str) -> Sequence[Sequence[Any]]:
         """The rows of one statement, which is one snapshot."""
@@ -184,6 +192,7 @@ def _session(options: Options) -> tuple[str, str]:
     settings = {
         "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
         "time_zone": "'+00:00'",
+        "autocommit": 1,  # the library asks for it only where the server's first word says that it is off
         "innodb_lock_wait_timeout": max(1, int(options.timeout / 3)),
     }
     return (

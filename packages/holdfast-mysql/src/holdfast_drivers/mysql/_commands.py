@@ -24,11 +24,12 @@ from holdfast.driver import (
     judge,
     needed,
     new_etag,
+    size_of,
     to_bytes,
 )
 
 from ._client import Client
-from ._layout import ALIVE, COLUMNS, LEFT, NOW, Names, item_of, literal, record_of, rows_of
+from ._layout import ALIVE, COLUMNS, NOW, Names, item_of, literal, packed, record_of, rows_of
 
 __all__ = ["Commands"]
 
@@ -37,6 +38,7 @@ _REMOVED_AT_ONCE = 1000
 _KEYS_AT_ONCE = 500
 """In one statement that locks: of more, MariaDB makes a table first, and may look through ours from its beginning."""
 
+_NOTHING = "''"
 _OTHERWISE = "etag <> VALUES(etag) OR expires_at <= VALUES(updated_at)"
 """A put that meets its own etag was done before: it writes nothing. `etag` is the last one to be set."""
 _REPLACE = "ON DUPLICATE KEY UPDATE " + ", ".join(
@@ -61,10 +63,9 @@ class Commands:
         """The live items at these keys, in order, as one statement sees them."""
         rows = await self._client.read(
             connection,
-            f"SELECT id, {'value' if values else 'NULL'}, etag, updated_at, {LEFT} FROM {self._by_key} "
-            f"WHERE id IN ({_list(dict.fromkeys(keys))}) AND {ALIVE}",
+            f"SELECT {packed('value' if values else _NOTHING)} FROM {self._items} AS items WHERE id IN ({_list(keys)})",
         )
-        found = {item.key: item for item in map(item_of, rows)}
+        found = {item.key: item for item in map(item_of, rows) if item.ttl_ms is None or item.ttl_ms > 0}
         return [found.get(key) for key in keys]
 
     async def list_page(
@@ -85,18 +86,19 @@ class Commands:
         order = "DESC" if reverse else "ASC"
         found = f"FROM {self._by_key} WHERE {' AND '.join([*within, ALIVE])} ORDER BY id {order} LIMIT {limit + 1}"
         if not values:
-            rows = await self._client.read(connection, f"SELECT id, NULL, etag, updated_at, {LEFT} {found}")
+            rows = await self._client.read(connection, f"SELECT {packed(_NOTHING)} {found}")
             return collect(map(item_of, rows), limit)
         # Sizes first, which lie beside the values, and then the values of as many as fit.
         rows = await self._client.read(
             connection,
-            f"SELECT items.id, value, etag, updated_at, {LEFT} FROM "
+            f"SELECT {packed('value')} FROM "
             f"(SELECT id, SUM(size) OVER (ORDER BY id {order}) - size AS already FROM (SELECT id, size {found}) AS page) "
             f"AS summed JOIN {self._items} AS items ON items.id = summed.id "
             f"WHERE already <= {_PAGE_BYTES} ORDER BY summed.id {order}",
         )
-        page = collect(map(item_of, rows), limit)
-        if page.next is None and page.items and len(rows) <= limit and _filled(rows):
+        items = list(map(item_of, rows))
+        page = collect(items, limit)
+        if page.next is None and items and len(items) <= limit and _filled(items):
             return Page(page.items, page.items[-1].key)  # the server stopped at the size
         return page
 
@@ -202,12 +204,12 @@ class Commands:
             value = (
                 "value"
                 if len(valued) == len(keys)
-                else f"IF(id IN ({_list(valued)}), value, NULL)"
+                else f"IF(id IN ({_list(valued)}), value, '')"
                 if valued
-                else "NULL"
+                else _NOTHING
             )
             yield (
-                f"SELECT id, {value}, etag, updated_at, expires_at FROM {self._by_key} "
+                f"SELECT {packed(value, expires='expires_at')} FROM {self._by_key} "
                 f"WHERE id IN ({_list(keys)}) ORDER BY id FOR UPDATE"
             )
 
@@ -239,5 +241,5 @@ def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
         yield keys[start : start + _KEYS_AT_ONCE]
 
 
-def _filled(rows: Sequence[Any]) -> bool:
-    return sum(len(row[1]) for row in rows) > _PAGE_BYTES
+def _filled(items: Sequence[Item]) -> bool:
+    return sum(1 + size_of(item.value) for item in items if item.value is not None) > _PAGE_BYTES

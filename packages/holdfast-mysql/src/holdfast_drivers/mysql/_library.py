@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -99,7 +100,12 @@ def alive(connection: Any) -> bool:
 
 
 def abort(connection: Any) -> None:
-    """Close it without a word."""
+    """Close it at once, whatever is still to be sent: who waits for an answer is told that the connection is lost."""
+    transport = (
+        connection._transport if _library(connection) == "asyncmy" else getattr(connection._writer, "transport", None)
+    )
+    if transport is not None:
+        transport.abort()
     connection.close()
 
 
@@ -118,17 +124,24 @@ def check_pool(pool: Any) -> None:
 
 
 async def give_back(pool: Any, connection: Any) -> None:
-    """Back to the application's pool."""
+    """Back to the application's pool, whose next one in line is told even if we are cancelled now."""
     closed = not alive(connection)
     if closed:
         connection.close()
-    await pool.release(connection)
-    if closed and _library(pool) == "aiomysql":  # it wakes nobody who waits for the place of a closed connection
-        await pool._wakeup()
+    released = pool.release(connection)
+    if _library(pool) == "aiomysql":
+        await asyncio.shield(released)
+        if closed:  # of a connection that is closed it tells nobody
+            await asyncio.shield(pool._wakeup())
 
 
 def _library(thing: object) -> str:
-    for base in type(thing).__mro__:
+    return _library_of(type(thing))  # type: ignore[arg-type]  # to mypy no class is hashable
+
+
+@cache
+def _library_of(kind: type) -> str:
+    for base in kind.__mro__:
         if (found := base.__module__.partition(".")[0]) in ("aiomysql", "asyncmy"):
             return found
     return ""

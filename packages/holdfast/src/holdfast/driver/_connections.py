@@ -32,14 +32,19 @@ class Connections(Generic[C]):
         size: int,
         timeout: float,
         place: str,
+        abort: Callable[[C], object] = lambda _connection: None,
     ) -> None:
-        """`connect` makes one, `end` closes one and must not raise, `place` names the server in messages."""
+        """`connect` makes one, `end` closes one and must not raise, `place` names the server in messages.
+
+        `abort` is told which one a block has failed on, or was cancelled on: nobody knows what it is in the middle of.
+        """
         self._connect = connect
         self._alive = alive
         self._end = end
         self._size = size
         self._timeout = timeout
         self._place = place
+        self._abort = abort
         self._free: deque[C] = deque()
         self._room = asyncio.Semaphore(size)
 
@@ -64,8 +69,9 @@ class Connections(Generic[C]):
             failed = False
             try:
                 yield connection
-            except Exception:  # and not a cancellation, which says nothing of the server
-                failed = True
+            except BaseException as error:
+                failed = isinstance(error, Exception)  # and no cancellation, which says nothing of the server
+                self._abort(connection)
                 raise
             finally:
                 if self._alive(connection):
