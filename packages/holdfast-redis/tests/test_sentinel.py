@@ -14,6 +14,7 @@ from holdfast import ConfigurationError, UnavailableError
 from holdfast.driver import Driver, If, Put
 from holdfast_conformance.servers import find, free_port, running
 from holdfast_conformance.servers._redis import RedisSentinels
+from holdfast_conformance.servers._server import Program
 from holdfast_drivers.redis import RedisDriver
 
 Writing: TypeAlias = "Callable[[Driver], AbstractAsyncContextManager[Any]]"
@@ -98,12 +99,21 @@ async def test_the_primary_is_killed_and_the_replica_takes_over(sentinels: Redis
             await asyncio.sleep(0.3)
             assert sentinels.ask(sentinels.sentinels[0], "SENTINEL", "FAILOVER", "mymaster") == "OK"
             until = monotonic() + 30
-            while "slave" not in await asyncio.to_thread(sentinels.ask, second, "ROLE"):
+            while sentinels.primary() is not first:
                 assert monotonic() < until, "nobody takes over"
                 await asyncio.sleep(0.1)
-            before = writers.batches
+            await asyncio.sleep(1)
+            left, before = scripts(sentinels, second), writers.batches
             while writers.batches < before + 50:
                 assert monotonic() < until, "it does not go on"
                 await asyncio.sleep(0.05)
+            # It takes writes for ten seconds more, and drops them as soon as the sentinels make a replica of it.
+            assert scripts(sentinels, second) == left, "somebody still writes to the primary that was replaced"
+            assert "master" in sentinels.ask(second, "ROLE")
         assert writers.refused == 0
-        assert sentinels.primary() is first
+
+
+def scripts(sentinels: RedisSentinels, server: Program) -> str:
+    """How many scripts a server has run."""
+    stats = sentinels.ask(server, "INFO", "commandstats").splitlines()
+    return next(line for line in stats if line.startswith("cmdstat_evalsha:"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from hashlib import sha1
 from itertools import count
@@ -47,10 +47,27 @@ class Client:
             timeout=options.connect_timeout,
             place=options.place,
         )
-        self.patience = options.connect_timeout
+        self._patience = options.connect_timeout
         """Seconds for which a call waits for another primary to take over."""
+        self._told: asyncio.Task[None] | None = None
         self.closed = False
         self._listening: set[Hearing] = set()
+
+    def opened(self) -> None:
+        """From now on a call waits for another primary as long as for an answer, and who tells of one is heard."""
+        self._patience = self.options.timeout
+        if self._servers.tells:
+            self._told = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """A primary that was replaced goes on taking writes, which are lost, until the sentinels convert it: leave it."""
+        while True:
+            with suppress(*CLIENT_ERRORS, HoldfastError):
+                async for address in self._servers.switches():
+                    if address != self._servers.at:
+                        self._servers.moved(address)
+                        await self._connections.drop()
+            await asyncio.sleep(uniform(0.5, 1.0))
 
     async def script(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
         """Run a script. Raises `UnavailableError` with `sent` where it may have run, and never sends it twice."""
@@ -65,7 +82,7 @@ class Client:
         In a cluster and behind sentinels, what was certainly not done is sent again: redirections are followed, and
         the move of a slot or the election of another primary is waited for.
         """
-        until = monotonic() + self.patience
+        until = monotonic() + self._patience
         beside: Address | None = None
         for attempt in count():
             try:
@@ -177,6 +194,9 @@ class Client:
     async def close(self) -> None:
         """Close what is ours; the application's client stays open."""
         self.closed = True
+        if self._told is not None:
+            self._told.cancel()
+            await asyncio.gather(self._told, return_exceptions=True)
         for hearing in self._listening:
             hearing.end()
         await self._connections.drop()

@@ -102,7 +102,7 @@ class RedisDriver(BaseDriver):
         except BaseException:
             await client.close()
             raise
-        client.patience = self._options.timeout
+        client.opened()
         self._client = client
         self.capabilities = replace(type(self).capabilities, durable=durable)
 

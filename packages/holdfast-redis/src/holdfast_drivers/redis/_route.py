@@ -44,13 +44,18 @@ class Sentinels(Route):
 
     def __init__(self, sentinels: Iterable[Address], service: str) -> None:
         self._sentinels = list(sentinels)
-        self._service = service
+        self.service = service
+
+    @property
+    def nearest(self) -> Address:
+        """The sentinel that answered last."""
+        return self._sentinels[0]
 
     async def find(self, ask: Ask) -> Address:
         failures = []
         for sentinel in tuple(self._sentinels):
             try:
-                found = await ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+                found = await ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
             except UnavailableError as error:
                 failures.append(str(error))
                 continue
@@ -60,9 +65,9 @@ class Sentinels(Route):
                 return found[0].decode(), int(found[1])
         if not failures:
             raise ConfigurationError(
-                f"no sentinel knows a server {self._service!r}: see what they know with SENTINEL MASTERS"
+                f"no sentinel knows a server {self.service!r}: see what they know with SENTINEL MASTERS"
             )
-        raise UnavailableError(f"no sentinel can say where {self._service!r} is ({'; '.join(failures)}): retry")
+        raise UnavailableError(f"no sentinel can say where {self.service!r} is ({'; '.join(failures)}): retry")
 
 
 class Slot(Route):

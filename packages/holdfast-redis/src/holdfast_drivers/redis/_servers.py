@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -30,6 +31,8 @@ class Servers(ABC):
 
     moves: bool
     """Whether another server may take the place of the one that we speak to."""
+    tells: bool = False
+    """Whether somebody tells of a new primary (`switches`)."""
     at: Address | None = None
     """Where the primary was last; `None` where nobody asked yet, or where it has to be asked for again."""
 
@@ -53,6 +56,10 @@ class Servers(ABC):
         """The primary is at this address now, or nobody knows where: connections elsewhere are not kept."""
         if self.moves:
             self.at = address
+
+    def switches(self) -> AsyncIterator[Address]:
+        """Where the primary is, and then every other one that is told of, for as long as who tells can be heard."""
+        raise NotImplementedError
 
 
 class Own(Servers):
@@ -84,6 +91,7 @@ class Own(Servers):
         else:
             self._route = Single(target.hosts[0])
         self.moves = self._route.moves
+        self.tells = self._is_sentinel
 
     async def connect(self) -> Any:
         return await self.fresh()
@@ -105,6 +113,22 @@ class Own(Servers):
                 await connection.disconnect(nowait=True)
                 raise UnavailableError(f"the sentinels name {at[0]}:{at[1]}, which is a replica: retry in a moment")
         return connection
+
+    async def switches(self) -> AsyncIterator[Address]:
+        assert isinstance(self._route, Sentinels)
+        await self._route.find(self._ask)
+        connection = await self._connected(self._route.nearest, self._asking, self._sentinel)
+        try:
+            await connection.send_command("SUBSCRIBE", "+switch-master", check_health=False)
+            await connection.read_response(push_request=True)
+            yield await self._route.find(self._ask)  # what was told before somebody listened
+            while True:
+                _, _, said = await connection.read_response(push_request=True)
+                service, _, _, host, port = said.decode().rsplit(" ", 4)
+                if service == self._route.service:
+                    yield host, int(port)
+        finally:
+            await connection.disconnect(nowait=True)
 
     async def _ask(self, address: Address, *words: str) -> Any:
         settings = self._sentinel if self._is_sentinel else self._server
