@@ -209,6 +209,16 @@ def _compare_tree(written: str) -> None:
     assert named == there, f"missing: {sorted(there - named)}, no longer there: {sorted(named - there)}"
 
 
+def _on_mysql(code: str) -> str:
+    """With the server under test instead of the page's."""
+    url = running("mysql").url
+    at = parse_url(url)
+    named = {"host": at.host, "port": at.port, "user": at.username, "password": at.password or ""}
+    told = ", ".join(f"{name}={value!r}" for name, value in {**named, "db": at.path.removeprefix("/")}.items())
+    code = code.replace("mysql://root@localhost/agents", url)
+    return code.replace('host="localhost", user="root", db="agents"', told)
+
+
 @pytest.fixture
 def environment_as_it_was() -> Iterator[None]:
     """A page may set variables; the next one must not see them."""
@@ -216,6 +226,15 @@ def environment_as_it_was() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+def _with_servers(code: str) -> str:
+    """The page on Redis, with servers that are there."""
+    code = code.replace("redis://localhost:6379/0", running("redis").url)
+    if "//node1:6379" in code:
+        host, port = parse_url(running("redis-cluster").url).hosts[0]
+        code = code.replace("//node1:6379", f"//{host}:{port}")
+    return code
 
 
 @pytest.mark.usefixtures("environment_as_it_was")
@@ -237,8 +256,10 @@ def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, mon
     with asyncio.Runner() as runner:
         reader = Reader(page, tmp_path, runner)
         for block in blocks_of(page):
+            if page.name == "mysql.md":
+                block = replace(block, code=_on_mysql(block.code))
             if page.name == "redis.md":
-                block = replace(block, code=block.code.replace("redis://localhost:6379/0", running("redis").url))
+                block = replace(block, code=_with_servers(block.code))
             try:
                 reader.do(block)
             except BaseException as error:
