@@ -39,7 +39,7 @@ def dependency_group(name: str) -> list[str]:
 def install(session: nox.Session, *groups: str) -> None:
     """Install every package of the project, editable, with all extras that exist, and these dependency groups."""
     wanted = [requirement for group in groups for requirement in dependency_group(group)]
-    extras = {"packages/holdfast": "[all]", "conformance": "[servers]"}
+    extras = {"packages/holdfast": "[all]", "packages/holdfast-mysql": "[asyncmy]", "conformance": "[servers]"}
     places = [package + extras.get(package, "") for package in PACKAGES + EXAMPLES]
     editable = [part for place in places for part in ("-e", place)]
     session.install(*resolution(session), *editable, *wanted)

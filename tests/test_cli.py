@@ -45,7 +45,7 @@ def test_errors_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     assert "--text" in bad.stderr
     missing = holdfast("get", "sqlite:///a.db", "a", folder=tmp_path)
     assert (missing.returncode, missing.stdout) == (1, "")
-    extra = holdfast("ls", "mysql://user:hunter2@localhost", folder=tmp_path)
+    extra = holdfast("ls", "oracle://user:hunter2@localhost", folder=tmp_path)
     assert extra.returncode == 1
     assert "hunter2" not in extra.stdout + extra.stderr
     assert "Traceback" not in extra.stderr

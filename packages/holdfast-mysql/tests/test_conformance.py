@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import aiomysql
 import asyncmy
+import pytest
 from holdfast.driver import Capabilities
 from holdfast.opening import parse_url
 from holdfast_conformance import Borrowed, DriverConformance

@@ -20,6 +20,7 @@ from holdfast.opening import (
     default_url,
     driver_from_url,
     hide_password,
+    installed_drivers,
     parse_url,
     read_options,
 )
@@ -69,7 +70,9 @@ def test_options_are_read_by_their_type() -> None:
         read_options(parse_url("x://?size=big"), {"size": int})
 
 
-def test_a_missing_driver_names_the_extra() -> None:
+def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {scheme: entry for scheme, entry in installed_drivers().items() if scheme != "mysql"}
+    monkeypatch.setattr("holdfast.opening._registry.installed_drivers", lambda: installed)
     with pytest.raises(DriverNotFoundError, match=r"the extra holdfast\[mysql\]"):
         driver_from_url("mysql://localhost")
     with pytest.raises(LookupError, match="memory"):

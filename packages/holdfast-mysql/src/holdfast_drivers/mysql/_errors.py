@@ -29,9 +29,9 @@ _FULL = {1021, 1114, 1037, 1038, 1041, 1135, 28}
 """No room on the disk or in memory."""
 _BUSY = {1040, 1129, 1203, 1226, 1637}
 """No more connections, or transactions."""
-_RACES = {1020, 1062, 1205, 1213}
-"""Changed since it was read; made by somebody else; waited too long for a lock; a deadlock, or on Galera a commit that
-others were faster than."""
+_RACES = {1020, 1062, 1205, 1213, 3101}
+"""Changed since it was read; made by somebody else; waited too long for a lock; a deadlock; a commit that lost
+to one on another server (on Galera as a deadlock)."""
 _ENDS = {1053, 1077, 1080, 1105, 1152, 1153, 1158, 1159, 1160, 1161, 1180, 1184, 1317, 1927, 1969, 3024, 4031}
 """The server ends a connection, a statement or itself, maybe after it had committed."""
 _LOST = {2000, 2001, 2002, 2003, 2004, 2005, 2006, 2012, 2013, 2014, 2026, 2027, 2055}
