@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from holdfast import CorruptDataError, FormatError, TooLargeError, create_storage
-from holdfast.driver import Put
+from holdfast.driver import If, Put
 from holdfast.opening import driver_from_url
 
 
@@ -119,7 +119,7 @@ async def _reads(sql: Any) -> int:
     return sum(int(row["Value"]) for row in await sql("SHOW GLOBAL STATUS LIKE 'Handler_read_%'"))
 
 
-async def test_a_value_that_the_server_no_longer_sends_is_no_absent_one(url: str, sql: Any) -> None:
+async def test_a_value_that_no_longer_comes_through_is_no_absent_one(url: str, sql: Any) -> None:
     packet = int(await sql.value("SELECT @@global.max_allowed_packet"))
     if packet < 64 * 1024 * 1024:
         pytest.skip("the server takes no value that large to begin with")
@@ -133,3 +133,9 @@ async def test_a_value_that_the_server_no_longer_sends_is_no_absent_one(url: str
             assert (await driver.get(["kv!@b"]))[0] is not None
     finally:
         await sql(f"SET GLOBAL max_allowed_packet = {packet}")
+    async with driver_from_url(f"{url}&client=asyncmy") as driver:
+        for read in (driver.get(["kv!@a"]), driver.scan("kv"), driver.apply([Put("kv!@a", "x", If.ABSENT)])):
+            with pytest.raises(TooLargeError, match="aiomysql"):
+                await read
+        await driver.apply([Put("kv!@a", "x")])
+        assert (await driver.get(["kv!@a"]))[0] is not None

@@ -30,6 +30,7 @@ class Client:
         self.options = options
         self._pool = pool
         self._packet = _LEAST_PACKET
+        self.largest = _library.largest(options.client if pool is None else _library.library_of(pool))
         self._tls = None
         if options.ssl != "disable":
             self._tls = tls_context(

@@ -56,6 +56,7 @@ class Commands:
     def __init__(self, client: Client, names: Names) -> None:
         self._client = client
         self._items = names.items
+        self._value = "value" if client.largest is None else f"IF(size > {client.largest + 1}, NULL, value)"
         # By its key and nothing else: a scan would wait for locks on rows that are none of its business.
         self._by_key = f"{names.items} AS items FORCE INDEX (PRIMARY)"
 
@@ -63,7 +64,7 @@ class Commands:
         """The live items at these keys, in order, as one statement sees them."""
         rows = await self._client.read(
             connection,
-            f"SELECT {packed('value' if values else _NOTHING)} FROM {self._items} AS items WHERE id IN ({_list(keys)})",
+            f"SELECT {packed(self._value if values else _NOTHING)} FROM {self._items} AS items WHERE id IN ({_list(keys)})",
         )
         found = {item.key: item for item in map(item_of, rows) if item.ttl_ms is None or item.ttl_ms > 0}
         return [found.get(key) for key in keys]
@@ -91,7 +92,7 @@ class Commands:
         # Sizes first, which lie beside the values, and then the values of as many as fit.
         rows = await self._client.read(
             connection,
-            f"SELECT {packed('value')} FROM "
+            f"SELECT {packed(self._value)} FROM "
             f"(SELECT id, SUM(size) OVER (ORDER BY id {order}) - size AS already FROM (SELECT id, size {found}) AS page) "
             f"AS summed JOIN {self._items} AS items ON items.id = summed.id "
             f"WHERE already <= {_PAGE_BYTES} ORDER BY summed.id {order}",
@@ -201,13 +202,9 @@ class Commands:
         """In key order, as everybody does."""
         for keys in _parts(list(wanted)):
             valued = [key for key in keys if wanted[key]]
-            value = (
-                "value"
-                if len(valued) == len(keys)
-                else f"IF(id IN ({_list(valued)}), value, '')"
-                if valued
-                else _NOTHING
-            )
+            value = self._value if len(valued) == len(keys) else _NOTHING
+            if 0 < len(valued) < len(keys):
+                value = f"IF(id IN ({_list(valued)}), {self._value}, {_NOTHING})"
             yield (
                 f"SELECT {packed(value, expires='expires_at')} FROM {self._by_key} "
                 f"WHERE id IN ({_list(keys)}) ORDER BY id FOR UPDATE"

@@ -31,7 +31,7 @@ from ._commands import Commands
 from ._errors import CLIENT_ERRORS, lost_race, of_mysql
 from ._health import durability, examine, look
 from ._layout import Names, migrate
-from ._library import Library, check_pool
+from ._library import Library, library_of
 from ._options import Options, Ssl
 
 __all__ = ["MysqlDriver"]
@@ -98,7 +98,7 @@ class MysqlDriver(BaseDriver):
             connect_timeout=connect_timeout, timeout=timeout, multi_statements=multi_statements, client=client,
         )  # fmt: skip
         if pool is not None:
-            check_pool(pool)
+            library_of(pool)
             if self._options.connecting != Options(database=database).connecting:
                 raise ConfigurationError("a pool knows its server already: give the pool, or host, user and the rest")
         elif database is None:
@@ -130,7 +130,11 @@ class MysqlDriver(BaseDriver):
         self.capabilities = replace(
             type(self).capabilities,
             durable=durability(server),
-            max_value_bytes=min(type(self).capabilities.max_value_bytes, client.room // 2),  # in hexadecimal digits
+            max_value_bytes=min(
+                type(self).capabilities.max_value_bytes,
+                client.room // 2,  # it goes there in hexadecimal digits
+                client.largest or client.room,
+            ),
         )
 
     async def _database(self, client: Client, connection: Any) -> str:

@@ -156,7 +156,10 @@ def item_of(row: Sequence[Any]) -> Item:
 
 def _unpacked(row: Sequence[Any]) -> tuple[Key, Value | None, Etag, int, int | None]:
     if row[0] is None:
-        raise TooLargeError("a stored value is larger than what the server sends: raise its max_allowed_packet again")
+        raise TooLargeError(
+            "a stored value is larger than what comes through: raise the server's max_allowed_packet again, or read it "
+            "with client='aiomysql'"
+        )
     key, etag, updated_at, expires, value = row[0].split(b" ", 4)
     return (
         key.decode(),

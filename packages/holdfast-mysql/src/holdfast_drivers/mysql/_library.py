@@ -12,10 +12,24 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import pymysql
 from holdfast import ConfigurationError
 
-__all__ = ["ERRORS", "Library", "Result", "abort", "alive", "check_pool", "connect", "end", "give_back", "send"]
+__all__ = [
+    "ERRORS",
+    "Library",
+    "Result",
+    "abort",
+    "alive",
+    "connect",
+    "end",
+    "give_back",
+    "largest",
+    "library_of",
+    "send",
+]
 
 Library: TypeAlias = Literal["aiomysql", "asyncmy"]
 
+_LARGEST = {"asyncmy": 15 * 1024 * 1024}
+"""Bytes of a value that comes through: a row of 16 MiB, which is several packets, asyncmy takes for no row at all."""
 _TLS = 2048
 """The bit by which a server says that it speaks TLS."""
 
@@ -91,6 +105,11 @@ async def send(connection: Any, sql: str) -> list[Result]:
         await connection.next_result()
 
 
+def largest(library: str) -> int | None:
+    """Bytes of the largest value that the library can read, where there is such a limit."""
+    return _LARGEST.get(library)
+
+
 def alive(connection: Any) -> bool:
     """Whether neither side has closed it, and nothing that nobody asked for has come."""
     if _library(connection) == "asyncmy":
@@ -117,10 +136,12 @@ async def end(connection: Any) -> None:
     connection.close()
 
 
-def check_pool(pool: Any) -> None:
-    """Raises `ConfigurationError` for what is no pool of these libraries."""
-    if _library(pool) not in ("aiomysql", "asyncmy"):
+def library_of(pool: Any) -> str:
+    """Whose pool it is. Raises `ConfigurationError` for what is no pool of these libraries."""
+    found = _library(pool)
+    if not found:
         raise ConfigurationError(f"pool is a {type(pool).__name__}: give a pool of aiomysql or asyncmy")
+    return found
 
 
 async def give_back(pool: Any, connection: Any) -> None:
