@@ -288,15 +288,15 @@ async def test_once_repeats_nothing(persistence: Persistence) -> None:
 
 async def test_time_to_live(persistence: Persistence) -> None:
     store = persistence.kv(int, "n")
-    await store.set("a", 1, ttl=0.3)
-    await store.set("b", 1, ttl=timedelta(milliseconds=300))
-    await store.set_many({"c": 1, "d": 1}, ttl=0.3)
-    await store.set("kept", 1, ttl=0.3)
+    await store.set("a", 1, ttl=0.6)
+    await store.set("b", 1, ttl=timedelta(milliseconds=600))
+    await store.set_many({"c": 1, "d": 1}, ttl=0.6)
+    await store.set("kept", 1, ttl=0.6)
     await store.set("kept", 1)
-    await store.set("replaced", 1, ttl=0.3)
+    await store.set("replaced", 1, ttl=0.6)
     await store.replace("replaced", 1)
     assert await store.update("a", lambda n: n + 1) == 2, "keeps the expiry"
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(0.7)
     assert await store.list() == {"kept": 1, "replaced": 1}
     for bad in (0, -1, float("nan"), True, "5"):
         with pytest.raises(InvalidValueError, match="ttl"):

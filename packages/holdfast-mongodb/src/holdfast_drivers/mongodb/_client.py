@@ -221,18 +221,19 @@ class Client:
             first = None if self._own is not None else await stream.try_next()  # Motor asks the server only now
 
         def tell(change: Mapping[str, Any]) -> None:
-            updated = change.get("updateDescription", {}).get("updatedFields")
+            updated = (change.get("updateDescription") or {}).get("updatedFields")
             if updated is not None and "etag" not in updated:
                 return  # it was only checked
-            key = change.get("documentKey", {}).get("_id")
+            key = (change.get("documentKey") or {}).get("_id")
             hearing.tell(key if isinstance(key, str) else "")  # what has no key is the end of the whole collection
 
         async def hear() -> None:
             try:
                 if first is not None:
                     tell(first)
-                async for change in stream:
-                    tell(change)
+                with suppress(*CLIENT_ERRORS):  # the end, whatever it was: `hints` begins anew
+                    async for change in stream:
+                        tell(change)
             finally:
                 hearing.end()
 
@@ -243,7 +244,9 @@ class Client:
         finally:
             self._listening.discard(hearing)
             ear.cancel()
-            await asyncio.gather(ear, return_exceptions=True)
+            await asyncio.wait([ear])
+            if not ear.cancelled():
+                ear.result()
             with suppress(*CLIENT_ERRORS):
                 await stream.close()
 
