@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from .._errors import ConfigurationError
 from ..driver import Driver
+from ..structures import Spilled
 from ..wrappers import Coalescer, Wrap, Wrapper
 from ._manifest import check_manifest
 from ._registry import driver_from_url
@@ -85,7 +86,7 @@ def assembled(target: str | Driver | None, *, coalesce: bool, wrappers: Sequence
         driver = wrap(driver)
     if coalesce and driver.capabilities.group:
         driver = Coalescer(driver)
-    return _wrapped(driver, wrappers), url
+    return Spilled(_wrapped(driver, wrappers)), url
 
 
 def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:

@@ -1,6 +1,7 @@
 """Floor 3, what applications call. For annotations: the objects come from `create_persistence` and `create_storage`."""
 
 from ._approvals import ApprovalStore, Claim
+from ._blobs import BlobStore
 from ._containers import ContainerRepository
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
@@ -12,6 +13,7 @@ from ._sweeper import Sweeper
 
 __all__ = [
     "ApprovalStore",
+    "BlobStore",
     "Claim",
     "ContainerRepository",
     "ImageRepository",

@@ -10,8 +10,9 @@ from typing import Any, Self, TypeVar, overload
 from .._errors import InvalidKeyError
 from ..driver import Driver, Health
 from ..opening import Place
-from ..structures import Migrations, sweep_all
+from ..structures import Migrations, Spilled, sweep_all
 from ._approvals import ApprovalStore
+from ._blobs import BlobStore
 from ._containers import ContainerRepository
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
@@ -37,6 +38,7 @@ class Persistence:
     """An attribute or a method for each store. Made by `create_persistence`; close it, or use it in `async with`."""
 
     approvals: ApprovalStore
+    blobs: BlobStore
     containers: ContainerRepository
     images: ImageRepository
     sessions: SessionRepository
@@ -44,6 +46,7 @@ class Persistence:
     def __init__(self, place: Place) -> None:
         self._place = place
         self.approvals = ApprovalStore(place.driver)
+        self.blobs = BlobStore(place.driver)
         self.sessions = SessionRepository(place.driver)
         self.images = ImageRepository(place.driver, self.sessions)
         self.containers = ContainerRepository(place.driver, self.images, self.sessions)
@@ -108,8 +111,10 @@ class Persistence:
 
     async def purge(self) -> int:
         """Free what expired and what deleted conversations left; answer how many items. Any process may, at any time."""
-        expired = await self.approvals.cleanup()
-        return expired + await sweep_all(self.driver) + await self.driver.purge()
+        freed = await self.approvals.cleanup() + await sweep_all(self.driver)
+        if isinstance(self.driver, Spilled):
+            freed += await self.driver.sweep()
+        return freed + await self.driver.purge()
 
     async def apply_retention(self, policies: RetentionPolicies) -> RetentionReport:
         """Remove what the policies do not keep, and answer how much; safe beside writers, in constant memory.

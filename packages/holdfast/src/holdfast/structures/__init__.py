@@ -1,6 +1,7 @@
-"""Floor 2, written once for every backend: documents with indexes, logs, leases."""
+"""Floor 2, written once for every backend: documents with indexes, logs, leases, content in chunks."""
 
 from ._attempt import Known, Plan, Repeated, attempt
+from ._chunks import Chunks, Content, sweep_chunks
 from ._codec import Codec, ModelCodec, TypeCodec
 from ._collection import Collection, RepairReport
 from ._indexes import Index
@@ -8,12 +9,16 @@ from ._lease import Grant, Lease
 from ._listing import Listing, Page
 from ._log import Entry, Log, LogCache
 from ._migrations import Migrations
+from ._spilled import MAX_VALUE_BYTES, Spilled
 from ._sweeping import SWEEP, sweep_all, sweep_now
 
 __all__ = [
+    "MAX_VALUE_BYTES",
     "SWEEP",
+    "Chunks",
     "Codec",
     "Collection",
+    "Content",
     "Entry",
     "Grant",
     "Index",
@@ -28,8 +33,10 @@ __all__ = [
     "Plan",
     "RepairReport",
     "Repeated",
+    "Spilled",
     "TypeCodec",
     "attempt",
     "sweep_all",
+    "sweep_chunks",
     "sweep_now",
 ]

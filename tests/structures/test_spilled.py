@@ -1,0 +1,166 @@
+"""Values beyond 1 MiB: everywhere, whole, without a call more for those that are small."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from base64 import b64encode
+
+import pytest
+from holdfast import ConflictError, Persistence, Storage, TooLargeError
+from holdfast.driver import KEEP, Append, Check, Delete, If, Put
+from holdfast.driver._defaults import everything
+from holdfast.records import UserMessage
+from holdfast.structures import MAX_VALUE_BYTES, Spilled, sweep_chunks
+
+MIB = 1024 * 1024
+PICTURE = b64encode(os.urandom(3 * MIB)).decode()
+LONG = json.dumps({"picture": PICTURE, "after": "it"})
+
+
+def spilled(persistence: Persistence) -> Spilled:
+    assert isinstance(persistence.driver, Spilled)
+    return persistence.driver
+
+
+async def stored(driver: Spilled) -> int:
+    return sum([item.key.endswith("!bytes") async for item in everything(driver.inner, "chunk", values=False)])
+
+
+async def swept(driver: Spilled) -> int:
+    """What two passes free, a day after the last change."""
+    await asyncio.sleep(0.005)
+    await sweep_chunks(driver.inner, grace_ms=0)
+    await asyncio.sleep(0.005)
+    return await sweep_chunks(driver.inner, grace_ms=0)
+
+
+async def test_long_text_and_bytes_come_back_by_get_and_scan(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    raw = os.urandom(2 * MIB)
+    await driver.apply([Put("kv!@text", LONG), Put("kv!@bytes", raw), Put("kv!@short", "x")])
+    text, data, short = await driver.get(["kv!@text", "kv!@bytes", "kv!@short"])
+    assert text is not None
+    assert data is not None
+    assert short is not None
+    assert (text.value, data.value, short.value) == (LONG, raw, "x")
+    page = await driver.scan("kv")
+    assert {item.key: item.value for item in page.items} == {"kv!@text": LONG, "kv!@bytes": raw, "kv!@short": "x"}
+    page = await driver.scan("kv", values=False)
+    assert [item.value for item in page.items] == [None] * 3
+
+
+async def test_etags_conditions_and_expiry_are_as_ever(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    first = Put("kv!@a", LONG, If.ABSENT, 60_000)
+    await driver.apply([first])
+    (item,) = await driver.get(["kv!@a"])
+    assert item is not None
+    assert item.etag == first.etag
+    assert item.ttl_ms is not None
+    with pytest.raises(ConflictError) as caught:
+        await driver.apply([Put("kv!@a", "y", If.ABSENT), Put("kv!@b", LONG)])
+    assert caught.value.keys == ("kv!@a",)
+    assert not any("spilled" in str(each and each.value) for each in caught.value.items.values())
+    assert await driver.get(["kv!@b"]) == [None]
+    await driver.apply([Put("kv!@a", LONG + "2", first.etag, KEEP)])
+    (item,) = await driver.get(["kv!@a"])
+    assert item is not None
+    assert item.value == LONG + "2"
+    assert item.ttl_ms is not None
+
+
+async def test_appends_and_many_units(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    head = Put("log", "")
+    await driver.apply([head, Put("log!n", "0")])
+    check = Check("log", head.etag)
+    assert await driver.append("log!n", [Put("log!e", "x"), Put("log!e", LONG)], check) == 0
+    answers = await driver.apply_many(
+        [[Put("kv!@a", LONG)], Append("log!n", (Put("log!e", LONG + "2"),), check), [Put("kv!@b", "x", If.PRESENT)]]
+    )
+    assert answers[:2] == [None, 2]
+    assert isinstance(answers[2], ConflictError)
+    page = await driver.scan("log!e")
+    assert [item.value for item in page.items] == ["x", LONG, LONG + "2"]
+    assert await swept(driver) == 0, "each of them is named"
+    await driver.apply([Delete(f"log!e!{1:016}")])
+    assert await swept(driver) > 0
+    assert (await driver.scan("log!e")).items[-1].value == LONG + "2"
+
+
+async def test_a_picture_is_stored_once_in_however_many_messages(persistence: Persistence) -> None:
+    await persistence.sessions.save_session({"sessionId": "s"})
+    driver = spilled(persistence)
+    contents = [[{"type": "image", "data": PICTURE, "n": n}] for n in range(3)]
+    for content in contents[:2]:
+        await persistence.sessions.add_message("s", UserMessage(content=content))
+    before = await stored(driver)
+    await persistence.sessions.add_message("s", UserMessage(content=contents[2]))
+    assert await stored(driver) <= before + 2, "only what stands around it"
+    messages = await persistence.sessions.get_messages("s", last=2)
+    assert [message.model_dump()["content"] for message in messages] == contents[1:]
+
+
+async def test_what_is_replaced_or_deleted_is_freed_a_day_later(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    await driver.apply([Put("kv!@a", LONG)])
+    await driver.apply([Put("kv!@b", LONG[::-1])])
+    await driver.apply([Put("kv!@a", "short now")])
+    await driver.apply([Delete("kv!@b")])
+    assert await persistence.purge() == 0
+    assert await stored(driver) > 0
+    assert await swept(driver) > 0
+    assert await stored(driver) == 0
+    (item,) = await driver.get(["kv!@a"])
+    assert item is not None
+    assert item.value == "short now"
+
+
+async def test_what_only_looks_like_a_pointer_comes_back_as_it_is(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    look_alike = '#holdfast-spilled {"owner":"nobody","text":true}'
+    await driver.apply([Put("kv!@a", look_alike)])
+    (item,) = await driver.get(["kv!@a"])
+    assert item is not None
+    assert item.value == look_alike
+
+
+async def test_too_much_is_refused_before_anything_is_written(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    with pytest.raises(TooLargeError):
+        await driver.apply([Put("kv!@a", b"x" * (MAX_VALUE_BYTES + 1))])
+    assert not (await driver.inner.scan("chunk.owners")).items
+
+
+async def test_a_page_of_long_values_ends_early_and_goes_on(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    for n in range(5):
+        await driver.apply([Put(f"kv!@{n}", LONG + str(n))])
+    seen: list[str] = []
+    after = None
+    pages = 0
+    while True:
+        page = await driver.scan("kv", after=after)
+        pages += 1
+        seen += [str(item.value)[-1] for item in page.items]
+        after = page.next
+        if after is None:
+            break
+    assert sorted(seen) == ["0", "1", "2", "3", "4"]
+    assert pages > 1
+
+
+async def test_states_and_plain_items_too(persistence: Persistence, storage: Storage) -> None:
+    async with persistence.state(dict, "big") as state:
+        state["picture"] = PICTURE
+    assert await persistence.state(dict, "big").get_state() == {"picture": PICTURE}
+    await storage.set_item("picture", PICTURE)
+    assert await storage.get_item("picture") == PICTURE
+    await persistence.approvals.suspend(
+        id="a", thread_id="t", agent_name="g", node_name="n", state={"picture": PICTURE}
+    )
+    approval = await persistence.approvals.get("a")
+    assert approval is not None
+    assert approval.state == {"picture": PICTURE}
