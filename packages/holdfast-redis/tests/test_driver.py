@@ -176,3 +176,27 @@ async def test_no_cancellation_is_lost(server: Server, client: Redis, borrowed: 
             assert done, "the task goes on although it was cancelled"
             async with asyncio.timeout(2):
                 await driver.get(["kv!@a"])
+
+
+@pytest.mark.slow
+async def test_a_page_among_a_million_is_what_it_is_among_a_thousand(server: Server, client: Redis) -> None:
+    counted = []
+    for size in (1_000, 1_000_000):
+        async with RedisDriver(server.url, base=f"page{size}", timeout=60) as driver:
+            for start in range(0, size, 16_000):
+                await driver.apply([Put(f"kv!@{n:08}", "x") for n in range(start, min(start + 16_000, size))])
+            middle = f"kv!@{size // 2:08}"
+            await driver.scan("kv", limit=1)  # now the server knows the script
+            for values in (True, False):
+                for reverse in (True, False):
+                    end = {"before": middle} if reverse else {"after": middle}
+                    await client.config_resetstat()
+                    page = await driver.scan("kv", **end, reverse=reverse, limit=50, values=values)
+                    assert len(page.items) == 50
+                    stats = await client.info("commandstats")
+                    counted.append(
+                        {name: stats[name]["calls"] for name in stats if "config" not in name and "info" not in name}
+                    )
+    assert counted[:4] == counted[4:], "the same commands, each of which takes what it gives back"
+    commands = {"evalsha", "time", "zrevrangebylex", "hmget"}
+    assert counted[0] == {f"cmdstat_{name}": 1 for name in commands}
