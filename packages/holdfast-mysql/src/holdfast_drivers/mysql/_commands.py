@@ -124,6 +124,7 @@ class Commands:
             f"SELECT CONCAT({literal(put.key + '!')}, LPAD(@holdfast_first + {place}, 16, '0')), {literal(value)}, "
             f"{len(value)}, {literal(put.etag)}, @holdfast_now, "
             + (f"@holdfast_now + {put.ttl_ms}" if isinstance(put.ttl_ms, int) else "NULL")
+            + " FROM DUAL WHERE @holdfast_first IS NOT NULL"
             for place, put in enumerate(unit.puts)
             for value in (to_bytes(put.value),)
         )
@@ -137,18 +138,13 @@ class Commands:
             f"WHERE id = {literal(unit.check.key)}{cond} AND {ALIVE}), @holdfast_first, NULL)"
         )
         count = (
-            f"UPDATE {self._by_key} SET value = CONCAT('t', {following}), size = 1 + LENGTH({following}), "
+            f"UPDATE {self._by_key} SET value = CONCAT('t', LAST_INSERT_ID({following})), size = 1 + LENGTH({following}), "
             f"etag = {literal(new_etag())}, updated_at = @holdfast_now "
             f"WHERE id = {literal(unit.log)} AND @holdfast_first IS NOT NULL"
         )
-        store = (
-            f"INSERT INTO {self._items} {COLUMNS} SELECT * FROM ({entries}) AS entries "
-            f"WHERE @holdfast_first IS NOT NULL {_REPLACE}"
-        )
-        statements = [lock, check, count, store, "COMMIT", "SELECT @holdfast_first"]
-        results = await self._client.begin(connection, statements)
-        ((first,),) = results[-1].rows
-        return None if first is None else int(first)
+        store = f"INSERT INTO {self._items} {COLUMNS} {entries} {_REPLACE}"
+        _, _, counted, _, _ = await self._client.begin(connection, [lock, check, count, store, "COMMIT"])
+        return counted.inserted - len(unit.puts) if counted.inserted else None
 
     async def play(self, connection: Any, work: Sequence[Work]) -> tuple[list[Verdict], list[str]]:
         """Begin a transaction: lock and judge. The verdicts, and what to end it with. Raises `LostRaceError`."""

@@ -38,7 +38,8 @@ class Result(NamedTuple):
     """What one statement gave."""
 
     rows: Sequence[Sequence[Any]]
-    affected: int
+    inserted: int
+    """What `LAST_INSERT_ID` was given, 0 where it was not reached."""
 
 
 try:
@@ -99,7 +100,7 @@ async def send(connection: Any, sql: str) -> list[Result]:
     await connection.query(sql.encode("ascii"))
     while True:
         result = connection._result
-        results.append(Result(result.rows or (), result.affected_rows))
+        results.append(Result(result.rows or (), result.insert_id or 0))
         if not result.has_next:
             return results
         await connection.next_result()
