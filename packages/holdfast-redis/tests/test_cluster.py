@@ -66,6 +66,13 @@ class Move:
         assert said in ("OK", "NOKEY"), said
 
 
+async def until_it_goes_on(writers: Any, before: int) -> None:
+    until = monotonic() + 20
+    while writers.batches < before + 10:
+        assert monotonic() < until, "it does not go on"
+        await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("borrowed", [False, True], ids=["own", "borrowed"])
 async def test_a_slot_moves_during_writes(cluster: Cluster, writing: Writing, borrowed: bool) -> None:
     base = uuid4().hex
@@ -83,8 +90,7 @@ async def test_a_slot_moves_during_writes(cluster: Cluster, writing: Writing, bo
                 await asyncio.sleep(0.2)
                 before = writers.batches
                 await move.end()
-                await asyncio.sleep(0.2)
-                assert writers.batches > before
+                await until_it_goes_on(writers, before)
                 assert cluster.owner(move.keys[0]) is move.target
         assert (writers.lost, writers.refused) == (0, 0), "whoever writes has to notice nothing but a wait"
         assert writers.batches > 50
@@ -122,10 +128,7 @@ async def test_a_node_is_killed_and_comes_back(cluster: Cluster, writing: Writin
                 await asyncio.to_thread(node.kill)
                 await asyncio.sleep(pause)
                 await asyncio.to_thread(node.start)
-                before, until = writers.batches, monotonic() + 20
-                while writers.batches < before + 10:
-                    assert monotonic() < until, "it does not go on"
-                    await asyncio.sleep(0.05)
+                await until_it_goes_on(writers, writers.batches)
         assert writers.refused == 0, "what was not sent waits for the node"
         await writers.check(driver)
 
