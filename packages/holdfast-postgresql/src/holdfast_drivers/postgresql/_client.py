@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -30,27 +30,23 @@ class Client:
             size=options.pool_size,
             timeout=options.connect_timeout,
             place=options.place,
+            abort=lambda connection: connection.terminate(),
         )
         self._listening: set[Hearing] = set()
         self.closed = False
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    def connection(self) -> AbstractAsyncContextManager[Any]:
         """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
-        if self._pool is None:
-            async with self._own.one() as connection:
-                try:
-                    yield connection
-                except BaseException:  # cancelled in mid-call, say: nobody knows whether a transaction is open now
-                    connection.terminate()
-                    raise
-            return
-        borrowed = await self._pool.acquire(timeout=self.options.connect_timeout)
+        return self._own.one() if self._pool is None else self._borrowed(self._pool)
+
+    @asynccontextmanager
+    async def _borrowed(self, pool: asyncpg.Pool[Any]) -> AsyncIterator[Any]:
+        connection = await pool.acquire(timeout=self.options.connect_timeout)
         try:
-            yield borrowed
+            yield connection
         finally:
             with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
-                await self._pool.release(borrowed)
+                await pool.release(connection)
 
     @asynccontextmanager
     async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
