@@ -92,13 +92,16 @@ class TestOnMariadb(OnServer):
 class TestOnMysqlByAsyncmy(TestOnMysql):
     capabilities = replace(MysqlDriver.capabilities, max_value_bytes=15 * 1024 * 1024)  # it reads no row of 16 MiB
     options = "&client=asyncmy"
+    effort = 0.3
 
 
 @pytest.mark.again
 class TestOnMariadbByAsyncmy(TestOnMariadb):
     options = "&client=asyncmy"
+    effort = 0.3
 
 
 @pytest.mark.again
 class TestOnMysqlOneStatementAtATime(TestOnMysql):
     options = "&multi_statements=false"
+    effort = 0.3

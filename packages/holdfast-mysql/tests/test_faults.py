@@ -107,6 +107,17 @@ async def test_tls_is_asked_for_and_checked(server: Server, table: str, sql: Any
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_socket_instead_of_host_and_port(table: str, sql: Any, library: str) -> None:
+    socket = await sql.value("SELECT @@socket")
+    url = f"mysql://root@/test?unix_socket={socket}&table={table}&client={library}"
+    async with driver_from_url(url) as driver:
+        await driver.apply([Put("kv!@a", "x")])
+        assert (await driver.get(["kv!@a"]))[0] is not None
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        await driver_from_url(url.replace(socket, f"{socket}.none")).open()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 async def test_a_pool_that_stays_busy_says_so(server: Server, url: str, table: str, told: Told, library: str) -> None:
     async with driver_from_url(f"{url}&pool_size=1&connect_timeout=0.3&client={library}") as driver:
         await driver.apply([Put("kv!@a", "x")])
