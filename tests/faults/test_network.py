@@ -130,11 +130,14 @@ async def test_a_connection_is_cut(site: Site, proxy: Proxy, acted: bool, happen
         async def readable(_n: int, _word: str) -> None:
             assert (await driver.get(["kv!@guard!@0"]))[0] is not None
 
-        total += await cut_everywhere(
+        reads = await cut_everywhere(
             proxy, lambda _n: lambda: driver.get(["kv!@guard!@0"]), acted=acted, check=readable
         )
-        total += await cut_everywhere(proxy, lambda _n: lambda: driver.scan("kv!@guard"), acted=acted, check=readable)
-    happened(f"{total.total()} cuts: {table_of(total)}; nothing by halves, nothing twice")
+        reads += await cut_everywhere(proxy, lambda _n: lambda: driver.scan("kv!@guard"), acted=acted, check=readable)
+        assert set(reads) == {"acknowledged"}, "a read is asked again"
+    happened(
+        f"{total.total()} cuts of writes: {table_of(total)}; nothing by halves, nothing twice; {reads.total()} reads asked again"
+    )
 
 
 @pytest.mark.fault("half-open")

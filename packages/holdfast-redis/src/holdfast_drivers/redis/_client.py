@@ -76,6 +76,15 @@ class Client:
         except exceptions.NoScriptError:
             return await self.command("EVAL", script, len(keys), *keys, *arguments)
 
+    async def ask(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+        """Run a script that only reads: once more where the connection was lost on the way, for that does no harm."""
+        try:
+            return await self.script(script, keys, *arguments)
+        except UnavailableError as error:
+            if not error.sent or isinstance(error.__cause__, TimeoutError):
+                raise
+        return await self.script(script, keys, *arguments)
+
     async def command(self, *words: Any) -> Any:
         """Send one command and answer what the server says. Raises redis-py's `ResponseError`, else ours.
 

@@ -37,7 +37,7 @@ _REMOVED_AT_ONCE = 1000
 
 async def fetch(client: Client, names: Names, keys: Sequence[Key], values: bool) -> list[Item | None]:
     """The live items at these keys, in order, as one script sees them."""
-    now, *records = await client.script(FETCH, names.all[:1], int(values), *keys)
+    now, *records = await client.ask(FETCH, names.all[:1], int(values), *keys)
     return [
         None if record is None else item_of(key, record, now, values=values)
         for key, record in zip(keys, records, strict=True)
@@ -56,7 +56,7 @@ async def list_page(
 ) -> Page:
     """One page, read as one script and so as one snapshot."""
     low, high = between(base, after, before)
-    now, last, *found = await client.script(
+    now, last, *found = await client.ask(
         LIST, names.all[:2], *_range(low, high), int(reverse), limit, int(values), _PAGE_BYTES
     )
     pairs = zip(found[::2], found[1::2], strict=True)
