@@ -9,9 +9,19 @@ from typing import Self
 from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError
-from ..driver import Item, Value
+from ..driver import Item, Key, Value
 
-__all__ = ["Head"]
+__all__ = ["Head", "Part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Numbers `[first, end)` of a fork that lie with another log, which may have been deleted since."""
+
+    base: Key
+    incarnation: int
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +34,38 @@ class Head:
     """The first number that may be visible."""
     gaps: tuple[tuple[int, int], ...] = ()
     """Ranges of numbers `[first, end)` above the floor that were cut off, in order, none touching another."""
+    shared: int = 0
+    """Forks may read the entries below this number: they are freed once no fork needs them."""
+    parts: tuple[Part, ...] = ()
+    """Of a fork: where the numbers below its own ones lie, in order. They never change."""
 
     @classmethod
     def read(cls, item: Item) -> Self:
         """Raises `CorruptDataError` for an item that is no head."""
         try:
-            incarnation, floor, gaps = _parse(item.value or "")
+            return cls(*_parse(item.value or ""))
         except ValueError as error:
             raise CorruptDataError(
                 f"the item at {item.key!r} should be the head of a log and is not: {error}"
             ) from error
-        return cls(incarnation, floor, gaps)
 
     def write(self) -> str:
         """The value of the head item."""
-        return to_json({"incarnation": self.incarnation, "floor": self.floor, "gaps": self.gaps}).decode()
+        told: dict[str, object] = {"incarnation": self.incarnation, "floor": self.floor, "gaps": self.gaps}
+        if self.shared:
+            told["shared"] = self.shared
+        if self.parts:
+            told["parts"] = [[part.base, part.incarnation, part.first, part.end] for part in self.parts]
+        return to_json(told).decode()
+
+    @property
+    def own(self) -> int:
+        """The first number that may lie with the log itself."""
+        return self.parts[-1].end if self.parts else 0
+
+    def spans(self, base: Key) -> tuple[Part, ...]:
+        """Where all numbers lie, in order; the last one is the log's own, without an end yet."""
+        return (*self.parts, Part(base, self.incarnation, self.own, 10**16 - 1))
 
     def count(self, following: int) -> int:
         """How many numbers are visible when `following` is the next one to be given."""
@@ -69,6 +96,23 @@ class Head:
         floor = min(max(before, self.floor), following)
         return replace(self, floor=floor)._settled()
 
+    def hidden(self) -> list[tuple[int, int]]:
+        """Ranges `[first, end)` of the log's own numbers that are not visible any more."""
+        ranges = [(0, self.floor), *self.gaps]
+        return [(max(first, self.own), end) for first, end in ranges if end > max(first, self.own)]
+
+    def forked(self, base: Key, end: int, incarnation: int, following: int) -> Self:
+        """The head of a fork that shares the numbers below `end` and goes on with `following`, which is not below it."""
+        if end <= self.floor:
+            return type(self)(incarnation, following)
+        parts = [replace(part, end=min(part.end, end)) for part in self.spans(base)]
+        gaps = [(first, min(last, end)) for first, last in self.gaps if first < end]
+        if following > end:
+            first = gaps.pop()[0] if gaps and gaps[-1][1] == end else end
+            gaps.append((first, following))
+        kept = tuple(part for part in parts if part.end > max(part.first, self.floor))
+        return type(self)(incarnation, self.floor, tuple(gaps), parts=kept)._settled()
+
     def _settled(self) -> Self:
         floor = self.floor
         gaps = [gap for gap in self.gaps if gap[1] > floor]
@@ -78,8 +122,12 @@ class Head:
 
 
 @lru_cache(maxsize=4096)
-def _parse(value: Value) -> tuple[int, int, tuple[tuple[int, int], ...]]:
-    match from_json(value):
+def _parse(value: Value) -> tuple[int, int, tuple[tuple[int, int], ...], int, tuple[Part, ...]]:
+    match told := from_json(value):
         case {"incarnation": int(incarnation), "floor": int(floor), "gaps": [*gaps]}:
-            return incarnation, floor, tuple((int(first), int(end)) for first, end in gaps)
+            parts = tuple(
+                Part(str(base), int(of), int(first), int(end)) for base, of, first, end in told.get("parts", ())
+            )
+            cut = tuple((int(first), int(end)) for first, end in gaps)
+            return incarnation, floor, cut, int(told.get("shared", 0)), parts
     raise ValueError("it lacks the incarnation, the floor or the gaps")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from secrets import randbelow
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from .._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
+from .._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, TooLargeError
 from ..driver import Check, Delete, Driver, Etag, If, Item, Key, Put, Value, Write, key, name, number, text
 from ..driver._judge import count_of
 from ._attempt import Known, Plan, attempt
+from ._forks import MOST_PARTS, entries_of, plan_use, receipts_of, users_key
 from ._head import Head
 from ._keyed_locks import KeyedLocks
 from ._sweeping import marker, sweep_now
@@ -25,6 +26,7 @@ _COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
 _PAGE = 500
 
 _Cut: TypeAlias = Callable[[Head, int], Head]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Log:
     """One log below `base`. Making the object costs nothing and does no IO.
 
     `base` holds the head, `base!n` the next number, `base!e!<incarnation>!<number>` the entries. The head is written
-    only by create, truncate, trim and delete, so appends do not meet there: an append is one driver call when the
+    only by create, fork, truncate, trim and delete, so appends do not meet there: an append is one driver call when the
     head is in the cache, else two, however long the log is. A read takes the entries and then the head (and first
     the head, when it is not in the cache), so that it never shows what was cut off before it began.
     """
@@ -106,9 +108,15 @@ class Log:
         if counter is not None:
             writes.append(Put(self.counter, counter.value or "0", counter.etag, _COUNTER_TTL_MS))
             head = Head.read(item)
-            if self._number(counter) > 0:
-                prefixes = (self._entries(head), self._receipts(head))
-                writes.append(marker(head.count(self._number(counter)), prefixes=prefixes))
+            items = head.count(self._number(counter))
+            branch = (self.base, head.incarnation)
+            if head.shared:
+                writes.append(marker(items, collects=(branch,)))
+            elif self._number(counter) > 0:
+                writes.append(marker(items, prefixes=(entries_of(branch), receipts_of(branch))))
+            if head.parts:
+                branches = tuple((part.base, part.incarnation) for part in head.parts)
+                writes.append(marker(head.own, releases=branches))
         return writes
 
     async def create(self) -> bool:
@@ -131,6 +139,67 @@ class Log:
         self._cache.put(self.base, None)
         await sweep_now(self._driver, writes)
         return bool(writes)
+
+    async def fork(self, target: Log, at: int | None = None) -> None:
+        """Make `target` a log that shares the entries up to number `at` (all there are), and goes on by itself.
+
+        Costs the same whatever the length is: nothing is copied. What either log appends or cuts off afterwards, the other does
+        not see; shared entries live as long as one of them needs them. Raises `NotFoundError` where `at` is not there,
+        `ConflictError` where the target is there already, `TooLargeError` for a fork that would lie in more than 128 others.
+        """
+        await self.attempt_fork(target, at, [], lambda known, writes, end: Plan(writes, None))
+
+    async def attempt_fork(
+        self, target: Log, at: int | None, keys: Sequence[Key], plan: Callable[[Known, list[Write], int], Plan[R]]
+    ) -> R:
+        """Fork in the batch of what the target belongs to.
+
+        `plan` is given what is known (`keys` too), the writes of the fork, and the first number that is not shared.
+        """
+        while True:
+            item = self._cache.get(self.base) or await self._head_item()
+            head = Head.read(item)
+            users = [users_key((part.base, part.incarnation)) for part in head.spans(self.base)]
+
+            def planned(known: Known, head: Head = head) -> Plan[R]:
+                return plan(known, *self._plan_fork(known, head.incarnation, target, at))
+
+            try:
+                result = await attempt(self._driver, [*self.keys, *target.keys, *users, *keys], planned)
+            except _HeadMoved:
+                self._cache.put(self.base, None)
+            else:
+                self._cache.put(self.base, None)
+                return result
+
+    def _plan_fork(self, known: Known, incarnation: int, target: Log, at: int | None) -> tuple[list[Write], int]:
+        item, counter, there = known[self.base], known[self.counter], known[target.base]
+        if item is None or counter is None:
+            raise self._missing()
+        head = Head.read(item)
+        if head.incarnation != incarnation:
+            raise _HeadMoved
+        end = self._number(counter) if at is None else at + 1
+        if at is not None and not (head.shows(at) and end <= self._number(counter)):
+            raise NotFoundError(f"there is no entry {at} in the log at {self.base!r}: fork at one that is there")
+        if there is not None:
+            raise ConflictError(f"there is a log at {target.base!r} already", items={target.base: there})
+        earlier = known[target.counter]
+        following = end if earlier is None else max(end, self._number(earlier))
+        forked = head.forked(self.base, end, randbelow(10**16), following)
+        if len(forked.parts) > MOST_PARTS:
+            raise TooLargeError(
+                f"this would be a fork of forks, {MOST_PARTS} deep: copy the entries into a new log and go on with that"
+            )
+        own = end if forked.parts and forked.parts[-1].incarnation == incarnation else 0
+        shared = replace(head, shared=max(head.shared, own))
+        writes: list[Write] = [
+            Check(self.base, item.etag) if shared == head else Put(self.base, shared.write(), item.etag),
+            Put(target.base, forked.write(), If.ABSENT),
+            Put(target.counter, str(following), If.ABSENT if earlier is None else earlier.etag),
+        ]
+        writes += [plan_use(known, (part.base, part.incarnation), part.end) for part in forked.parts]
+        return writes, end
 
     # Writing.
 
@@ -166,12 +235,15 @@ class Log:
         async with self._cache.locks.hold(self.base):
             item = self._cache.get(self.base) or await self._head_item()
             while True:
-                receipt = key(self._receipts(Head.read(item)), text(id))
+                spans = Head.read(item).spans(self.base)
+                receipts = [key(receipts_of((part.base, part.incarnation)), text(id)) for part in spans]
                 try:
                     result = await attempt(
                         self._driver,
-                        [self.base, self.counter, receipt],
-                        lambda known, receipt=receipt, base=item: self._plan_unique(known, value, receipt, base, seen),  # type: ignore[misc]
+                        [self.base, self.counter, *receipts],
+                        lambda known, receipts=receipts, base=item: self._plan_unique(  # type: ignore[misc]
+                            known, value, receipts, base, seen
+                        ),
                     )
                 except _HeadMoved:
                     item = seen[-1]
@@ -226,29 +298,45 @@ class Log:
     async def _read(
         self, head: Head, after: int | None, before: int | None, limit: int | None, reverse: bool
     ) -> tuple[list[Entry], Item | None]:
-        entries = self._entries(head)
-        low = max(-1 if after is None else after, head.floor - 1)
-        above = None if low < 0 else f"{entries}!{number(low)}"
-        below = None if before is None else f"{entries}!{number(max(0, before))}"
+        spans = self._spans(head, max(-1 if after is None else after, head.floor - 1), before, reverse)
         found: list[Item] = []
         while True:
-            room = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            page = await self._driver.scan(entries, after=above, before=below, reverse=reverse, limit=room)
-            found += [item for item in page.items if head.shows(_seq(item))]
-            if page.next is None or len(found) == limit:
+            if spans:
+                entries, low, high = spans[0]
+                above = None if low < 0 else f"{entries}!{number(low)}"
+                room = _PAGE if limit is None else min(_PAGE, limit - len(found))
+                page = await self._driver.scan(
+                    entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=room
+                )
+                found += [item for item in page.items if head.shows(_seq(item))]
+                if page.next is None:
+                    spans.popleft()
+                else:
+                    position = _jump(head, int(page.next[-16:]), reverse)
+                    spans[0] = (entries, low, position) if reverse else (entries, position, high)
+                    if spans[0][2] - spans[0][1] <= 1:
+                        spans.popleft()
+            if not spans or len(found) == limit:
                 (head_item,) = await self._driver.get([self.base])
                 now = None if head_item is None else Head.read(head_item)
                 if now is None or now.incarnation != head.incarnation:
                     return [], head_item
                 if now != head:
                     found, head = [item for item in found if now.shows(_seq(item))], now
-                if page.next is None or len(found) == limit:
+                if not spans or len(found) == limit:
                     return [_entry(item) for item in found], head_item
-            position = _jump(head, int(page.next[-16:]), reverse)
-            if reverse:
-                below = f"{entries}!{number(position)}"
-            else:
-                above = f"{entries}!{number(position)}"
+
+    def _spans(self, head: Head, low: int, before: int | None, reverse: bool) -> deque[tuple[Key, int, int]]:
+        """Which entries are to be read, in turn: below what, and between which numbers, excluded themselves."""
+        spans = deque[tuple[Key, int, int]]()
+        for part in head.spans(self.base):
+            first, end = max(low, part.first - 1), part.end if before is None else min(max(0, before), part.end)
+            first, end = _jump(head, first + 1, False, first), _jump(head, end - 1, True, end)
+            if end - first > 1:
+                spans.append((entries_of((part.base, part.incarnation)), first, end))
+        if reverse:
+            spans.reverse()
+        return spans
 
     async def _cut(self, cut: _Cut) -> int:
         def plan(known: Known) -> Plan[int]:
@@ -274,39 +362,47 @@ class Log:
     def _free(self, head: Head, shorter: Head, following: int) -> list[Write]:
         """Delete what is hidden now and was not before: here where it is little, else through the sweeper."""
         entries = self._entries(head)
-        hidden = [(head.floor, shorter.floor)] if shorter.floor > head.floor else []
-        hidden += [gap for gap in shorter.gaps if gap not in head.gaps]
-        if sum(end - first for first, end in hidden) <= _INLINE:
-            return [Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end)]
+        cut = [(head.floor, shorter.floor)] if shorter.floor > head.floor else []
+        cut += [gap for gap in shorter.gaps if gap not in head.gaps]
+        # What forks may read is looked at by the sweeper; so is what they no longer read when the last of them goes.
+        forks = sum(max(0, min(end, head.shared) - max(first, head.own)) for first, end in cut)
+        writes: list[Write] = [marker(forks, collects=((self.base, head.incarnation),))] if forks else []
+        kept = max(head.own, head.shared)
+        hidden = [(max(first, kept), end) for first, end in cut if end > kept]
         items = sum(end - first for first, end in hidden)
-        return [marker(items, ranges=tuple((entries, first, end) for first, end in hidden))]
+        if items <= _INLINE:
+            return [*writes, *(Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end))]
+        return [*writes, marker(items, ranges=tuple((entries, first, end) for first, end in hidden))]
 
     def _plan_unique(
-        self, known: Known, value: Value, receipt: Key, base: Item, seen: list[Item]
+        self, known: Known, value: Value, receipts: Sequence[Key], base: Item, seen: list[Item]
     ) -> Plan[tuple[int, bool]]:
-        item, counter, there = known[self.base], known[self.counter], known[receipt]
+        item, counter = known[self.base], known[self.counter]
         if item is None:
             raise self._missing()
         head = Head.read(item)
         if head.incarnation != Head.read(base).incarnation:
             seen.append(item)
             raise _HeadMoved
-        if there is not None and head.shows(int(there.value or "0")):
-            return Plan([], (int(there.value or "0"), False))
+        for part, receipt in zip(head.spans(self.base), receipts, strict=True):
+            for found in _numbers(known[receipt]):
+                if part.first <= found < part.end and head.shows(found):
+                    return Plan([], (found, False))
+        receipt = receipts[-1]
+        there = known[receipt]
         seq = 0 if counter is None else self._number(counter)
+        # A fork may still find this id under its earlier number.
+        needed = [str(number) for number in _numbers(there) if number < head.shared]
         writes: list[Write] = [
             Check(self.base, item.etag),
             Put(self.counter, str(seq + 1), If.ABSENT if counter is None else counter.etag),
             Put(f"{self._entries(head)}!{number(seq)}", value),
-            Put(receipt, str(seq), If.ABSENT if there is None else there.etag),
+            Put(receipt, " ".join([*needed, str(seq)]), If.ABSENT if there is None else there.etag),
         ]
         return Plan(writes, (seq, True))
 
     def _entries(self, head: Head) -> Key:
-        return f"{self.base}!e!{number(head.incarnation)}"
-
-    def _receipts(self, head: Head) -> Key:
-        return key(self.base, name("u"), number(head.incarnation))
+        return entries_of((self.base, head.incarnation))
 
     async def _head_item(self) -> Item:
         (item,) = await self._driver.get([self.base])
@@ -329,6 +425,10 @@ class _HeadMoved(Exception):
     """The log was deleted and made again since its head was read."""
 
 
+def _numbers(receipt: Item | None) -> list[int]:
+    return [] if receipt is None else [int(number) for number in str(receipt.value).split()]
+
+
 def _seq(item: Item) -> int:
     return int(item.key[-16:])
 
@@ -337,9 +437,9 @@ def _entry(item: Item) -> Entry:
     return Entry(_seq(item), item.value if item.value is not None else "", item.etag, item.updated_at)
 
 
-def _jump(head: Head, position: int, reverse: bool) -> int:
-    """Over the rest of a gap that a page ended in."""
+def _jump(head: Head, position: int, reverse: bool, otherwise: int | None = None) -> int:
+    """Over the rest of a gap that a position lies in."""
     gap = head.gap_at(position)
     if gap is None:
-        return position
+        return position if otherwise is None else otherwise
     return gap[0] if reverse else gap[1] - 1
