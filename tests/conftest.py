@@ -66,7 +66,15 @@ def not_on_a_stand_in(request: pytest.FixtureRequest, scheme: str) -> None:
         pytest.skip(f"{origin}: its transactions are not isolated")
 
 
-PLACES = [*EMBEDDED, *(pytest.param(scheme, marks=pytest.mark.again) for scheme in (*SERVERS, *ENCRYPTED))]
+STOOD_FOR = frozenset({"mariadb", *(f"encrypted+{server}" for server in SERVERS if server != "postgresql")})
+"""Where others stand for it: MySQL's driver on its other server, and the same encryption on another server."""
+
+
+def _marks(scheme: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.again, *([pytest.mark.exhaustive] if scheme in STOOD_FOR else [])]
+
+
+PLACES = [*EMBEDDED, *(pytest.param(scheme, marks=_marks(scheme)) for scheme in (*SERVERS, *ENCRYPTED))]
 
 
 @pytest.fixture(params=PLACES)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from tempfile import TemporaryDirectory
 
+import pytest
 from holdfast.driver import Driver
 from holdfast_conformance import DriverConformance
 from toys.pickled import PickledDriver
@@ -13,6 +14,7 @@ from toys.shared_memory import PLACES, SharedMemoryDriver
 _PLACES = count()
 
 
+@pytest.mark.again
 class TestSharedMemory(DriverConformance):
     """All but what needs processes, for memory is not shared with them."""
 
@@ -28,6 +30,7 @@ class TestSharedMemory(DriverConformance):
         return SharedMemoryDriver.from_url(url)
 
 
+@pytest.mark.again
 class TestPickled(DriverConformance):
     """What is shared with processes is tried on a file."""
 

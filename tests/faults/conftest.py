@@ -15,7 +15,7 @@ from holdfast.driver import Driver, Put
 from holdfast.opening import driver_from_url
 from holdfast_conformance.servers import Server, find, running
 
-PLACE = {"postgresql": "schema", "mysql": "table", "mariadb": "table", "redis": "base"}
+PLACE = {"postgresql": "schema", "mysql": "table", "mariadb": "table", "redis": "base", "mongodb": "collection"}
 """Every kind of server, and the option that makes a place of one's own on it."""
 
 FAULTS = {

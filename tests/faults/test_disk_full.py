@@ -22,6 +22,8 @@ from holdfast_conformance.servers import find, running
 if TYPE_CHECKING:
     from tests.faults.conftest import Site
 
+pytestmark = pytest.mark.slow
+
 _MIB = 1024 * 1024
 _LEFT = 6 * _MIB
 

@@ -18,6 +18,8 @@ from holdfast_conformance.servers import Proxy
 if TYPE_CHECKING:
     from tests.faults.conftest import Site
 
+pytestmark = pytest.mark.slow
+
 Act = Callable[[], Awaitable[Any]]
 
 

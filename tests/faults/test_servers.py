@@ -17,6 +17,8 @@ from holdfast_conformance.servers import free_port
 if TYPE_CHECKING:
     from tests.faults.conftest import Site
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.fault("killed")
 async def test_what_was_acknowledged_outlives_a_kill_in_the_middle_of_writes(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from holdfast_conformance import DriverConformance
 from holdfast_drivers.fs import FsDriver
 
@@ -19,6 +20,7 @@ class TestFsDriver(DriverConformance):
             yield Path(folder, "data").as_uri().replace("file:", "fs:")
 
 
+@pytest.mark.again
 class TestFsDriverWithoutSync(DriverConformance):
     capabilities = replace(FsDriver.capabilities, durable="process")
     effort = 0.3

@@ -82,6 +82,7 @@ class TestOnMysql(OnServer):
     kind = "mysql"
 
 
+@pytest.mark.again
 class TestOnMariadb(OnServer):
     __test__ = True
     capabilities = with_packets_of(16)
@@ -95,12 +96,14 @@ class TestOnMysqlByAsyncmy(TestOnMysql):
     effort = 0.3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.again
 class TestOnMariadbByAsyncmy(TestOnMariadb):
     options = "&client=asyncmy"
     effort = 0.3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.again
 class TestOnMysqlOneStatementAtATime(TestOnMysql):
     options = "&multi_statements=false"

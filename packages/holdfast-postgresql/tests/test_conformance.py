@@ -45,6 +45,7 @@ class TestPostgresqlDriver(DriverConformance):
             )
 
 
+@pytest.mark.again
 class TestPostgresqlDriverWatching(DriverConformance):
     capabilities = PostgresqlDriver.capabilities
 

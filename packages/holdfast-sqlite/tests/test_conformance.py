@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
+import pytest
 from holdfast_conformance import DriverConformance
 from holdfast_drivers.sqlite import SqliteDriver
 
@@ -18,6 +19,7 @@ class TestSqliteDriver(DriverConformance):
             yield f"sqlite:///{folder}/agent.db"
 
 
+@pytest.mark.again
 class TestSqliteDriverRelaxed(DriverConformance):
     capabilities = replace(SqliteDriver.capabilities, durable="process")
 
@@ -27,6 +29,7 @@ class TestSqliteDriverRelaxed(DriverConformance):
             yield f"sqlite:///{folder}/agent.db?durability=relaxed"
 
 
+@pytest.mark.again
 class TestSqliteDriverInMemory(DriverConformance):
     capabilities = replace(SqliteDriver.capabilities, durable="no", shared=False)
 

@@ -48,6 +48,7 @@ def caching_little(url: str) -> Driver:
     return CachedMemory(MemoryDriver.from_url(url), max_items=3)
 
 
+@pytest.mark.again
 class TestCachedMemory(DriverConformance):
     factory = f"{__name__}:caching"
     capabilities = MemoryDriver.capabilities
@@ -57,6 +58,7 @@ class TestCachedMemory(DriverConformance):
         yield "memory://"
 
 
+@pytest.mark.again
 class TestCachedMemoryThatForgets(TestCachedMemory):
     factory = f"{__name__}:caching_little"
 

@@ -28,6 +28,7 @@ def packing(url: str) -> Driver:
     return PackingMemory(MemoryDriver.from_url(url), threshold=64)
 
 
+@pytest.mark.again
 class TestCompressedMemory(DriverConformance):
     factory = f"{__name__}:packing"
     capabilities = PackingMemory.capabilities

@@ -54,6 +54,7 @@ def beside(url: str) -> Driver:
     return WritesBeside(MemoryDriver.from_url(url))
 
 
+@pytest.mark.again
 class TestReadsThroughReadOnly(DriverConformance):
     factory = f"{__name__}:beside"
     capabilities = MemoryDriver.capabilities

@@ -63,6 +63,7 @@ def tracing(url: str) -> Driver:
     return TracedMemory(MemoryDriver.from_url(url), tracer_provider=recorder.tracer, meter_provider=recorder.meter)
 
 
+@pytest.mark.again
 class TestTracedMemory(DriverConformance):
     factory = f"{__name__}:tracing"
     capabilities = MemoryDriver.capabilities
