@@ -15,7 +15,7 @@ from ._errors import CLIENT_ERRORS
 from ._library import Result
 from ._options import Options
 
-__all__ = ["Client"]
+__all__ = ["Client", "place_of"]
 
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _LEAST_PACKET = 16 * 1024 * 1024
@@ -23,11 +23,17 @@ _SPARE = 64 * 1024
 """Bytes of a packet that are left to the words around the values."""
 
 
+def place_of(options: Options, pool: Any | None) -> str:
+    """Where it is, for messages."""
+    return options.place if pool is None else f"MySQL by the application's pool, table {options.table}"
+
+
 class Client:
     """Gives each call a connection, and sends statements on it, several at once."""
 
     def __init__(self, options: Options, pool: Any | None) -> None:
         self.options = options
+        self.place = place_of(options, pool)
         self._pool = pool
         self._packet = _LEAST_PACKET
         self.largest = _library.largest(options.client if pool is None else _library.library_of(pool))
@@ -47,7 +53,7 @@ class Client:
             end=_library.end,
             size=options.pool_size,
             timeout=options.connect_timeout,
-            place=options.place,
+            place=self.place,
             abort=_library.abort,
         )
 
@@ -58,17 +64,21 @@ class Client:
     @asynccontextmanager
     async def _borrowed(self, pool: Any) -> AsyncIterator[Any]:
         seconds = self.options.connect_timeout
+        task = asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
         try:
             async with asyncio.timeout(seconds):
                 connection = await pool.acquire()
         except TimeoutError as error:
             raise UnavailableError(
-                f"no connection of the application's pool to {self.options.place} became free within {seconds:g} s: "
+                f"no connection of the application's pool to {self.place} became free within {seconds:g} s: "
                 "make the pool larger, or look at the server's load"
             ) from error
         except RuntimeError as error:
-            raise UnavailableError(f"{self.options.place}: the application has closed its pool ({error})") from error
+            raise UnavailableError(f"{self.place}: the application has closed its pool ({error})") from error
         try:
+            if task is not None and task.cancelling() > asked:
+                raise asyncio.CancelledError  # lost where the pool connects, on Python 3.11
             yield connection
         except BaseException:
             _library.abort(connection)
@@ -90,7 +100,7 @@ class Client:
         """What the server takes at once. Raises `ConfigurationError` where that is too little for us."""
         if max_allowed_packet < _LEAST_PACKET:
             raise ConfigurationError(
-                f"{self.options.place} takes {max_allowed_packet} bytes at once: set max_allowed_packet to 16M or more"
+                f"{self.place} takes {max_allowed_packet} bytes at once: set max_allowed_packet to 16M or more"
             )
         self._packet = max_allowed_packet
 
@@ -174,7 +184,6 @@ class Client:
                 user=options.user,
                 password=options.password,
                 db=options.database,
-                connect_timeout=options.connect_timeout,
             )
             try:
                 for statement in _session(options):

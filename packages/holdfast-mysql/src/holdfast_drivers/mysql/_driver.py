@@ -26,7 +26,7 @@ from holdfast.driver import (
     rounds,
 )
 
-from ._client import Client
+from ._client import Client, place_of
 from ._commands import Commands
 from ._errors import CLIENT_ERRORS, lost_race, of_mysql
 from ._health import durability, examine, look
@@ -104,6 +104,7 @@ class MysqlDriver(BaseDriver):
         elif database is None:
             raise ConfigurationError("which database? Write mysql://host/database; it has to exist")
         self._pool = pool
+        self._place = place_of(self._options, pool)
         self._client: Client | None = None
         self._free_next = 0.0
 
@@ -172,7 +173,7 @@ class MysqlDriver(BaseDriver):
             lambda part: self._try(connection, part),
             work,
             races=(),
-            place=self._options.place,
+            place=self._place,
             seconds=self._options.timeout,
         )
 
@@ -200,7 +201,7 @@ class MysqlDriver(BaseDriver):
             if lost_race(error):
                 await client.rollback(connection)
                 raise LostRaceError from error
-            raise of_mysql(error, self._options.place, sent=sent) from error
+            raise of_mysql(error, self._place, sent=sent) from error
         return verdicts
 
     async def _list(
@@ -257,4 +258,4 @@ class MysqlDriver(BaseDriver):
         return self._client
 
     def _translate(self, error: Exception) -> HoldfastError:
-        return of_mysql(error, self._options.place)
+        return of_mysql(error, self._place)

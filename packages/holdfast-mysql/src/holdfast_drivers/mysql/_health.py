@@ -40,7 +40,7 @@ async def look(client: Client, connection: Any) -> Server:
     least = _LEAST[product(server)]
     if found is not None and (int(found[1]), int(found[2])) < least:
         raise ConfigurationError(
-            f"{client.options.place} is {product(server)} {server['version']}: {least[0]}.{least[1]} or newer is needed"
+            f"{client.place} is {product(server)} {server['version']}: {least[0]}.{least[1]} or newer is needed"
         )
     return server
 

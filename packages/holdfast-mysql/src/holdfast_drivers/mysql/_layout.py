@@ -87,7 +87,7 @@ async def migrate(client: Client, connection: Any, names: Names) -> None:
 
     Raises `FormatError` for tables of a newer release.
     """
-    place, seconds = client.options.place, client.options.timeout
+    place, seconds = client.place, client.options.timeout
     if await _version(client, connection, names) == len(MIGRATIONS):
         return
     ((locked,),) = await client.read(connection, f"SELECT GET_LOCK('{names.lock}', {max(1, int(seconds * 0.8))})")
@@ -120,7 +120,7 @@ async def _version(client: Client, connection: Any, names: Names) -> int:
     version = int(found or 0)
     if version > len(MIGRATIONS):
         raise FormatError(
-            f"{client.options.place} was written by a newer release of Holdfast (version {version} of its tables; this "
+            f"{client.place} was written by a newer release of Holdfast (version {version} of its tables; this "
             f"release reads up to {len(MIGRATIONS)}): upgrade holdfast-mysql"
         )
     return version

@@ -60,6 +60,8 @@ async def connect(library: Library, *, tls: Any, **how: Any) -> Any:
         program_name="holdfast",
         ssl=tls,
     )
+    if library == "asyncmy":
+        connection._connect_timeout = None  # the caller's is around it all; this one loses cancellations on Python 3.11
     try:
         await (connection._connect() if library == "aiomysql" else connection.connect())
     except BaseException:
