@@ -7,6 +7,7 @@
     ├── InvalidValueError (ValueError)         a value, a record, a time to live
     ├── InvalidCursorError (ValueError)        a cursor of another query, or a damaged one
     ├── TooLargeError (ValueError)             beyond a limit of the driver
+    ├── EventsLostError (LookupError)          a reader of events fell behind what is kept
     ├── NotFoundError (KeyError)               what had to be there is not
     ├── ConflictError                          a condition did not hold: nothing was written
     │   └── AlreadyClaimedError                somebody else claimed the approval first
@@ -44,6 +45,7 @@ __all__ = [
     "ConflictError",
     "CorruptDataError",
     "DriverNotFoundError",
+    "EventsLostError",
     "ForeignLoopError",
     "FormatError",
     "HoldfastError",
@@ -102,6 +104,17 @@ class InvalidCursorError(HoldfastError, ValueError):
 
 class TooLargeError(HoldfastError, ValueError):
     """Something is beyond a limit of the driver; nothing was written."""
+
+
+class EventsLostError(HoldfastError, LookupError):
+    """A reader of events fell behind what is kept: `lost` events are gone. Go on after the cursor `resume`."""
+
+    def __init__(self, channel: str, *, lost: int, resume: str) -> None:
+        self.channel, self.lost, self.resume = channel, lost, resume
+        super().__init__(
+            f"{lost} events of the channel {channel!r} were removed before they were read: go on after {resume!r}, and keep "
+            "more, or read sooner"
+        )
 
 
 class NotFoundError(HoldfastError, KeyError):

@@ -5,6 +5,7 @@ from ._base import Record, Timestamp, as_record, utc_now
 from ._blobs import BlobRecord
 from ._entities import ContainerRecord, ImageRecord, SessionRecord
 from ._messages import AssistantMessage, ErrorMessage, Message, ToolCallMessage, ToolResultMessage, UserMessage
+from ._threads import FeedbackRecord, ThreadMessage, ThreadRecord
 
 __all__ = [
     "ApprovalRecord",
@@ -13,10 +14,13 @@ __all__ = [
     "ClaimRecord",
     "ContainerRecord",
     "ErrorMessage",
+    "FeedbackRecord",
     "ImageRecord",
     "Message",
     "Record",
     "SessionRecord",
+    "ThreadMessage",
+    "ThreadRecord",
     "Timestamp",
     "ToolCallMessage",
     "ToolResultMessage",

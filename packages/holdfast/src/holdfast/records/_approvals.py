@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
-from pydantic_core import PydanticSerializationError, to_jsonable_python
-
-from ._base import Record, Timestamp
+from ._base import Json, Record, Timestamp
 
 __all__ = ["ApprovalRecord", "ClaimRecord"]
-
-
-def _as_json(value: Any) -> Any:
-    try:
-        return to_jsonable_python(value)
-    except PydanticSerializationError as error:
-        raise ValueError(f"it cannot be written as JSON: {error}") from error
 
 
 class ClaimRecord(Record):
@@ -37,7 +27,7 @@ class ApprovalRecord(Record):
     thread_id: str
     agent_name: str
     node_name: str
-    state: Annotated[Any, BeforeValidator(_as_json)] = None
+    state: Json = None
     """What the agent needs to go on, as JSON; models, dates and the like come back as the JSON that they became."""
     metadata: dict[str, Any] | None = None
     created_at: Timestamp

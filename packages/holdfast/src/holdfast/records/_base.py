@@ -8,10 +8,11 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .._errors import InvalidValueError, explain
 
-__all__ = ["Record", "Timestamp", "as_record", "milliseconds", "utc_now"]
+__all__ = ["Json", "Metadata", "Record", "Timestamp", "as_record", "milliseconds", "utc_now"]
 
 R = TypeVar("R", bound="Record")
 
@@ -47,6 +48,20 @@ Timestamp: TypeAlias = Annotated[
     PlainSerializer(milliseconds, return_type=int, when_used="json"),
 ]
 """A moment: a UTC datetime of whole milliseconds in Python, milliseconds since 1970 in JSON. Takes either."""
+
+
+def _as_json(value: Any) -> Any:
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise ValueError(f"it cannot be written as JSON: {error}") from error
+
+
+Json: TypeAlias = Annotated[Any, BeforeValidator(_as_json)]
+"""What can be written as JSON; models, dates and the like come back as the JSON that they became."""
+
+Metadata: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_as_json)]
+"""Fields of the application's."""
 
 
 def utc_now() -> datetime:

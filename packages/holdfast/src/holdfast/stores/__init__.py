@@ -3,27 +3,38 @@
 from ._approvals import ApprovalStore, Claim
 from ._blobs import BlobStore
 from ._containers import ContainerRepository
+from ._events import Event, EventQueue, Recovered
+from ._feedback import FeedbackStore
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
+from ._lineage import Lineage
 from ._persistence import Persistence
 from ._retention import Retention, RetentionPolicies, RetentionReport
 from ._sessions import SessionRepository
 from ._storage import Meta, Storage
 from ._sweeper import Sweeper
+from ._threads import ThreadStats, ThreadStore
 
 __all__ = [
     "ApprovalStore",
     "BlobStore",
     "Claim",
     "ContainerRepository",
+    "Event",
+    "EventQueue",
+    "FeedbackStore",
     "ImageRepository",
     "KeyValueStore",
+    "Lineage",
     "Meta",
     "Persistence",
+    "Recovered",
     "Retention",
     "RetentionPolicies",
     "RetentionReport",
     "SessionRepository",
     "Storage",
     "Sweeper",
+    "ThreadStats",
+    "ThreadStore",
 ]

@@ -1,9 +1,10 @@
-"""The messages of a conversation, on a log: what sessions call theirs."""
+"""The messages of a conversation, on a log: what sessions and threads call theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 from .._errors import CorruptDataError, InvalidValueError, NotFoundError
 from ..driver import Driver, Key, key, name, text
@@ -13,16 +14,25 @@ from ..structures._codec import dump_record
 
 __all__ = ["Messages"]
 
+M = TypeVar("M", bound=Message)
+
 _SEARCH = 100
 """Messages read at a time while looking for one by its id."""
 
 
-class Messages:
+class Messages(Generic[M]):
     """The messages of every conversation of one kind, each on a log of its own."""
 
-    def __init__(self, driver: Driver, collection: str, owner: str) -> None:
-        """`collection` is the first segment of the keys, `owner` what a conversation is called in messages."""
+    def __init__(
+        self, driver: Driver, collection: str, owner: str, load: Callable[[str, str], M], make: str = "create it first"
+    ) -> None:
+        """`collection` is the first segment of the keys, `owner` what a conversation is called in messages.
+
+        `load` reads a stored message and is told where it lies; `make` says how to make a conversation.
+        """
         self._collection = name(collection)
+        self._load = load
+        self._make = make
         self._owner = owner
         self._cache = LogCache()
         self._logs = lru_cache(maxsize=4096)(lambda conversation: Log(driver, self._base(conversation), self._cache))
@@ -31,7 +41,7 @@ class Messages:
         """The log of a conversation. No IO."""
         return self._logs(conversation)
 
-    async def add(self, conversation: str, message: Message, *, unique: bool) -> Message:
+    async def add(self, conversation: str, message: M, *, unique: bool) -> M:
         """Append a message, answer it as stored. Raises `NotFoundError` where there is no such conversation."""
         stamped = message.stamped()
         try:
@@ -49,6 +59,17 @@ class Messages:
             return await self.add(conversation, message, unique=True)
         return self._message(conversation, entry)
 
+    async def add_all(self, conversation: str, messages: Sequence[M]) -> list[M]:
+        """Append messages, all of them or none, and answer them as stored."""
+        stamped = [message.stamped() for message in messages]
+        if not stamped:
+            return []
+        try:
+            first = await self.log(conversation).append(*map(dump_record, stamped))
+        except NotFoundError:
+            raise self._missing(conversation) from None
+        return [message.numbered(seq) for seq, message in enumerate(stamped, first)]
+
     def list(
         self,
         conversation: str,
@@ -58,17 +79,24 @@ class Messages:
         after: int | None,
         limit: int | None,
         cursor: str | None,
-    ) -> Listing[Message]:
+        offset: int = 0,
+    ) -> Listing[M]:
         """Messages in the order of adding; with `last` the newest ones, and a cursor to those before them."""
         if last is not None and limit is not None:
             raise InvalidValueError(
                 "last= and limit= exclude each other: last takes from the end, limit from the start"
             )
+        if offset < 0 or (offset and (last, before, after, cursor) != (None, None, None, None)):
+            raise InvalidValueError(
+                "offset= counts from the start, from 0 on: give no last=, before=, after= or cursor="
+            )
         backwards = last is not None
         log = self.log(conversation)
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[Message], str | None]:
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[M], str | None]:
             low, high = after, before
+            if offset and position is None:
+                low = await log.nth(offset) - 1
             if position is not None:
                 low, high = (low, int(position)) if backwards else (int(position), high)
             entries = await log.read(after=low, before=high, limit=room, reverse=backwards)
@@ -87,8 +115,11 @@ class Messages:
 
         An id is looked for from the end; of several with the same id the newest counts. Raises `NotFoundError`.
         """
-        seq = message if isinstance(message, int) else await self._find(conversation, message)
-        return await self.log(conversation).truncate(seq)
+        return await self.log(conversation).truncate(await self.seq_of(conversation, message))
+
+    async def seq_of(self, conversation: str, message: str | int) -> int:
+        """The seq of a message that is named by it or by its id. Raises `NotFoundError` for an id that is not there."""
+        return message if isinstance(message, int) else await self._find(conversation, message)
 
     async def count(self, conversation: str) -> int:
         """How many messages there are, without a scan."""
@@ -107,12 +138,10 @@ class Messages:
         return key(self._collection, text(conversation))
 
     def _missing(self, conversation: str) -> NotFoundError:
-        return NotFoundError(
-            f"there is no {self._owner} {conversation!r}: save it first, or pass create=True to make it with the message"
-        )
+        return NotFoundError(f"there is no {self._owner} {conversation!r}: {self._make}")
 
-    def _message(self, conversation: str, entry: Entry) -> Message:
+    def _message(self, conversation: str, entry: Entry) -> M:
         where = f"message {entry.seq} of the {self._owner} {conversation!r}"
         if not isinstance(entry.value, str):
             raise CorruptDataError(f"{where} should be JSON and is bytes")
-        return Message.load(entry.value, where).numbered(entry.seq)
+        return self._load(entry.value, where).numbered(entry.seq)

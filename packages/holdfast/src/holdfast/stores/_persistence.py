@@ -14,6 +14,8 @@ from ..structures import Migrations, Spilled, sweep_all
 from ._approvals import ApprovalStore
 from ._blobs import BlobStore
 from ._containers import ContainerRepository
+from ._events import EventQueue
+from ._feedback import FeedbackStore
 from ._images import ImageRepository
 from ._keyvalue import KeyValueStore
 from ._retention import (
@@ -28,6 +30,7 @@ from ._retention import (
 from ._sessions import SessionRepository
 from ._state import AgentState
 from ._sweeper import Sweeper
+from ._threads import ThreadStore
 
 __all__ = ["Persistence"]
 
@@ -40,8 +43,10 @@ class Persistence:
     approvals: ApprovalStore
     blobs: BlobStore
     containers: ContainerRepository
+    feedback: FeedbackStore
     images: ImageRepository
     sessions: SessionRepository
+    threads: ThreadStore
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -49,6 +54,8 @@ class Persistence:
         self.blobs = BlobStore(place.driver)
         self.sessions = SessionRepository(place.driver)
         self.images = ImageRepository(place.driver, self.sessions)
+        self.threads = ThreadStore(place.driver, self.approvals)
+        self.feedback = self.threads.feedback
         self.containers = ContainerRepository(place.driver, self.images, self.sessions)
 
     @property
@@ -101,6 +108,27 @@ class Persistence:
             timeout=timeout,
         )
 
+    def events(
+        self,
+        *,
+        retention: timedelta | None = timedelta(hours=24),
+        max_count: int | None = None,
+        acknowledged: bool = False,
+        consumer_ttl: timedelta = timedelta(days=7),
+        cleanup_interval: timedelta | None = timedelta(minutes=5),
+        poll: float = 0.5,
+    ) -> EventQueue:
+        """The event queue of this place: `async with persistence.events() as queue: ...`; `EventQueue` says what is kept."""
+        return EventQueue(
+            self.driver,
+            retention=retention,
+            max_count=max_count,
+            acknowledged=acknowledged,
+            consumer_ttl=consumer_ttl,
+            cleanup_interval=cleanup_interval,
+            poll=poll,
+        )
+
     def _driver_of(self, namespace: str) -> Driver:
         """What keeps a namespace: here the same driver for all of them."""
         return self.driver
@@ -111,7 +139,7 @@ class Persistence:
 
     async def purge(self) -> int:
         """Free what expired and what deleted conversations left; answer how many items. Any process may, at any time."""
-        freed = await self.approvals.cleanup() + await sweep_all(self.driver)
+        freed = await self.approvals.cleanup() + await self.threads.sweep() + await sweep_all(self.driver)
         if isinstance(self.driver, Spilled):
             freed += await self.driver.sweep()
         return freed + await self.driver.purge()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
 from .._errors import TooLargeError
 from ..driver import Driver, Key, Write
@@ -36,7 +37,12 @@ class Retained:
     """What the logs of the records lie below, where they have logs."""
 
 
-def created_at(record: ContainerRecord | ImageRecord | SessionRecord) -> int:
+class _Dated(Protocol):
+    @property
+    def created_at(self) -> datetime | None: ...
+
+
+def created_at(record: _Dated) -> int:
     """What lists are sorted by, in milliseconds since 1970."""
     return 0 if record.created_at is None else milliseconds(record.created_at)
 

@@ -16,7 +16,7 @@ from ._records import Removal, Retained
 from ._state import lease_of
 
 __all__ = ["Retention", "RetentionPolicies", "RetentionReport", "retain_entries", "retain_history"]
-__all__ += ["retain_kv", "retain_records"]
+__all__ += ["retain_kv", "retain_records", "trim_log"]
 
 _CHUNK = 256
 _PAGE = 500
@@ -120,11 +120,12 @@ async def retain_entries(driver: Driver, retained: Retained, retention: Retentio
     removed = 0
     async for item in everything(driver, retained.records.base, values=False):
         if retained.logs is not None:
-            removed += await _trim(Log(driver, key(retained.logs, split(item.key)[-1])), retention, now)
+            removed += await trim_log(Log(driver, key(retained.logs, split(item.key)[-1])), retention, now)
     return removed
 
 
-async def _trim(log: Log, retention: Retention, now: int) -> int:
+async def trim_log(log: Log, retention: Retention, now: int) -> int:
+    """Cut off the oldest entries of a log that should not be kept; answer how many."""
     first = 0
     if retention.max_count is not None and await log.count() > retention.max_count:
         left, before = retention.max_count, None

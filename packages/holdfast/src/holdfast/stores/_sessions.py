@@ -37,7 +37,9 @@ class SessionRepository:
             ],
             created_at=created_at,
         )
-        self._messages = Messages(driver, _MESSAGES, "session")
+        self._messages = Messages(
+            driver, _MESSAGES, "session", Message.load, "save it first, or pass create=True to make it with the message"
+        )
 
     async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
         """Store a session whole, new or not, and answer it as stored: with its timestamps. Its messages stay."""

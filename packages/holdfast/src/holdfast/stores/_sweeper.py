@@ -11,14 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from .._errors import ClosedError, ConfigurationError, HoldfastError, LeaseTimeoutError
-from ..driver import Driver, Put, key, name
+from ..driver import Driver, Put, key
+from ..driver import name as segment
 from ..structures import Lease
 
 __all__ = ["Sweeper"]
 
-_BASE = key(name("lease"), name("sweeper"))
-_DONE = key(_BASE, name("done"))
-"""There for as long as nobody has to do it again."""
 _logger = logging.getLogger("holdfast")
 
 
@@ -29,11 +27,16 @@ class Sweeper:
     fails is logged (`holdfast`) and tried again the next time.
     """
 
-    def __init__(self, driver: Driver, work: Callable[[], Awaitable[object]], every: timedelta) -> None:
+    def __init__(
+        self, driver: Driver, work: Callable[[], Awaitable[object]], every: timedelta, *, name: str = "sweeper"
+    ) -> None:
+        """`name` is whose house it is: those of the same name share the work."""
         self._every = every.total_seconds()
         if self._every <= 0:
             raise ConfigurationError(f"every is {every}: give more than 0 seconds")
-        self._lease = Lease(driver, _BASE)
+        self._lease = Lease(driver, key("lease", segment(name)))
+        self._done = key(self._lease.base, "done")
+        """There for as long as nobody has to do it again."""
         self._work = work
         self._task: asyncio.Task[None] | None = None
         self.passes = 0
@@ -67,11 +70,11 @@ class Sweeper:
 
     async def _once(self) -> float:
         """Do a pass where one is due; answer in how many seconds the next one is."""
-        async with self._lease.hold(timeout=0, reading=[_DONE]) as grant:
-            done = grant.known[_DONE]
+        async with self._lease.hold(timeout=0, reading=[self._done]) as grant:
+            done = grant.known[self._done]
             if done is not None and done.ttl_ms is not None:  # else it is our own, from before the pause
                 return done.ttl_ms / 1000
             await self._work()
             self.passes += 1
-            grant.saves = [Put(_DONE, "", None, round(self._every * 1000))]
+            grant.saves = [Put(self._done, "", None, round(self._every * 1000))]
         return self._every

@@ -44,12 +44,16 @@ class ModelCodec(Codec[M]):
     From version 2 on the object carries its version as `$v`; without one it is of version 1.
     """
 
-    def __init__(self, model: type[M], migrations: Migrations = _FIRST) -> None:
+    def __init__(
+        self, model: type[M], migrations: Migrations = _FIRST, *, without: frozenset[str] = frozenset()
+    ) -> None:
+        """`without` names fields that are not stored, but filled in when a record is read."""
         self._model = model
         self._migrations = migrations
+        self._without = without
 
     def encode(self, document: M) -> str:
-        encoded = dump_record(document)
+        encoded = dump_record(document, without=self._without)
         if document.model_extra and _VERSION in document.model_extra:
             raise InvalidValueError(
                 f"a field named {_VERSION!r} cannot be stored: it holds the version of the document"
@@ -155,12 +159,12 @@ def load_record(model: type[M], stored: str, where: str) -> M:
         raise CorruptDataError(f"{where} is no {model.__name__}: {explain(error)}") from error
 
 
-def dump_record(record: BaseModel) -> str:
+def dump_record(record: BaseModel, *, without: frozenset[str] = frozenset()) -> str:
     """The record as JSON by alias; a `None` that is only a default is left out, one that was set is kept."""
     given = record.model_fields_set
     unset = {field for field in _optional(type(record)) if field not in given and getattr(record, field) is None}
     try:
-        return record.model_dump_json(by_alias=True, exclude=unset)
+        return record.model_dump_json(by_alias=True, exclude=unset | without)
     except (ValueError, TypeError) as error:
         raise InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {error}") from error
 

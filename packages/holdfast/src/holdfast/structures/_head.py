@@ -75,6 +75,14 @@ class Head:
         """Whether a number is visible."""
         return number >= self.floor and not any(first <= number < end for first, end in self.gaps)
 
+    def nth(self, index: int) -> int:
+        """The number of the entry that `index` visible ones stand before."""
+        number = self.floor + index
+        for first, end in self.gaps:
+            if number >= first:
+                number += end - first
+        return number
+
     def gap_at(self, number: int) -> tuple[int, int] | None:
         """The gap that a number lies in."""
         return next((gap for gap in self.gaps if gap[0] <= number < gap[1]), None)

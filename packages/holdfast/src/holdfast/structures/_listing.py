@@ -71,14 +71,17 @@ class Listing(Generic[T]):
         limit: int | None,
         cursor: str | None,
         backwards: bool = False,
+        offset: int = 0,
     ) -> None:
         """`query` names the question (method, arguments): a cursor fits only the question that it came from.
 
-        `backwards`: `fetch` goes from the last record to the first, `limit` is given, and the page is turned around.
+        `offset` records are skipped, by reading them. `backwards`: `fetch` goes from the last record to the first, `limit` is given, and the page is turned around.
         """
         if limit is not None and limit < 1:
             raise InvalidValueError(f"limit is {limit}: ask for at least one record, or leave it out for all")
-        self._fetch = fetch
+        if offset < 0 or (offset and cursor is not None):
+            raise InvalidValueError("offset= counts from the start: give a number from 0 on, and no cursor= with it")
+        self._fetch = fetch if not offset else self._behind(fetch, offset)
         self._mark = sha256(to_json(list(query))).hexdigest()[:12]
         self._limit = limit
         self._backwards = backwards
@@ -114,6 +117,18 @@ class Listing(Generic[T]):
                 return
             if left is not None:
                 left -= len(found)
+
+    def _behind(self, fetch: Fetch[T], offset: int) -> Fetch[T]:
+        async def skipping(position: str | None, room: int) -> tuple[Sequence[T], str | None]:
+            left = offset if position is None else 0
+            while left:
+                skipped, position = await fetch(position, min(left, _STEP))
+                left -= len(skipped)
+                if position is None:
+                    return [], None
+            return await fetch(position, room)
+
+        return skipping
 
     def _seal(self, position: str) -> str:
         return urlsafe_b64encode(to_json([self._mark, position])).decode().rstrip("=")

@@ -17,7 +17,7 @@ from ._head import Head
 from ._keyed_locks import KeyedLocks
 from ._sweeping import marker, sweep_now
 
-__all__ = ["Entry", "Log", "LogCache"]
+__all__ = ["Entry", "Log", "LogCache", "visible"]
 
 _INLINE = 256
 """Entries that a truncation deletes in its own batch; more of them are hidden at once and swept later."""
@@ -93,7 +93,7 @@ class Log:
         if known[self.base] is not None:
             return []
         counter = known[self.counter]
-        head = Head(randbelow(10**16), 0 if counter is None else self._number(counter))
+        head = Head(randbelow(10**16), 0 if counter is None else _following(counter))
         return [
             Put(self.base, head.write(), If.ABSENT),
             Put(self.counter, str(head.floor), If.ABSENT if counter is None else counter.etag),
@@ -108,11 +108,11 @@ class Log:
         if counter is not None:
             writes.append(Put(self.counter, counter.value or "0", counter.etag, _COUNTER_TTL_MS))
             head = Head.read(item)
-            items = head.count(self._number(counter))
+            items = head.count(_following(counter))
             branch = (self.base, head.incarnation)
             if head.shared:
                 writes.append(marker(items, collects=(branch,)))
-            elif self._number(counter) > 0:
+            elif _following(counter) > 0:
                 writes.append(marker(items, prefixes=(entries_of(branch), receipts_of(branch))))
             if head.parts:
                 branches = tuple((part.base, part.incarnation) for part in head.parts)
@@ -179,13 +179,13 @@ class Log:
         head = Head.read(item)
         if head.incarnation != incarnation:
             raise _HeadMoved
-        end = self._number(counter) if at is None else at + 1
-        if at is not None and not (head.shows(at) and end <= self._number(counter)):
+        end = _following(counter) if at is None else at + 1
+        if at is not None and not (head.shows(at) and end <= _following(counter)):
             raise NotFoundError(f"there is no entry {at} in the log at {self.base!r}: fork at one that is there")
         if there is not None:
             raise ConflictError(f"there is a log at {target.base!r} already", items={target.base: there})
         earlier = known[target.counter]
-        following = end if earlier is None else max(end, self._number(earlier))
+        following = end if earlier is None else max(end, _following(earlier))
         forked = head.forked(self.base, end, randbelow(10**16), following)
         if len(forked.parts) > MOST_PARTS:
             raise TooLargeError(
@@ -267,10 +267,12 @@ class Log:
 
     async def count(self) -> int:
         """How many entries there are: one driver call, without a scan. 0 where there is no log."""
-        item, counter = await self._driver.get(self.keys)
-        if item is None or counter is None:
-            return 0
-        return Head.read(item).count(self._number(counter))
+        return visible(*await self._driver.get(self.keys))
+
+    async def nth(self, index: int) -> int:
+        """The number that the entry with this place has, from 0 on, without reading entries; 0 where there is no log."""
+        (item,) = await self._driver.get([self.base])
+        return 0 if item is None else Head.read(item).nth(index)
 
     async def get(self, seq: int) -> Entry | None:
         """The entry with this number, if it is visible."""
@@ -343,7 +345,7 @@ class Log:
             item, counter = known[self.base], known[self.counter]
             if item is None or counter is None:
                 return Plan([], 0)
-            head, following = Head.read(item), self._number(counter)
+            head, following = Head.read(item), _following(counter)
             shorter = cut(head, following)
             if shorter == head:
                 return Plan([], 0)
@@ -390,7 +392,7 @@ class Log:
                     return Plan([], (found, False))
         receipt = receipts[-1]
         there = known[receipt]
-        seq = 0 if counter is None else self._number(counter)
+        seq = 0 if counter is None else _following(counter)
         # A fork may still find this id under its earlier number.
         needed = [str(number) for number in _numbers(there) if number < head.shared]
         writes: list[Write] = [
@@ -414,11 +416,17 @@ class Log:
     def _missing(self) -> NotFoundError:
         return NotFoundError(f"there is no log at {self.base!r}: create it first, or it was deleted")
 
-    def _number(self, counter: Item) -> int:
-        found = count_of(counter.value)
-        if found is None:
-            raise CorruptDataError(f"the item at {self.counter!r} should hold the next number of a log")
-        return found
+
+def visible(head: Item | None, counter: Item | None) -> int:
+    """How many entries a log has, by the items at its `keys`."""
+    return 0 if head is None or counter is None else Head.read(head).count(_following(counter))
+
+
+def _following(counter: Item) -> int:
+    found = count_of(counter.value)
+    if found is None:
+        raise CorruptDataError(f"the item at {counter.key!r} should hold the next number of a log")
+    return found
 
 
 class _HeadMoved(Exception):

@@ -1,0 +1,74 @@
+"""Events and work that survive: a queue of channels, a queue of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from datetime import timedelta
+from types import TracebackType
+
+from .driver import Driver
+from .opening import open_place
+from .stores import Event, EventQueue, Recovered
+from .wrappers import Wrap
+
+__all__ = ["Event", "EventQueue", "OpeningQueue", "Recovered", "createQueue", "create_queue"]
+
+
+class OpeningQueue:
+    """A queue that is opened by `await` (and then closed by its user) or by `async with` (and closed at the end)."""
+
+    def __init__(self, open: Callable[[], Awaitable[EventQueue]]) -> None:
+        self._open = open
+        self._opened: EventQueue | None = None
+
+    def __await__(self) -> Generator[None, None, EventQueue]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> EventQueue:
+        self._opened = await self._open()
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+
+def create_queue(
+    driver: str | Driver | None = None,
+    *,
+    retention: timedelta | None = timedelta(hours=24),
+    max_count: int | None = None,
+    acknowledged: bool = False,
+    consumer_ttl: timedelta = timedelta(days=7),
+    cleanup_interval: timedelta | None = timedelta(minutes=5),
+    poll: float = 0.5,
+    wrappers: Sequence[Wrap] = (),
+) -> OpeningQueue:
+    """Open an event queue on a driver of its own.
+
+        async with create_queue("sqlite:///data/queue.db", retention=timedelta(hours=24)) as queue: ...
+
+    The driver and `wrappers` are as with `create_persistence`, the rest is as with `EventQueue`.
+    """
+
+    async def open() -> EventQueue:
+        place = await open_place(driver, wrappers=wrappers)
+        queue = EventQueue(
+            place.driver,
+            retention=retention,
+            max_count=max_count,
+            acknowledged=acknowledged,
+            consumer_ttl=consumer_ttl,
+            cleanup_interval=cleanup_interval,
+            poll=poll,
+            close=place.close,
+        )
+        await queue.start()
+        return queue
+
+    return OpeningQueue(open)
+
+
+createQueue = create_queue
