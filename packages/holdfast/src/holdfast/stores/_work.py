@@ -1,0 +1,374 @@
+"""The work queue: jobs that are done by one worker each, come back when he dies, and end as dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from .._errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    HoldfastError,
+    InvalidValueError,
+    LeaseLostError,
+    NotFoundError,
+)
+from ..driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag, number, split, text
+from ..driver._defaults import everything
+from ..structures import Entry, Known, Listing, Log, LogCache, Plan, attempt
+from ._plain import milliseconds
+from ._wakeups import Wakeups
+
+__all__ = ["DeadLetter", "Job", "WorkQueue", "clean_work"]
+
+_LOGS, _QUEUES, _GROUPS = name("work"), name("work.queues"), name("work.groups")
+_TAKEN, _LEASES, _DEAD = name("work.taken"), name("work.leases"), name("work.dead")
+_PAGE = 100
+_LONGEST_PAUSE = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that was tried for the last time."""
+
+    id: str
+    value: Any
+    attempts: int
+    error: str | None
+    """What the last try said of it, where it said something."""
+
+
+class WorkQueue:
+    """Jobs by name, each done once by each group of workers. `persistence.work(name)` makes one; that costs nothing.
+
+    A job that is claimed is its worker's for `visibility`, and longer while he renews it. Then another may claim it,
+    with `attempts` one higher; after `max_attempts` it is a dead letter. What it does outside may happen twice, where a
+    worker dies after it and before `complete`. Jobs are handed out in order, those that came back first.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        queue: str,
+        *,
+        group: str = "default",
+        visibility: float | timedelta = timedelta(seconds=30),
+        max_attempts: int = 5,
+        poll: float = 0.5,
+    ) -> None:
+        if max_attempts < 1 or poll <= 0:
+            raise ConfigurationError(f"max_attempts is {max_attempts}, poll is {poll}: give at least one, more than 0")
+        self.name, self.group = queue, group
+        self._driver = driver
+        self._log = Log(driver, key(_LOGS, text(queue)), LogCache())
+        self._visibility_ms = milliseconds(visibility) or 1
+        self._max_attempts = max_attempts
+        self._poll = poll
+        self._next = _below(_GROUPS, queue, group)
+        self._taken = _below(_TAKEN, queue, group)
+        self._leases = _below(_LEASES, queue, group)
+        self._dead = _below(_DEAD, queue, group)
+
+    async def put(self, *values: Any) -> list[str]:
+        """Add jobs (anything that can be written as JSON), all or none; answer their ids. One driver call, when warm."""
+        try:
+            written = [to_json(value).decode() for value in values]
+        except (PydanticSerializationError, ValueError) as error:
+            raise InvalidValueError(f"the job cannot be written as JSON: {error}") from error
+        try:
+            first = await self._log.append(*written)
+        except NotFoundError:
+            await self._create()
+            first = await self._log.append(*written)
+        return [number(first + n) for n in range(len(written))]
+
+    async def claim(self, limit: int = 1, *, wait: float = 0.0) -> list[Job]:
+        """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none."""
+        if limit < 1:
+            raise InvalidValueError(f"limit is {limit}: ask for at least one job")
+        until = monotonic() + wait
+        wakeups = Wakeups(self._driver, _LOGS, self._poll)
+        try:
+            with wakeups.waiting(self._log.base) as woken:
+                while True:
+                    woken.clear()
+                    jobs = await self._come_back(limit)
+                    if len(jobs) < limit:
+                        jobs += await self._new(limit - len(jobs))
+                    left = until - monotonic()
+                    if jobs or left <= 0:
+                        return jobs
+                    with suppress(TimeoutError):  # what comes back tells nobody: look again now and then
+                        async with asyncio.timeout(min(left, self._poll)):
+                            await woken.wait()
+        finally:
+            await wakeups.close()
+
+    async def depth(self) -> int:
+        """How many jobs this group has not claimed yet, without a scan. Those that it has claimed are not counted."""
+        counter, following = await self._driver.get([self._log.counter, self._next])
+        return 0 if counter is None else _number(counter) - (0 if following is None else _number(following))
+
+    async def claimed(self) -> int:
+        """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
+        return len([item async for item in everything(self._driver, self._taken, values=False)])
+
+    def dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[DeadLetter]:
+        """The jobs that were tried for the last time, oldest first."""
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[DeadLetter], str | None]:
+            page = await self._driver.scan(self._dead, after=position, limit=room)
+            return [_letter(item) for item in page.items], page.next
+
+        return Listing([self._dead], fetch, limit=limit, cursor=cursor)
+
+    async def revive(self, id: str) -> bool:
+        """Let a dead letter be claimed again, as if for the first time; answer whether there was one."""
+        at, taken = key(self._dead, id), key(self._taken, id)
+
+        def plan(known: Known) -> Plan[bool]:
+            item = known[at]
+            if item is None:
+                return Plan([], False)
+            state = _state(item)
+            again = {"attempts": 0, "value": state["value"]}
+            return Plan([Delete(at, item.etag), Put(taken, to_json(again).decode(), If.ABSENT)], True)
+
+        return await attempt(self._driver, [at], plan)
+
+    async def drop(self, id: str) -> bool:
+        """Remove a dead letter for good; answer whether there was one."""
+        try:
+            await self._driver.apply([Delete(key(self._dead, id), If.PRESENT)])
+        except ConflictError:
+            return False
+        return True
+
+    # How.
+
+    async def _create(self) -> None:
+        listed = key(_QUEUES, text(self.name))
+
+        def plan(known: Known) -> Plan[None]:
+            named = [] if known[self._log.base] else [Put(listed, self.name)]
+            return Plan([*self._log.plan_create(known), *named], None)
+
+        await attempt(self._driver, self._log.keys, plan)
+
+    async def _come_back(self, limit: int) -> list[Job]:
+        """Jobs whose worker is gone, or whose pause is over."""
+        jobs: list[Job] = []
+        after: Key | None = None
+        while True:
+            page = await self._driver.scan(self._taken, after=after, limit=_PAGE)
+            leases = await self._driver.get([self._lease(item) for item in page.items]) if page.items else []
+            free = [item for item, lease in zip(page.items, leases, strict=True) if lease is None]
+            for item in free:
+                job = await self._retake(item)
+                if job is not None:
+                    jobs.append(job)
+                if len(jobs) == limit:
+                    return jobs
+            if page.next is None:
+                return jobs
+            after = page.next
+
+    async def _retake(self, item: Item) -> Job | None:
+        id = split(item.key)[-1]
+        lease = Put(self._lease(item), new_etag(), If.ABSENT, self._visibility_ms)
+
+        def plan(known: Known) -> Plan[Job | None]:
+            taken = known[item.key]
+            if taken is None or known[lease.key] is not None:
+                return Plan([], None)
+            state = _state(taken)
+            if state["attempts"] >= self._max_attempts:
+                return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), to_json(state).decode())], None)
+            state = {**state, "attempts": state["attempts"] + 1}
+            writes: list[Write] = [lease, Put(taken.key, to_json(state).decode(), taken.etag)]
+            return Plan(writes, Job(self, id, state, lease))
+
+        return await attempt(self._driver, [item.key, lease.key], plan)
+
+    async def _new(self, limit: int) -> list[Job]:
+        """The next jobs that nobody of the group has claimed."""
+        limit = min(limit, (self._driver.capabilities.max_writes - 1) // 2)
+        (item,) = await self._driver.get([self._next])
+        entries: list[Entry] = []
+
+        while True:
+            following = -1 if item is None else _number(item) - 1
+            entries = await self._log.read(after=following, limit=limit)
+            if not entries:
+                return []
+            jobs = []
+            writes: list[Write] = [Put(self._next, str(entries[-1].seq + 1), If.ABSENT if item is None else item.etag)]
+            for entry in entries:
+                id = number(entry.seq)
+                state = {"attempts": 1, "value": _value(entry)}
+                lease = Put(key(self._leases, id), new_etag(), If.ABSENT, self._visibility_ms)
+                writes += [lease, Put(key(self._taken, id), to_json(state).decode(), If.ABSENT)]
+                jobs.append(Job(self, id, state, lease))
+            try:
+                await self._driver.apply(writes)
+            except ConflictError as conflict:
+                item = conflict.items.get(self._next, item)
+                if self._next not in conflict.items:
+                    (item,) = await self._driver.get([self._next])
+            else:
+                return jobs
+
+    def _lease(self, taken: Item) -> Key:
+        return key(self._leases, split(taken.key)[-1])
+
+
+class Job:
+    """A job that is ours for now: complete it, or let it be tried again.
+
+    `async with job:` renews it while the block runs, completes it when the block ends well, and lets it be tried again
+    later when it raises; the exception goes on.
+    """
+
+    def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], lease: Put) -> None:
+        self.id = id
+        self.value: Any = state["value"]
+        self.attempts: int = state["attempts"]
+        """How often it was claimed, this time included."""
+        self.lost = asyncio.Event()
+        """Set as soon as it is known that it is ours no more."""
+        self._queue = queue
+        self._lease_key = lease.key
+        self._token, self._etag = lease.value, lease.etag
+        self._ended = False
+
+    async def complete(self) -> None:
+        """It is done. Raises `LeaseLostError` where it had come back: then somebody else does it, or did."""
+        await self._end(lambda known: [Delete(self._lease_key, self._held(known)), Delete(self._at)])
+
+    async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
+        """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter."""
+        pause = milliseconds(min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1)) if delay is None else delay)
+        state = {"attempts": self.attempts, "value": self.value, "error": error}
+        written = to_json(state).decode()
+
+        def plan(known: Known) -> list[Write]:
+            etag = self._held(known)
+            if self.attempts >= self._queue._max_attempts:
+                dead = key(self._queue._dead, self.id)
+                return [Delete(self._lease_key, etag), Delete(self._at), Put(dead, written)]
+            return [Put(self._lease_key, "pause", etag, pause), Put(self._at, written)]
+
+        await self._end(plan)
+
+    async def renew(self) -> None:
+        """Keep it for another `visibility` from now. Raises `LeaseLostError`."""
+        while True:
+            put = Put(self._lease_key, self._token, self._etag, self._queue._visibility_ms)
+            try:
+                await self._queue._driver.apply([put])
+            except ConflictError as conflict:
+                there = conflict.items.get(self._lease_key)
+                if there is None or there.value != self._token:
+                    raise self._gone() from conflict
+                self._etag = there.etag  # a renewal whose answer was lost
+            else:
+                self._etag = put.etag
+                return
+
+    @property
+    def _at(self) -> Key:
+        return key(self._queue._taken, self.id)
+
+    def _held(self, known: Known) -> Any:
+        lease = known[self._lease_key]
+        if lease is None or lease.value != self._token:
+            raise self._gone()
+        return lease.etag
+
+    async def _end(self, plan: Any) -> None:
+        if self._ended:
+            raise self._gone()
+        keys = [self._lease_key, self._at]
+        await attempt(self._queue._driver, keys, lambda known: Plan(plan(known), None))
+        self._ended = True
+
+    def _gone(self) -> LeaseLostError:
+        self.lost.set()
+        return LeaseLostError(
+            f"the job {self.id} of {self._queue.name!r} is no longer ours: stop, somebody else may be at it"
+        )
+
+    async def _keep(self) -> None:
+        while not self.lost.is_set():
+            await asyncio.sleep(self._queue._visibility_ms / 3000)
+            with suppress(HoldfastError):  # `lost` says it, or the next round tries again
+                await self.renew()
+
+    async def __aenter__(self) -> Self:
+        self._keeper = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        if self._ended:
+            return
+        if error is None:
+            await self.complete()
+        else:
+            with suppress(LeaseLostError):
+                await self.retry(error=f"{type(error).__name__}: {error}")
+
+
+async def clean_work(driver: Driver) -> int:
+    """Cut off the jobs that every group of their queue has claimed; answer how many. What is claimed has its own copy."""
+    removed = 0
+    async for listed in everything(driver, _QUEUES):
+        queue = str(listed.value)
+        groups = [_number(item) async for item in everything(driver, key(_GROUPS, text(queue)))]
+        if groups:
+            removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))
+    return removed
+
+
+def _below(base: Key, queue: str, group: str) -> Key:
+    return key(base, text(queue), text(group))
+
+
+def _number(item: Item) -> int:
+    if not isinstance(item.value, str) or not item.value.isdecimal():
+        raise CorruptDataError(f"the item at {item.key!r} should be a number")
+    return int(item.value)
+
+
+def _state(item: Item) -> dict[str, Any]:
+    try:
+        state = from_json(item.value or "")
+    except ValueError as error:
+        raise CorruptDataError(f"the job at {item.key!r} cannot be read: {error}") from error
+    if not isinstance(state, dict) or not isinstance(state.get("attempts"), int) or "value" not in state:
+        raise CorruptDataError(f"the item at {item.key!r} is no job")
+    return state
+
+
+def _value(entry: Entry) -> Any:
+    try:
+        return from_json(entry.value)
+    except ValueError as error:
+        raise CorruptDataError(f"job {entry.seq} cannot be read: {error}") from error
+
+
+def _letter(item: Item) -> DeadLetter:
+    state = _state(item)
+    return DeadLetter(split(item.key)[-1], state["value"], state["attempts"], state.get("error"))
