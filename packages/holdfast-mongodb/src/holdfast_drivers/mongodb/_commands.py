@@ -30,7 +30,7 @@ from holdfast.driver import (
     size_of,
 )
 
-from ._client import PAGE_BYTES, Client
+from ._client import PAGE_BYTES, Client, Transaction
 from ._errors import DUPLICATE, of_reply
 from ._layout import document_of, record_of
 
@@ -134,8 +134,8 @@ async def play(client: Client, work: Sequence[Work]) -> list[Verdict]:
     """
     wanted = needed(work)
     early = None if client.tells_time else await client.clock()
-    async with client.transaction() as session:
-        documents = await client.find(_at(list(wanted)), values=any(wanted.values()), session=session)
+    async with client.transaction() as within:
+        documents = await client.find(_at(list(wanted)), values=any(wanted.values()), within=within)
         records, now = await _records(client, documents, early, clock=True)
         judgement = judge(work, now, records)
         todo = changes(work, judgement, records, now)
@@ -147,7 +147,7 @@ async def play(client: Client, work: Sequence[Work]) -> list[Verdict]:
         statements += [("update", {"q": {"_id": key}, "u": {"$inc": {"checks": 1}}}) for key in read if key in records]
         statements += [_change(key, None, {}, upsert=False) for key in todo.deleted]
         for verb, part in _by_verb(statements):
-            if await _found(client, verb, part, session) != len(part):
+            if await _found(client, verb, part, within) != len(part):
                 raise LostRaceError
     return judgement.verdicts
 
@@ -186,6 +186,8 @@ async def _timed(client: Client, read: Callable[[], Awaitable[Documents]]) -> tu
     """Documents, and the time where they do not tell it and it matters: of before they were read, so that whatever seems
     to have expired had done so, and was still there."""
     documents = await read()
+    if documents and documents[0].get("now") is not None:
+        client.tells_time = True
     if client.tells_time or not any("expiresAt" in document for document in documents):
         return documents, None
     now = await client.clock()
@@ -208,9 +210,11 @@ async def _removed(client: Client, query: Mapping[str, Any]) -> int:
     return await _found(client, "delete", [{"q": query, "limit": 0}])
 
 
-async def _found(client: Client, verb: Verb, statements: Sequence[Mapping[str, Any]], session: Any = None) -> int:
+async def _found(
+    client: Client, verb: Verb, statements: Sequence[Mapping[str, Any]], within: Transaction | None = None
+) -> int:
     """How many documents statements found or made; one whose key somebody else had made found none."""
-    answer = await client.write(verb, statements, session)
+    answer = await client.write(verb, statements, within)
     for failed in answer.failed.values():
         if failed.get("code") != DUPLICATE:
             raise of_reply(failed, client.options.place)

@@ -29,8 +29,9 @@ from pymongo.errors import ConnectionFailure, NetworkTimeout, ServerSelectionTim
 from . import _commands
 from ._client import Client
 from ._errors import ADVICE, CLIENT_ERRORS, of_mongodb, transient
-from ._health import examine, is_replicated
+from ._health import ask_for_now, examine, is_replicated, prepare
 from ._options import Durability, Options, Transactions
+from ._watch import watching
 
 __all__ = ["MongodbDriver"]
 
@@ -107,8 +108,8 @@ class MongodbDriver(BaseDriver):
             replicated = is_replicated(hello)
             batches = replicated if self._options.transactions == "auto" else self._options.transactions == "true"
             client.reading("snapshot" if batches else "majority" if replicated else "local")
-            await client.prepare()
-            await client.ask_for_now()
+            await prepare(client)
+            await ask_for_now(client)
             if batches and not replicated:
                 await self._insist(client)
         except BaseException:
@@ -126,8 +127,8 @@ class MongodbDriver(BaseDriver):
 
     async def _insist(self, client: Client) -> None:
         """Try a transaction: who says that the server has them may be wrong."""
-        async with client.transaction() as session:
-            await client.find({"_id": ""}, values=False, session=session)
+        async with client.transaction() as within:
+            await client.find({"_id": ""}, values=False, within=within)
 
     async def _close(self) -> None:
         while self._under_way:  # of callers who were cancelled
@@ -224,7 +225,9 @@ class MongodbDriver(BaseDriver):
         if not self.capabilities.watch:
             raise UnsupportedError(f"a server that stands alone has no change streams: {ADVICE}, or read again instead")
         client = self._opened
-        return hints(client.listening, base, errors=CLIENT_ERRORS, closed=lambda: client.closed)
+        return hints(
+            lambda hearing: watching(client, hearing), base, errors=CLIENT_ERRORS, closed=lambda: client.closed
+        )
 
     async def _repeat(self, act: Callable[[], Coroutine[Any, Any, tuple[int, bool]]]) -> int:
         """In many short commands: a long one would run into the time-out."""

@@ -1,21 +1,56 @@
-"""What a server says of itself."""
+"""What a server says of itself, and what is made on it when a driver opens."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from bson import DatetimeMS
+from holdfast import ConfigurationError
 from holdfast.driver import Health
 from pymongo import errors
+from pymongo.read_concern import ReadConcern
 
-from ._client import Client
+from ._client import Client, Place, done
 from ._errors import ADVICE
+from ._layout import EXPIRY, misfit
 
-__all__ = ["examine", "is_replicated"]
+__all__ = ["ask_for_now", "examine", "is_replicated", "prepare"]
 
 
 def is_replicated(hello: dict[str, Any]) -> bool:
     """Whether it says that it is a member of a replica set, or stands before a sharded cluster."""
     return "setName" in hello or hello.get("msg") == "isdbgrid"
+
+
+async def ask_for_now(client: Client) -> None:
+    """Find out whether reads can tell the time."""
+
+    async def ask(at: Place) -> bool:
+        database = at.database.with_options(read_concern=ReadConcern("local"))
+        found = await done(database.aggregate([{"$documents": [{"now": "$$NOW"}]}]))
+        said = await found.to_list(None)
+        return len(said) == 1 and isinstance(said[0].get("now"), DatetimeMS)
+
+    try:
+        client.tells_time = await client.call(ask)
+    except errors.OperationFailure:  # MongoDB before 5.1, and others
+        client.tells_time = False
+
+
+async def prepare(client: Client) -> None:
+    """Make the collection and its index when they are missing. Raises `ConfigurationError` for one of another kind."""
+    options = client.options
+
+    async def make(at: Place) -> None:
+        found = await done(at.database.list_collections(filter={"name": options.collection}))
+        for known in await found.to_list(None):
+            if (wrong := misfit(known)) is not None:
+                raise ConfigurationError(f"{options.place} cannot be used, {wrong}: choose another collection")
+            if EXPIRY in await at.items.index_information():
+                return
+        await at.items.create_index("expiresAt", name=EXPIRY, expireAfterSeconds=0)
+
+    await client.call(make)
 
 
 async def examine(client: Client, *, batches: bool) -> Health:

@@ -10,7 +10,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from holdfast import CorruptDataError
 from holdfast.driver import Etag, Key, Record
 
-__all__ = ["CODEC", "EXPIRY", "document_of", "record_of"]
+__all__ = ["CODEC", "EXPIRY", "document_of", "misfit", "record_of"]
 
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_MS
@@ -25,6 +25,14 @@ def document_of(key: Key, record: Record) -> dict[str, Any]:
     """What is stored: a value as it came (bytes as binary data), and dates as dates."""
     found = {"_id": key, "value": record.value, "etag": record.etag, "updatedAt": DatetimeMS(record.updated_at)}
     return found if record.expires_at is None else {**found, "expiresAt": DatetimeMS(record.expires_at)}
+
+
+def misfit(known: Mapping[str, Any]) -> str | None:
+    """What is wrong with a collection, as the server lists it: keys have to sort by their bytes."""
+    collation = known.get("options", {}).get("collation", {}).get("locale", "simple")
+    if known.get("type", "collection") != "collection":
+        return f"it is a {known['type']}"
+    return None if collation == "simple" else f"it sorts by the collation {collation!r}"
 
 
 def record_of(document: Mapping[str, Any], place: str) -> tuple[Key, Record]:
