@@ -44,6 +44,7 @@ NOT_ISOLATED = frozenset(
     {
         "test_a_lease_never_has_two_holders_though_a_clock_is_ten_minutes_off",
         "test_a_sweeper_comes_again",
+        "test_appends_while_it_is_forked_are_all_there",
         "test_eight_processes_lose_no_increment",
         "test_many_tasks_append_without_gaps_or_doubles",
         "test_messages_to_one_session_have_no_gap_and_no_double",

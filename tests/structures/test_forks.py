@@ -134,9 +134,9 @@ async def test_appends_while_it_is_forked_are_all_there(driver: Driver) -> None:
     async def append(n: int) -> int:
         return await log.append(str(n))
 
-    numbers, *_ = await asyncio.gather(
-        asyncio.gather(*(append(n) for n in range(20))), *(log.fork(log_of(driver, f"f{n}")) for n in range(5))
-    )
+    forking = [asyncio.create_task(log.fork(log_of(driver, f"f{n}"))) for n in range(5)]
+    numbers = await asyncio.gather(*(append(n) for n in range(20)))
+    await asyncio.gather(*forking)
     assert sorted(numbers) == list(range(3, 23))
     whole = await values(log)
     assert len(whole) == 23

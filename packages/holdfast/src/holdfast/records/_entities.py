@@ -30,6 +30,8 @@ class ImageRecord(Record):
     description: str | None = None
     system_prompt: str | None = None
     parent_image_id: str | None = None
+    ancestors: list[str] | None = None
+    """Of a fork: the ids of all images it was forked from, oldest first. Filled in when it is saved, if absent."""
     mcp_servers: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     created_at: Timestamp | None = None
@@ -42,5 +44,9 @@ class SessionRecord(Record):
     session_id: str
     image_id: str | None = None
     container_id: str | None = None
+    parent_session_id: str | None = None
+    """Of a fork: what it was forked from, which may have been deleted since."""
+    ancestors: list[str] | None = None
+    """Of a fork: the ids of all sessions it was forked from, oldest first."""
     created_at: Timestamp | None = None
     updated_at: Timestamp | None = None

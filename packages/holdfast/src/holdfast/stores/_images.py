@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
-from .._errors import NotFoundError
-from ..driver import Driver
-from ..records import ImageRecord, as_record, utc_now
-from ..structures import Collection, Index, Listing, ModelCodec, RepairReport
-from ._records import Removal, Retained, created_at, remove, save_record
+from .._errors import ConflictError, NotFoundError
+from ..driver import Check, Driver, Write
+from ..records import ImageRecord, SessionRecord, as_record, utc_now
+from ..structures import Collection, Index, Known, Listing, ModelCodec, RepairReport
+from ._lineage import Lineage, family, lineage
+from ._records import Removal, Retained, created_at, remove, save_record, stamped
 from ._sessions import SessionRepository
 
 __all__ = ["ImageRepository"]
@@ -29,13 +31,25 @@ class ImageRepository:
             indexes=[
                 Index("name", lambda record: record.name),
                 Index("container", lambda record: record.container_id),
+                family(_ancestors),
             ],
             created_at=created_at,
         )
 
     async def save_image(self, image: ImageRecord | Mapping[str, Any]) -> ImageRecord:
-        """Store an image whole, new or not, and answer it as stored: with its timestamps."""
-        return await save_record(self._driver, self._records, as_record(ImageRecord, image))
+        """Store an image whole, new or not, and answer it as stored: with its timestamps.
+
+        Where it names a parent, its `ancestors` are looked up, in one driver call more.
+        """
+        record = as_record(ImageRecord, image)
+        parent = record.parent_image_id
+        if parent is not None and record.ancestors is None:
+            of, stored = await self._records.get_many([parent, record.image_id])
+            known = [*_ancestors(of), parent] if of is not None else [parent]
+            if of is None and stored is not None and stored.parent_image_id == parent:
+                known = [*_ancestors(stored)]  # the parent was deleted since
+            record = record.model_copy(update={"ancestors": known})
+        return await save_record(self._driver, self._records, record)
 
     async def find_image_by_id(self, image_id: str) -> ImageRecord | None:
         """The image, `None` where there is none."""
@@ -76,6 +90,56 @@ class ImageRepository:
         except NotFoundError:
             raise NotFoundError(f"Image not found: {image_id}") from None
 
+    async def fork(
+        self,
+        image_id: str,
+        *,
+        at: int | str | None = None,
+        name: str | None = None,
+        id: str | None = None,
+        session_id: str | None = None,
+    ) -> ImageRecord:
+        """An image with a session of its own that shares the messages up to `at` (a seq or an id; all there are).
+
+        One batch, and the same few driver calls whatever the length. The rest is as in the image, which becomes
+        `parent_image_id`. Raises what `sessions.fork` raises.
+        """
+        image = await self.find_image_by_id(image_id)
+        if image is None:
+            raise NotFoundError(f"Image not found: {image_id}")
+        fork_id = uuid4().hex if id is None else id
+        own, parent = self._records.key(fork_id), self._records.key(image_id)
+
+        def plan(known: Known, session: SessionRecord) -> tuple[Sequence[Write], ImageRecord]:
+            of = self._records.decode(known[parent], image_id)
+            if of is None or known[own] is not None or of.session_id != image.session_id:
+                raise ConflictError(
+                    f"the image {image_id!r} changed meanwhile, or there is an image {fork_id!r} already"
+                )
+            change = {
+                "image_id": fork_id,
+                "session_id": session.session_id,
+                "name": of.name if name is None else name,
+                "parent_image_id": image_id,
+                "ancestors": [*_ancestors(of), image_id],
+                "created_at": None,
+                "updated_at": None,
+            }
+            fork = stamped(of.model_copy(update=change), None)
+            return [Check(parent), *self._records.plan_save(known, fork, if_absent=True)], fork
+
+        told = {"image_id": fork_id, "container_id": image.container_id}
+        told |= {} if session_id is None else {"session_id": session_id}
+        return await self._sessions.fork_with(image.session_id, at, told, [own, parent], plan)
+
+    async def lineage(self, image_id: str) -> Lineage[ImageRecord]:
+        """All that an image was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+
+        Images that were saved before their parent count from that one on. Four driver calls for a family of up to 200. Raises
+        `NotFoundError`.
+        """
+        return await lineage(self._records, image_id, _ancestors, "image")
+
     async def repair(self) -> RepairReport:
         """Compare every record with its index entries and mend these; needed only after a change from outside."""
         return await self._records.repair()
@@ -103,3 +167,7 @@ class ImageRepository:
     def retained(self) -> Retained:
         """What a retention policy acts on."""
         return Retained(self._records, self.removals)
+
+
+def _ancestors(record: ImageRecord) -> Sequence[str]:
+    return record.ancestors or ()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
 
-from .._errors import NotFoundError
-from ..driver import Driver, Write, name
+from .._errors import ConflictError, NotFoundError
+from ..driver import Driver, Key, Write, name
 from ..records import Message, SessionRecord, as_record
 from ..structures import Collection, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt
+from ._lineage import Lineage, family, lineage
 from ._messages import Messages
 from ._records import Removal, Retained, created_at, remove, save_record, stamped
 
 __all__ = ["SessionRepository"]
+
+R = TypeVar("R")
 
 _MESSAGES = name("messages")
 
@@ -34,6 +38,7 @@ class SessionRepository:
             indexes=[
                 Index("image", lambda record: record.image_id),
                 Index("container", lambda record: record.container_id),
+                family(_ancestors),
             ],
             created_at=created_at,
         )
@@ -76,6 +81,61 @@ class SessionRepository:
     async def delete_session(self, session_id: str) -> None:
         """Remove a session with its messages, atomically; of one that is not there, nothing."""
         await remove(self._driver, [self.removal(session_id)])
+
+    # Forks.
+
+    async def fork(self, session_id: str, *, at: int | str | None = None, id: str | None = None) -> SessionRecord:
+        """A session of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+
+        The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
+        numbers. Image and container are the parent's. Raises `NotFoundError` for a session or message that is not there,
+        `ConflictError` where the id is taken, `TooLargeError` for a fork of forks, more than 128 deep.
+        """
+        return await self.fork_with(session_id, at, {} if id is None else {"session_id": id}, [], _alone)
+
+    async def fork_with(
+        self,
+        session_id: str,
+        at: int | str | None,
+        change: Mapping[str, Any],
+        keys: Sequence[Key],
+        plan: Callable[[Known, SessionRecord], tuple[Sequence[Write], R]],
+    ) -> R:
+        """Fork in the batch of what the fork belongs to: `plan` is given what is known (`keys` too) and the fork."""
+        if isinstance(at, str):
+            at = await self._messages.seq_of(session_id, at)
+        change = {"session_id": uuid4().hex, **change}
+        fork_id = change["session_id"]
+        parent, own = self._records.key(session_id), self._records.key(fork_id)
+
+        def planned(known: Known, writes: list[Write], end: int) -> Plan[R]:
+            of = self._records.decode(known[parent], session_id)
+            if of is None:
+                raise NotFoundError(f"there is no session {session_id!r}")
+            lineage = {"parent_session_id": session_id, "ancestors": [*_ancestors(of), session_id]}
+            fork = of.model_copy(update={**lineage, "created_at": None, "updated_at": None, **change})
+            fork = stamped(fork, None)
+            more, result = plan(known, fork)
+            return Plan([*writes, *self._records.plan_save(known, fork, if_absent=True), *more], result)
+
+        log = self._messages.log(session_id)
+        try:
+            return await log.attempt_fork(self._messages.log(fork_id), at, [parent, own, *keys], planned)
+        except ConflictError:
+            raise ConflictError(
+                f"there is a session {fork_id!r} already, or what it belongs to: choose another id"
+            ) from None
+        except NotFoundError:
+            if at is None or not await self.session_exists(session_id):
+                raise NotFoundError(f"there is no session {session_id!r} to fork") from None
+            raise NotFoundError(f"there is no message {at} in the session {session_id!r} to fork at") from None
+
+    async def lineage(self, session_id: str) -> Lineage[SessionRecord]:
+        """All that a session was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+
+        Four driver calls for a family of up to 200. Raises `NotFoundError`.
+        """
+        return await lineage(self._records, session_id, _ancestors, "session")
 
     # Messages.
 
@@ -172,3 +232,11 @@ class SessionRepository:
             return Plan([*own, *log.plan_create(known)], None)
 
         await attempt(self._driver, keys, plan, assume=dict.fromkeys(keys))
+
+
+def _ancestors(record: SessionRecord) -> Sequence[str]:
+    return record.ancestors or ()
+
+
+def _alone(known: Known, fork: SessionRecord) -> tuple[Sequence[Write], SessionRecord]:
+    return [], fork

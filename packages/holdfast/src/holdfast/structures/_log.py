@@ -165,12 +165,9 @@ class Log:
                 return plan(known, *self._plan_fork(known, head.incarnation, target, at))
 
             try:
-                result = await attempt(self._driver, [*self.keys, *target.keys, *users, *keys], planned)
+                return await attempt(self._driver, [*self.keys, *target.keys, *users, *keys], planned)
             except _HeadMoved:
                 self._cache.put(self.base, None)
-            else:
-                self._cache.put(self.base, None)
-                return result
 
     def _plan_fork(self, known: Known, incarnation: int, target: Log, at: int | None) -> tuple[list[Write], int]:
         item, counter, there = known[self.base], known[self.counter], known[target.base]
