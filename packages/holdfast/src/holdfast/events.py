@@ -8,10 +8,20 @@ from types import TracebackType
 
 from .driver import Driver
 from .opening import open_place
-from .stores import Event, EventQueue, Recovered
+from .stores import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
 from .wrappers import Wrap
 
-__all__ = ["Event", "EventQueue", "OpeningQueue", "Recovered", "createQueue", "create_queue"]
+__all__ = [
+    "DeadLetter",
+    "Event",
+    "EventQueue",
+    "Job",
+    "OpeningQueue",
+    "Recovered",
+    "WorkQueue",
+    "createQueue",
+    "create_queue",
+]
 
 
 class OpeningQueue:

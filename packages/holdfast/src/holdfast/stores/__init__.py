@@ -14,16 +14,19 @@ from ._sessions import SessionRepository
 from ._storage import Meta, Storage
 from ._sweeper import Sweeper
 from ._threads import ThreadStats, ThreadStore
+from ._work import DeadLetter, Job, WorkQueue
 
 __all__ = [
     "ApprovalStore",
     "BlobStore",
     "Claim",
     "ContainerRepository",
+    "DeadLetter",
     "Event",
     "EventQueue",
     "FeedbackStore",
     "ImageRepository",
+    "Job",
     "KeyValueStore",
     "Lineage",
     "Meta",
@@ -37,4 +40,5 @@ __all__ = [
     "Sweeper",
     "ThreadStats",
     "ThreadStore",
+    "WorkQueue",
 ]

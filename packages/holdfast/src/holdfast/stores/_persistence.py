@@ -31,6 +31,7 @@ from ._sessions import SessionRepository
 from ._state import AgentState
 from ._sweeper import Sweeper
 from ._threads import ThreadStore
+from ._work import WorkQueue, clean_work, work_wakeups
 
 __all__ = ["Persistence"]
 
@@ -57,6 +58,7 @@ class Persistence:
         self.threads = ThreadStore(place.driver, self.approvals)
         self.feedback = self.threads.feedback
         self.containers = ContainerRepository(place.driver, self.images, self.sessions)
+        self._work_wakeups = work_wakeups(place.driver)
 
     @property
     def driver(self) -> Driver:
@@ -129,6 +131,30 @@ class Persistence:
             poll=poll,
         )
 
+    def work(
+        self,
+        name: str,
+        *,
+        group: str = "default",
+        visibility: float | timedelta = timedelta(seconds=30),
+        max_attempts: int = 5,
+        poll: float = 0.5,
+    ) -> WorkQueue:
+        """A queue of jobs, each done by one worker of a group; `WorkQueue` says how. No IO.
+
+        A claimed job comes back after `visibility` (seconds) unless its worker renews it, and is a dead letter after
+        `max_attempts`. Who waits for a job looks every `poll` seconds whether one came back.
+        """
+        return WorkQueue(
+            self.driver,
+            name,
+            group=group,
+            visibility=visibility,
+            max_attempts=max_attempts,
+            poll=poll,
+            wakeups=self._work_wakeups,
+        )
+
     def _driver_of(self, namespace: str) -> Driver:
         """What keeps a namespace: here the same driver for all of them."""
         return self.driver
@@ -138,8 +164,9 @@ class Persistence:
         return await self.driver.health()
 
     async def purge(self) -> int:
-        """Free what expired and what deleted conversations left; answer how many items. Any process may, at any time."""
+        """Free what expired, what deleted conversations left and jobs that everybody claimed; answer how many items. Any process may, at any time."""
         freed = await self.approvals.cleanup() + await self.threads.sweep() + await sweep_all(self.driver)
+        freed += await clean_work(self.driver)
         if isinstance(self.driver, Spilled):
             freed += await self.driver.sweep()
         return freed + await self.driver.purge()
@@ -179,6 +206,7 @@ class Persistence:
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close. A driver that the application had opened itself stays open."""
+        await self._work_wakeups.close()
         await self._place.close()
 
     close = aclose

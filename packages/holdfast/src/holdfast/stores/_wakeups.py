@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 
 from .._errors import HoldfastError
 from ..driver import Driver, Key
@@ -25,6 +26,7 @@ class Wakeups:
         self.poll = poll
         self._waiting: dict[Key, set[asyncio.Event]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def waiting(self, at: Key) -> Iterator[asyncio.Event]:
@@ -54,14 +56,15 @@ class Wakeups:
     async def close(self) -> None:
         """Wake everybody for the last time."""
         self.wake(None)
-        tasks = self._tasks
         self._end()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
         self._tasks = []
 
     async def _look_again(self) -> None:
@@ -76,6 +79,7 @@ class Wakeups:
                     if keys is None:
                         self.wake(None)
                         continue
-                    for at in {at for changed in keys for at in self._waiting if changed.startswith(f"{at}!")}:
-                        self.wake(at)
+                    for at in {at for changed in keys for at in accumulate(changed.split("!"), "{}!{}".format)}:
+                        if at in self._waiting:
+                            self.wake(at)
             await asyncio.sleep(self.poll)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
@@ -22,17 +22,21 @@ from .._errors import (
     LeaseLostError,
     NotFoundError,
 )
-from ..driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag, number, split, text
-from ..driver._defaults import everything
+from ..driver import Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, new_etag, number, split, text
+from ..driver._defaults import backoff, everything
 from ..structures import Entry, Known, Listing, Log, LogCache, Plan, attempt
+from ..structures._log import visible
 from ._plain import milliseconds
 from ._wakeups import Wakeups
 
-__all__ = ["DeadLetter", "Job", "WorkQueue", "clean_work"]
+__all__ = ["DeadLetter", "Job", "WorkQueue", "clean_work", "work_wakeups"]
 
 _LOGS, _QUEUES, _GROUPS = name("work"), name("work.queues"), name("work.groups")
 _TAKEN, _LEASES, _DEAD = name("work.taken"), name("work.leases"), name("work.dead")
-_PAGE = 100
+_PAGE = 500
+_TRIES = 200
+_CLAIM_BYTES = 1 << 20
+"""How much of jobs one claim takes, where it is more than one job: it has to fit into one batch."""
 _LONGEST_PAUSE = 300.0
 
 
@@ -52,7 +56,8 @@ class WorkQueue:
 
     A job that is claimed is its worker's for `visibility`, and longer while he renews it. Then another may claim it,
     with `attempts` one higher; after `max_attempts` it is a dead letter. What it does outside may happen twice, where a
-    worker dies after it and before `complete`. Jobs are handed out in order, those that came back first.
+    worker dies after it and before `complete`. Jobs are handed out in order, those that came back first. A group begins
+    with its first `claim`, at the oldest job that is still there; from then on nothing is removed that it did not claim.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class WorkQueue:
         visibility: float | timedelta = timedelta(seconds=30),
         max_attempts: int = 5,
         poll: float = 0.5,
+        wakeups: Wakeups | None = None,
     ) -> None:
         if max_attempts < 1 or poll <= 0:
             raise ConfigurationError(f"max_attempts is {max_attempts}, poll is {poll}: give at least one, more than 0")
@@ -73,10 +79,14 @@ class WorkQueue:
         self._visibility_ms = milliseconds(visibility) or 1
         self._max_attempts = max_attempts
         self._poll = poll
+        self._wakeups = wakeups or work_wakeups(driver)
         self._next = _below(_GROUPS, queue, group)
         self._taken = _below(_TAKEN, queue, group)
         self._leases = _below(_LEASES, queue, group)
         self._dead = _below(_DEAD, queue, group)
+        self._one_at_a_time = asyncio.Lock()
+        self._looked = 0.0
+        """When this one last looked for what came back."""
 
     async def put(self, *values: Any) -> list[str]:
         """Add jobs (anything that can be written as JSON), all or none; answer their ids. One driver call, when warm."""
@@ -84,39 +94,41 @@ class WorkQueue:
             written = [to_json(value).decode() for value in values]
         except (PydanticSerializationError, ValueError) as error:
             raise InvalidValueError(f"the job cannot be written as JSON: {error}") from error
-        try:
-            first = await self._log.append(*written)
-        except NotFoundError:
-            await self._create()
-            first = await self._log.append(*written)
-        return [number(first + n) for n in range(len(written))]
+        while True:
+            try:
+                first = await self._log.append(*written)
+            except NotFoundError:
+                await self._create()
+            else:
+                self._wakeups.wake(self._log.base)
+                return [number(first + n) for n in range(len(written))]
 
     async def claim(self, limit: int = 1, *, wait: float = 0.0) -> list[Job]:
-        """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none."""
+        """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none.
+
+        A claim whose answer was lost (`OutcomeUnknownError`) may have taken jobs: they come back after `visibility`.
+        """
         if limit < 1:
             raise InvalidValueError(f"limit is {limit}: ask for at least one job")
         until = monotonic() + wait
-        wakeups = Wakeups(self._driver, _LOGS, self._poll)
-        try:
-            with wakeups.waiting(self._log.base) as woken:
-                while True:
-                    woken.clear()
-                    jobs = await self._come_back(limit)
-                    if len(jobs) < limit:
-                        jobs += await self._new(limit - len(jobs))
-                    left = until - monotonic()
-                    if jobs or left <= 0:
-                        return jobs
-                    with suppress(TimeoutError):  # what comes back tells nobody: look again now and then
-                        async with asyncio.timeout(min(left, self._poll)):
-                            await woken.wait()
-        finally:
-            await wakeups.close()
+        with self._wakeups.waiting(self._log.base) if wait > 0 else nullcontext(asyncio.Event()) as woken:
+            while True:
+                woken.clear()  # before looking: whoever puts from here on wakes us again
+                jobs = await self._look(limit)
+                left = until - monotonic()
+                if jobs or left <= 0:
+                    return jobs
+                with suppress(TimeoutError):  # what comes back tells nobody: look again now and then
+                    async with asyncio.timeout(min(left, self._poll)):
+                        await woken.wait()
 
     async def depth(self) -> int:
         """How many jobs this group has not claimed yet, without a scan. Those that it has claimed are not counted."""
-        counter, following = await self._driver.get([self._log.counter, self._next])
-        return 0 if counter is None else _number(counter) - (0 if following is None else _number(following))
+        head, counter, following = await self._driver.get([*self._log.keys, self._next])
+        left = visible(head, counter)
+        if counter is None or following is None:
+            return left
+        return min(left, max(0, _number(counter) - _number(following)))
 
     async def claimed(self) -> int:
         """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
@@ -133,22 +145,23 @@ class WorkQueue:
 
     async def revive(self, id: str) -> bool:
         """Let a dead letter be claimed again, as if for the first time; answer whether there was one."""
-        at, taken = key(self._dead, id), key(self._taken, id)
+        at, taken = key(self._dead, _id(id)), key(self._taken, _id(id))
 
         def plan(known: Known) -> Plan[bool]:
             item = known[at]
             if item is None:
                 return Plan([], False)
-            state = _state(item)
-            again = {"attempts": 0, "value": state["value"]}
+            again = {"attempts": 0, "value": _state(item)["value"]}
             return Plan([Delete(at, item.etag), Put(taken, to_json(again).decode(), If.ABSENT)], True)
 
-        return await attempt(self._driver, [at], plan)
+        revived = await attempt(self._driver, [at], plan)
+        self._wakeups.wake(self._log.base)
+        return revived
 
     async def drop(self, id: str) -> bool:
         """Remove a dead letter for good; answer whether there was one."""
         try:
-            await self._driver.apply([Delete(key(self._dead, id), If.PRESENT)])
+            await self._driver.apply([Delete(key(self._dead, _id(id)), If.PRESENT)])
         except ConflictError:
             return False
         return True
@@ -164,21 +177,34 @@ class WorkQueue:
 
         await attempt(self._driver, self._log.keys, plan)
 
+    async def _look(self, limit: int) -> list[Job]:
+        """What came back first, then what is new. A busy queue looks for the former once in `poll` only."""
+        started = monotonic()
+        due = started - self._looked >= self._poll
+        jobs = await self._come_back(limit) if due else []
+        if len(jobs) < limit:
+            async with self._one_at_a_time:
+                jobs += await self._new(limit - len(jobs))
+        if not jobs and not due:
+            jobs = await self._come_back(limit)
+        return jobs
+
     async def _come_back(self, limit: int) -> list[Job]:
         """Jobs whose worker is gone, or whose pause is over."""
+        started = monotonic()
         jobs: list[Job] = []
         after: Key | None = None
         while True:
-            page = await self._driver.scan(self._taken, after=after, limit=_PAGE)
+            page = await self._driver.scan(self._taken, after=after, limit=_PAGE, values=False)
             leases = await self._driver.get([self._lease(item) for item in page.items]) if page.items else []
-            free = [item for item, lease in zip(page.items, leases, strict=True) if lease is None]
-            for item in free:
-                job = await self._retake(item)
+            for item, lease in zip(page.items, leases, strict=True):
+                job = await self._retake(item) if lease is None else None
                 if job is not None:
                     jobs.append(job)
                 if len(jobs) == limit:
                     return jobs
             if page.next is None:
+                self._looked = started
                 return jobs
             after = page.next
 
@@ -192,6 +218,7 @@ class WorkQueue:
                 return Plan([], None)
             state = _state(taken)
             if state["attempts"] >= self._max_attempts:
+                # Whoever took it meanwhile has changed it: its etag stands for the lease, too.
                 return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), to_json(state).decode())], None)
             state = {**state, "attempts": state["attempts"] + 1}
             writes: list[Write] = [lease, Put(taken.key, to_json(state).decode(), taken.etag)]
@@ -202,16 +229,16 @@ class WorkQueue:
     async def _new(self, limit: int) -> list[Job]:
         """The next jobs that nobody of the group has claimed."""
         limit = min(limit, (self._driver.capabilities.max_writes - 1) // 2)
-        (item,) = await self._driver.get([self._next])
-        entries: list[Entry] = []
-
+        tries = 0
         while True:
-            following = -1 if item is None else _number(item) - 1
-            entries = await self._log.read(after=following, limit=limit)
-            if not entries:
+            (item,) = await self._driver.get([self._next])
+            following = 0 if item is None else _number(item)
+            entries = _up_to(_CLAIM_BYTES, await self._log.read(after=following - 1, limit=limit))
+            if not entries and item is not None:
                 return []
+            following = entries[-1].seq + 1 if entries else 0  # nothing yet: the group is known from here on
             jobs = []
-            writes: list[Write] = [Put(self._next, str(entries[-1].seq + 1), If.ABSENT if item is None else item.etag)]
+            writes: list[Write] = [Put(self._next, str(following), If.ABSENT if item is None else item.etag)]
             for entry in entries:
                 id = number(entry.seq)
                 state = {"attempts": 1, "value": _value(entry)}
@@ -220,10 +247,12 @@ class WorkQueue:
                 jobs.append(Job(self, id, state, lease))
             try:
                 await self._driver.apply(writes)
-            except ConflictError as conflict:
-                item = conflict.items.get(self._next, item)
-                if self._next not in conflict.items:
-                    (item,) = await self._driver.get([self._next])
+            except ConflictError:  # others of the group were faster
+                tries += 1
+                if tries == _TRIES:
+                    raise
+                if tries % 2 == 0:
+                    await backoff(min(tries // 2, 3))
             else:
                 return jobs
 
@@ -252,54 +281,56 @@ class Job:
 
     async def complete(self) -> None:
         """It is done. Raises `LeaseLostError` where it had come back: then somebody else does it, or did."""
-        await self._end(lambda known: [Delete(self._lease_key, self._held(known)), Delete(self._at)])
+        await self._end(lambda etag: [Delete(self._lease_key, etag), Delete(self._at)])
 
     async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
-        """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter."""
-        pause = milliseconds(min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1)) if delay is None else delay)
-        state = {"attempts": self.attempts, "value": self.value, "error": error}
-        written = to_json(state).decode()
+        """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter.
 
-        def plan(known: Known) -> list[Write]:
-            etag = self._held(known)
+        Raises `LeaseLostError` where it had come back.
+        """
+        if delay is None:
+            delay = min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1))
+        pause = None if delay in (0, timedelta()) else milliseconds(delay)
+        written = to_json({"attempts": self.attempts, "value": self.value, "error": error}).decode()
+
+        def plan(etag: Etag) -> list[Write]:
             if self.attempts >= self._queue._max_attempts:
                 dead = key(self._queue._dead, self.id)
                 return [Delete(self._lease_key, etag), Delete(self._at), Put(dead, written)]
-            return [Put(self._lease_key, "pause", etag, pause), Put(self._at, written)]
+            ends = Delete(self._lease_key, etag) if pause is None else Put(self._lease_key, "pause", etag, pause)
+            return [ends, Put(self._at, written)]
 
         await self._end(plan)
 
     async def renew(self) -> None:
         """Keep it for another `visibility` from now. Raises `LeaseLostError`."""
-        while True:
-            put = Put(self._lease_key, self._token, self._etag, self._queue._visibility_ms)
-            try:
-                await self._queue._driver.apply([put])
-            except ConflictError as conflict:
-                there = conflict.items.get(self._lease_key)
-                if there is None or there.value != self._token:
-                    raise self._gone() from conflict
-                self._etag = there.etag  # a renewal whose answer was lost
-            else:
-                self._etag = put.etag
-                return
+        await self._write(lambda etag: [Put(self._lease_key, self._token, etag, self._queue._visibility_ms)])
 
     @property
     def _at(self) -> Key:
         return key(self._queue._taken, self.id)
 
-    def _held(self, known: Known) -> Any:
-        lease = known[self._lease_key]
-        if lease is None or lease.value != self._token:
-            raise self._gone()
-        return lease.etag
+    async def _end(self, plan: Callable[[Etag], list[Write]]) -> None:
+        await self._write(plan)
+        self._ended = True
 
-    async def _end(self, plan: Any) -> None:
+    async def _write(self, plan: Callable[[Etag], list[Write]]) -> None:
+        """Write under our own lease, and nothing where it is no longer ours."""
         if self._ended:
             raise self._gone()
-        keys = [self._lease_key, self._at]
-        await attempt(self._queue._driver, keys, lambda known: Plan(plan(known), None))
-        self._ended = True
+        while True:
+            writes = plan(self._etag)
+            try:
+                await self._queue._driver.apply(writes)
+            except ConflictError as conflict:
+                there = conflict.items.get(self._lease_key)
+                if there is None or there.value != self._token:
+                    raise self._gone() from conflict
+                self._etag = there.etag  # by a renewal at the same time, or one whose answer was lost
+            else:
+                if isinstance(writes[0], Put):
+                    self._etag = writes[0].etag
+                return
 
     def _gone(self) -> LeaseLostError:
         self.lost.set()
@@ -326,9 +357,15 @@ class Job:
             return
         if error is None:
             await self.complete()
-        else:
-            with suppress(LeaseLostError):
-                await self.retry(error=f"{type(error).__name__}: {error}")
+            return
+        with suppress(HoldfastError):  # then it comes back after `visibility`
+            stopped = not isinstance(error, Exception)  # cancelled: no fault of the job's
+            await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
+
+
+def work_wakeups(driver: Driver) -> Wakeups:
+    """What wakes those who wait for a job, for all queues of a place."""
+    return Wakeups(driver, _LOGS, 0.5)
 
 
 async def clean_work(driver: Driver) -> int:
@@ -336,10 +373,26 @@ async def clean_work(driver: Driver) -> int:
     removed = 0
     async for listed in everything(driver, _QUEUES):
         queue = str(listed.value)
+        # A group that comes while we look misses nothing that is put after it came: these numbers are all smaller.
         groups = [_number(item) async for item in everything(driver, key(_GROUPS, text(queue)))]
         if groups:
             removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))
     return removed
+
+
+def _up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """As many as one batch can take, at least one."""
+    for count, entry in enumerate(entries):
+        size -= len(entry.value)
+        if size < 0 and count > 0:
+            return entries[:count]
+    return entries
+
+
+def _id(id: str) -> str:
+    if not isinstance(id, str) or len(id) != 16 or not (id.isascii() and id.isdecimal()):
+        raise InvalidValueError(f"{id!r} is no id of a job: pass one on as it came")
+    return id
 
 
 def _below(base: Key, queue: str, group: str) -> Key:
