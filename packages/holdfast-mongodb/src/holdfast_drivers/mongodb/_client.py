@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
 from time import monotonic
 from typing import Any, Literal, NamedTuple, TypeVar
+from warnings import catch_warnings, simplefilter
 
 import pymongo
 from holdfast import ConfigurationError, UnavailableError
@@ -282,14 +283,19 @@ class Client:
 
     def _made(self) -> AsyncMongoClient[dict[str, Any]]:
         milliseconds = int(self.options.connect_timeout * 1000)
-        return AsyncMongoClient(
-            self.options.url,
-            maxPoolSize=0,  # we count the calls ourselves; a watch has a connection beside them
-            connectTimeoutMS=milliseconds,
-            serverSelectionTimeoutMS=milliseconds,
-            retryWrites=False,
-            driver=DriverInfo("Holdfast"),
-        )
+        with catch_warnings():
+            simplefilter("error", UserWarning)  # it warns of an option that it then leaves out
+            try:
+                return AsyncMongoClient(
+                    self.options.url,
+                    maxPoolSize=0,  # we count the calls ourselves; a watch has a connection beside them
+                    connectTimeoutMS=milliseconds,
+                    serverSelectionTimeoutMS=milliseconds,
+                    retryWrites=False,
+                    driver=DriverInfo("Holdfast"),
+                )
+            except UserWarning as warning:
+                raise ConfigurationError(f"{self.options.place} cannot be reached like this: {warning}") from None
 
     def _place(self, client: Any) -> Place:
         database = client.get_database(

@@ -47,7 +47,7 @@ def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> HoldfastE
         return _of_code(error.code, error, place, sent)
     if isinstance(error, errors.NotPrimaryError):
         details: Any = error.details
-        return _of_code(details.get("code", 11600), error, place, sent)
+        return _of_code(details.get("code", 11600) if isinstance(details, Mapping) else 11600, error, place, sent)
     if isinstance(error, errors.DocumentTooLarge):
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
     if isinstance(error, BSONError):

@@ -12,7 +12,7 @@ from pymongo.read_concern import ReadConcern
 
 from ._client import Client, Place, done
 from ._errors import ADVICE
-from ._layout import EXPIRY, misfit
+from ._layout import EXPIRY, misfit, removes_expired
 
 __all__ = ["ask_for_now", "examine", "is_replicated", "prepare"]
 
@@ -46,7 +46,7 @@ async def prepare(client: Client) -> None:
         for known in await found.to_list(None):
             if (wrong := misfit(known)) is not None:
                 raise ConfigurationError(f"{options.place} cannot be used, {wrong}: choose another collection")
-            if EXPIRY in await at.items.index_information():
+            if any(map(removes_expired, (await at.items.index_information()).values())):
                 return
         await at.items.create_index("expiresAt", name=EXPIRY, expireAfterSeconds=0)
 

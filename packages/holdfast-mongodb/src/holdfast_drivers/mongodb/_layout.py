@@ -10,7 +10,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from holdfast import CorruptDataError
 from holdfast.driver import Etag, Key, Record
 
-__all__ = ["CODEC", "EXPIRY", "document_of", "misfit", "record_of"]
+__all__ = ["CODEC", "EXPIRY", "document_of", "misfit", "record_of", "removes_expired"]
 
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_MS
@@ -28,11 +28,19 @@ def document_of(key: Key, record: Record) -> dict[str, Any]:
 
 
 def misfit(known: Mapping[str, Any]) -> str | None:
-    """What is wrong with a collection, as the server lists it: keys have to sort by their bytes."""
-    collation = known.get("options", {}).get("collation", {}).get("locale", "simple")
-    if known.get("type", "collection") != "collection":
-        return f"it is a {known['type']}"
-    return None if collation == "simple" else f"it sorts by the collation {collation!r}"
+    """What is wrong with a collection, as the server lists it: keys sort by their bytes, and nothing is dropped."""
+    options = known.get("options", {})
+    if (kind := known.get("type", "collection")) != "collection":
+        return f"it is a {kind}"
+    if options.get("capped"):
+        return "it is capped, and drops what is old"
+    locale = options.get("collation", {}).get("locale", "simple")
+    return None if locale == "simple" else f"it sorts by the collation {locale!r}"
+
+
+def removes_expired(index: Mapping[str, Any]) -> bool:
+    """Whether this is the index by which the server removes what has expired, whatever its name."""
+    return list(index.get("key", ())) == [("expiresAt", 1)] and "expireAfterSeconds" in index
 
 
 def record_of(document: Mapping[str, Any], place: str) -> tuple[Key, Record]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, get_args
@@ -30,6 +30,11 @@ _PASSED_ON = frozenset(
     }
 )  # fmt: skip
 """What MongoDB's connection strings say and what is its client's business alone."""
+
+_OURS: dict[str, Any] = {
+    "database": str, "collection": str, "transactions": Transactions, "durability": Durability,
+    "pool_size": int, "connect_timeout": float, "timeout": float,
+}  # fmt: skip
 
 _ANSWERED: dict[str, tuple[frozenset[str], str]] = {
     "w": (frozenset({"majority"}), "every write waits for the majority"),
@@ -94,13 +99,9 @@ class Options:
     def from_url(cls, url: str) -> Options:
         """`mongodb://user:password@host:port/database?collection=agents`; every option stands in the query."""
         parts = parse_url(url)
-        types: dict[str, Any] = {
-            "database": str, "collection": str, "transactions": Transactions, "durability": Durability,
-            "pool_size": int, "connect_timeout": float, "timeout": float,
-        }  # fmt: skip
-        theirs = _mongodbs_own(parts, ours=tuple(types))
-        ours = {name: value for name, value in parts.query.items() if name in types}
-        return cls(url=_written(parts, theirs), **read_options(replace(parts, query=ours), types))
+        theirs = _mongodbs_own(parts, ours=_OURS)
+        ours = {name: value for name, value in parts.query.items() if name in _OURS}
+        return cls(url=_written(parts, theirs), **read_options(replace(parts, query=ours), _OURS))
 
     @property
     def database_name(self) -> str:
@@ -113,7 +114,7 @@ class Options:
         return f"MongoDB at {hide_password(self.url.partition('?')[0])}, {self.database_name}.{self.collection}"
 
 
-def _mongodbs_own(parts: Url, *, ours: Sequence[str]) -> dict[str, str]:
+def _mongodbs_own(parts: Url, *, ours: Collection[str]) -> dict[str, str]:
     """The options that are handed on to the client. Raises `ConfigurationError` for what is neither theirs nor ours."""
     names = {name.lower(): name for name in (*_PASSED_ON, *_ANSWERED)}
     theirs: dict[str, str] = {}
@@ -121,9 +122,11 @@ def _mongodbs_own(parts: Url, *, ours: Sequence[str]) -> dict[str, str]:
         name = names.get(option.lower())
         if option in ours:
             continue
+        if option in _OURS:
+            raise ConfigurationError(f"give {option} as a keyword beside the URL, or use from_url(...)")
         if name is None:
             near = get_close_matches(option, [*ours, *sorted(names.values())], 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"ours are {', '.join(ours) or 'keywords beside the URL'}"
+            hint = f"did you mean {near[0]!r}?" if near else f"beside MongoDB's own there are {', '.join(_OURS)}"
             raise ConfigurationError(f"{parts.scheme}:// has no option {option!r}: {hint}")
         if name in _PASSED_ON:
             theirs[name] = value
