@@ -15,7 +15,7 @@ __all__ = ["drivers"]
 
 
 def drivers(json: AsJson = False) -> None:
-    """List the installed drivers with what each can do at most."""
+    """List the installed drivers, by what their URLs begin with, and what each can do at most."""
     rows = []
     for scheme, entry in installed_drivers().items():
         version = entry.dist.version if entry.dist else ""
@@ -29,10 +29,15 @@ def drivers(json: AsJson = False) -> None:
     if json:
         show_json(rows)
         return
-    shown = table("scheme", "package", "version", "atomic", "durable", "shared", "watch", "value up to")
+    shown = table("scheme", "package", "atomic", "durable", "shared", "watch", "value")
     for column in shown.columns:
         column.no_wrap = column.header != "package"  # a stranger's may be long: what is typed stays whole
+        column.overflow = "fold"
+    by_class: dict[str, dict[str, Any]] = {}
     for row in rows:
+        first = by_class.setdefault(row["class"], {**row, "schemes": []})
+        first["schemes"].append(f"[bold]{row['scheme']}://[/]")
+    for row in by_class.values():
         found = row.get("capabilities")
         if isinstance(found, dict):
             marks = [
@@ -43,5 +48,5 @@ def drivers(json: AsJson = False) -> None:
             marks.append(f"{found['max_value_bytes'] // 1024**2} MiB")
         else:
             marks = [f"[red]{escape(str(row['error']))}[/]"]
-        shown.add_row(f"[bold]{row['scheme']}://[/]", str(row["package"]), str(row["version"]), *marks)
+        shown.add_row("\n".join(row["schemes"]), f"{row['package']} {row['version']}", *marks)
     out.print(shown)
