@@ -244,7 +244,7 @@ def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, mon
     monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
-    if page.name == "postgresql.md":
+    if page.name in ("postgresql.md", "agentomatic.md"):
         at = parse_url(running("postgresql").url)
         for name, value in {
             "HOST": at.host,
@@ -258,7 +258,7 @@ def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, mon
         for block in blocks_of(page):
             if page.name == "mysql.md":
                 block = replace(block, code=_on_mysql(block.code))
-            if page.name == "redis.md":
+            if page.name in ("redis.md", "agentomatic.md"):
                 block = replace(block, code=_with_servers(block.code))
             try:
                 reader.do(block)
