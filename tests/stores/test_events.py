@@ -176,6 +176,44 @@ async def test_what_is_kept_by_count_and_who_fell_behind_is_told(persistence: Pe
         assert await first(queue, 1, after=cursors[8]) == [9]
 
 
+async def test_a_reader_is_told_though_nothing_is_left(persistence: Persistence) -> None:
+    async with persistence.events(retention=timedelta(milliseconds=50), cleanup_interval=None) as queue:
+        cursors = [await queue.publish("s", n) for n in range(5)]
+        await asyncio.sleep(0.1)
+        assert await queue.cleanup() == 5
+        page = await queue.recover("s", cursors[1])
+        assert (page.events, page.lost) == ([], 3)
+        assert (await queue.recover("s", cursors[4])).lost == 0
+        with pytest.raises(EventsLostError, match="3 events") as caught:
+            await first(queue, 1, after=cursors[1])
+        assert caught.value.resume == cursors[4]
+
+
+async def test_an_empty_channel_is_removed_and_its_cursors_stay_true(persistence: Persistence) -> None:
+    async with persistence.events(retention=timedelta(milliseconds=50), cleanup_interval=None) as queue:
+        cursor = await queue.publish("s", "old")
+        await queue.ack("c", "s", cursor)
+        live = asyncio.create_task(first(queue, 1, after=cursor))
+        await asyncio.sleep(0.1)
+        await queue.cleanup()
+        assert await queue.channels() == []
+        assert await queue.publish("s", "new") > cursor
+        assert await live == ["new"]
+        assert await first(queue, 1, consumer="c") == ["new"]
+        assert await queue.channels() == ["s"]
+
+
+async def test_a_cursor_from_elsewhere_is_refused(queue: EventQueue) -> None:
+    await queue.publish("s", 0)
+    for wrong in ("x", "0000000000000001"):
+        with pytest.raises(InvalidCursorError):
+            await queue.recover("s", wrong)
+        with pytest.raises(InvalidCursorError):
+            await first(queue, 1, after=wrong)
+        with pytest.raises(InvalidCursorError):
+            await queue.subscribe("s", print, after=wrong)
+
+
 async def test_what_is_kept_by_time(persistence: Persistence) -> None:
     async with persistence.events(retention=timedelta(seconds=1), cleanup_interval=None) as queue:
         await queue.publish("s", "old")

@@ -23,9 +23,11 @@ from .._errors import (
     InvalidValueError,
     NotFoundError,
 )
-from ..driver import Driver, If, Key, Put, key, name, number, text
+from ..driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
 from ..driver._defaults import everything
 from ..structures import Entry, Known, Log, LogCache, Plan, attempt
+from ..structures._log import visible
+from ..structures._sweeping import sweep_now
 from ._plain import milliseconds
 from ._retention import Retention, trim_log
 from ._sweeper import Sweeper
@@ -123,26 +125,32 @@ class EventQueue:
         except (PydanticSerializationError, ValueError) as error:
             raise InvalidValueError(f"the event cannot be written as JSON: {error}") from error
         log = self._log(channel)
-        try:
-            seq = await log.append(value)
-        except NotFoundError:
-            await self._create(channel)
-            seq = await log.append(value)
-        self._wakeups.wake(log.base)
-        return number(seq)
+        while True:
+            try:
+                seq = await log.append(value)
+            except NotFoundError:  # new, or removed because it was empty
+                await self._create(channel)
+            else:
+                self._wakeups.wake(log.base)
+                return number(seq)
 
     # Reading.
 
     async def recover(self, channel: str, after: str | None = None, *, limit: int = 1000) -> Recovered:
-        """The events behind a cursor (`None`: from the first that is left), at most `limit`; none of an unknown channel."""
+        """The events behind a cursor (`None`: from the first that is left), at most `limit`; none of an unknown channel.
+
+        Raises `InvalidCursorError` for a cursor that this channel has not given out.
+        """
         self._check()
         if limit < 1:
             raise InvalidValueError(f"limit is {limit}: ask for at least one event")
         position = _position(after)
         entries = await self._log(channel).read(after=position, limit=limit + 1)
         events = [_event(channel, entry) for entry in entries[:limit]]
-        lost = entries[0].seq - position - 1 if entries and position is not None else 0
-        return Recovered(events, len(entries) > limit, max(0, lost))
+        if entries:
+            lost = 0 if position is None else entries[0].seq - position - 1
+            return Recovered(events, len(entries) > limit, lost)
+        return Recovered([], False, await self._lost(channel, position))
 
     async def stream(
         self, channel: str, *, after: str | None = None, consumer: str | None = None
@@ -150,13 +158,13 @@ class EventQueue:
         """History, then live, without a gap or a double: every event behind `after`, or behind a consumer's last ack.
 
         Without either from the first that is left. Ends with the queue. Raises `EventsLostError` for a reader that
-        fell behind the retention.
+        fell behind the retention, `InvalidCursorError` for a cursor that this channel has not given out.
         """
         self._check()
         if consumer is not None and after is None:
             after = await self.get_cursor(consumer, channel)
         position = _position(after)
-        log = self._log(channel)
+        log, fresh = self._log(channel), True
         with self._wakeups.waiting(log.base) as woken:
             while not self._closed:
                 woken.clear()  # before reading: whoever publishes from here on wakes us again
@@ -166,8 +174,11 @@ class EventQueue:
                         raise EventsLostError(channel, lost=entry.seq - position - 1, resume=number(entry.seq - 1))
                     position = entry.seq
                     yield _event(channel, entry)
+                if not entries and fresh and (lost := await self._lost(channel, position)):
+                    raise EventsLostError(channel, lost=lost, resume=number((position or 0) + lost))
                 if not entries:
                     await woken.wait()
+                fresh = False
 
     async def subscribe(
         self, channel: str, callback: Callback, *, after: str | None = None, consumer: str | None = None
@@ -175,7 +186,8 @@ class EventQueue:
         """Call back with every event from now on, or behind `after` or a consumer's last ack; answer how to end it.
 
         One call at a time, in order; a coroutine is awaited. What a callback raises is logged (`holdfast`), and so is
-        what was lost because the callback fell behind the retention; the next event comes all the same.
+        what was lost because the callback fell behind the retention; the next event comes all the same. Raises `InvalidCursorError`
+        for a cursor that this channel has not given out.
         """
         self._check()
         if consumer is not None and after is None:
@@ -183,11 +195,10 @@ class EventQueue:
         if after is None and consumer is None:
             (counter,) = await self._driver.get([self._log(channel).counter])
             after = number(int(str(counter.value)) - 1) if counter is not None and counter.value != "0" else None
-        ready = asyncio.Event()
-        task = asyncio.create_task(self._serve(channel, callback, after, ready))
+        await self._lost(channel, _position(after))
+        task = asyncio.create_task(self._serve(channel, callback, after))
         self._subscribers.add(task)
         task.add_done_callback(self._subscribers.discard)
-        await ready.wait()
 
         async def unsubscribe() -> None:
             task.cancel()
@@ -238,10 +249,11 @@ class EventQueue:
                 base = key(_ACKS, text(channel))
                 seen = [_seen(str(ack.value)) async for ack in everything(self._driver, base)]
                 removed += await log.trim(min(seen) + 1) if seen else 0
+            await self._remove_empty(channel)
         return removed
 
     async def channels(self) -> list[str]:
-        """Every channel that something was published to, in the driver's order of their names."""
+        """Every channel that has events, or had some at the last `cleanup`, in the driver's order of their names."""
         self._check()
         return [str(item.value) async for item in everything(self._driver, _CHANNELS)]
 
@@ -289,8 +301,32 @@ class EventQueue:
 
         await attempt(self._driver, log.keys, plan)
 
-    async def _serve(self, channel: str, callback: Callback, after: str | None, ready: asyncio.Event) -> None:
-        ready.set()
+    async def _lost(self, channel: str, position: int | None) -> int:
+        """How many events behind a position are gone, where a read found none behind it."""
+        if position is None:
+            return 0
+        log = self._log(channel)
+        (counter,) = await self._driver.get([log.counter])
+        following = 0 if counter is None else int(str(counter.value))
+        if position >= following:
+            raise InvalidCursorError(f"{number(position)!r} is no cursor of the channel {channel!r}: begin anew")
+        entries = await log.read(after=position, limit=1)  # again: something may have come since
+        return (entries[0].seq if entries else following) - position - 1
+
+    async def _remove_empty(self, channel: str) -> None:
+        """Remove a channel that has no events left. Its numbers go on for a month, so that cursors stay true."""
+        log = self._log(channel)
+
+        def plan(known: Known) -> Plan[list[Write]]:
+            head, counter = (known[at] for at in log.keys)
+            if head is None or counter is None or visible(head, counter) > 0:
+                return Plan([], [])
+            writes = [*log.plan_delete(known), Delete(key(_CHANNELS, text(channel)))]
+            return Plan(writes, writes)
+
+        await sweep_now(self._driver, await attempt(self._driver, log.keys, plan))
+
+    async def _serve(self, channel: str, callback: Callback, after: str | None) -> None:
         while True:
             try:
                 async for event in self.stream(channel, after=after):
@@ -300,6 +336,8 @@ class EventQueue:
             except EventsLostError as lost:
                 _logger.warning("%s", lost)
                 after = lost.resume
+            except ClosedError:
+                return
             except HoldfastError as error:
                 if self._closed:
                     return
