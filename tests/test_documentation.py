@@ -219,6 +219,15 @@ def _on_mysql(code: str) -> str:
     return code.replace('host="localhost", user="root", db="agents"', told)
 
 
+def _on_mongodb(code: str) -> str:
+    """With the server under test instead of the page's."""
+    url = running("mongodb").url.replace("/test", "/agents")
+    at = parse_url(url)
+    direct = "/?directConnection=true" if at.query.get("directConnection") else ""
+    code = code.replace("mongodb://localhost:27017/agents?", f"{url}{'&' if '?' in url else '?'}")
+    return code.replace("mongodb://localhost:27017", f"mongodb://{at.host}:{at.port}{direct}")
+
+
 @pytest.fixture
 def environment_as_it_was() -> Iterator[None]:
     """A page may set variables; the next one must not see them."""
@@ -258,6 +267,8 @@ def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, mon
         for block in blocks_of(page):
             if page.name == "mysql.md":
                 block = replace(block, code=_on_mysql(block.code))
+            if page.name == "mongodb.md":
+                block = replace(block, code=_on_mongodb(block.code))
             if page.name in ("redis.md", "agentomatic.md"):
                 block = replace(block, code=_with_servers(block.code))
             try:

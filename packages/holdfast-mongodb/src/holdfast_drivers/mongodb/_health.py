@@ -48,7 +48,7 @@ async def prepare(client: Client) -> None:
                 raise ConfigurationError(f"{options.place} cannot be used, {wrong}: choose another collection")
             if any(map(removes_expired, (await at.items.index_information()).values())):
                 return
-        await at.items.create_index("expiresAt", name=EXPIRY, expireAfterSeconds=0)
+        await at.items.create_index("expiresAt", name=EXPIRY, expireAfterSeconds=0, sparse=True)
 
     await client.call(make)
 

@@ -18,7 +18,7 @@ CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
 """Whatever an application's client has set: plain dictionaries, and dates as whole milliseconds."""
 
 EXPIRY = "holdfast_expiry"
-"""The index by which the server removes items, up to a minute after their time."""
+"""The index by which the server removes items, up to a minute after their time. Sparse: most items do not expire."""
 
 
 def document_of(key: Key, record: Record) -> dict[str, Any]:
