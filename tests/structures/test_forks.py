@@ -214,3 +214,52 @@ async def test_random_forks_match_lists(driver: Driver) -> None:
     await sweep_all(driver)
     assert await stored(driver) == 0
     assert [item async for item in everything(driver, "sweep")] == []
+
+
+async def test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_sweep(driver: Driver) -> None:
+    random.seed(3)
+    alive = {"root"}
+    await (await filled(driver, 20, "root")).truncate(15)
+    sweeping = True
+
+    async def sweeper() -> None:
+        while sweeping:
+            await sweep_all(driver)
+            await asyncio.sleep(0)
+
+    async def life(task: int) -> None:
+        for round in range(6):
+            own = log_of(driver, f"t{task}-{round}", LogCache())
+            parent = log_of(driver, random.choice(sorted(alive)))
+            try:
+                await parent.fork(own)
+            except NotFoundError:  # deleted by its owner a moment ago
+                continue
+            alive.add(f"t{task}-{round}")
+            shown = await values(own)
+            shown += [f"t{task}-{round}"]
+            await own.append(shown[-1])
+            for _ in range(3):
+                await asyncio.sleep(random.uniform(0, 0.005))
+                assert await values(own) == shown
+            if round % 2 and shown:
+                seqs = [entry.seq for entry in await own.read()]
+                cut = random.randrange(len(seqs))
+                await own.truncate(seqs[cut])
+                shown = shown[: cut + 1]
+                assert await values(own) == shown
+            if round % 3:
+                alive.remove(f"t{task}-{round}")
+                await own.delete()
+
+    sweeping_task = asyncio.create_task(sweeper())
+    try:
+        await asyncio.gather(*(life(task) for task in range(5)))
+    finally:
+        sweeping = False
+        await sweeping_task
+    for id in alive:
+        await log_of(driver, id).delete()
+    await sweep_all(driver)
+    assert await stored(driver) == 0
+    assert [item.key async for item in everything(driver, "logs") if "!f!" in item.key] == []
