@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from holdfast import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence
+from holdfast import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence, UnsupportedError
 from holdfast.driver import Delete
 from holdfast.records import ThreadRecord
 from holdfast.structures import sweep_all
@@ -180,6 +180,38 @@ async def test_pages_of_messages_both_ways(persistence: Persistence) -> None:
     thread = await threads.get("t1")
     assert thread is not None
     assert (thread.message_count, thread.user_id) == (0, "u1")
+
+
+async def test_a_message_is_changed_or_removed(persistence: Persistence) -> None:
+    threads = persistence.threads
+    await made(persistence, messages=5)
+    first = (await threads.get_messages("t1", limit=1))[0]
+    changed = await threads.update_message("t1", 1, content="better", metadata={"by": "editor"}, seen=True)
+    assert (changed.seq, changed.role, changed.content, changed.model_extra) == (1, "user", "better", {"seen": True})
+    assert await contents(persistence, "t1") == ["t1m0", "better", "t1m2", "t1m3", "t1m4"]
+    assert first.id is not None
+    assert await threads.delete_message("t1", first.id)
+    assert not await threads.delete_message("t1", first.id)
+    assert await threads.delete_message("t1", 3)
+    assert await contents(persistence, "t1") == ["better", "t1m2", "t1m4"]
+    assert [each.seq for each in await threads.get_messages("t1", offset=1)] == [2, 4]
+    assert await threads.count_messages("t1") == 3
+    await threads.fork("t1", at=2, id="fork")
+    assert await threads.delete_message("fork", 1)
+    assert await threads.delete_message("t1", 2)
+    assert await contents(persistence, "fork") == ["t1m2"]
+    assert await contents(persistence, "t1") == ["better", "t1m4"]
+    assert (await threads.update_message("t1", 4, content="not shared")).content == "not shared"
+    for thread, seq in (("t1", 1), ("fork", 2)):
+        with pytest.raises(UnsupportedError, match="fork"):
+            await threads.update_message(thread, seq, content="x")
+    for missing in (0, 9, "nobody"):
+        with pytest.raises(NotFoundError):
+            await threads.update_message("t1", missing, content="x")
+    with pytest.raises(InvalidValueError, match="id"):
+        await threads.update_message("t1", 4, id="other")
+    with pytest.raises(NotFoundError):
+        await threads.update_message("no", 0, content="x")
 
 
 async def test_concurrent_appends_are_counted_exactly(persistence: Persistence) -> None:

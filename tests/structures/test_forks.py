@@ -174,7 +174,9 @@ async def test_random_forks_match_lists(driver: Driver) -> None:
     for step in range(150):
         id = random.choice(list(models))
         log, model, following = log_of(driver, id), models[id], counters[id]
-        match random.choice(["append"] * 4 + ["fork"] * 3 + ["truncate", "trim", "delete", "sweep"]):
+        match random.choice(
+            ["append"] * 4 + ["fork"] * 3 + ["truncate", "trim", "remove", "remove", "delete", "sweep"]
+        ):
             case "append":
                 count = random.choice([1, 2, 7])
                 assert await log.append(*(f"{step}-{n}" for n in range(count))) == following
@@ -194,6 +196,10 @@ async def test_random_forks_match_lists(driver: Driver) -> None:
                 before = random.randint(0, following)
                 assert await log.trim(before) == len([n for n in model if n < before])
                 models[id] = {n: value for n, value in model.items() if n >= before}
+            case "remove":
+                seq = random.randint(-1, following)
+                assert await log.remove(seq) == (seq in model)
+                model.pop(seq, None)
             case "delete" if len(models) > 2:
                 assert await log.delete()
                 del models[id]

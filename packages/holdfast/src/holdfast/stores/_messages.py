@@ -106,6 +106,26 @@ class Messages(Generic[M]):
         query = [self._base(conversation), "last" if backwards else "messages", str(before), str(after)]
         return Listing(query, fetch, limit=last if backwards else limit, cursor=cursor, backwards=backwards)
 
+    async def remove(self, conversation: str, message: str | int) -> bool:
+        """Remove one message, named by its id or its seq; answer whether it was there."""
+        try:
+            seq = await self.seq_of(conversation, message)
+        except NotFoundError:
+            return False
+        return await self.log(conversation).remove(seq)
+
+    async def change(self, conversation: str, message: str | int, change: Callable[[M], M]) -> M:
+        """Store what `change` makes of a message, under its number. Raises what `Log.replace` raises."""
+        seq = await self.seq_of(conversation, message)
+
+        def changed(entry: Entry) -> str:
+            return dump_record(change(self._message(conversation, entry)))
+
+        try:
+            return self._message(conversation, await self.log(conversation).replace(seq, changed))
+        except NotFoundError:
+            raise NotFoundError(f"there is no message {message!r} in the {self._owner} {conversation!r}") from None
+
     async def clear(self, conversation: str) -> int:
         """Remove all messages; answer how many there were."""
         return await self.log(conversation).truncate(-1)

@@ -336,6 +336,24 @@ class ThreadStore:
             thread_id, last=last, before=before, after=after, limit=limit, cursor=cursor, offset=offset
         )
 
+    async def update_message(self, thread_id: str, message: str | int, **changes: Any) -> ThreadMessage:
+        """Change fields of a message, named by id or seq, and answer it; its id, number and timestamp stay.
+
+        Raises `NotFoundError` for one that is not there, and `UnsupportedError` for one that a fork shares.
+        """
+        fixed = {"id", "timestamp"} & changes.keys()
+        if fixed:
+            raise InvalidValueError(
+                f"the {' and the '.join(sorted(fixed))} of a message cannot be changed: leave it out"
+            )
+        return await self._messages.change(
+            thread_id, message, lambda old: as_record(ThreadMessage, {**old.model_dump(exclude_unset=True), **changes})
+        )
+
+    async def delete_message(self, thread_id: str, message: str | int) -> bool:
+        """Remove one message, named by id or seq; answer whether it was there. Forks keep it."""
+        return await self._messages.remove(thread_id, message)
+
     async def count_messages(self, thread_id: str) -> int:
         """How many messages a thread has, without reading them; 0 for a thread that does not exist."""
         return await self._messages.count(thread_id)

@@ -104,6 +104,25 @@ class Head:
         floor = min(max(before, self.floor), following)
         return replace(self, floor=floor)._settled()
 
+    def without(self, number: int, following: int) -> Self:
+        """Without one number."""
+        if number >= following or not self.shows(number):
+            return self
+        gaps: list[tuple[int, int]] = []
+        for first, end in sorted([*self.gaps, (number, number + 1)]):
+            if gaps and gaps[-1][1] == first:
+                first = gaps.pop()[0]
+            gaps.append((first, end))
+        return replace(self, gaps=tuple(gaps))._settled()
+
+    def cut_from(self, earlier: Self) -> list[tuple[int, int]]:
+        """Ranges `[first, end)` that are hidden now and were not in an earlier head."""
+        ranges = [(earlier.floor, self.floor), *self.gaps]
+        for gap in earlier.gaps:
+            pieces = [((first, min(end, gap[0])), (max(first, gap[1]), end)) for first, end in ranges]
+            ranges = [piece for both in pieces for piece in both]
+        return [(first, end) for first, end in ranges if first < end]
+
     def hidden(self) -> list[tuple[int, int]]:
         """Ranges `[first, end)` of the log's own numbers that are not visible any more."""
         ranges = [(0, self.floor), *self.gaps]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from secrets import randbelow
 from typing import TypeAlias, TypeVar
 
-from .._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, TooLargeError
-from ..driver import Check, Delete, Driver, Etag, If, Item, Key, Put, Value, Write, key, name, number, text
+from .._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, TooLargeError, UnsupportedError
+from ..driver import Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
 from ..driver._judge import count_of
 from ._attempt import Known, Plan, attempt
+from ._entries import Entry, entry_of, read_entries
 from ._forks import MOST_PARTS, entries_of, plan_use, receipts_of, users_key
 from ._head import Head
 from ._keyed_locks import KeyedLocks
@@ -23,22 +24,9 @@ _INLINE = 256
 """Entries that a truncation deletes in its own batch; more of them are hidden at once and swept later."""
 _COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
 """How long the counter outlives its log, so that a new log of that name goes on counting."""
-_PAGE = 500
 
 _Cut: TypeAlias = Callable[[Head, int], Head]
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What was appended."""
-
-    seq: int
-    """Its number: ascending, never used twice, not without gaps once the log was truncated."""
-    value: Value
-    etag: Etag
-    appended_at: int
-    """Milliseconds since 1970 by the backend's clock."""
 
 
 class LogCache:
@@ -256,6 +244,44 @@ class Log:
         """Cut off every entry below number `before`; answer how many were cut."""
         return await self._cut(lambda head, following: head.trimmed(before, following))
 
+    async def remove(self, seq: int) -> bool:
+        """Cut one entry out; answer whether it was there. Each one that is cut out of the middle makes the head longer."""
+        return await self._cut(lambda head, following: head.without(seq, following)) == 1
+
+    async def replace(self, seq: int, change: Callable[[Entry], Value]) -> Entry:
+        """Store what `change`, a plain function that may run again, makes of an entry, under its number; answer it.
+
+        Raises `NotFoundError` where there is no such entry, and `UnsupportedError` for one that a fork shares, or may.
+        """
+        while True:
+            item = self._cache.get(self.base) or await self._head_item()
+            incarnation = Head.read(item).incarnation
+            at = key(entries_of((self.base, incarnation)), number(max(0, seq)))
+
+            def plan(known: Known, incarnation: int = incarnation, at: Key = at) -> Plan[None]:
+                head_item, there = known[self.base], known[at]
+                if head_item is None:
+                    raise self._missing()
+                head = Head.read(head_item)
+                if head.incarnation != incarnation:
+                    raise _HeadMoved
+                if head.shows(seq) and seq < max(head.own, head.shared):
+                    raise UnsupportedError(f"entry {seq} is shared with a fork and stays as it is: append a new one")
+                if there is None or not head.shows(seq):
+                    raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r}")
+                # The head's etag: else it could be forked, and the entry shared, meanwhile.
+                return Plan([Check(self.base, head_item.etag), Put(at, change(entry_of(there)), there.etag)], None)
+
+            try:
+                await attempt(self._driver, [self.base, at], plan)
+            except _HeadMoved:
+                self._cache.put(self.base, None)
+                continue
+            changed = await self.get(seq)
+            if changed is None:
+                raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r} any more")
+            return changed
+
     # Reading.
 
     async def last(self, count: int) -> list[Entry]:
@@ -284,7 +310,9 @@ class Log:
         if item is None:
             (item,) = await self._driver.get([self.base])
         while item is not None:
-            found, last_head = await self._read(Head.read(item), after, before, limit, reverse)
+            found, last_head = await read_entries(
+                self._driver, self.base, Head.read(item), after, before, limit, reverse
+            )
             self._cache.put(self.base, last_head)
             if last_head is None or Head.read(last_head).incarnation == Head.read(item).incarnation:
                 return found if last_head is not None else []
@@ -293,49 +321,6 @@ class Log:
         return []
 
     # How.
-
-    async def _read(
-        self, head: Head, after: int | None, before: int | None, limit: int | None, reverse: bool
-    ) -> tuple[list[Entry], Item | None]:
-        spans = self._spans(head, max(-1 if after is None else after, head.floor - 1), before, reverse)
-        found: list[Item] = []
-        while True:
-            if spans:
-                entries, low, high = spans[0]
-                above = None if low < 0 else f"{entries}!{number(low)}"
-                room = _PAGE if limit is None else min(_PAGE, limit - len(found))
-                page = await self._driver.scan(
-                    entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=room
-                )
-                found += [item for item in page.items if head.shows(_seq(item))]
-                if page.next is None:
-                    spans.popleft()
-                else:
-                    position = _jump(head, int(page.next[-16:]), reverse)
-                    spans[0] = (entries, low, position) if reverse else (entries, position, high)
-                    if spans[0][2] - spans[0][1] <= 1:
-                        spans.popleft()
-            if not spans or len(found) == limit:
-                (head_item,) = await self._driver.get([self.base])
-                now = None if head_item is None else Head.read(head_item)
-                if now is None or now.incarnation != head.incarnation:
-                    return [], head_item
-                if now != head:
-                    found, head = [item for item in found if now.shows(_seq(item))], now
-                if not spans or len(found) == limit:
-                    return [_entry(item) for item in found], head_item
-
-    def _spans(self, head: Head, low: int, before: int | None, reverse: bool) -> deque[tuple[Key, int, int]]:
-        """Which entries are to be read, in turn: below what, and between which numbers, excluded themselves."""
-        spans = deque[tuple[Key, int, int]]()
-        for part in head.spans(self.base):
-            first, end = max(low, part.first - 1), part.end if before is None else min(max(0, before), part.end)
-            first, end = _jump(head, first + 1, False, first), _jump(head, end - 1, True, end)
-            if end - first > 1:
-                spans.append((entries_of((part.base, part.incarnation)), first, end))
-        if reverse:
-            spans.reverse()
-        return spans
 
     async def _cut(self, cut: _Cut) -> int:
         def plan(known: Known) -> Plan[int]:
@@ -361,8 +346,7 @@ class Log:
     def _free(self, head: Head, shorter: Head, following: int) -> list[Write]:
         """Delete what is hidden now and was not before: here where it is little, else through the sweeper."""
         entries = self._entries(head)
-        cut = [(head.floor, shorter.floor)] if shorter.floor > head.floor else []
-        cut += [gap for gap in shorter.gaps if gap not in head.gaps]
+        cut = shorter.cut_from(head)
         # What forks may read is looked at by the sweeper; so is what they no longer read when the last of them goes.
         forks = sum(max(0, min(end, head.shared) - max(first, head.own)) for first, end in cut)
         writes: list[Write] = [marker(forks, collects=((self.base, head.incarnation),))] if forks else []
@@ -432,19 +416,3 @@ class _HeadMoved(Exception):
 
 def _numbers(receipt: Item | None) -> list[int]:
     return [] if receipt is None else [int(number) for number in str(receipt.value).split()]
-
-
-def _seq(item: Item) -> int:
-    return int(item.key[-16:])
-
-
-def _entry(item: Item) -> Entry:
-    return Entry(_seq(item), item.value if item.value is not None else "", item.etag, item.updated_at)
-
-
-def _jump(head: Head, position: int, reverse: bool, otherwise: int | None = None) -> int:
-    """Over the rest of a gap that a position lies in."""
-    gap = head.gap_at(position)
-    if gap is None:
-        return position if otherwise is None else otherwise
-    return gap[0] if reverse else gap[1] - 1
