@@ -135,7 +135,7 @@ _MYSQL_UPSERT = "INSERT INTO raw (k, v) VALUES (%s, %s) ON DUPLICATE KEY UPDATE 
 
 
 class RawMongodb(Raw):
-    """A document for each key, `replace_one` with upsert, and `bulk_write`."""
+    """A document for each key, `update_one` with upsert, and `bulk_write`."""
 
     name = "pymongo"
 
@@ -153,12 +153,15 @@ class RawMongodb(Raw):
         return json.loads(found["value"])
 
     async def set(self, key: str, value: Any) -> None:
-        await self._raw.replace_one({"_id": key}, {"value": json.dumps(value)}, upsert=True)
+        await self._raw.update_one({"_id": key}, {"$set": {"value": json.dumps(value)}}, upsert=True)
 
     async def set_many(self, values: Mapping[str, Any]) -> None:
-        from pymongo import ReplaceOne
+        from pymongo import UpdateOne
 
-        writes = [ReplaceOne({"_id": key}, {"value": json.dumps(value)}, upsert=True) for key, value in values.items()]
+        writes = [
+            UpdateOne({"_id": key}, {"$set": {"value": json.dumps(value)}}, upsert=True)
+            for key, value in values.items()
+        ]
         await self._raw.bulk_write(writes, ordered=False)
 
 

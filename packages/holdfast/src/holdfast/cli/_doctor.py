@@ -101,7 +101,9 @@ async def _measure(driver: Driver, report: _Report, write: bool) -> None:
 
 
 async def _check(persistence: Persistence, report: _Report) -> None:
-    for store in (persistence.containers, persistence.images, persistence.sessions):
+    records = (persistence.containers, persistence.images, persistence.sessions)
+    more = (persistence.threads, persistence.feedback, persistence.approvals, persistence.blobs)
+    for store in (*records, *more):
         try:
             found = await store.repair()
         except CorruptDataError as error:

@@ -18,6 +18,8 @@ _KINDS = {
     "containers": "containers",
     "images": "images",
     "sessions": "sessions",
+    "threads": "threads",
+    "feedback": "feedback",
     "storage": "plain items",
     "kv": "records and states",
     "history": "revisions of states",
@@ -69,7 +71,7 @@ def stats(url: Place, json: AsJson = False) -> None:
 
 def _kind(key: str) -> str:
     segments = split(key)
-    if segments[0] == "messages":
+    if segments[0] in ("messages", "threads.messages"):
         return "messages" if "e" in segments[2:3] else "heads of conversations"
     if segments[0].endswith(".by"):
         return f"index entries of {segments[0].removesuffix('.by')}"

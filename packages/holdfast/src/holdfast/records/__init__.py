@@ -3,6 +3,7 @@
 from ._approvals import ApprovalRecord, ClaimRecord
 from ._base import Record, Timestamp, as_record, utc_now
 from ._blobs import BlobRecord
+from ._checkpoints import CheckpointRecord, PendingWrite
 from ._entities import ContainerRecord, ImageRecord, SessionRecord
 from ._messages import AssistantMessage, ErrorMessage, Message, ToolCallMessage, ToolResultMessage, UserMessage
 from ._threads import FeedbackRecord, ThreadMessage, ThreadRecord
@@ -11,12 +12,14 @@ __all__ = [
     "ApprovalRecord",
     "AssistantMessage",
     "BlobRecord",
+    "CheckpointRecord",
     "ClaimRecord",
     "ContainerRecord",
     "ErrorMessage",
     "FeedbackRecord",
     "ImageRecord",
     "Message",
+    "PendingWrite",
     "Record",
     "SessionRecord",
     "ThreadMessage",

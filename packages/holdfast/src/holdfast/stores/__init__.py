@@ -2,6 +2,7 @@
 
 from ._approvals import ApprovalStore, Claim
 from ._blobs import BlobStore
+from ._checkpoints import CheckpointStore
 from ._containers import ContainerRepository
 from ._events import Event, EventQueue, Recovered
 from ._feedback import FeedbackStore
@@ -19,6 +20,7 @@ from ._work import DeadLetter, Job, WorkQueue
 __all__ = [
     "ApprovalStore",
     "BlobStore",
+    "CheckpointStore",
     "Claim",
     "ContainerRepository",
     "DeadLetter",

@@ -13,6 +13,7 @@ from ..opening import Place
 from ..structures import Migrations, Spilled, sweep_all
 from ._approvals import ApprovalStore
 from ._blobs import BlobStore
+from ._checkpoints import CheckpointStore
 from ._containers import ContainerRepository
 from ._events import EventQueue
 from ._feedback import FeedbackStore
@@ -43,6 +44,7 @@ class Persistence:
 
     approvals: ApprovalStore
     blobs: BlobStore
+    checkpoints: CheckpointStore
     containers: ContainerRepository
     feedback: FeedbackStore
     images: ImageRepository
@@ -52,10 +54,11 @@ class Persistence:
     def __init__(self, place: Place) -> None:
         self._place = place
         self.approvals = ApprovalStore(place.driver)
+        self.checkpoints = CheckpointStore(place.driver)
         self.blobs = BlobStore(place.driver)
         self.sessions = SessionRepository(place.driver)
         self.images = ImageRepository(place.driver, self.sessions)
-        self.threads = ThreadStore(place.driver, self.approvals)
+        self.threads = ThreadStore(place.driver, self.approvals, self.checkpoints)
         self.feedback = self.threads.feedback
         self.containers = ContainerRepository(place.driver, self.images, self.sessions)
         self._work_wakeups = work_wakeups(place.driver)

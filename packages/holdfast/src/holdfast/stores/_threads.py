@@ -19,6 +19,7 @@ from ..structures import Collection, Index, Known, Listing, ModelCodec, Plan, Re
 from ..structures._codec import load_record
 from ..structures._log import visible
 from ._approvals import ApprovalStore
+from ._checkpoints import CheckpointStore
 from ._counters import Counter
 from ._feedback import FeedbackStore
 from ._lineage import Lineage, family, lineage
@@ -45,9 +46,10 @@ class ThreadStats:
 class ThreadStore:
     """Threads by id, user and agent, newest first; messages in the order of adding."""
 
-    def __init__(self, driver: Driver, approvals: ApprovalStore) -> None:
+    def __init__(self, driver: Driver, approvals: ApprovalStore, checkpoints: CheckpointStore) -> None:
         self._driver = driver
         self._approvals = approvals
+        self._checkpoints = checkpoints
         self._records: Collection[ThreadRecord] = Collection(
             driver,
             "threads",
@@ -181,21 +183,23 @@ class ThreadStore:
         return _with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
 
     async def delete(self, thread_id: str) -> bool:
-        """Remove a thread with its messages, feedback and approvals; answer whether there was one.
+        """Remove a thread with its messages, feedback, checkpoints and approvals; answer whether there was one.
 
-        For whoever reads, the thread, its messages and feedback go in one batch, whatever their number, and so do its first
+        For whoever reads, the thread, its messages, feedback and checkpoints go in one batch, whatever their number, and so do its first
         twenty approvals; the rest goes right after. Where this ends in the middle, `persistence.purge()`, or making a thread of
         that id, ends it. Messages that forks share stay as long as a fork needs them.
         """
         approvals = (await self._approvals.removals(thread_id))[:_AT_ONCE]
         log = self._messages.log(thread_id)
-        keys = [*self._keys(thread_id), *log.keys, *(each for removal in approvals for each in removal.keys)]
+        keys = [*self._keys(thread_id), *log.keys, *self._checkpoints.keys(thread_id)]
+        keys += [each for removal in approvals for each in removal.keys]
 
         def plan(known: Known) -> Plan[list[Write]]:
             gone = self._records.plan_delete(known, thread_id)
             if not gone:
                 return Plan([], [])
             gone += log.plan_delete(known)
+            gone += self._checkpoints.plan_delete(known, thread_id)
             gone += [write for removal in approvals for write in removal.plan(known)]
             gone += self._count.plan(known, {self._count.shard(thread_id): -1})
             return Plan([*gone, Put(key(_DELETED, text(thread_id)), to_json([thread_id]).decode())], gone)
