@@ -46,6 +46,7 @@ NOT_ISOLATED = frozenset(
         "test_a_sweeper_comes_again",
         "test_appends_while_it_is_forked_are_all_there",
         "test_eight_processes_lose_no_increment",
+        "test_everybody_sees_everything_in_order_though_one_is_killed",
         "test_many_tasks_append_without_gaps_or_doubles",
         "test_messages_to_one_session_have_no_gap_and_no_double",
         "test_of_fifty_claims_from_five_processes_one_wins",

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def serving(url: str) -> Iterator[str]:
             process.kill()
 
 
-async def events(client: httpx.AsyncClient, last: str | None) -> AsyncIterator[dict[str, str]]:
+async def events(client: httpx.AsyncClient, last: str | None) -> AsyncGenerator[dict[str, str], None]:
     """One connection's events, as a browser takes them apart."""
     headers = {} if last is None else {"last-event-id": last}
     async with client.stream("GET", AT, headers=headers) as answer:

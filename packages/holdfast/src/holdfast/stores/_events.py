@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -154,7 +154,7 @@ class EventQueue:
 
     async def stream(
         self, channel: str, *, after: str | None = None, consumer: str | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """History, then live, without a gap or a double: every event behind `after`, or behind a consumer's last ack.
 
         Without either from the first that is left. Ends with the queue. Raises `EventsLostError` for a reader that
