@@ -16,9 +16,9 @@ PAGE = ROOT / "docs/coming-from/agentomatic.md"
 BASE_STORE = """
 initialize close health_check create_thread get_thread list_threads delete_thread update_thread add_message get_messages
 add_feedback get_feedback get_stats save_suspended_state get_suspended_state list_suspended_states delete_suspended_state
-cleanup_expired_states fork_thread get_thread_lineage
+cleanup_expired_states fork_thread get_thread_lineage get_checkpoint save_checkpoint list_checkpoints
 """
-"""The methods of Agentomatic's `BaseStore` 1.16, but for those for checkpoints, logs, their analyses, and optimisation runs."""
+"""The methods of Agentomatic's `BaseStore` 1.16, but for those for logs, their analyses, and optimisation runs."""
 
 
 def rows() -> list[tuple[str, list[str]]]:
@@ -35,7 +35,7 @@ def test_every_method_has_a_row() -> None:
 async def test_each_row_does_what_it_says() -> None:
     async with create_persistence("memory://") as persistence:
         known: dict[str, Any] = {"create_persistence": create_persistence, "persistence": persistence}
-        known |= {word: getattr(persistence, word) for word in ("threads", "feedback", "approvals")}
+        known |= {word: getattr(persistence, word) for word in ("threads", "feedback", "approvals", "checkpoints")}
         answers: dict[str, list[Any]] = {}
         for theirs, codes in rows():
             assert codes, f"the row of {theirs} has no code"
@@ -62,6 +62,9 @@ async def test_each_row_does_what_it_says() -> None:
     assert answers["cleanup_expired_states"] == [0]
     assert answers["fork_thread"][0].message_count == 1
     assert answers["get_thread_lineage"][0].ancestors == ("t1",)
+    assert answers["save_checkpoint"] == ["c2"]
+    assert answers["get_checkpoint"][0].checkpoint == {"step": 2}
+    assert [each.id for each in answers["list_checkpoints"][0]] == ["c2"]
     assert answers["delete_thread"] == [True]
     await answers["initialize"][0].aclose()
 

@@ -287,9 +287,13 @@ async def test_a_thread_goes_with_all_that_hangs_on_it(persistence: Persistence)
         for id in ("t1", "t2"):
             await persistence.feedback.add(id, rating=n + 1)
             await persistence.approvals.suspend(thread_id=id, agent_name="planner", node_name=str(n), state=n)
+    for id in ("t1", "t2"):
+        await persistence.checkpoints.put(id, {"step": 1})
     assert await threads.delete("t1")
     assert not await threads.delete("t1")
     assert await threads.get("t1") is None
+    assert await persistence.checkpoints.get("t1") is None
+    assert await persistence.checkpoints.get("t2") is not None
     assert await threads.get_messages("t1") == []
     with pytest.raises(NotFoundError):
         await threads.add_message("t1", "user", "too late")
