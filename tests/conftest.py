@@ -49,6 +49,7 @@ NOT_ISOLATED = frozenset(
         "test_everybody_sees_everything_in_order_though_one_is_killed",
         "test_many_tasks_append_without_gaps_or_doubles",
         "test_messages_to_one_session_have_no_gap_and_no_double",
+        "test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_sweep",
         "test_of_fifty_claims_from_five_processes_one_wins",
         "test_tasks_queue_up_and_lose_nothing",
         "test_truncating_beside_appends_loses_nothing_acknowledged_afterwards",
