@@ -45,6 +45,7 @@ class TestEncryptedSqlite(DriverConformance):
             yield f"sqlite:///{folder}/agent.db"
 
 
+@pytest.mark.exhaustive
 class TestEncryptedFs(DriverConformance):
     factory = f"{__name__}:sealed_fs"
     capabilities = SealedFs.capabilities

@@ -47,6 +47,16 @@ BEGIN, END = "<!-- the table: nox -s faults -->", "<!-- end of the table -->"
 _FAULT = "holdfast_fault"
 
 
+@pytest.fixture
+def faults() -> dict[str, str]:
+    return FAULTS
+
+
+@pytest.fixture
+def place() -> dict[str, str]:
+    return PLACE
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A server of one kind, and drivers on it."""
@@ -80,10 +90,10 @@ _LOST_SOCKETS = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.Pytest
 """pymongo loses a socket where its client is closed while it connects; the garbage collector closes it."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(kind, marks=_LOST_SOCKETS) if kind == "mongodb" else kind for kind in PLACE],
-)
+_MARKS = {"mongodb": [_LOST_SOCKETS], "mariadb": [pytest.mark.exhaustive]}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=_MARKS.get(kind, [])) for kind in PLACE])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -45,6 +45,7 @@ class TestCompressedSqlite(DriverConformance):
             yield f"sqlite:///{folder}/agent.db"
 
 
+@pytest.mark.exhaustive
 class TestCompressedFs(DriverConformance):
     factory = f"{__name__}:packing_fs"
     capabilities = PackingFs.capabilities

@@ -58,6 +58,7 @@ class TestPlainItemsKept(DriverConformance):
         yield "memory://"
 
 
+@pytest.mark.exhaustive
 class TestSealedItemsKept(TestPlainItemsKept):
     factory = f"{__name__}:sealed_kept"
 

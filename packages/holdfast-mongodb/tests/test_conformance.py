@@ -72,6 +72,7 @@ class TestMongodbDriverStandalone(DriverConformance):
             yield url
 
 
+@pytest.mark.exhaustive
 @pytest.mark.again
 class TestMongodbDriverOnMotor(DriverConformance):
     """Everything on Motor clients of the application."""

@@ -89,6 +89,7 @@ class TestOnMariadb(OnServer):
     kind = "mariadb"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.again
 class TestOnMysqlByAsyncmy(TestOnMysql):
     capabilities = replace(MysqlDriver.capabilities, max_value_bytes=15 * 1024 * 1024)  # it reads no row of 16 MiB

@@ -55,6 +55,7 @@ class TestPostgresqlDriverWatching(DriverConformance):
             yield url
 
 
+@pytest.mark.exhaustive
 @pytest.mark.again
 class TestPostgresqlDriverThroughPgBouncer(DriverConformance):
     """In transaction mode: each transaction may be on another connection of the server."""

@@ -69,6 +69,7 @@ class TestRedisDriverOnACluster(DriverConformance):
             )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.again
 class TestRedisDriverBehindSentinels(DriverConformance):
     """A primary, a replica, three sentinels."""

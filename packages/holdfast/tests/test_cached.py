@@ -58,6 +58,7 @@ class TestCachedMemory(DriverConformance):
         yield "memory://"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.again
 class TestCachedMemoryThatForgets(TestCachedMemory):
     factory = f"{__name__}:caching_little"
