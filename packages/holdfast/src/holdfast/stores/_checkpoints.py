@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import timedelta
-from secrets import randbelow
-from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
 from .._errors import ConfigurationError, ConflictError, CorruptDataError, NotFoundError
-from ..driver import Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, split, text
+from ..driver import Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, size_of, split, text
 from ..driver._defaults import everything
 from ..records import CheckpointRecord, PendingWrite, as_record
-from ..structures import Known, Listing, Plan, attempt, sweep_now
-from ..structures._sweeping import marker
+from ..structures import Known, Listing, Plan, attempt
+from ._checkpoint_threads import Place, Places, ThreadMovedError, place_of, thread_key
 from ._parts import Node, assemble, needed, take_apart
 
 __all__ = ["CheckpointStore"]
 
-_THREADS, _BASE = name("checkpoints.threads"), name("checkpoints")
 _HEADS, _ORDER, _DOCS, _WRITES, _PARTS = name("h"), name("o"), name("d"), name("w"), name("p")
-_FRESH_SECONDS = 30 * 60.0
 _GRACE_MS = 60 * 60 * 1000
-"""Parts that nothing needs are freed when they are older than this: who puts counts on those that are fresh."""
-_REMEMBERED = 65_536
+"""What nothing needs is freed when it is older than this: somebody may have stored it for a checkpoint to come."""
 _AT_ONCE = 200
+_BATCH_BYTES = 1024 * 1024
 
 
 class CheckpointStore:
@@ -41,8 +37,7 @@ class CheckpointStore:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._known: OrderedDict[Key, float] = OrderedDict()
-        """Parts that are stored, and when this was last seen to, by the monotonic clock."""
+        self._places = Places()
 
     async def put(
         self,
@@ -56,47 +51,58 @@ class CheckpointStore:
     ) -> str:
         """Store a checkpoint, JSON with bytes wherever there are bytes, and answer its id.
 
-        An id that is there already is stored anew and keeps its place in the order. Two driver calls, and one more for
-        each few hundred parts that are new. Raises `InvalidValueError`.
+        An id that is there already is stored anew and keeps its place in the order. One driver call after the first, and
+        one more for each MiB, or few hundred, of parts that are new. Raises `InvalidValueError`.
         """
         id = uuid4().hex if id is None else id
         parts: dict[str, Value] = {}
         node = take_apart(checkpoint, parts)
         document = {"id": id, "parent": parent_id, "node": node, "metadata": take_apart(dict(metadata or {}), parts)}
-        incarnation = await self._incarnation(thread_id)
-        base = key(_BASE, number(incarnation))
-        missing = self._missing(base, parts)
-        room = min(_AT_ONCE, self._driver.capabilities.max_writes - 4)
-        while len(missing) > room:
-            await self._driver.apply(missing[:room])
-            missing = missing[room:]
-        thread, head, doc = self._thread(thread_id), key(base, _HEADS, text(namespace)), _doc(base, namespace, id)
+        while True:
+            place = await self._place(thread_id)
+            try:
+                await self._put(place, namespace, document, parts)
+            except ThreadMovedError:
+                self._places.forget(thread_id)
+            else:
+                self._places.keep(thread_id, place)
+                return id
 
-        def plan(known: Known) -> Plan[None]:
-            owner, there = known[thread], known[doc]
-            if owner is not None and _number(owner) != incarnation:
-                raise _ThreadMoved
+    async def _put(self, place: Place, namespace: str, document: Mapping[str, Any], parts: Mapping[str, Value]) -> None:
+        base, id = place.base, str(document["id"])
+        head, doc = key(base, _HEADS, text(namespace)), _doc(base, namespace, id)
+        missing = [Put(key(base, _PARTS, text(at)), part) for at, part in parts.items() if at not in place.parts]
+        *before, last = list(_batches(missing, min(_AT_ONCE, self._driver.capabilities.max_writes - 6))) or [[]]
+        for some in before:
+            guard = place.guard()
+            try:
+                await self._driver.apply([*guard, *some])
+            except ConflictError:
+                raise ThreadMovedError from None
+            place.written(guard)
+        guard = place.guard()
+
+        def plan(known: Known) -> Plan[Item | None]:
+            if place.thread in known:  # read because it was another
+                raise ThreadMovedError
+            there = known[doc]
             following = 0 if known[head] is None else int(_parsed(known[head])["next"])
-            place = following if there is None else int(_parsed(there)["place"])
-            writes: list[Write] = [*missing, Put(doc, _dump({**document, "place": place}), _unchanged(there))]
-            if owner is None:
-                writes.append(Put(thread, str(incarnation), If.ABSENT))
-            if there is None:
-                told = {"next": following + 1, "latest": id, "namespace": namespace}
-                writes += [
-                    Put(head, _dump(told), _unchanged(known[head])),
-                    Put(key(base, _ORDER, text(namespace), number(place)), id),
-                ]
-            return Plan(writes, None)
+            at = following if there is None else int(_parsed(there)["place"])
+            writes: list[Write] = [*guard, *last, Put(doc, _dump({**document, "place": at}), _unchanged(there))]
+            if there is not None:
+                return Plan(writes, known[head])
+            told = _dump({"next": following + 1, "latest": id, "namespace": namespace})
+            new = Put(head, told, _unchanged(known[head]))
+            return Plan([*writes, new, Put(key(base, _ORDER, text(namespace), number(at)), id)], _as_item(new))
 
-        try:
-            await attempt(self._driver, [thread, head, doc], plan)
-        except _ThreadMoved:  # deleted and made anew meanwhile
-            return await self.put(
-                thread_id, checkpoint, namespace=namespace, id=id, parent_id=parent_id, metadata=metadata
-            )
-        self._remember(key(base, _PARTS, text(digest)) for digest in parts)
-        return id
+        assume: dict[Key, Item | None] = {}
+        if namespace in place.heads:
+            assume = {head: place.heads[namespace], doc: None}
+        elif place.item is None:
+            assume = {head: None, doc: None}
+        place.heads[namespace] = await attempt(self._driver, [head, doc], plan, assume=assume)
+        place.written(guard)
+        place.remember(list(parts))
 
     async def put_writes(
         self,
@@ -113,45 +119,55 @@ class CheckpointStore:
 
         What is there already stays, unless `replace`: so the same call may be made again.
         """
-        incarnation = await self._incarnation(thread_id)
-        thread = self._thread(thread_id)
-        base = key(_writes(key(_BASE, number(incarnation)), namespace, checkpoint_id), text(task_id))
-        puts: list[Put] = []
+        told: list[tuple[int, str]] = []
         for at, (channel, value) in enumerate(writes, first):
             parts: dict[str, Value] = {}
             node = take_apart(value, parts)
             own = {digest: _portable(part) for digest, part in parts.items()}
-            told = {"task": task_id, "index": at, "channel": channel, "node": node, "parts": own}
-            puts.append(Put(key(base, number(at)), _dump(told)))
-        keys = [thread, *(put.key for put in puts)]
+            told.append((at, _dump({"task": task_id, "index": at, "channel": channel, "node": node, "parts": own})))
+        while True:
+            place = await self._place(thread_id)
+            base = key(_writes(place.base, namespace, checkpoint_id), text(task_id))
+            try:
+                await self._put_writes(place, [Put(key(base, number(at)), value) for at, value in told], replace)
+            except ThreadMovedError:
+                self._places.forget(thread_id)
+            else:
+                self._places.keep(thread_id, place)
+                return
 
-        def plan(known: Known) -> Plan[None]:
-            if known[thread] is not None and _number(known[thread]) != incarnation:
-                raise _ThreadMoved
-            new: list[Write] = [put for put in puts if replace or known[put.key] is None]
-            if new and known[thread] is None:
-                new.append(Put(thread, str(incarnation), If.ABSENT))
-            return Plan(new, None)
+    async def _put_writes(self, place: Place, puts: Sequence[Put], replace: bool) -> None:
+        guard = place.guard()
 
-        try:
-            await attempt(self._driver, keys, plan)
-        except _ThreadMoved:
-            await self.put_writes(
-                thread_id, checkpoint_id, task_id, writes, namespace=namespace, first=first, replace=replace
-            )
+        def plan(known: Known) -> Plan[bool]:
+            if place.thread in known:
+                raise ThreadMovedError
+            new = [put for put in puts if replace or known[put.key] is None]
+            kept = [put if replace else Put(put.key, put.value, If.ABSENT) for put in new]
+            return Plan([*guard, *kept] if new else [], bool(new))
+
+        if await attempt(self._driver, [put.key for put in puts], plan):
+            place.written(guard)
 
     async def get(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> CheckpointRecord | None:
         """A checkpoint by its id, or the latest, with its pending writes; `None` where there is none."""
-        base = await self._base(thread_id)
-        if base is None:
-            return None
-        if id is None:
+        seen: set[str] = set()
+        while True:
+            base = await self._base(thread_id)
+            if base is None:
+                return None
+            if id is not None:
+                return await self._get(thread_id, namespace, base, id)
             (head,) = await self._driver.get([key(base, _HEADS, text(namespace))])
             if head is None:
                 return None
-            id = str(_parsed(head)["latest"])
-        (doc,) = await self._driver.get([_doc(base, namespace, id)])
-        return None if doc is None else (await self._records(thread_id, namespace, base, [doc]))[0]
+            latest = str(_parsed(head)["latest"])
+            if (found := await self._get(thread_id, namespace, base, latest)) is not None:
+                return found
+            # The latest is never pruned: it is no longer the latest, or the thread was deleted.
+            if head.etag in seen:
+                raise CorruptDataError(f"the latest checkpoint of the thread {thread_id!r}, {latest!r}, is missing")
+            seen.add(head.etag)
 
     def list(
         self,
@@ -198,69 +214,98 @@ class CheckpointStore:
 
     async def delete_thread(self, thread_id: str) -> bool:
         """Remove all checkpoints of a thread in one step, whatever their number; answer whether there were any."""
-        thread = self._thread(thread_id)
+        thread = thread_key(thread_id)
 
-        def plan(known: Known) -> Plan[list[Write]]:
-            writes = [*self.plan_delete(known, thread_id)]
-            return Plan(writes, writes)
+        def plan(known: Known) -> Plan[bool]:
+            there = known[thread] is not None and not place_of(thread, known[thread]).copying
+            return Plan(self.plan_delete(known, thread_id), there)
 
-        writes = await attempt(self._driver, [thread], plan)
-        await sweep_now(self._driver, writes)
-        return bool(writes)
+        return await attempt(self._driver, [thread], plan)
 
     def keys(self, thread_id: str) -> Sequence[Key]:
         """What `plan_delete` has to know."""
-        return [self._thread(thread_id)]
+        return [thread_key(thread_id)]
 
     def plan_delete(self, known: Known, thread_id: str) -> Sequence[Write]:
         """The writes that remove all checkpoints of a thread, for the batch of what they belong to."""
-        item = known[self._thread(thread_id)]
-        if item is None:
-            return []
-        return [Delete(item.key, item.etag), marker(_AT_ONCE * 10, prefixes=(key(_BASE, number(_number(item))),))]
+        item = known[thread_key(thread_id)]
+        return [] if item is None else place_of(item.key, item).removed()
 
     async def copy_thread(self, source: str, target: str) -> int:
         """Copy all checkpoints, with their pending writes, to another thread; answer how many items that were.
 
-        The target shows nothing until all is there. Raises `NotFoundError`, and `ConflictError` for a target that is there.
+        The target shows nothing until all is there. Raises `NotFoundError`, and `ConflictError` for a target that is there,
+        or that somebody else wrote to meanwhile. What a copy that died left is freed with the next write to the target.
         """
-        base = await self._base(source)
-        if base is None:
-            raise NotFoundError(f"there are no checkpoints of the thread {source!r}")
-        incarnation = randbelow(10**16)
-        copied = 0
+        thread = thread_key(target)
+        while True:
+            origin, item = await self._driver.get([thread_key(source), thread])
+            if item is not None and not place_of(thread, item).copying:
+                raise ConflictError(f"there are checkpoints of the thread {target!r} already", items={thread: item})
+            if origin is None or (theirs := place_of(origin.key, origin)).copying:
+                if item is not None:
+                    await self._driver.apply_many([place_of(thread, item).removed()])
+                raise NotFoundError(f"there are no checkpoints of the thread {source!r}")
+            place = place_of(thread, item, anew=True)
+            place.copying = True
+            try:
+                copied = await self._copy(theirs, place)
+            except ConflictError as conflict:
+                raise ConflictError(f"somebody else wrote to the thread {target!r}", items=conflict.items) from None
+            if copied is not None:
+                return copied
+
+    async def _copy(self, theirs: Place, place: Place) -> int | None:
+        """Copy what is below one place to another; `None` where it was deleted or pruned meanwhile."""
+        await self._rewrite(place, [])
+        copied, size = 0, 0
         batch: list[Put] = []
-        size = 0
-        async for item in everything(self._driver, base):
-            at = key(_BASE, number(incarnation), *split(item.key)[2:])
-            put = Put(at, item.value if item.value is not None else "")
-            if batch and (len(batch) == _AT_ONCE or size + len(put.value) > 1024 * 1024):
-                await self._driver.apply(batch)
+        async for item in self._snapshot(theirs.base):
+            value = "" if item.value is None else item.value
+            if batch and (len(batch) == _AT_ONCE or size + size_of(value) > _BATCH_BYTES):
+                await self._rewrite(place, batch)
                 batch, size = [], 0
-            batch.append(put)
-            size += len(put.value)
+            batch.append(Put(key(place.base, *split(item.key)[2:]), value))
+            size += size_of(value)
             copied += 1
-        thread = self._thread(target)
-        try:
-            await self._driver.apply([*batch, Put(thread, str(incarnation), If.ABSENT)])
-        except ConflictError as conflict:
-            await self._driver.clear(key(_BASE, number(incarnation)))
-            raise ConflictError(
-                f"there are checkpoints of the thread {target!r} already", items=conflict.items
-            ) from None
+        (now,) = await self._driver.get([theirs.thread])
+        if theirs.item is None or now is None or now.etag != theirs.item.etag:
+            return None
+        place.copying = False
+        await self._rewrite(place, batch)
         return copied
+
+    async def _rewrite(self, place: Place, puts: Sequence[Put]) -> None:
+        guard = place.rewritten()
+        await self._driver.apply([*guard, *puts])
+        place.written(guard)
+
+    async def _snapshot(self, base: Key) -> AsyncIterator[Item]:
+        """All of a thread as it was when its heads were read: what was put since is left out."""
+        following: dict[str, int] = {}
+        async for item in everything(self._driver, key(base, _HEADS)):
+            following[split(item.key)[3]] = int(_parsed(item)["next"])
+            yield item
+        for kind in (_ORDER, _DOCS, _WRITES, _PARTS):
+            async for item in everything(self._driver, key(base, kind)):
+                segments = split(item.key)
+                if kind == _ORDER and int(segments[4]) >= following.get(segments[3], 0):
+                    continue
+                if kind == _DOCS and int(_parsed(item)["place"]) >= following.get(segments[3], 0):
+                    continue
+                yield item
 
     async def prune(self, thread_id: str, *, keep_last: int | None = None, max_age: timedelta | None = None) -> int:
         """Remove checkpoints that are not among the last `keep_last` of their namespace, or were put longer ago than `max_age`.
 
-        Answers how many. The latest of each namespace always stays. What those that stay have in common with those that go
-        stays too; the rest of their parts is freed when it is an hour old.
+        Answers how many. The latest of each namespace always stays, and so does one that is put while this runs. What those
+        that stay have in common with those that go stays too; the rest of their parts is freed when it is an hour old.
         """
         if keep_last is None and max_age is None:
             raise ConfigurationError("prune keeps everything: give keep_last=, max_age=, or both")
         if keep_last is not None and keep_last < 1:
             raise ConfigurationError(f"keep_last is {keep_last}: the latest always stays, delete_thread removes all")
-        base = await self._base(thread_id)
+        base = await self._announce_pruning(thread_id)
         if base is None:
             return 0
         now = (await self._driver.health()).clock_ms
@@ -268,53 +313,65 @@ class CheckpointStore:
         removed = 0
         async for namespace, head in self._heads(base):
             latest = str(_parsed(head)["latest"])
-            ids = [
-                (item.key, str(item.value))
-                async for item in everything(self._driver, key(base, _ORDER, text(namespace)))
-            ]
-            for at, (order, id) in enumerate(ids):
-                (doc,) = await self._driver.get([_doc(base, namespace, id)], values=False)
-                too_many = keep_last is not None and at < len(ids) - keep_last
+            order = [item async for item in everything(self._driver, key(base, _ORDER, text(namespace)))]
+            for at, item in enumerate(order):
+                (doc,) = await self._driver.get([_doc(base, namespace, str(item.value))], values=False)
+                too_many = keep_last is not None and at < len(order) - keep_last
                 too_old = limit is not None and doc is not None and doc.updated_at < limit
-                if id == latest or doc is None or not (too_many or too_old):
-                    continue
-                await self._driver.apply([Delete(doc.key), Delete(order)])
-                await self._driver.clear(_writes(base, namespace, id))
-                removed += 1
-        await self._free_parts(base, now)
+                if item.value != latest and doc is not None and (too_many or too_old):
+                    removed += await self._remove(base, namespace, item, doc)
+        await self._free(base, now)
         return removed
+
+    async def _announce_pruning(self, thread_id: str) -> Key | None:
+        """From here on nobody counts on parts that were stored before; where they lie."""
+        thread = thread_key(thread_id)
+
+        def plan(known: Known) -> Plan[Key | None]:
+            if known[thread] is None or (place := place_of(thread, known[thread])).copying:
+                return Plan([], None)
+            place.prunes += 1
+            return Plan(place.rewritten(), place.base)
+
+        return await attempt(self._driver, [thread], plan)
+
+    async def _remove(self, base: Key, namespace: str, order: Item, doc: Item) -> bool:
+        """Remove a checkpoint with its pending writes, unless it was put again meanwhile."""
+        page = await self._driver.scan(
+            _writes(base, namespace, str(order.value)),
+            values=False,
+            limit=min(_AT_ONCE, self._driver.capabilities.max_writes - 2),
+        )
+        pending = [Delete(item.key) for item in page.items]
+        try:
+            await self._driver.apply([Delete(doc.key, doc.etag), Delete(order.key), *pending])
+        except ConflictError:
+            return False
+        return True
 
     # How.
 
-    def _thread(self, thread_id: str) -> Key:
-        return key(_THREADS, text(thread_id))
+    async def _place(self, thread_id: str) -> Place:
+        if (place := self._places.get(thread_id)) is not None:
+            return place
+        thread = thread_key(thread_id)
+        (item,) = await self._driver.get([thread])
+        place = place_of(thread, item)
+        return place_of(thread, item, anew=True) if place.copying else place
 
     async def _base(self, thread_id: str) -> Key | None:
-        (item,) = await self._driver.get([self._thread(thread_id)])
-        return None if item is None else key(_BASE, number(_number(item)))
-
-    async def _incarnation(self, thread_id: str) -> int:
-        (item,) = await self._driver.get([self._thread(thread_id)])
-        return randbelow(10**16) if item is None else _number(item)
+        thread = thread_key(thread_id)
+        (item,) = await self._driver.get([thread])
+        return None if item is None or (place := place_of(thread, item)).copying else place.base
 
     async def _heads(self, base: Key) -> AsyncIterator[tuple[str, Item]]:
         async for item in everything(self._driver, key(base, _HEADS)):
             yield str(_parsed(item)["namespace"]), item
 
-    def _missing(self, base: Key, parts: Mapping[str, Value]) -> Sequence[Write]:
-        """Puts of the parts that are not known to be there. What is there already is put again: it stays fresh."""
-        fresh = monotonic() - _FRESH_SECONDS
-        keyed = ((key(base, _PARTS, text(digest)), part) for digest, part in parts.items())
-        return [Put(at, part) for at, part in keyed if self._known.get(at, float("-inf")) < fresh]
-
-    def _remember(self, parts: Any) -> None:
-        moment = monotonic()
-        for at in parts:
-            if self._known.get(at, float("-inf")) < moment - _FRESH_SECONDS:
-                self._known[at] = moment
-                self._known.move_to_end(at)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+    async def _get(self, thread_id: str, namespace: str, base: Key, id: str) -> CheckpointRecord | None:
+        (doc,) = await self._driver.get([_doc(base, namespace, id)])
+        found = [] if doc is None else await self._records(thread_id, namespace, base, [doc])
+        return found[0] if found else None
 
     async def _records(
         self, thread_id: str, namespace: str, base: Key, docs: Sequence[Item]
@@ -327,12 +384,9 @@ class CheckpointStore:
             for digest in needed(node)
         }
         parts = await self._parts(digests)
-        found = []
-        for doc, document in zip(docs, parsed, strict=True):
-            pending = [
-                _pending(item) async for item in everything(self._driver, _writes(base, namespace, str(document["id"])))
-            ]
-            found.append(
+        pending = await asyncio.gather(*(self._pending(base, namespace, str(each["id"])) for each in parsed))
+        try:
+            return [
                 as_record(
                     CheckpointRecord,
                     {
@@ -342,12 +396,21 @@ class CheckpointStore:
                         "parent_id": document["parent"],
                         "checkpoint": assemble(document["node"], parts),
                         "metadata": assemble(document["metadata"], parts),
-                        "writes": pending,
+                        "writes": writes,
                         "created_at": doc.updated_at,
                     },
                 )
-            )
-        return found
+                for doc, document, writes in zip(docs, parsed, pending, strict=True)
+            ]
+        except CorruptDataError:
+            # Somebody may have pruned them, or deleted the thread, since they were read.
+            now = await self._driver.get([doc.key for doc in docs])
+            if [doc.etag for doc in docs] == [item and item.etag for item in now]:
+                raise
+            return await self._records(thread_id, namespace, base, [item for item in now if item is not None])
+
+    async def _pending(self, base: Key, namespace: str, id: str) -> Sequence[PendingWrite]:
+        return [_pending(item) async for item in everything(self._driver, _writes(base, namespace, id))]
 
     async def _parts(self, digests: Mapping[str, Key]) -> dict[str, Value]:
         found: dict[str, Value] = {}
@@ -362,20 +425,19 @@ class CheckpointStore:
             }
         return found
 
-    async def _free_parts(self, base: Key, now: int) -> None:
-        """Remove the parts that no checkpoint needs, but those that are fresh: somebody may be about to need them."""
+    async def _free(self, base: Key, now: int) -> None:
+        """Remove the parts and pending writes of no checkpoint, but those that are fresh: one may be about to come."""
         used: set[Key] = set()
         async for doc in everything(self._driver, key(base, _DOCS)):
             document = _parsed(doc)
+            used.add(key(base, _WRITES, *split(doc.key)[3:]))
             for node in (document["node"], document["metadata"]):
                 used |= {key(base, _PARTS, text(digest)) for digest in needed(node)}
-        async for item in everything(self._driver, key(base, _PARTS), values=False):
-            if item.key not in used and item.updated_at < now - _GRACE_MS:
-                await self._driver.apply_many([[Delete(item.key, item.etag)]])
-
-
-class _ThreadMoved(Exception):
-    """The thread was deleted, or made anew, since its number was read."""
+        for kind in (_PARTS, _WRITES):
+            async for item in everything(self._driver, key(base, kind), values=False):
+                of = item.key if kind == _PARTS else key(*split(item.key)[:5])
+                if of not in used and item.updated_at < now - _GRACE_MS:
+                    await self._driver.apply_many([[Delete(item.key, item.etag)]])
 
 
 def _doc(base: Key, namespace: str, id: str) -> Key:
@@ -405,10 +467,20 @@ def _parsed(item: Item | None) -> dict[str, Any]:
     return parsed
 
 
-def _number(item: Item | None) -> int:
-    if item is None or not isinstance(item.value, str) or not item.value.isdecimal():
-        raise CorruptDataError("a thread's checkpoints are named by something that is no number")
-    return int(item.value)
+def _as_item(put: Put) -> Item:
+    return Item(put.key, put.value, put.etag, 0)
+
+
+def _batches(puts: Sequence[Put], room: int) -> Iterator[Sequence[Put]]:
+    """The puts in batches that every driver takes."""
+    start, size = 0, 0
+    for at, put in enumerate(puts):
+        if at > start and (at - start == room or size + size_of(put.value) > _BATCH_BYTES):
+            yield puts[start:at]
+            start, size = at, 0
+        size += size_of(put.value)
+    if start < len(puts):
+        yield puts[start:]
 
 
 def _portable(part: Value) -> Node:
