@@ -246,6 +246,12 @@ def _with_servers(code: str) -> str:
     return code
 
 
+def _on_all_servers(code: str) -> str:
+    """A page that goes through every driver."""
+    code = code.replace("postgres://user:pass@localhost:5432/agentx", running("postgresql").url)
+    return _on_mysql(_on_mongodb(_with_servers(code)))
+
+
 @pytest.mark.usefixtures("environment_as_it_was")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +277,8 @@ def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, mon
                 block = replace(block, code=_on_mongodb(block.code))
             if page.name in ("redis.md", "agentomatic.md"):
                 block = replace(block, code=_with_servers(block.code))
+            if page.name == "agentx-guide.md":
+                block = replace(block, code=_on_all_servers(block.code))
             try:
                 reader.do(block)
             except BaseException as error:
