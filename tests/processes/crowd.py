@@ -50,7 +50,20 @@ async def hold(persistence: Persistence, task: int, times: int) -> list[object]:
     return tokens
 
 
-WORK: dict[str, Work] = {"increment": increment, "converse": converse, "hold": hold}
+async def fork(persistence: Persistence, task: int, times: int) -> list[object]:
+    threads = persistence.threads
+    seen: list[object] = []
+    for _ in range(times):
+        said = await threads.add_message("crowd", "user", task)
+        made = await threads.fork("crowd")
+        own = await threads.add_message(made.id, "user", "mine")
+        seen.append([made.id, said.seq, made.message_count, own.seq, task % 2 == 0])
+        if task % 2:
+            await threads.delete(made.id)
+    return seen
+
+
+WORK: dict[str, Work] = {"increment": increment, "converse": converse, "fork": fork, "hold": hold}
 
 
 async def main(url: str, work: str, tasks: int, times: int) -> None:

@@ -21,11 +21,11 @@ TEN_MINUTES = 600
 pytestmark = pytest.mark.slow
 
 
-async def crowd(url: str, work: str, times: int, skew: float = 0) -> tuple[list[Any], float]:
+async def crowd(url: str, work: str, times: int, skew: float = 0, tasks: int = TASKS) -> tuple[list[Any], float]:
     """What all of them saw, and the longest time in seconds that one of them took for one."""
     processes = [
         subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-            [sys.executable, str(SCRIPT), url, work, str(TASKS), str(times), str(0 if n else skew)],
+            [sys.executable, str(SCRIPT), url, work, str(tasks), str(times), str(0 if n else skew)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -81,3 +81,29 @@ async def test_a_lease_never_has_two_holders_though_a_clock_is_ten_minutes_off(
     assert len(tokens) == total
     assert len(set(tokens)) == total, "a fencing token was given twice"
     waited(worst, f"for one of {total} holdings")
+
+
+async def test_forks_of_one_thread_share_what_was_there_and_are_counted(
+    lasting_url: str, waited: Callable[[float, str], None]
+) -> None:
+    async with create_persistence(lasting_url) as persistence:
+        threads = persistence.threads
+        await threads.create(id="crowd", user_id="u", agent_name="a")
+        seen, worst = await crowd(lasting_url, "fork", 1, tasks=8)
+        total = PROCESSES * 8
+        assert sorted(said for _, said, *_ in seen) == list(range(total))
+        assert all(said < shared == own for _, said, shared, own, _ in seen), "all that was said, and no gap"
+        kept = {id: shared for id, _, shared, _, stays in seen if stays}
+        assert (await threads.stats()).threads == 1 + len(kept) == 1 + total // 2
+        assert len((await threads.lineage("crowd")).descendants) == len(kept)
+        parent = [message.id for message in await threads.get_messages("crowd")]
+        await threads.delete("crowd")
+        await persistence.purge()
+        for id, shared in sorted(kept.items())[::8]:
+            assert [message.id for message in await threads.get_messages(id)][:-1] == parent[:shared]
+        for id in kept:
+            await threads.delete(id)
+        await persistence.purge()
+        left = await persistence.driver.scan("threads.messages", limit=500, values=False)
+        assert [item.key for item in left.items if not item.key.endswith("!n")] == []
+    waited(worst, f"for one of {total} messages with a fork")

@@ -15,7 +15,7 @@ from ._attempt import Known, Plan, attempt
 from ._entries import Entry, entry_of, read_entries
 from ._forks import MOST_PARTS, entries_of, plan_use, receipts_of, users_key
 from ._head import Head
-from ._keyed_locks import KeyedLocks
+from ._keyed_locks import KeyedLocks, changing
 from ._sweeping import marker, sweep_now
 
 __all__ = ["Entry", "Log", "LogCache", "visible"]
@@ -153,7 +153,8 @@ class Log:
                 return plan(known, *self._plan_fork(known, head.incarnation, target, at))
 
             try:
-                return await attempt(self._driver, [*self.keys, *target.keys, *users, *keys], planned)
+                async with changing(self._driver, users[-1]):
+                    return await attempt(self._driver, [*self.keys, *target.keys, *users, *keys], planned)
             except _HeadMoved:
                 self._cache.put(self.base, None)
 
