@@ -27,10 +27,10 @@ _DEEP = 6
 
 def take_apart(value: Any, parts: dict[str, Value], depth: int = 0) -> Node:
     """The node of a value; what it refers to is put into `parts`, by digest. Raises `InvalidValueError`."""
+    if depth == 0:
+        _check_names(value)
     if isinstance(value, bytes):
         return {"x": b64encode(value).decode()} if len(value) <= _SHORT else {"b": _add(value, parts)}
-    if isinstance(value, dict) and depth < _DEEP and not all(isinstance(name, str) for name in value):
-        raise InvalidValueError("a checkpoint is JSON and bytes: the names in its objects have to be text")
     if not _holds_bytes(value):
         written = _json(value)
         if len(written) <= _SHORT:
@@ -96,6 +96,18 @@ def _json(value: Any) -> str:
         return to_json(value).decode()
     except ValueError as error:
         raise InvalidValueError(f"a checkpoint is JSON and bytes: {error}") from error
+
+
+def _check_names(value: Any) -> None:
+    """JSON would make text of other names, and the value come back as another."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if not isinstance(name, str):
+                raise InvalidValueError(f"a checkpoint is JSON and bytes: {name!r} names something and is no text")
+            _check_names(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _check_names(each)
 
 
 def _holds_bytes(value: Any) -> bool:
