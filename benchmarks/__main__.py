@@ -30,11 +30,17 @@ WORK = {
     "agents": "agents",
     "servers": "servers",
     "server-messages": "server_messages",
+    "events": "events",
 }
 """The modules in `work`, each imported when it runs, since each needs its own peers."""
 RESULTS = Path(__file__).parent / "results"
 EMBEDDED = ["memory", "items", "messages", "flat", "encryption"]
-COMMITTED = {"embedded.json": EMBEDDED, "servers.json": ["servers", "server-messages"], "agents.json": ["agents"]}
+COMMITTED = {
+    "embedded.json": EMBEDDED,
+    "servers.json": ["servers", "server-messages"],
+    "agents.json": ["agents"],
+    "events.json": ["events"],
+}
 
 
 async def main(names: list[str]) -> None:

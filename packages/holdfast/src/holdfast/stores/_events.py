@@ -176,7 +176,7 @@ class EventQueue:
                     yield _event(channel, entry)
                 if not entries and fresh and (lost := await self._lost(channel, position)):
                     raise EventsLostError(channel, lost=lost, resume=number((position or 0) + lost))
-                if not entries:
+                if len(entries) < _PAGE:  # that was the end: there is more only where somebody woke us
                     await woken.wait()
                 fresh = False
 
