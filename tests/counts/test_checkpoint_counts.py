@@ -1,0 +1,127 @@
+"""What checkpoints and blobs cost is counted: the same among few and among many, and never more than a few chunks at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from holdfast import Persistence, create_persistence
+from holdfast.driver import Append, Put
+from holdfast.opening import driver_from_url
+from holdfast_conformance.faults import Counts, counted
+from holdfast_conformance.faults._seam import injected
+
+FEW, MANY = 10, 1_000
+TURN = {"channel_values": {"messages": [{"role": "user", "content": "x" * 300}] * 20, "plan": "p" * 1000}}
+MIB = 1024 * 1024
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Persistence, Counts]]:
+    async with driver_from_url(url) as driver, create_persistence(driver) as persistence:
+        with counted(driver) as counts:
+            yield persistence, counts
+
+
+@contextmanager
+def during(counts: Counts) -> Iterator[dict[str, int]]:
+    """How much each count grew in the block."""
+    before, grown = asdict(counts), dict[str, int]()
+    yield grown
+    grown |= {word: number - before[word] for word, number in asdict(counts).items()}
+
+
+def calls(grown: dict[str, int]) -> tuple[int, int, int]:
+    return grown["commits"], grown["fetches"], grown["lists"]
+
+
+async def _measured(persistence: Persistence, counts: Counts, size: int) -> dict[str, dict[str, int]]:
+    checkpoints = persistence.checkpoints
+    for n in range(size):
+        await checkpoints.put("t", {**TURN, "step": n}, metadata={"step": n})
+    grown: dict[str, dict[str, int]] = {}
+    with during(counts) as grown["put"]:
+        await checkpoints.put("t", {**TURN, "step": size}, id="last")
+    with during(counts) as grown["put again"]:
+        await checkpoints.put("t", {**TURN, "step": size}, id="last")
+    with during(counts) as grown["put_writes"]:
+        await checkpoints.put_writes("t", "last", "task", [("a", 1), ("b", 2)])
+    with during(counts) as grown["get"]:
+        assert (await checkpoints.get("t")) is not None
+    with during(counts) as grown["get by id"]:
+        assert (await checkpoints.get("t", id="last")) is not None
+    with during(counts) as grown["list"]:
+        assert len(await checkpoints.list("t", limit=5)) == 5
+    with during(counts) as grown["list from the middle"]:
+        assert len(await checkpoints.list("t", limit=5, before="last")) == 5
+    with during(counts) as grown["delete"]:
+        assert await checkpoints.delete_thread("t")
+    return grown
+
+
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Any) -> None:
+    measured = []
+    for size in (FEW, MANY):
+        place = "memory://" if scheme == "memory" else f"sqlite:///{tmp_path.as_posix()}/{size}.db?durability=relaxed"
+        async with opened(place) as (persistence, counts):
+            measured.append(await _measured(persistence, counts, size))
+    assert measured[0] == measured[1]
+
+
+async def test_the_calls_of_checkpoints(url: str) -> None:
+    async with opened(url) as (persistence, counts):
+        grown = await _measured(persistence, counts, 6)
+    assert calls(grown["put"]) == (1, 0, 0), "a step is one call, the thread known"
+    assert calls(grown["put again"]) in {(2, 0, 0), (2, 1, 0)}, "the guess that it is new is refused once"
+    assert calls(grown["put_writes"]) == (1, 1, 0)
+    assert calls(grown["get"]) == (0, 4, 1)
+    assert calls(grown["get by id"]) == (0, 3, 1)
+    assert calls(grown["delete"]) == (1, 1, 0)
+
+
+async def test_a_blob_of_40_mb_is_a_few_chunks_at_a_time() -> None:
+    most = 0
+
+    def commits(call: Any) -> Any:
+        async def instead(work: Any) -> Any:
+            nonlocal most
+            puts = [write for unit in work for write in (unit.puts if isinstance(unit, Append) else unit)]
+            most = max(most, sum(len(write.value) for write in puts if isinstance(write, Put)))
+            return await call(work)
+
+        return instead
+
+    def fetches(call: Any) -> Any:
+        async def instead(keys: Any, values: bool) -> Any:
+            nonlocal most
+            items = await call(keys, values)
+            most = max(most, sum(len(item.value) for item in items if item is not None and item.value is not None))
+            return items
+
+        return instead
+
+    taken = given = 0
+
+    def source() -> Iterator[bytes]:
+        nonlocal given
+        for n in range(40):
+            given += MIB
+            assert given - stored() <= 4 * MIB, "no more is taken from its source than a few chunks ahead"
+            yield bytes([n]) * MIB
+
+    def stored() -> int:
+        return counts.units * MIB // 2
+
+    async with driver_from_url("memory://") as driver, create_persistence(driver) as persistence:
+        with counted(driver) as counts, injected(driver, "_commit", commits), injected(driver, "_fetch", fetches):
+            blob = await persistence.blobs.put(source())
+            assert blob.size == 40 * MIB
+            async for piece in persistence.blobs.stream(blob.id):
+                taken += len(piece)
+                assert len(piece) <= MIB // 2
+    assert taken == 40 * MIB
+    assert 0 < most <= 2 * MIB + 8192, "bytes in one call of the driver"
