@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from holdfast import ConflictError, NotFoundError, TooLargeError
+from holdfast import ConflictError, NotFoundError, TooLargeError, UnsupportedError
 from holdfast.driver import Driver, key, name, text
 from holdfast.driver._defaults import everything
 from holdfast.structures import Log, LogCache, sweep_all
@@ -126,6 +126,28 @@ async def test_a_message_of_the_shared_history_is_not_added_again(driver: Driver
     await fork.truncate(0)
     assert await fork.append_unique("two of the fork", "id2") == (3, True)
     assert await fork.append_unique("two of the fork", "id2") == (3, False)
+
+
+async def test_what_only_one_log_shows_may_be_replaced(driver: Driver) -> None:
+    log = await filled(driver, 3)
+    fork = log_of(driver, "b")
+    assert (await log.replace(1, lambda entry: str(entry.value) + " again")).value == "a1 again"
+    await log.fork(fork, at=1)
+    for each, seq in ((log, 0), (fork, 1)):
+        with pytest.raises(UnsupportedError):
+            await each.replace(seq, lambda entry: "x")
+    assert (await log.replace(2, lambda entry: "mine")).value == "mine"
+    assert await values(fork) == ["a0", "a1 again"]
+    await fork.delete()
+    await sweep_all(driver)
+    assert (await log.replace(0, lambda entry: "alone")).seq == 0
+    await log.fork(fork)
+    assert await values(fork) == await values(log) == ["alone", "a1 again", "mine"]
+    for each in (log, fork):
+        await each.delete()
+        await sweep_all(driver)
+    assert await stored(driver) == 0
+    assert [item.key async for item in everything(driver, "logs") if "!f!" in item.key] == []
 
 
 async def test_appends_while_it_is_forked_are_all_there(driver: Driver) -> None:

@@ -8,11 +8,12 @@ from typing import TypeAlias
 from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError
-from ..driver import Delete, Driver, If, Item, Key, Put, Write, key, name, number
+from ..driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name, number
 from ._attempt import Known, Plan, attempt
 from ._head import Head
 
-__all__ = ["MOST_PARTS", "Branch", "collect", "entries_of", "plan_use", "receipts_of", "release", "users_key"]
+__all__ = ["MOST_PARTS", "Branch", "collect", "entries_of", "plan_alone", "plan_use"]
+__all__ += ["receipts_of", "release", "shared_below", "users_key"]
 
 Branch: TypeAlias = tuple[Key, int]
 """A log's base and one of its incarnations: whose entries are meant, whether or not the log is still there."""
@@ -45,6 +46,20 @@ def plan_use(known: Known, branch: Branch, end: int) -> Put:
     users, upto = _read(item)
     told = {"users": users + 1, "upto": max(upto, end)}
     return Put(at, to_json(told).decode(), If.ABSENT if item is None else item.etag)
+
+
+def shared_below(known: Known, branch: Branch) -> int:
+    """Forks may read the entries below this number."""
+    return _read(known[users_key(branch)])[1]
+
+
+def plan_alone(known: Known, branch: Branch) -> list[Write]:
+    """The write that is refused where a fork comes to read entries meanwhile."""
+    at = users_key(branch)
+    item = known[at]
+    if item is not None:
+        return [Check(at, item.etag)]
+    return [Put(at, to_json({"users": 0, "upto": 0}).decode(), If.ABSENT)]
 
 
 async def release(driver: Driver, marker: Item, branches: Sequence[Branch], promise: Put) -> bool:
@@ -86,6 +101,7 @@ async def collect(driver: Driver, branch: Branch) -> int:
     alive = head is not None and head.incarnation == incarnation
     users, upto = _read(counted)
     if not alive and not users:
+        await driver.apply([Delete(users_key(branch))])
         return await driver.clear(entries_of(branch)) + await driver.clear(receipts_of(branch))
     hidden = head.hidden() if head is not None and alive else [(0, _ALL)]
     return await _free(driver, entries_of(branch), [(max(first, upto), end) for first, end in hidden if end > upto])

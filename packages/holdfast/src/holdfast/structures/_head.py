@@ -34,8 +34,8 @@ class Head:
     """The first number that may be visible."""
     gaps: tuple[tuple[int, int], ...] = ()
     """Ranges of numbers `[first, end)` above the floor that were cut off, in order, none touching another."""
-    shared: int = 0
-    """Forks may read the entries below this number: they are freed once no fork needs them."""
+    shared: bool = False
+    """There was a fork. Written once, so that forks and appends do not meet; what forks need is counted elsewhere."""
     parts: tuple[Part, ...] = ()
     """Of a fork: where the numbers below its own ones lie, in order. They never change."""
 
@@ -53,7 +53,7 @@ class Head:
         """The value of the head item."""
         told: dict[str, object] = {"incarnation": self.incarnation, "floor": self.floor, "gaps": self.gaps}
         if self.shared:
-            told["shared"] = self.shared
+            told["shared"] = True
         if self.parts:
             told["parts"] = [[part.base, part.incarnation, part.first, part.end] for part in self.parts]
         return to_json(told).decode()
@@ -149,12 +149,12 @@ class Head:
 
 
 @lru_cache(maxsize=4096)
-def _parse(value: Value) -> tuple[int, int, tuple[tuple[int, int], ...], int, tuple[Part, ...]]:
+def _parse(value: Value) -> tuple[int, int, tuple[tuple[int, int], ...], bool, tuple[Part, ...]]:
     match told := from_json(value):
         case {"incarnation": int(incarnation), "floor": int(floor), "gaps": [*gaps]}:
             parts = tuple(
                 Part(str(base), int(of), int(first), int(end)) for base, of, first, end in told.get("parts", ())
             )
             cut = tuple((int(first), int(end)) for first, end in gaps)
-            return incarnation, floor, cut, int(told.get("shared", 0)), parts
+            return incarnation, floor, cut, told.get("shared") is True, parts
     raise ValueError("it lacks the incarnation, the floor or the gaps")

@@ -13,7 +13,16 @@ from ..driver import Check, Delete, Driver, If, Item, Key, Put, Value, Write, ke
 from ..driver._judge import count_of
 from ._attempt import Known, Plan, attempt
 from ._entries import Entry, entry_of, read_entries
-from ._forks import MOST_PARTS, entries_of, plan_use, receipts_of, users_key
+from ._forks import (
+    MOST_PARTS,
+    Branch,
+    entries_of,
+    plan_alone,
+    plan_use,
+    receipts_of,
+    shared_below,
+    users_key,
+)
 from ._head import Head
 from ._keyed_locks import KeyedLocks, changing
 from ._sweeping import marker, sweep_now
@@ -177,8 +186,8 @@ class Log:
             raise TooLargeError(
                 f"this would be a fork of forks, {MOST_PARTS} deep: copy the entries into a new log and go on with that"
             )
-        own = end if forked.parts and forked.parts[-1].incarnation == incarnation else 0
-        shared = replace(head, shared=max(head.shared, own))
+        uses = bool(forked.parts) and forked.parts[-1].incarnation == incarnation
+        shared = replace(head, shared=head.shared or uses)
         writes: list[Write] = [
             Check(self.base, item.etag) if shared == head else Put(self.base, shared.write(), item.etag),
             Put(target.base, forked.write(), If.ABSENT),
@@ -257,24 +266,26 @@ class Log:
         while True:
             item = self._cache.get(self.base) or await self._head_item()
             incarnation = Head.read(item).incarnation
-            at = key(entries_of((self.base, incarnation)), number(max(0, seq)))
+            branch = (self.base, incarnation)
+            at, users = key(entries_of(branch), number(max(0, seq))), users_key(branch)
 
-            def plan(known: Known, incarnation: int = incarnation, at: Key = at) -> Plan[None]:
+            def plan(known: Known, branch: Branch = branch, at: Key = at) -> Plan[None]:
                 head_item, there = known[self.base], known[at]
                 if head_item is None:
                     raise self._missing()
                 head = Head.read(head_item)
-                if head.incarnation != incarnation:
+                if head.incarnation != branch[1]:
                     raise _HeadMoved
-                if head.shows(seq) and seq < max(head.own, head.shared):
+                if head.shows(seq) and seq < max(head.own, shared_below(known, branch)):
                     raise UnsupportedError(f"entry {seq} is shared with a fork and stays as it is: append a new one")
                 if there is None or not head.shows(seq):
                     raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r}")
-                # The head's etag: else it could be forked, and the entry shared, meanwhile.
-                return Plan([Check(self.base, head_item.etag), Put(at, change(entry_of(there)), there.etag)], None)
+                # Else it could be forked, and the entry shared, meanwhile.
+                alone = [Check(self.base, head_item.etag), *(plan_alone(known, branch) if head.shared else ())]
+                return Plan([*alone, Put(at, change(entry_of(there)), there.etag)], None)
 
             try:
-                await attempt(self._driver, [self.base, at], plan)
+                await attempt(self._driver, [self.base, at, users], plan)
             except _HeadMoved:
                 self._cache.put(self.base, None)
                 continue
@@ -348,15 +359,13 @@ class Log:
         """Delete what is hidden now and was not before: here where it is little, else through the sweeper."""
         entries = self._entries(head)
         cut = shorter.cut_from(head)
-        # What forks may read is looked at by the sweeper; so is what they no longer read when the last of them goes.
-        forks = sum(max(0, min(end, head.shared) - max(first, head.own)) for first, end in cut)
-        writes: list[Write] = [marker(forks, collects=((self.base, head.incarnation),))] if forks else []
-        kept = max(head.own, head.shared)
-        hidden = [(max(first, kept), end) for first, end in cut if end > kept]
+        hidden = [(max(first, head.own), end) for first, end in cut if end > head.own]
         items = sum(end - first for first, end in hidden)
+        if head.shared and items:  # what forks read stays until the last of them goes
+            return [marker(items, collects=((self.base, head.incarnation),))]
         if items <= _INLINE:
-            return [*writes, *(Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end))]
-        return [*writes, marker(items, ranges=tuple((entries, first, end) for first, end in hidden))]
+            return [Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end)]
+        return [marker(items, ranges=tuple((entries, first, end) for first, end in hidden))]
 
     def _plan_unique(
         self, known: Known, value: Value, receipts: Sequence[Key], base: Item, seen: list[Item]
@@ -376,7 +385,7 @@ class Log:
         there = known[receipt]
         seq = 0 if counter is None else _following(counter)
         # A fork may still find this id under its earlier number.
-        needed = [str(number) for number in _numbers(there) if number < head.shared]
+        needed = [str(number) for number in _numbers(there)] if head.shared else []
         writes: list[Write] = [
             Check(self.base, item.etag),
             Put(self.counter, str(seq + 1), If.ABSENT if counter is None else counter.etag),
