@@ -42,10 +42,13 @@ def _schemes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 NOT_ISOLATED = frozenset(
     {
+        "test_a_job_whose_worker_is_gone_comes_back_and_his_late_word_is_refused",
         "test_a_lease_never_has_two_holders_though_a_clock_is_ten_minutes_off",
         "test_a_sweeper_comes_again",
+        "test_another_process_is_heard",
         "test_appends_while_it_is_forked_are_all_there",
         "test_eight_processes_lose_no_increment",
+        "test_forks_of_one_thread_share_what_was_there_and_are_counted",
         "test_everybody_sees_everything_in_order_though_one_is_killed",
         "test_forks_of_one_thread_share_what_was_there_and_are_counted",
         "test_many_tasks_append_without_gaps_or_doubles",
