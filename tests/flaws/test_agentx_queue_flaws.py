@@ -145,13 +145,16 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """An instance on the one place that all of a test share; `retention` is in seconds."""
     made: list[Design] = []
 
-    async def make(retention: float = 3600, limit: int | None = None) -> Design:
+    async def make(retention: float = 3600, limit: int | None = None, consumer_ttl: float = 3600) -> Design:
         if request.param == "old":
             made.append(OldDesign(tmp_path / "queue.db", retention, limit))
         else:
             url = f"sqlite:///{(tmp_path / 'new.db').as_posix()}"
             kept = timedelta(seconds=retention)
-            queue = await create_queue(url, retention=kept, max_count=limit, cleanup_interval=None, poll=0.02)
+            forgotten = timedelta(seconds=consumer_ttl)
+            queue = await create_queue(
+                url, retention=kept, max_count=limit, consumer_ttl=forgotten, cleanup_interval=None, poll=0.02
+            )
             made.append(NewDesign(queue))
         return made[-1]
 
@@ -287,6 +290,14 @@ async def test_nothing_is_missed_between_history_and_live(make: Make) -> None:
         await queue.follow("s", heard.append, between)
     await queue.publish("s", "live")
     assert await until(lambda: heard == ["history", "between", "live"])
+
+
+async def test_a_consumer_that_is_gone_is_forgotten(make: Make) -> None:
+    queue = await make(retention=0.05, consumer_ttl=0.05)
+    await queue.ack("one connection", "s", await queue.publish("s", 0))
+    await asyncio.sleep(0.1)
+    await queue.cleanup()
+    assert await queue.acked("one connection", "s") is None
 
 
 async def test_the_number_that_a_topic_keeps_is_kept(make: Make) -> None:

@@ -102,6 +102,8 @@ async def test_everybody_sees_everything_in_order_though_one_is_killed(
     assert seen(second)[0][0] > acked[-1], "what it had acknowledged came again"
     assert doubles <= 2 * ACK_EVERY
     waited(max(word[3] for word in told), f"for one of {TOTAL} publishes")
+    warm = [word[3] for word in told if not word[2].endswith(" 0")]
+    waited(max(warm), f"for one of {len(warm)} publishes after a publisher's first")
 
 
 async def test_the_job_of_a_killed_worker_comes_back_once(lasting_url: str) -> None:
