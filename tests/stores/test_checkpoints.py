@@ -47,7 +47,9 @@ async def test_what_goes_in_comes_out(persistence: Persistence) -> None:
     assert await persistence.checkpoints.get("t", id="c1") is None, "another namespace"
     assert await persistence.checkpoints.get("u") is None
     assert await persistence.checkpoints.namespaces("t") == ["n"]
-    for wrong in ({1: 2}, {"a": object()}, {"a": [{1: 2}] * 20}):
+    endless: list[Any] = []
+    endless.append(endless)
+    for wrong in ({1: 2}, {"a": object()}, {"a": [{1: 2}] * 20}, endless):
         with pytest.raises(InvalidValueError):
             await persistence.checkpoints.put("t", wrong)
 

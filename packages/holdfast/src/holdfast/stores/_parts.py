@@ -25,25 +25,30 @@ _GROUP = 16
 _DEEP = 6
 
 
-def take_apart(value: Any, parts: dict[str, Value], depth: int = 0) -> Node:
+def take_apart(value: Any, parts: dict[str, Value]) -> Node:
     """The node of a value; what it refers to is put into `parts`, by digest. Raises `InvalidValueError`."""
-    if depth == 0:
-        _check_names(value)
+    with_bytes: set[int] = set()
+    try:
+        _look_through(value, with_bytes)
+    except RecursionError as error:
+        raise InvalidValueError("a checkpoint is JSON and bytes: this is nested too deeply, or holds itself") from error
+    return _take_apart(value, parts, with_bytes, 0)
+
+
+def _take_apart(value: Any, parts: dict[str, Value], with_bytes: set[int], depth: int) -> Node:
     if isinstance(value, bytes):
         return {"x": b64encode(value).decode()} if len(value) <= _SHORT else {"b": _add(value, parts)}
-    if not _holds_bytes(value):
-        written = _json(value)
-        if len(written) <= _SHORT:
+    if id(value) not in with_bytes:
+        if _may_be_short(value) and len(_json(value)) <= _SHORT:
             return {"v": value}
         if depth >= _DEEP or not isinstance(value, dict | list):
-            return {"p": _add(written, parts)}
+            return {"p": _add(_json(value), parts)}
     if isinstance(value, dict):
-        return {"d": {name: take_apart(each, parts, depth + 1) for name, each in value.items()}}
-    if isinstance(value, list | tuple):
-        full = 0 if _holds_bytes(value) else len(value) // _GROUP * _GROUP
-        groups = [_add(_json(list(value[at : at + _GROUP])), parts) for at in range(0, full, _GROUP)]
-        return {"l": groups, "t": [take_apart(each, parts, depth + 1) for each in value[full:]]}
-    return {"p": _add(_json(value), parts)}
+        return {"d": {name: _take_apart(each, parts, with_bytes, depth + 1) for name, each in value.items()}}
+    assert isinstance(value, list | tuple)
+    full = 0 if id(value) in with_bytes else len(value) // _GROUP * _GROUP
+    groups = [_add(_json(list(value[at : at + _GROUP])), parts) for at in range(0, full, _GROUP)]
+    return {"l": groups, "t": [_take_apart(each, parts, with_bytes, depth + 1) for each in value[full:]]}
 
 
 def needed(node: Node) -> Iterator[str]:
@@ -98,21 +103,33 @@ def _json(value: Any) -> str:
         raise InvalidValueError(f"a checkpoint is JSON and bytes: {error}") from error
 
 
-def _check_names(value: Any) -> None:
-    """JSON would make text of other names, and the value come back as another."""
+def _look_through(value: Any, with_bytes: set[int]) -> bool:
+    """Whether there are bytes somewhere in it; the ids of all dicts and lists of which this is so go into `with_bytes`."""
+    if isinstance(value, str):
+        return False
     if isinstance(value, dict):
+        found = False
         for name, each in value.items():
-            if not isinstance(name, str):
+            if not isinstance(name, str):  # JSON would make text of it, and the value come back as another
                 raise InvalidValueError(f"a checkpoint is JSON and bytes: {name!r} names something and is no text")
-            _check_names(each)
+            found |= _look_through(each, with_bytes)
     elif isinstance(value, list | tuple):
+        found = False
         for each in value:
-            _check_names(each)
+            found |= _look_through(each, with_bytes)
+    else:
+        return isinstance(value, bytes)
+    if found:
+        with_bytes.add(id(value))
+    return found
 
 
-def _holds_bytes(value: Any) -> bool:
-    if isinstance(value, bytes):
-        return True
+def _may_be_short(value: Any) -> bool:
+    """Whether it is worth while to write it as JSON to see."""
+    if isinstance(value, str):
+        return len(value) <= _SHORT
     if isinstance(value, dict):
-        return any(_holds_bytes(each) for each in value.values())
-    return isinstance(value, list | tuple) and any(_holds_bytes(each) for each in value)
+        return len(value) <= _SHORT and all(map(_may_be_short, value.values()))
+    if isinstance(value, list | tuple):
+        return len(value) <= _SHORT and all(map(_may_be_short, value))
+    return True
