@@ -50,7 +50,6 @@ NOT_ISOLATED = frozenset(
         "test_eight_processes_lose_no_increment",
         "test_forks_of_one_thread_share_what_was_there_and_are_counted",
         "test_everybody_sees_everything_in_order_though_one_is_killed",
-        "test_forks_of_one_thread_share_what_was_there_and_are_counted",
         "test_many_tasks_append_without_gaps_or_doubles",
         "test_messages_to_one_session_have_no_gap_and_no_double",
         "test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_sweep",
