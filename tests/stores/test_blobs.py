@@ -10,8 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from holdfast import ConflictError, InvalidValueError, NotFoundError, Persistence
-from holdfast.driver import Driver
+from holdfast import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, Persistence
+from holdfast.driver import Delete, Driver
 from holdfast.driver._defaults import everything
 from holdfast.structures import Spilled, sweep_chunks
 
@@ -151,3 +151,12 @@ async def test_what_died_half_way_is_freed_in_time_and_nothing_else_is(persisten
     assert await sweep_chunks(raw(persistence), grace_ms=0) > 0
     assert await chunks(persistence) == before
     assert await persistence.blobs.read(kept.id) == PICTURE
+
+
+async def test_content_that_ends_early_is_an_error_and_not_the_end(persistence: Persistence) -> None:
+    blob = await persistence.blobs.put(PICTURE)
+    *_, last = [item.key async for item in everything(raw(persistence), "chunk.parts", values=False)]
+    await raw(persistence).apply([Delete(last)])
+    with pytest.raises(CorruptDataError, match="ends after"):
+        await persistence.blobs.read(blob.id)
+    assert await persistence.blobs.read(blob.id, end=MIB) == PICTURE[:MIB], "what is there can be read"

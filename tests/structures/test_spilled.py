@@ -8,7 +8,7 @@ import os
 from base64 import b64encode
 
 import pytest
-from holdfast import ConflictError, Persistence, Storage, TooLargeError
+from holdfast import ConflictError, CorruptDataError, Persistence, Storage, TooLargeError
 from holdfast.driver import KEEP, Append, Check, Delete, If, Put
 from holdfast.driver._defaults import everything
 from holdfast.records import UserMessage
@@ -164,3 +164,12 @@ async def test_states_and_plain_items_too(persistence: Persistence, storage: Sto
     approval = await persistence.approvals.get("a")
     assert approval is not None
     assert approval.state == {"picture": PICTURE}
+
+
+async def test_a_value_that_ends_early_is_an_error_and_never_a_shorter_value(persistence: Persistence) -> None:
+    driver = spilled(persistence)
+    await driver.apply([Put("kv!@long", LONG)])
+    *_, last = [item.key async for item in everything(driver.inner, "chunk.parts", values=False)]
+    await driver.inner.apply([Delete(last)])
+    with pytest.raises(CorruptDataError, match="ends after"):
+        await driver.get(["kv!@long"])

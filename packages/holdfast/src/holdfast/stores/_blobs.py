@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
 
-from .._errors import ConflictError, InvalidValueError, NotFoundError
+from .._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ..driver import Driver, new_etag
 from ..records import BlobRecord, as_record, utc_now
 from ..structures import Chunks, Collection, Known, Listing, ModelCodec, Plan, RepairReport, Spilled, attempt
@@ -89,7 +89,10 @@ class BlobStore:
         return self._records.all(limit=limit, cursor=cursor)
 
     async def stream(self, id: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `end` (not included), in pieces, in constant memory. Raises `NotFoundError`."""
+        """The bytes from `start` up to `end` (not included), in pieces, in constant memory.
+
+        Raises `NotFoundError`, and `CorruptDataError` where it was deleted meanwhile.
+        """
         record = await self._records.get(id)
         if record is None:
             raise NotFoundError(f"there is no blob {id!r}: put it first")
@@ -104,6 +107,7 @@ class BlobStore:
             at += len(chunk)
             if at >= end:
                 return
+        raise CorruptDataError(f"the blob {id!r} ends after {at} of {record.size} bytes: it was deleted, or is damaged")
 
     async def read(self, id: str, *, start: int = 0, end: int | None = None) -> bytes:
         """The bytes of a blob, or a range of them, at once. Raises `NotFoundError`."""

@@ -185,9 +185,11 @@ class Spilled(Wrapper):
         """An item with the value that its pointer stands for; `None` for one that was replaced while it was read."""
         if item is None or not _points(item.value):
             return item
-        owner, is_text = _read(item)
+        owner, size, is_text = _read(item)
         try:
             data = b"".join([chunk async for chunk in Chunks(self.inner).read(owner)])
+            if len(data) != size:
+                raise CorruptDataError(f"the value at {item.key!r} ends after {len(data)} of {size} bytes")
             return replace(item, value=data.decode() if is_text else data)
         except CorruptDataError:
             (again,) = await self.inner.get([item.key])
@@ -205,11 +207,11 @@ def _points(value: Value | None) -> bool:
     return isinstance(value, str) and value.startswith(_POINTER)
 
 
-def _read(item: Item) -> tuple[str, bool]:
+def _read(item: Item) -> tuple[str, int, bool]:
     try:
         match from_json(str(item.value).removeprefix(_POINTER)):
-            case {"owner": str(owner), "text": bool(is_text)}:
-                return owner, is_text
+            case {"owner": str(owner), "size": int(size), "text": bool(is_text)}:
+                return owner, size, is_text
     except ValueError as error:
         raise CorruptDataError(f"the pointer at {item.key!r} cannot be read: {error}") from error
     raise CorruptDataError(f"the pointer at {item.key!r} points at nothing")
