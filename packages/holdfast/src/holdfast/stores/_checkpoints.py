@@ -383,8 +383,8 @@ class CheckpointStore:
             for node in (document["node"], document["metadata"])
             for digest in needed(node)
         }
-        parts = await self._parts(digests)
-        pending = await asyncio.gather(*(self._pending(base, namespace, str(each["id"])) for each in parsed))
+        waiting = asyncio.gather(*(self._pending(base, namespace, str(each["id"])) for each in parsed))
+        parts, pending = await asyncio.gather(self._parts(digests), waiting)
         try:
             return [
                 as_record(
