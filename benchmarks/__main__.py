@@ -31,6 +31,8 @@ WORK = {
     "servers": "servers",
     "server-messages": "server_messages",
     "events": "events",
+    "checkpoints": "checkpoints",
+    "blobs": "blobs",
 }
 """The modules in `work`, each imported when it runs, since each needs its own peers."""
 RESULTS = Path(__file__).parent / "results"
@@ -40,6 +42,7 @@ COMMITTED = {
     "servers.json": ["servers", "server-messages"],
     "agents.json": ["agents"],
     "events.json": ["events"],
+    "stores.json": ["checkpoints", "blobs"],
 }
 
 

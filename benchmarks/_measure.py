@@ -100,6 +100,8 @@ def environment(folder: Path) -> dict[str, object]:
         "py-key-value-aio",
         "openai-agents",
         "agentomatic",
+        "langgraph-checkpoint-sqlite",
+        "langgraph-checkpoint-postgres",
         "naylence-runtime",
         "naylence-agent-sdk",
         "asyncpg",
