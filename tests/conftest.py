@@ -72,8 +72,9 @@ def not_on_a_stand_in(request: pytest.FixtureRequest, scheme: str) -> None:
         pytest.skip(f"{origin}: its transactions are not isolated")
 
 
-STOOD_FOR = frozenset({"mariadb", *(f"encrypted+{server}" for server in SERVERS if server != "postgresql")})
-"""Where others stand for it: MySQL's driver on its other server, and the same encryption on another server."""
+STOOD_FOR = frozenset({"mariadb", "mongodb", *(f"encrypted+{server}" for server in SERVERS if server != "postgresql")})
+"""Where others stand for it: MySQL's driver on its other server, the same encryption on another server, and MongoDB, of whose
+stand-in the driver's own suite shows what there is to see."""
 
 
 def _marks(scheme: str) -> list[pytest.MarkDecorator]:
