@@ -168,7 +168,7 @@ def test_the_table_of_a_page_is_written_anew(pytester: pytest.Pytester) -> None:
     assert written.startswith("# Drivers\n\n<!-- conformance table -->\n| driver | on |")
     assert written.endswith("<!-- end of the conformance table -->\nThe end.\n")
     assert "| MemoryDriver | " in written
-    assert "| **0 failed**, 1 not tested " in written
+    assert ", **1 not tested**" in written
     assert "old" not in written
 
 
