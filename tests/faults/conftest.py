@@ -90,7 +90,11 @@ _LOST_SOCKETS = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.Pytest
 """pymongo loses a socket where its client is closed while it connects; the garbage collector closes it."""
 
 
-_MARKS = {"mongodb": [_LOST_SOCKETS, pytest.mark.exhaustive], "mariadb": [pytest.mark.exhaustive]}
+_MARKS = {
+    "mongodb": [_LOST_SOCKETS, pytest.mark.exhaustive],
+    "mysql": [pytest.mark.exhaustive],
+    "mariadb": [pytest.mark.exhaustive],
+}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=_MARKS.get(kind, [])) for kind in PLACE])

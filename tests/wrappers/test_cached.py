@@ -33,6 +33,7 @@ def caching(url: str) -> Driver:
     return CachedSqlite(driver_from_url(url))
 
 
+@pytest.mark.exhaustive
 class TestCachedSqlite(DriverConformance):
     factory = f"{__name__}:caching"
     capabilities = CachedSqlite.capabilities

@@ -35,6 +35,7 @@ def packing_fs(url: str) -> Driver:
     return PackingFs(driver_from_url(url), threshold=64)
 
 
+@pytest.mark.exhaustive
 class TestCompressedSqlite(DriverConformance):
     factory = f"{__name__}:packing_sqlite"
     capabilities = PackingSqlite.capabilities

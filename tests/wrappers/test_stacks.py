@@ -49,6 +49,7 @@ def sealed_kept(url: str) -> Driver:
     return Outermost(Compressed(Encrypted(Cached(Traced(MemoryDriver.from_url(url))), key=KEY), threshold=64))
 
 
+@pytest.mark.exhaustive
 class TestPlainItemsKept(DriverConformance):
     factory = f"{__name__}:plain_kept"
     capabilities = Outermost.capabilities
