@@ -33,3 +33,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("longest waits")
         for line in sorted(waits, reverse=True):
             terminalreporter.line(line)
+
+
+_ENOUGH = ("sqlite", "postgresql", "redis")
+"""Many processes take many seconds: where there is only half an hour, an embedded driver and two servers stand for the rest."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/processes/" in item.path.as_posix() and "lasting_url" in getattr(item, "fixturenames", ()):
+            place = getattr(item, "callspec").params.get("lasting_url")  # noqa: B009 - only functions have one
+            if place not in _ENOUGH:
+                item.add_marker(pytest.mark.exhaustive)
