@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from os import urandom
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,5 +41,5 @@ async def test_a_full_place_refuses_and_still_reads(tmp_path: Path, monkeypatch:
     async with driver, create_storage(driver) as storage:
         await storage.set_item("small", 1)
         with pytest.raises(UnavailableError, match="map_gib"):
-            await storage.set_item("large", "x" * 2 * 1024**2)
+            await storage.set_item("large", urandom(2 * 1024**2).hex())
         assert (await storage.get_item("small"), await storage.get_item("large")) == (1, None)

@@ -289,3 +289,16 @@ async def test_another_process_is_heard(url: str) -> None:
         await queue.publish("s", "live")
         await queue.publish("s", "again")
         assert await stream == ["there", "live", "again"]
+
+
+async def test_a_queue_may_be_closed_while_its_streams_read(url: str) -> None:
+    """Whatever a stream is doing at that moment, it ends and does not fail."""
+    for n in range(20):
+        queue = await create_queue(url, cleanup_interval=None, poll=0.01)
+        await queue.publish("s", n)
+        streams = [asyncio.create_task(first(queue, 1000)) for _ in range(3)]
+        for _ in range(n):
+            await asyncio.sleep(0)
+        await queue.close()
+        ended = await asyncio.gather(*streams, return_exceptions=True)
+        assert all(isinstance(seen, list) or (n == 0 and isinstance(seen, ClosedError)) for seen in ended), ended

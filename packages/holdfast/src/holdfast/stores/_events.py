@@ -168,7 +168,12 @@ class EventQueue:
         with self._wakeups.waiting(log.base) as woken:
             while not self._closed:
                 woken.clear()  # before reading: whoever publishes from here on wakes us again
-                entries = await log.read(after=position, limit=_PAGE)
+                try:
+                    entries = await log.read(after=position, limit=_PAGE)
+                except ClosedError:
+                    if self._closed:
+                        return  # closed while we read
+                    raise
                 for entry in entries:
                     if position is not None and entry.seq > position + 1:
                         raise EventsLostError(channel, lost=entry.seq - position - 1, resume=number(entry.seq - 1))
