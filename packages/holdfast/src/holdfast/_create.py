@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Sequence
 
 from .driver import Driver
-from .opening import open_place
+from .opening import Opening, open_place
 from .profiles import open_profile, profile_from_env
 from .stores import Persistence, Storage
 from .wrappers import Wrap
 
-__all__ = ["Opening", "create_persistence", "create_persistence_from_env", "create_storage"]
-
-
-class _Closable(Protocol):
-    async def aclose(self) -> None: ...
-
-
-C = TypeVar("C", bound=_Closable)
-
-
-class Opening(Generic[C]):
-    """Something that is opened by `await` (and then closed by its user) or by `async with` (and closed at the end)."""
-
-    def __init__(self, open: Callable[[], Awaitable[C]]) -> None:
-        self._open = open
-        self._opened: C | None = None
-
-    def __await__(self) -> Generator[None, None, C]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> C:
-        self._opened = await self._open()
-        return self._opened
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._opened is not None:
-            await self._opened.aclose()
+__all__ = ["create_persistence", "create_persistence_from_env", "create_storage"]
 
 
 def create_persistence(

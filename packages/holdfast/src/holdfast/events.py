@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from types import TracebackType
 
 from .driver import Driver
-from .opening import open_place
+from .opening import Opening, open_place
 from .stores import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
 from .wrappers import Wrap
 
@@ -16,33 +15,11 @@ __all__ = [
     "Event",
     "EventQueue",
     "Job",
-    "OpeningQueue",
     "Recovered",
     "WorkQueue",
     "createQueue",
     "create_queue",
 ]
-
-
-class OpeningQueue:
-    """A queue that is opened by `await` (and then closed by its user) or by `async with` (and closed at the end)."""
-
-    def __init__(self, open: Callable[[], Awaitable[EventQueue]]) -> None:
-        self._open = open
-        self._opened: EventQueue | None = None
-
-    def __await__(self) -> Generator[None, None, EventQueue]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> EventQueue:
-        self._opened = await self._open()
-        return self._opened
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._opened is not None:
-            await self._opened.close()
 
 
 def create_queue(
@@ -55,7 +32,7 @@ def create_queue(
     cleanup_interval: timedelta | None = timedelta(minutes=5),
     poll: float = 0.5,
     wrappers: Sequence[Wrap] = (),
-) -> OpeningQueue:
+) -> Opening[EventQueue]:
     """Open an event queue on a driver of its own.
 
         async with create_queue("sqlite:///data/queue.db", retention=timedelta(hours=24)) as queue: ...
@@ -78,7 +55,7 @@ def create_queue(
         await queue.start()
         return queue
 
-    return OpeningQueue(open)
+    return Opening(open)
 
 
 createQueue = create_queue

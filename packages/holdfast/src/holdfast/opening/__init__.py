@@ -1,5 +1,6 @@
 """From a URL to an open driver."""
 
+from ._awaited import Opening
 from ._manifest import FORMAT, MANIFEST, check_manifest, written_through
 from ._on_demand import OnDemand
 from ._open import Place, default_url, open_place
@@ -10,6 +11,7 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "OnDemand",
+    "Opening",
     "Place",
     "Url",
     "check_counts",
