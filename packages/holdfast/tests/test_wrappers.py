@@ -8,6 +8,7 @@ import pytest
 from holdfast import ConfigurationError, WrongStackError, create_persistence, create_storage
 from holdfast.driver import Driver, MemoryDriver
 from holdfast.opening import OnDemand
+from holdfast.structures import Spilled
 from holdfast.wrappers import Wrapper, layers
 
 
@@ -32,7 +33,7 @@ class Anywhere(Wrapper):
 
 async def test_the_first_wrapper_is_the_outermost() -> None:
     async with create_persistence("memory://", wrappers=[Outer, Anywhere, Inner]) as persistence:
-        assert [type(layer) for layer in layers(persistence.driver)] == [Outer, Anywhere, Inner, MemoryDriver]
+        assert [type(layer) for layer in layers(persistence.driver)] == [Spilled, Outer, Anywhere, Inner, MemoryDriver]
 
 
 async def test_wrappers_stand_around_the_coalescer() -> None:
@@ -41,7 +42,7 @@ async def test_wrappers_stand_around_the_coalescer() -> None:
 
     async with create_persistence(Grouping(), wrappers=[Outer]) as persistence:
         names = [type(layer).__name__ for layer in layers(persistence.driver)]
-    assert names == ["Outer", "Coalescer", "Grouping"]
+    assert names == ["Spilled", "Outer", "Coalescer", "Grouping"]
 
 
 async def test_the_stack_is_part_of_the_place() -> None:
