@@ -23,6 +23,7 @@ from holdfast.driver import Key, MemoryDriver, Put, key, name
 from holdfast.opening import OnDemand
 from holdfast.profiles import FolderPersistence, Profile, file_stem, profile_from_env
 from holdfast.state import BaseAgentState, StatefulAgent
+from holdfast.structures import Spilled
 from holdfast.wrappers import Cached, compressed
 from pydantic import BaseModel
 
@@ -350,7 +351,9 @@ async def test_on_demand_is_opened_once_by_whoever_comes_first(tmp_path: Path) -
     at: list[Key] = [key(name("a"), name(f"x{n}")) for n in range(8)]
     await asyncio.gather(*(driver.apply([Put(each, "1")]) for each in at))
     assert driver.is_open
-    assert isinstance(await driver._driver(), Cached)
+    opened = await driver._driver()
+    assert isinstance(opened, Spilled)
+    assert isinstance(opened.inner, Cached)
     assert (await driver.health()).server == "SQLite"
     assert len((await driver.scan("")).items) == 9
     assert await driver.clear(name("a")) == 8
