@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from holdfast import AlreadyClaimedError, ConflictError, InvalidValueError, LeaseLostError, NotFoundError, Persistence
+from holdfast import (
+    AlreadyClaimedError,
+    ConflictError,
+    InvalidValueError,
+    LeaseLostError,
+    NotFoundError,
+    Persistence,
+    create_persistence,
+)
 from holdfast.records import ApprovalRecord, UserMessage
 from holdfast_conformance.faults import skewed
 
@@ -219,3 +227,16 @@ async def test_a_sweeper_cleans_up_by_itself(persistence: Persistence) -> None:
                 await asyncio.sleep(0.01)
     page = await persistence.driver.scan("approvals")
     assert not page.items
+
+
+async def test_what_a_block_raises_goes_on_though_nothing_can_be_given_back() -> None:
+    persistence = await create_persistence("memory://")
+    await suspended(persistence)
+
+    async def fail() -> None:
+        async with await persistence.approvals.claim("a", by="alice", decision="approve"):
+            await persistence.aclose()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()

@@ -345,7 +345,8 @@ class Claim:
         if error is None:
             await self.complete()
         else:
-            await self.give_back()
+            with suppress(HoldfastError):  # then it comes back after `ttl`; what the block raised goes on
+                await self.give_back()
 
 
 def _indexed(phase: str, of: str, record: ApprovalRecord) -> str | None:
