@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
-from .._errors import AlreadyClaimedError, ConflictError, HoldfastError, LeaseLostError, NotFoundError
-from ..driver import Check, Delete, Driver, Etag, If, Key, Put, Write, key, name, new_etag, text
+from .._errors import AlreadyClaimedError, LeaseLostError, NotFoundError
+from ..driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
 from ..records import ApprovalRecord, ClaimRecord, as_record, utc_now
-from ..structures import Collection, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt
+from ..structures import Collection, Holding, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt
+from ._held import Held
 from ._plain import milliseconds
 from ._records import Removal
 
@@ -23,6 +22,7 @@ __all__ = ["ApprovalStore", "Claim"]
 _LIVE, _HELD = name("approvals.live"), name("approvals.claim")
 WEEK = timedelta(days=7)
 CLAIM = timedelta(minutes=5)
+_ENDED = "the claim of approval {!r} has ended: look at it anew, and claim it again where it is pending"
 _PAGE = 100
 
 
@@ -161,9 +161,9 @@ class ApprovalStore:
                     id, by=winner.by, decision=winner.decision, decided=record.status == "decided"
                 )
             taken = record.model_copy(update={"attempts": record.attempts + 1, "claim": said, "status": "claimed"})
-            lease = Put(held, new_etag(), If.ABSENT, left)
-            writes = [lease, Check(live, If.PRESENT), *self._records.plan_save(known, taken)]
-            return Plan(writes, Claim(self, taken, lease, left))
+            holding = Holding(self._driver, held, new_etag(), left, ended=_ENDED.format(id))
+            writes = [holding.taking, Check(live, If.PRESENT), *self._records.plan_save(known, taken)]
+            return Plan(writes, Claim(self, taken, holding))
 
         return await attempt(self._driver, keys, plan)
 
@@ -251,23 +251,18 @@ class ApprovalStore:
         return Removal([at, live, held], plan)
 
 
-class Claim:
+class Claim(Held):
     """An approval that is ours for now: complete it, or give it back.
 
     `async with await approvals.claim(...) as claim:` renews it while the block runs, completes it when the block ends
     well, and gives it back when it raises.
     """
 
-    def __init__(self, store: ApprovalStore, approval: ApprovalRecord, lease: Put, ttl_ms: int) -> None:
+    def __init__(self, store: ApprovalStore, approval: ApprovalRecord, holding: Holding) -> None:
+        super().__init__(holding)
         self.approval = approval
         """As claimed, with `attempts` and the decision."""
-        self.lost = asyncio.Event()
-        """Set as soon as it is known that the claim has ended without us."""
         self._store = store
-        self._token = lease.value
-        self._etag: Etag = lease.etag
-        self._ttl_ms = ttl_ms
-        self._ended = False
 
     async def complete(self) -> ApprovalRecord:
         """Say that what was decided is done; answer the approval, which is decided now, for good.
@@ -284,22 +279,6 @@ class Claim:
         with suppress(LeaseLostError):
             self.approval = await self._end({"status": "pending"}, also=[])
 
-    async def renew(self) -> None:
-        """Let the claim last for another `ttl` from now. Raises `LeaseLostError`."""
-        _, _, held = self._store._keys(self.approval.id)
-        while True:
-            put = Put(held, self._token, self._etag, self._ttl_ms)
-            try:
-                await self._store._driver.apply([put])
-            except ConflictError as conflict:
-                there = conflict.items.get(held)
-                if there is None or there.value != self._token:
-                    raise self._gone() from conflict
-                self._etag = there.etag  # a renewal whose answer was lost
-            else:
-                self._etag = put.etag
-                return
-
     async def _end(self, change: dict[str, Any], also: Sequence[Write]) -> ApprovalRecord:
         id = self.approval.id
         at, _, held = keys = self._store._keys(id)
@@ -308,45 +287,19 @@ class Claim:
             lease, record = known[held], self._store._records.decode(known[at], id)
             if record is not None and record.decided_at is not None and record.attempts == self.approval.attempts:
                 return Plan([], record)  # done already, though the answer was lost
-            if record is None or lease is None or lease.value != self._token:
-                raise self._gone()
+            if record is None or lease is None or not self._holding.owns(lease):
+                raise self._holding.gone()
             ended = record.model_copy(update=change)
             return Plan([Delete(held, lease.etag), *also, *self._store._records.plan_save(known, ended)], ended)
 
         if self._ended:
-            raise self._gone()
+            raise self._holding.gone()
         ended = await attempt(self._store._driver, keys, plan)
         self._ended = True
         return ended
 
-    def _gone(self) -> LeaseLostError:
-        self.lost.set()
-        return LeaseLostError(
-            f"the claim of approval {self.approval.id!r} has ended: look at it anew, and claim it again where it is pending"
-        )
-
-    async def _keep(self) -> None:
-        while not self.lost.is_set():
-            await asyncio.sleep(self._ttl_ms / 3000)
-            with suppress(HoldfastError):  # `lost` says it, or the next round tries again
-                await self.renew()
-
-    async def __aenter__(self) -> Self:
-        self._keeper = asyncio.create_task(self._keep())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._keeper.cancel()
-        await asyncio.wait([self._keeper])
-        if self._ended:
-            return
-        if error is None:
-            await self.complete()
-        else:
-            with suppress(HoldfastError):  # then it comes back after `ttl`; what the block raised goes on
-                await self.give_back()
+    async def _block_ended(self, error: BaseException | None) -> None:
+        await (self.complete() if error is None else self.give_back())
 
 
 def _indexed(phase: str, of: str, record: ApprovalRecord) -> str | None:

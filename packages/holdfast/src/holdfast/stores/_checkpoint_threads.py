@@ -9,7 +9,7 @@ from secrets import randbelow
 
 from .._errors import CorruptDataError
 from ..driver import Check, Delete, If, Item, Key, Put, Write, key, name, number, text
-from ..structures._sweeping import marker
+from ..structures import marker
 
 __all__ = ["Place", "Places", "ThreadMovedError", "place_of", "thread_key"]
 

@@ -25,9 +25,7 @@ from .._errors import (
 )
 from ..driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
 from ..driver._defaults import everything
-from ..structures import Entry, Known, Log, LogCache, Plan, attempt
-from ..structures._log import visible
-from ..structures._sweeping import sweep_now
+from ..structures import Entry, Known, Log, LogCache, Plan, attempt, sweep_now, visible
 from ._plain import milliseconds
 from ._retention import Retention, trim_log
 from ._sweeper import Sweeper

@@ -8,8 +8,7 @@ from typing import Generic, TypeVar
 
 from .._errors import ConflictError, CorruptDataError, InvalidKeyError, InvalidValueError, NotFoundError
 from ..driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, key, name, text
-from ..structures import Known, Listing, Migrations, Page, Plan, Repeated, TypeCodec, attempt
-from ..structures._keyed_locks import changing
+from ..structures import Known, Listing, Migrations, Page, Plan, Repeated, TypeCodec, attempt, changing
 from ._plain import milliseconds, read, true_paths, write
 
 __all__ = ["KeyValueStore"]

@@ -9,8 +9,7 @@ from typing import Generic, TypeVar
 from .._errors import CorruptDataError, InvalidValueError, NotFoundError
 from ..driver import Driver, Key, key, name, text
 from ..records import Message
-from ..structures import Entry, Listing, Log, LogCache
-from ..structures._codec import dump_record
+from ..structures import Entry, Listing, Log, LogCache, dump_record
 
 __all__ = ["Messages"]
 

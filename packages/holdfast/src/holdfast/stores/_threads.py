@@ -15,9 +15,19 @@ from ..driver import KEEP, Delete, Driver, Item, Key, Put, Write, key, name, tex
 from ..driver._defaults import everything
 from ..driver._types import Keep
 from ..records import ThreadMessage, ThreadRecord, as_record, utc_now
-from ..structures import Collection, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt, sweep_now
-from ..structures._codec import load_record
-from ..structures._log import visible
+from ..structures import (
+    Collection,
+    Index,
+    Known,
+    Listing,
+    ModelCodec,
+    Plan,
+    RepairReport,
+    attempt,
+    load_record,
+    sweep_now,
+    visible,
+)
 from ._approvals import ApprovalStore
 from ._checkpoints import CheckpointStore
 from ._counters import Counter

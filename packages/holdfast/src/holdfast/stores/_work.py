@@ -8,8 +8,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -17,15 +16,13 @@ from .._errors import (
     ConfigurationError,
     ConflictError,
     CorruptDataError,
-    HoldfastError,
     InvalidValueError,
-    LeaseLostError,
     NotFoundError,
 )
 from ..driver import Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, new_etag, number, split, text
 from ..driver._defaults import backoff, everything
-from ..structures import Entry, Known, Listing, Log, LogCache, Plan, attempt
-from ..structures._log import visible
+from ..structures import Entry, Holding, Known, Listing, Log, LogCache, Plan, attempt, visible
+from ._held import Held
 from ._plain import milliseconds
 from ._wakeups import Wakeups
 
@@ -210,21 +207,22 @@ class WorkQueue:
 
     async def _retake(self, item: Item) -> Job | None:
         id = split(item.key)[-1]
-        lease = Put(self._lease(item), new_etag(), If.ABSENT, self._visibility_ms)
+        holding = self._holding(id)
+        lease = holding.taking.key
 
         def plan(known: Known) -> Plan[Job | None]:
             taken = known[item.key]
-            if taken is None or known[lease.key] is not None:
+            if taken is None or known[lease] is not None:
                 return Plan([], None)
             state = _state(taken)
             if state["attempts"] >= self._max_attempts:
                 # Whoever took it meanwhile has changed it: its etag stands for the lease, too.
                 return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), to_json(state).decode())], None)
             state = {**state, "attempts": state["attempts"] + 1}
-            writes: list[Write] = [lease, Put(taken.key, to_json(state).decode(), taken.etag)]
-            return Plan(writes, Job(self, id, state, lease))
+            writes: list[Write] = [holding.taking, Put(taken.key, to_json(state).decode(), taken.etag)]
+            return Plan(writes, Job(self, id, state, holding))
 
-        return await attempt(self._driver, [item.key, lease.key], plan)
+        return await attempt(self._driver, [item.key, lease], plan)
 
     async def _new(self, limit: int) -> list[Job]:
         """The next jobs that nobody of the group has claimed."""
@@ -242,9 +240,9 @@ class WorkQueue:
             for entry in entries:
                 id = number(entry.seq)
                 state = {"attempts": 1, "value": _value(entry)}
-                lease = Put(key(self._leases, id), new_etag(), If.ABSENT, self._visibility_ms)
-                writes += [lease, Put(key(self._taken, id), to_json(state).decode(), If.ABSENT)]
-                jobs.append(Job(self, id, state, lease))
+                holding = self._holding(id)
+                writes += [holding.taking, Put(key(self._taken, id), to_json(state).decode(), If.ABSENT)]
+                jobs.append(Job(self, id, state, holding))
             try:
                 await self._driver.apply(writes)
             except ConflictError:  # others of the group were faster
@@ -259,29 +257,35 @@ class WorkQueue:
     def _lease(self, taken: Item) -> Key:
         return key(self._leases, split(taken.key)[-1])
 
+    def _holding(self, id: str) -> Holding:
+        return Holding(
+            self._driver,
+            key(self._leases, id),
+            new_etag(),
+            self._visibility_ms,
+            ended=f"the job {id} of {self.name!r} is no longer ours: stop, somebody else may be at it",
+        )
 
-class Job:
+
+class Job(Held):
     """A job that is ours for now: complete it, or let it be tried again.
 
     `async with job:` renews it while the block runs, completes it when the block ends well, and lets it be tried again
     later when it raises; the exception goes on.
     """
 
-    def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], lease: Put) -> None:
+    def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], holding: Holding) -> None:
+        super().__init__(holding)
         self.id = id
         self.value: Any = state["value"]
         self.attempts: int = state["attempts"]
         """How often it was claimed, this time included."""
-        self.lost = asyncio.Event()
-        """Set as soon as it is known that it is ours no more."""
         self._queue = queue
-        self._lease_key = lease.key
-        self._token, self._etag = lease.value, lease.etag
-        self._ended = False
+        self._lease = holding.taking.key
 
     async def complete(self) -> None:
         """It is done. Raises `LeaseLostError` where it had come back: then somebody else does it, or did."""
-        await self._end(lambda etag: [Delete(self._lease_key, etag), Delete(self._at)])
+        await self._end(lambda etag: [Delete(self._lease, etag), Delete(self._at)])
 
     async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
         """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter.
@@ -296,69 +300,26 @@ class Job:
         def plan(etag: Etag) -> list[Write]:
             if self.attempts >= self._queue._max_attempts:
                 dead = key(self._queue._dead, self.id)
-                return [Delete(self._lease_key, etag), Delete(self._at), Put(dead, written)]
-            ends = Delete(self._lease_key, etag) if pause is None else Put(self._lease_key, "pause", etag, pause)
+                return [Delete(self._lease, etag), Delete(self._at), Put(dead, written)]
+            ends = Delete(self._lease, etag) if pause is None else Put(self._lease, "pause", etag, pause)
             return [ends, Put(self._at, written)]
 
         await self._end(plan)
-
-    async def renew(self) -> None:
-        """Keep it for another `visibility` from now. Raises `LeaseLostError`."""
-        await self._write(lambda etag: [Put(self._lease_key, self._token, etag, self._queue._visibility_ms)])
 
     @property
     def _at(self) -> Key:
         return key(self._queue._taken, self.id)
 
     async def _end(self, plan: Callable[[Etag], list[Write]]) -> None:
-        await self._write(plan)
+        if self._ended:
+            raise self._holding.gone()
+        await self._holding.write(plan)
         self._ended = True
 
-    async def _write(self, plan: Callable[[Etag], list[Write]]) -> None:
-        """Write under our own lease, and nothing where it is no longer ours."""
-        if self._ended:
-            raise self._gone()
-        while True:
-            writes = plan(self._etag)
-            try:
-                await self._queue._driver.apply(writes)
-            except ConflictError as conflict:
-                there = conflict.items.get(self._lease_key)
-                if there is None or there.value != self._token:
-                    raise self._gone() from conflict
-                self._etag = there.etag  # by a renewal at the same time, or one whose answer was lost
-            else:
-                if isinstance(writes[0], Put):
-                    self._etag = writes[0].etag
-                return
-
-    def _gone(self) -> LeaseLostError:
-        self.lost.set()
-        return LeaseLostError(
-            f"the job {self.id} of {self._queue.name!r} is no longer ours: stop, somebody else may be at it"
-        )
-
-    async def _keep(self) -> None:
-        while not self.lost.is_set():
-            await asyncio.sleep(self._queue._visibility_ms / 3000)
-            with suppress(HoldfastError):  # `lost` says it, or the next round tries again
-                await self.renew()
-
-    async def __aenter__(self) -> Self:
-        self._keeper = asyncio.create_task(self._keep())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._keeper.cancel()
-        await asyncio.wait([self._keeper])
-        if self._ended:
-            return
+    async def _block_ended(self, error: BaseException | None) -> None:
         if error is None:
             await self.complete()
-            return
-        with suppress(HoldfastError):  # then it comes back after `visibility`
+        else:
             stopped = not isinstance(error, Exception)  # cancelled: no fault of the job's
             await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
 

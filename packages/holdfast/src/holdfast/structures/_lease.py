@@ -13,14 +13,17 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from .._errors import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
-from ..driver import Check, Delete, Driver, Etag, If, Item, Key, Put, Write, key, name
+from ..driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name
 from ..driver._judge import count_of
 from ._attempt import Known
+from ._holding import Holding
 from ._keyed_locks import KeyedLocks
 
 __all__ = ["Grant", "Lease"]
 
 R = TypeVar("R")
+
+_ENDED = "the lease ended before it was renewed: stop, read again, acquire it anew"
 
 _FIRST_POLL, _LAST_POLL = 0.002, 0.05
 """Seconds between looks at a lease that is held: short for short blocks, longer for who waits for long."""
@@ -40,12 +43,15 @@ class Grant:
     """Seconds that an acquisition or a renewal lasts."""
     known: Known
     """What lay at the keys that the holder asked for, when it acquired the lease."""
-    _etag: Etag
+    _holding: Holding
     _until: float
     saves: Sequence[Write] = ()
     """What `hold` writes together with the release, in one batch, when its block ends without an exception."""
-    lost: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set as soon as a renewal finds that the lease is gone."""
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set as soon as a renewal finds that the lease is gone."""
+        return self._holding.lost
 
     @property
     def left(self) -> float:
@@ -97,22 +103,9 @@ class Lease:
 
     async def renew(self, grant: Grant) -> None:
         """Let the lease last for another ttl from now. Raises `LeaseLostError` where it has ended."""
-        while True:
-            sent = monotonic()
-            put = Put(self.base, str(grant.token), grant._etag, ceil(grant.ttl * 1000))
-            try:
-                await self._driver.apply([put])
-            except ConflictError as conflict:
-                there = conflict.items.get(self.base)
-                if there is not None and there.value == str(grant.token):
-                    grant._etag = there.etag  # a renewal whose answer was lost
-                    continue
-                grant.lost.set()
-                raise LeaseLostError(
-                    "the lease ended before it was renewed: stop, read again, acquire it anew"
-                ) from conflict
-            grant._etag, grant._until = put.etag, sent + grant.ttl - _TICK
-            return
+        sent = monotonic()
+        await grant._holding.renew()
+        grant._until = sent + grant.ttl - _TICK
 
     async def release(self, grant: Grant, *writes: Write) -> bool:
         """Give the lease back, and write in the same batch; answer whether it was still ours.
@@ -214,12 +207,12 @@ class Lease:
             if held is not None:
                 return held
             token = 1 + ((count_of(fence.value) or 0) if fence is not None else 0)
-            own = Put(self.base, str(token), If.ABSENT, ceil(ttl * 1000))
+            own = Holding(self._driver, self.base, str(token), ceil(ttl * 1000), ended=_ENDED)
             mark = Put(self.fence, str(token), If.ABSENT if fence is None else fence.etag)
             same = [Check(at, item.etag) for at in reading if (item := known[at]) is not None]
             sent = monotonic()
             try:
-                await self._driver.apply([own, mark, *same])
+                await self._driver.apply([own.taking, mark, *same])
             except ConflictError as conflict:
                 known.update(conflict.items)
                 # Nothing proves that what was absent still is, and a conflict need not carry every item.
@@ -229,7 +222,7 @@ class Lease:
                     known = dict(zip(keys, await self._driver.get(keys), strict=True))
             else:
                 known[self.fence] = Item(self.fence, mark.value, mark.etag, 0)
-                return Grant(token, Check(self.fence, mark.etag), ttl, known, own.etag, sent + ttl - _TICK)
+                return Grant(token, Check(self.fence, mark.etag), ttl, known, own, sent + ttl - _TICK)
 
     def _timeout(self) -> LeaseTimeoutError:
         return LeaseTimeoutError(f"the lease at {self.base!r} is held by somebody else: try again later")
