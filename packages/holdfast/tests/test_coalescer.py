@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 from holdfast import ClosedError, ConflictError, InvalidKeyError
@@ -62,6 +63,15 @@ async def test_one_tick_makes_one_group(driver: Coalescer, slow: Slow) -> None:
     found = await asyncio.gather(*(driver.get([f"k!@{n}", "k!@0"]) for n in range(100)))
     assert slow.gets == [100], "a key that several ask for is asked for once"
     assert [item and item.value for item, _ in found] == [str(n) for n in range(100)]
+
+
+async def test_many_are_cut_up_where_a_second_group_may_be_under_way() -> None:
+    for parallel, groups in ((1, [1000]), (2, [512, 488])):
+        slow = Slow()
+        slow.inner.capabilities = replace(slow.capabilities, parallel=parallel)
+        async with Coalescer(slow) as driver:
+            await asyncio.gather(*(driver.apply([Put(f"k!@{n}", str(n))]) for n in range(1000)))
+        assert slow.groups == groups
 
 
 async def test_while_one_group_is_under_way_the_next_one_grows(driver: Coalescer, slow: Slow) -> None:

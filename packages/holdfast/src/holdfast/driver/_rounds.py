@@ -55,15 +55,18 @@ def changes(work: Sequence[Work], judgement: Judgement, records: Mapping[Key, Re
 
 
 def plain_puts(work: Sequence[Work]) -> list[Put] | None:
-    """The puts of batches of one that ask for nothing, if that is all there is, in key order: they need no reading."""
+    """The puts of batches that ask for nothing, if that is all there is, in key order: they need no reading.
+
+    Who writes them in one statement has written each batch whole.
+    """
     puts: dict[Key, Put] = {}
     for unit in work:
-        if isinstance(unit, Append) or len(unit) != 1:
+        if isinstance(unit, Append):
             return None
-        (write,) = unit
-        if not isinstance(write, Put) or write.cond is not None or write.ttl_ms is KEEP or write.key in puts:
-            return None
-        puts[write.key] = write
+        for write in unit:
+            if not isinstance(write, Put) or write.cond is not None or write.ttl_ms is KEEP or write.key in puts:
+                return None
+            puts[write.key] = write
     return [puts[key] for key in sorted(puts)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from math import ceil
 from typing import Generic, TypeVar
 
 __all__ = ["Lane"]
@@ -13,6 +14,8 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 _GROUP = 1024
+_SHARED = 512
+"""From how many calls on a group is worth cutting up, so that the server works on one part while we write the next."""
 
 
 class Lane(Generic[A, R]):
@@ -98,6 +101,7 @@ class Lane(Generic[A, R]):
     async def _groups(self) -> None:
         try:
             while group := self._take():
+                self._go_on()  # what is left may travel beside it
                 self._lonely = len(group) == 1
                 await self._send(group)
                 await asyncio.sleep(0)  # whoever was just answered may call again, and joins the next group
@@ -108,7 +112,9 @@ class Lane(Generic[A, R]):
     def _take(self) -> list[tuple[A, asyncio.Future[R]]]:
         group: list[tuple[A, asyncio.Future[R]]] = []
         room = self.room
-        while self._waiting and len(group) < _GROUP:
+        share = ceil(len(self._waiting) / (self.parallel - self._under_way + 1))
+        most = min(_GROUP, max(_SHARED, share))
+        while self._waiting and len(group) < most:
             ask, weight, future = self._waiting[0]
             if not future.cancelled():
                 room -= weight
