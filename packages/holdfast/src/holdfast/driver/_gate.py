@@ -98,7 +98,7 @@ def _check_write(write: Write, capabilities: Capabilities) -> int:
     check_key(write.key)
     cond = write.cond
     if isinstance(write, Put):
-        if not (cond is None or isinstance(cond, If | str)):
+        if not (cond is None or isinstance(cond, (If, str))):
             raise InvalidValueError(f"{cond!r} is no condition: use None, If.ABSENT, If.PRESENT or an etag")
         ttl = write.ttl_ms
         if ttl is not None and ttl is not KEEP:
@@ -108,7 +108,7 @@ def _check_write(write: Write, capabilities: Capabilities) -> int:
                 raise InvalidValueError(f"ttl_ms is {ttl}: use at least one millisecond, or delete the item")
         if len(write.etag) != _ETAG_LENGTH:
             raise InvalidValueError(f"{write.etag!r} is no etag of a put: leave it out, and a fresh one is made")
-        if not isinstance(write.value, str | bytes):
+        if not isinstance(write.value, (str, bytes)):
             raise InvalidValueError(f"a value is str or bytes, not {type(write.value).__name__}: encode it first")
         size = size_of(write.value)
         if size > capabilities.max_value_bytes:
@@ -116,7 +116,7 @@ def _check_write(write: Write, capabilities: Capabilities) -> int:
                 f"the value for {write.key[:80]!r} has {size} bytes: this driver takes {capabilities.max_value_bytes}"
             )
         return size + len(write.key)
-    if not isinstance(write, Delete | Check):
+    if not isinstance(write, (Delete, Check)):
         assert_never(write)
     if not (cond is If.PRESENT or isinstance(cond, str) or (cond is None and isinstance(write, Delete))):
         raise InvalidValueError(f"{cond!r} is no condition of a {type(write).__name__}: use If.PRESENT or an etag")

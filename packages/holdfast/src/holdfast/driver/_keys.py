@@ -28,7 +28,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
 _SPECIAL = re.compile("[\x00-\x23]")
 _ESCAPE = re.compile("#([0-9a-f]{2})")
 _SEGMENT = (
-    r"(?:[a-z][a-z0-9_.-]*|[0-9]{16}|@(?:[^\x00-\x23\ud800-\udfff]|#(?:[01][0-9a-f]|2[0-3]))*(?:\"[A-Za-z0-9_-]{22})?)"
+    r"(?:[a-z][a-z0-9_.-]*|[0-9]{16}"
+    r"|@[^\x00-\x23\ud800-\udfff]*(?:#(?:[01][0-9a-f]|2[0-3])[^\x00-\x23\ud800-\udfff]*)*(?:\"[A-Za-z0-9_-]{22})?)"
 )
 _KEY = re.compile(f"{_SEGMENT}(?:!{_SEGMENT})*")
 

@@ -12,8 +12,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json, to_json
 
 from .._errors import CorruptDataError, InvalidValueError
 from ..driver import Driver, Item, Key, Value, split, text_of
@@ -25,9 +24,23 @@ _HEADER = "#holdfast "
 
 
 @cache
-def _json() -> TypeAdapter[Any]:
-    """Built when the first value is written, not at import."""
-    return TypeAdapter(JsonValue)
+def _json() -> SchemaValidator:
+    """Says what is plain JSON, as pydantic's `JsonValue` does, which asks Python for the type of each part.
+
+    Built when the first value is written, not at import.
+    """
+    value = core_schema.definition_reference_schema("value")
+    kinds: list[core_schema.CoreSchema | tuple[core_schema.CoreSchema, str]] = [
+        core_schema.str_schema(),
+        core_schema.int_schema(),
+        core_schema.dict_schema(core_schema.str_schema(), value),
+        core_schema.list_schema(value),
+        core_schema.none_schema(),
+        core_schema.bool_schema(),
+        core_schema.float_schema(),
+    ]
+    either = core_schema.union_schema(kinds, mode="left_to_right", ref="value")
+    return SchemaValidator(core_schema.definitions_schema(value, [either]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +77,14 @@ def dump_json(value: Any) -> str:
 
 def write(key: Key, path: Path, payload: Value, meta: Mapping[str, Any]) -> Value:
     """The value to store."""
-    header: dict[str, Any] = {"meta": dict(meta)}
-    if '"' in key:
-        header["path"] = path
-    wanted = bool(meta) or "path" in header
-    if isinstance(payload, bytes):
-        if wanted or payload.startswith(_HEADER.encode()):
-            return _HEADER.encode() + to_json(header) + b"\n" + payload
+    digested = '"' in key
+    looks_alike = isinstance(payload, bytes) and payload.startswith(_HEADER.encode())
+    if not (meta or digested or looks_alike):
         return payload
-    return f"{_HEADER}{to_json(header).decode()}\n{payload}" if wanted else payload
+    header = to_json({"meta": dict(meta), **({"path": path} if digested else {})})
+    if isinstance(payload, bytes):
+        return _HEADER.encode() + header + b"\n" + payload
+    return f"{_HEADER}{header.decode()}\n{payload}"
 
 
 def read(item: Item) -> Plain:

@@ -54,6 +54,7 @@ class Spilled(Wrapper):
 
     def _declared(self, inner: Capabilities) -> Capabilities:
         self._limit = min(_LONG, inner.max_value_bytes)
+        self._surely_short = self._limit // 4
         most = max(MAX_VALUE_BYTES, inner.max_value_bytes)
         return replace(inner, max_value_bytes=most, max_batch_bytes=max(most, inner.max_batch_bytes))
 
@@ -141,8 +142,10 @@ class Spilled(Wrapper):
 
     def _spills(self, unit: Work) -> bool:
         """Whether something of it goes into chunks. Then all of it is looked at before anything is written."""
-        writes = unit.puts if isinstance(unit, Append) else unit
-        if not any(isinstance(write, Put) and self._is_long(write.value) for write in writes):
+        for write in unit.puts if isinstance(unit, Append) else unit:
+            if isinstance(write, Put) and self._is_long(write.value):
+                break
+        else:
             return False
         check_unit(unit, self.capabilities)
         if self.capabilities.atomic == "item":
@@ -153,7 +156,7 @@ class Spilled(Wrapper):
         return True
 
     def _is_long(self, value: Value) -> bool:
-        if not isinstance(value, str | bytes) or (len(value) <= self._limit // 4 and not _points(value)):
+        if not isinstance(value, (str, bytes)) or (len(value) <= self._surely_short and not _points(value)):
             return False
         # What only looks like a pointer goes the same way, so that it comes back as what it is.
         return _points(value) or size_of(value) > self._limit

@@ -102,5 +102,8 @@ class Coalescer(Wrapper):
 
 def _bytes(unit: Work) -> int:
     """About how much a unit sends: what is invalid in it is refused further down."""
-    puts = unit.puts if isinstance(unit, Append) else [write for write in unit if isinstance(write, Put)]
-    return sum(len(put.value) for put in puts if isinstance(put.value, str | bytes))
+    size = 0
+    for write in unit.puts if isinstance(unit, Append) else unit:
+        if isinstance(write, Put) and isinstance(write.value, (str, bytes)):
+            size += len(write.value)
+    return size
