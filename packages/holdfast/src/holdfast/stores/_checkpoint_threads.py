@@ -48,6 +48,11 @@ class Place:
     def base(self) -> Key:
         return key(_BASE, number(self.incarnation))
 
+    def is_named_by(self, item: Item) -> bool:
+        """Whether the item says that this is where the thread lies, and all of it."""
+        named = place_of(self.thread, item)
+        return named.incarnation == self.incarnation and not named.copying
+
     def guard(self) -> Sequence[Write]:
         """The writes that make the rest of their batch stand or fall with the thread."""
         if self.item is not None and self.gone is None:

@@ -150,24 +150,35 @@ class CheckpointStore:
             place.written(guard)
 
     async def get(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> CheckpointRecord | None:
-        """A checkpoint by its id, or the latest, with its pending writes; `None` where there is none."""
+        """A checkpoint by its id, or the latest, with its pending writes; `None` where there is none.
+
+        Three driver calls where this process knows the thread, and which one was the latest; up to two more where not.
+        """
         seen: set[str] = set()
-        while True:
-            base = await self._base(thread_id)
-            if base is None:
-                return None
-            if id is not None:
-                return await self._get(thread_id, namespace, base, id)
-            (head,) = await self._driver.get([key(base, _HEADS, text(namespace))])
-            if head is None:
-                return None
-            latest = str(_parsed(head)["latest"])
-            if (found := await self._get(thread_id, namespace, base, latest)) is not None:
-                return found
+        while (place := await self._there(thread_id)) is not None:
+            head = key(place.base, _HEADS, text(namespace))
+            guess = place.heads.get(namespace)
+            wanted = id if id is not None or guess is None else str(_parsed(guess)["latest"])
+            keys = [place.thread, head, *([] if wanted is None else [_doc(place.base, namespace, wanted)])]
+            thread, now, *docs = await self._driver.get(keys)
+            if thread is None or not place.is_named_by(thread):
+                self._places.forget(thread_id)
+                continue
+            place.heads[namespace] = now
+            if id is None:
+                if now is None:
+                    return None
+                latest = str(_parsed(now)["latest"])
+                if latest != wanted:
+                    docs = await self._driver.get([_doc(place.base, namespace, latest)])
+            found = [] if docs[0] is None else await self._records(thread_id, namespace, place.base, [docs[0]])
+            if found or id is not None or now is None:
+                return found[0] if found else None
             # The latest is never pruned: it is no longer the latest, or the thread was deleted.
-            if head.etag in seen:
+            if now.etag in seen:
                 raise CorruptDataError(f"the latest checkpoint of the thread {thread_id!r}, {latest!r}, is missing")
-            seen.add(head.etag)
+            seen.add(now.etag)
+        return None
 
     def list(
         self,
@@ -359,6 +370,17 @@ class CheckpointStore:
         place = place_of(thread, item)
         return place_of(thread, item, anew=True) if place.copying else place
 
+    async def _there(self, thread_id: str) -> Place | None:
+        """The place of a thread that has one, which may be gone since."""
+        place = self._places.get(thread_id)
+        if place is None or place.item is None:
+            thread = thread_key(thread_id)
+            (item,) = await self._driver.get([thread])
+            if item is None or (place := place_of(thread, item)).copying:
+                return None
+            self._places.keep(thread_id, place)
+        return place
+
     async def _base(self, thread_id: str) -> Key | None:
         thread = thread_key(thread_id)
         (item,) = await self._driver.get([thread])
@@ -367,11 +389,6 @@ class CheckpointStore:
     async def _heads(self, base: Key) -> AsyncIterator[tuple[str, Item]]:
         async for item in everything(self._driver, key(base, _HEADS)):
             yield str(_parsed(item)["namespace"]), item
-
-    async def _get(self, thread_id: str, namespace: str, base: Key, id: str) -> CheckpointRecord | None:
-        (doc,) = await self._driver.get([_doc(base, namespace, id)])
-        found = [] if doc is None else await self._records(thread_id, namespace, base, [doc])
-        return found[0] if found else None
 
     async def _records(
         self, thread_id: str, namespace: str, base: Key, docs: Sequence[Item]

@@ -105,18 +105,17 @@ def _json(value: Any) -> str:
 
 def _look_through(value: Any, with_bytes: set[int]) -> bool:
     """Whether there are bytes somewhere in it; the ids of all dicts and lists of which this is so go into `with_bytes`."""
-    if isinstance(value, str):
-        return False
+    found = False
     if isinstance(value, dict):
-        found = False
         for name, each in value.items():
             if not isinstance(name, str):  # JSON would make text of it, and the value come back as another
                 raise InvalidValueError(f"a checkpoint is JSON and bytes: {name!r} names something and is no text")
-            found |= _look_through(each, with_bytes)
-    elif isinstance(value, list | tuple):
-        found = False
+            if type(each) is not str:  # most are, and a call costs more than to look
+                found |= _look_through(each, with_bytes)
+    elif isinstance(value, (list, tuple)):
         for each in value:
-            found |= _look_through(each, with_bytes)
+            if type(each) is not str:
+                found |= _look_through(each, with_bytes)
     else:
         return isinstance(value, bytes)
     if found:
