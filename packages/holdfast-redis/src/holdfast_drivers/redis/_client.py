@@ -12,6 +12,7 @@ from random import uniform
 from time import monotonic
 from typing import Any
 
+import hiredis
 from holdfast import HoldfastError, UnavailableError
 from holdfast.driver import Connections, Hearing
 
@@ -124,7 +125,8 @@ class Client:
         asked = task.cancelling() if task is not None else 0
         try:
             async with self._connection(beside) as connection:
-                packed = connection.pack_command(*words)
+                # redis-py's asyncio connection does this in Python. (The stub speaks of a tuple of one.)
+                packed = hiredis.pack_command(words)  # type: ignore[arg-type]
                 sent = True
                 async with asyncio.timeout(self.options.timeout):
                     if beside is not None:
