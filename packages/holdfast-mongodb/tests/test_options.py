@@ -1,8 +1,11 @@
 """Keywords and their spelling in a URL."""
 
+from time import monotonic
+
 import pytest
-from holdfast import ConfigurationError
+from holdfast import ConfigurationError, UnavailableError
 from holdfast.opening import driver_from_url
+from holdfast_conformance.servers import free_port
 from holdfast_drivers.mongodb import MongodbDriver
 from holdfast_drivers.mongodb._options import Options
 from pymongo import AsyncMongoClient, MongoClient
@@ -94,3 +97,14 @@ async def test_a_client_knows_its_servers_and_has_to_be_asynchronous() -> None:
 async def test_what_the_client_library_does_not_take_is_told_at_open() -> None:
     with pytest.raises(ConfigurationError, match="cannot be reached like this"):
         await MongodbDriver("mongodb://host/?directConnection=perhaps").open()
+
+
+async def test_a_server_is_looked_for_no_longer_than_a_connection_may_take() -> None:
+    driver = MongodbDriver(f"mongodb://127.0.0.1:{free_port()}", connect_timeout=0.3)
+    started = monotonic()
+    with pytest.raises(UnavailableError, match="cannot be reached") as caught:
+        await driver.open()
+    assert monotonic() - started < 5, "`timeout` is for a call to a server that was found"
+    assert "Connect call failed" in str(caught.value)
+    assert "Topology" not in str(caught.value)
+    assert "configured timeouts" not in str(caught.value)

@@ -107,6 +107,9 @@ class Client:
             await self._room.acquire()
         at = at or self.at
         try:
+            if not at.client.topology_description.has_writable_server():
+                with pymongo.timeout(self.options.connect_timeout):  # to find one, for which the call has other time
+                    await at.client.admin.command("ping")
             with pymongo.timeout(self.options.timeout):
                 answer = await act(at)
         except errors.NetworkTimeout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,13 +64,17 @@ def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> HoldfastE
             f"all connections to {place} stayed busy: raise 'pool_size', or look at the server's load ({error})"
         )
     if isinstance(error, errors.ServerSelectionTimeoutError):
-        return UnavailableError(f"{place} cannot be reached ({error}): look whether it runs, then retry")
+        return UnavailableError(f"{place} cannot be reached ({_in_short(error)}): look whether it runs, then retry")
     if isinstance(error, TimeoutError | errors.NetworkTimeout):
         return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
-    refused = isinstance(error.__cause__, ConnectionRefusedError)
-    return UnavailableError(
-        f"{place} cannot be reached ({error or type(error).__name__}): retry", sent=sent and not refused
-    )
+    sent = sent and not isinstance(error.__cause__, ConnectionRefusedError)
+    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
+
+
+def _in_short(error: Exception) -> str:
+    """Which server said what, without the client's settings and its picture of the servers."""
+    return re.sub(r" \(configured timeouts: [^)]*\)", "", str(error).partition(", Timeout: ")[0])
 
 
 def of_reply(said: Mapping[str, Any], place: str) -> HoldfastError:
