@@ -85,3 +85,9 @@ def test_what_is_played_again(number: int) -> None:
     assert lost_race(pymysql.OperationalError(number, "somebody was faster"))
     assert lost_race(asyncmy.errors.OperationalError(number, "somebody was faster"))
     assert not lost_race(OSError(number, "another number"))
+
+
+def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
+    error = ConnectionResetError("connection lost")
+    assert str(of_mysql(error, "the place")).endswith("look whether it runs, then retry")
+    assert "retry" not in str(of_mysql(error, "the place", sent=True))

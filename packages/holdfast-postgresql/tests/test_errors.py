@@ -84,3 +84,9 @@ def test_whether_a_write_may_have_happened(error: Exception, unknown: bool) -> N
 
 def test_races_are_errors_of_the_server() -> None:
     assert all(issubclass(race, asyncpg.PostgresError) for race in RACES)
+
+
+def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
+    error = ConnectionResetError("connection lost")
+    assert str(of_postgresql(error, "the place")).endswith("look whether it runs, then retry")
+    assert "retry" not in str(of_postgresql(error, "the place", sent=True))

@@ -52,6 +52,7 @@ def test_each_error_has_one_of_ours(kind: type[Exception]) -> None:
         (exceptions.MovedError("3999 127.0.0.1:6381"), ConfigurationError),
         (exceptions.ClusterDownError("CLUSTERDOWN The cluster is down"), UnavailableError),
         (exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."), UnavailableError),
+        (exceptions.ResponseError("DB index is out of range"), ConfigurationError),
         (exceptions.SlotNotCoveredError("Slot 1 not covered by the cluster."), UnavailableError),
     ],
     ids=lambda value: str(value)[:20],
@@ -79,3 +80,9 @@ def test_whether_a_write_may_have_happened(error: Exception, unknown: bool) -> N
     ours = of_redis(error, "the place", sent=True)
     assert isinstance(ours, UnavailableError)
     assert ours.sent is unknown
+
+
+def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
+    error = exceptions.ConnectionError("Connection closed by server.")
+    assert str(of_redis(error, "the place")).endswith("look whether it runs, then retry")
+    assert "retry" not in str(of_redis(error, "the place", sent=True))

@@ -77,4 +77,5 @@ def of_mysql(error: Exception, place: str, *, sent: bool = False) -> HoldfastErr
         return ConfigurationError(f"{place}: {why}")
     if number and number not in _LOST:
         return UnavailableError(f"{place} failed ({said}): look at its log, then retry", sent=sent and number in _ENDS)
-    return UnavailableError(f"{place} cannot be reached ({said or type(error).__name__}): retry", sent=sent)
+    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    return UnavailableError(f"{place} cannot be reached ({said or type(error).__name__}){advice}", sent=sent)

@@ -76,7 +76,8 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Holdfa
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError):
         # The server said so itself: it stops, has no room, was told to cancel. Whatever was under way is rolled back.
         return UnavailableError(f"{place} failed ({error}): look at its log, then retry", sent=sent and _ends(error))
-    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}): retry", sent=sent)
+    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
 
 
 def _ends(error: asyncpg.PostgresError) -> bool:

@@ -50,6 +50,8 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
         return UnavailableError(f"{place}: our slot is being moved to another node ({error}): retry")
     if "non local key" in str(error):  # a script was stopped in the middle: no script of ours can be
         return UnavailableError(f"{place} stopped a script ({error}): read back what it wrote", sent=sent)
+    if _begins(error, "DB index is out of range"):
+        return ConfigurationError(f"{place}: there is no such database ({error}): choose another, or raise 'databases'")
     if isinstance(error, exceptions.BusyLoadingError):
         return UnavailableError(f"{place} is loading its data ({error}): retry in a moment")
     if isinstance(error, exceptions.ResponseError):
@@ -62,7 +64,8 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
         )
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
-    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}): retry", sent=sent)
+    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
 
 
 def _begins(error: Exception, *words: str) -> bool:
