@@ -20,9 +20,12 @@ class Server:
     def __init__(self) -> None:
         self.made: list[Connection] = []
         self.refuses = False
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def connect(self) -> Connection:
         await asyncio.sleep(0)
+        await self.open.wait()
         if self.refuses:
             raise ConnectionRefusedError
         self.made.append(Connection())
@@ -141,3 +144,90 @@ async def test_who_is_cancelled_closes_no_connection_but_its_own() -> None:
     assert [connection.ended for connection in server.made].count(True) == 1
     async with connections.one() as kept:
         assert kept in server.made[:2]
+
+
+async def user(connections: "Connections[Connection]") -> Connection:
+    async with connections.one() as connection:
+        await asyncio.sleep(0)
+        return connection
+
+
+async def test_who_waits_for_one_to_be_made_takes_one_that_becomes_free() -> None:
+    server = Server()
+    connections = server.connections(size=3)
+    async with connections.one() as first:
+        server.open.clear()
+        waiting = [asyncio.create_task(user(connections)) for _ in range(2)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*waiting) == [first, first]
+    server.open.set()
+    async with connections.one() as one, connections.one() as two, connections.one() as three:
+        assert len({id(each) for each in (one, two, three)}) == 3
+        assert len(server.made) == 3, "those that nobody waited for any more are used, and no more are made than may be"
+
+
+async def test_a_connection_that_cannot_be_made_is_told_to_one_who_waits() -> None:
+    server = Server()
+    connections = server.connections(size=2)
+    server.open.clear()
+    waiting = [asyncio.create_task(user(connections)) for _ in range(4)]
+    await asyncio.sleep(0)
+    server.refuses = True
+    server.open.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in found] == [ConnectionRefusedError] * 4
+    server.refuses = False
+    assert (await user(connections)).alive
+
+
+async def test_who_is_cancelled_while_he_waits_leaves_what_is_made_to_others() -> None:
+    server = Server()
+    connections = server.connections(size=1)
+    server.open.clear()
+    waiting = asyncio.create_task(user(connections))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    server.open.set()
+    assert await user(connections) is server.made[0]
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_who_is_cancelled_at_any_moment_keeps_nothing(steps: int) -> None:
+    server = Server()
+    connections = server.connections(size=1, timeout=1)
+    waiting = asyncio.create_task(user(connections))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert await user(connections) is server.made[-1]
+    assert len([each for each in server.made if not each.ended]) == 1
+
+
+async def test_a_lost_one_is_made_again_for_who_waits() -> None:
+    server = Server()
+    connections = server.connections(size=2)
+    async with connections.one() as first, connections.one() as second:
+        waiting = [asyncio.create_task(user(connections)) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.alive = second.alive = False
+    found = await asyncio.gather(*waiting)
+    assert all(each.alive for each in found)
+    assert len(server.made) <= 4
+
+
+async def test_close_ends_what_is_free_and_stops_making() -> None:
+    server = Server()
+    connections = server.connections(size=2)
+    async with connections.one() as free:
+        server.open.clear()
+        waiting = asyncio.create_task(user(connections))
+        await asyncio.sleep(0)
+    await waiting
+    await connections.close()
+    assert free.ended
+    server.open.set()
+    await asyncio.sleep(0.01)
+    assert server.made == [free]

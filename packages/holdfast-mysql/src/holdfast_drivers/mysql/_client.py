@@ -152,7 +152,7 @@ class Client:
 
     async def close(self) -> None:
         """Close what is ours; the application's pool stays open."""
-        await self._own.drop()
+        await self._own.close()
 
     @property
     def _beginning(self) -> tuple[str, ...]:

@@ -75,16 +75,12 @@ class Client:
                     await connection.remove_listener(channel, hear)
                     await self._pool.release(connection)
 
-    async def drop(self) -> None:
-        """Forget the connections that are free: the server ended one of them, and probably all."""
-        await self._own.drop()
-
     async def close(self) -> None:
         """Close what is ours; the application's pool stays open."""
         self.closed = True
         for hearing in self._listening:
             hearing.end()
-        await self._own.drop()
+        await self._own.close()
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         options = self.options

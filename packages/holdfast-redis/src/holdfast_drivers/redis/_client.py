@@ -210,7 +210,7 @@ class Client:
             await asyncio.gather(self._told, return_exceptions=True)
         for hearing in self._listening:
             hearing.end()
-        await self._connections.drop()
+        await self._connections.close()
 
 
 @cache
