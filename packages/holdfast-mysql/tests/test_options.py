@@ -1,7 +1,9 @@
 """Keywords and their spelling in a URL."""
 
+import socket
+
 import pytest
-from holdfast import ConfigurationError
+from holdfast import ConfigurationError, UnavailableError
 from holdfast.opening import driver_from_url
 from holdfast_drivers.mysql import MysqlDriver
 from holdfast_drivers.mysql._options import Options
@@ -68,3 +70,10 @@ def test_one_server() -> None:
 def test_what_is_no_pool_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="aiomysql or asyncmy"):
         MysqlDriver(pool=object())
+
+
+async def test_who_listens_there_and_says_nothing_is_no_load() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"mysql://ada:secret@127.0.0.1:{server.getsockname()[1]}/agents?connect_timeout=0.3"
+        with pytest.raises(UnavailableError, match="look at the address and its load, or raise 'connect_timeout'"):
+            await driver_from_url(url).open()

@@ -1,7 +1,9 @@
 """Keywords and their spelling in a URL."""
 
+import socket
+
 import pytest
-from holdfast import ConfigurationError
+from holdfast import ConfigurationError, UnavailableError
 from holdfast.opening import driver_from_url
 from holdfast_drivers.postgresql import PostgresqlDriver
 from holdfast_drivers.postgresql._options import Options
@@ -65,3 +67,10 @@ def test_unknown_options_are_errors(query: str) -> None:
 def test_a_pool_knows_its_server() -> None:
     with pytest.raises(ConfigurationError, match="pool"):
         PostgresqlDriver(pool=object(), host="localhost")  # type: ignore[arg-type]
+
+
+async def test_who_listens_there_and_says_nothing_is_no_load() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://ada:secret@127.0.0.1:{server.getsockname()[1]}/agents?connect_timeout=0.3"
+        with pytest.raises(UnavailableError, match="look at the address and its load, or raise 'connect_timeout'"):
+            await driver_from_url(url).open()

@@ -174,23 +174,28 @@ class Client:
 
     async def _connect(self) -> Any:
         options = self.options
-        async with asyncio.timeout(options.connect_timeout):
-            connection = await _library.connect(
-                options.client,
-                tls=self._tls,
-                host=options.host,
-                port=options.port,
-                unix_socket=options.unix_socket,
-                user=options.user,
-                password=options.password,
-                db=options.database,
-            )
-            try:
-                for statement in _session(options):
-                    await _library.send(connection, statement)
-            except BaseException:
-                _library.abort(connection)
-                raise
+        try:
+            async with asyncio.timeout(options.connect_timeout):
+                connection = await _library.connect(
+                    options.client,
+                    tls=self._tls,
+                    host=options.host,
+                    port=options.port,
+                    unix_socket=options.unix_socket,
+                    user=options.user,
+                    password=options.password,
+                    db=options.database,
+                )
+                try:
+                    for statement in _session(options):
+                        await _library.send(connection, statement)
+                except BaseException:
+                    _library.abort(connection)
+                    raise
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"{self.place} did not answer a new connection in time: look at the address and its load, or raise 'connect_timeout'"
+            ) from error
         return connection
 
 

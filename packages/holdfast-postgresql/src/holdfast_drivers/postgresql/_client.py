@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any
 
 import asyncpg
-from holdfast import ConfigurationError
+from holdfast import ConfigurationError, UnavailableError
 from holdfast.driver import Connections, Hearing, distrust
 
 from ._errors import CLIENT_ERRORS, of_postgresql
@@ -94,6 +94,10 @@ class Client:
                 server_settings={} if options.pgbouncer else settings,
             )
             return connection
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"{options.place} did not answer a new connection in time: look at the address and its load, or raise 'connect_timeout'"
+            ) from error
         except (ValueError, asyncpg.ClientConfigurationError) as error:
             if distrust(error) is not None:
                 raise of_postgresql(error, options.place) from error
