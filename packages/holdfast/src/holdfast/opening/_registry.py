@@ -64,5 +64,9 @@ def driver_from_url(url: str) -> Driver:
 
 def _missing(scheme: str) -> str:
     if scheme in _EXTRAS:
-        return f"{scheme}:// needs the extra holdfast[{_EXTRAS[scheme]}]: install it from where holdfast came from"
+        extra = _EXTRAS[scheme]
+        return (
+            f"{scheme}:// needs the package holdfast-{extra}, which is the extra holdfast[{extra}]: "
+            "install it from where holdfast came from"
+        )
     return f"no installed package serves {scheme}://; installed are {', '.join(installed_drivers()) or 'none'}"
