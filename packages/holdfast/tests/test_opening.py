@@ -73,12 +73,17 @@ def test_options_are_read_by_their_type() -> None:
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {scheme: entry for scheme, entry in installed_drivers().items() if scheme != "mysql"}
     monkeypatch.setattr("holdfast.opening._registry.installed_drivers", lambda: installed)
-    with pytest.raises(DriverNotFoundError, match=r"the extra holdfast\[mysql\]"):
+    with pytest.raises(DriverNotFoundError, match=r"holdfast-mysql, which is the extra holdfast\[mysql\]"):
         driver_from_url("mysql://localhost")
     with pytest.raises(LookupError, match="memory"):
         driver_from_url("nosuch://")
     with pytest.raises(ConfigurationError, match="no path"):
         driver_from_url("memory://place")
+
+
+def test_who_forgets_to_await_is_told() -> None:
+    with pytest.raises(AttributeError, match="write 'await' or 'async with'"):
+        create_storage("memory://").get_item  # type: ignore[attr-defined]  # noqa: B018
 
 
 async def test_who_opens_closes() -> None:

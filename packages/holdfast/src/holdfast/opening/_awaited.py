@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 __all__ = ["Opening"]
 
@@ -35,3 +35,10 @@ class Opening(Generic[C]):
     ) -> None:
         if self._opened is not None:
             await self._opened.aclose()
+
+    if not TYPE_CHECKING:  # a type checker knows by itself that it is not there
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"there is no {name!r} before it is open: write 'await' or 'async with' in front of it"
+            )
