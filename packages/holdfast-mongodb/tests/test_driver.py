@@ -10,7 +10,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from holdfast import ConflictError, OutcomeUnknownError, UnsupportedError, create_persistence, create_storage
+from holdfast import (
+    ConflictError,
+    OutcomeUnknownError,
+    TooLargeError,
+    UnsupportedError,
+    create_persistence,
+    create_storage,
+)
 from holdfast.driver import Append, Check, Delete, If, Put, Write
 from holdfast_conformance.servers import running
 from holdfast_drivers.mongodb import MongodbDriver
@@ -135,6 +142,17 @@ async def test_stores_on_a_server_that_stands_alone() -> None:
         assert await kv.update("a", lambda n: n + 1) == 2
         with pytest.raises(UnsupportedError, match="batch"):
             await persistence.sessions.add_message("s", {"subtype": "user", "content": "Hi"}, create=True)
+
+
+async def test_a_server_that_stands_alone_keeps_values_in_one_piece() -> None:
+    async with create_persistence(url_of("mongodb-standalone")) as persistence:
+        limit = persistence.driver.capabilities.max_value_bytes
+        assert limit < 16 * 1024 * 1024, "chunks need batches"
+        kv = persistence.kv(str, "long")
+        await kv.set("a", "x" * 8_000_000)
+        assert await kv.get("a") == "x" * 8_000_000
+        with pytest.raises(TooLargeError, match=str(limit)):
+            await kv.set("a", "x" * limit)
 
 
 async def test_transactions_may_be_done_without() -> None:

@@ -53,8 +53,11 @@ class Spilled(Wrapper):
     """
 
     def _declared(self, inner: Capabilities) -> Capabilities:
-        self._limit = min(_LONG, inner.max_value_bytes)
+        alone = inner.atomic == "item"  # chunks need batches: nothing is longer than the driver takes
+        self._limit = inner.max_value_bytes if alone else min(_LONG, inner.max_value_bytes)
         self._surely_short = self._limit // 4
+        if alone:
+            return inner
         most = max(MAX_VALUE_BYTES, inner.max_value_bytes)
         return replace(inner, max_value_bytes=most, max_batch_bytes=max(most, inner.max_batch_bytes))
 
@@ -150,8 +153,8 @@ class Spilled(Wrapper):
         check_unit(unit, self.capabilities)
         if self.capabilities.atomic == "item":
             raise UnsupportedError(
-                "a value of more than 1 MiB needs batches: this backend can write one item atomically and no more "
-                "(capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
+                f"a value that begins with {_POINTER!r} needs batches: this backend can write one item atomically and no "
+                "more (capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
             )
         return True
 
