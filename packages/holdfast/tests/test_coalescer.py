@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from holdfast import ClosedError, ConflictError, InvalidKeyError
-from holdfast.driver import Batch, Check, Delete, If, Item, MemoryDriver, Put, Verdict, Work
+from holdfast import ClosedError, ConflictError, InvalidKeyError, UnavailableError
+from holdfast.driver import Append, Batch, Check, Delete, If, Item, MemoryDriver, Put, Verdict, Work
 from holdfast.wrappers import Coalescer, Wrapper
 
 
@@ -221,3 +223,79 @@ async def test_appends_of_one_process_travel_as_one_batch(driver: Coalescer, slo
     numbers = await asyncio.gather(*(driver.append("l!n", [Put("l!e", str(n))], Check("l")) for n in range(50)))
     assert numbers == list(range(50))
     assert slow.groups == [1, 1, 49]
+
+
+class Turns(Slow):
+    """Takes four groups at once, and notes how many appends to each log were under way at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner.capabilities = replace(self.inner.capabilities, parallel=4)
+        self.under_way: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.fails = False
+
+    @contextmanager
+    def appending(self, logs: set[str]) -> Iterator[None]:
+        self.under_way.update(logs)
+        self.most |= self.under_way
+        try:
+            yield
+        finally:
+            self.under_way.subtract(logs)
+
+    async def append(self, log: str, puts: Sequence[Put], check: Check) -> int:
+        with self.appending({log}):
+            if self.fails:
+                raise UnavailableError("it is away")
+            return await super().append(log, puts, check)
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        with self.appending({unit.log for unit in work if isinstance(unit, Append)}):
+            if self.fails:
+                raise UnavailableError("it is away")
+            return await super().apply_many(work)
+
+
+async def some(driver: Coalescer, log: str, times: int) -> list[int]:
+    return [await driver.append(f"{log}!n", [Put(f"{log}!e", "x")], Check(log)) for _ in range(times)]
+
+
+async def test_appends_to_one_log_take_turns_and_those_to_another_do_not_wait() -> None:
+    slow = Turns()
+    async with Coalescer(slow) as driver:
+        await driver.apply([Put("a", "head"), Put("b", "head")])
+        many = [some(driver, "a", 5) for _ in range(20)]
+        numbers = await asyncio.wait_for(asyncio.gather(*many, *(some(driver, "b", 5) for _ in range(20))), 10)
+        assert sorted(number for found in numbers[:20] for number in found) == list(range(100))
+        assert sorted(number for found in numbers[20:] for number in found) == list(range(100))
+        assert slow.most == {"a!n": 1, "b!n": 1}
+        slow.gate.clear()
+        first = asyncio.create_task(some(driver, "a", 1))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(some(driver, "a", 1))
+        await asyncio.sleep(0.01)
+        other = asyncio.create_task(some(driver, "b", 1))
+        await asyncio.sleep(0.01)
+        assert slow.under_way == {"a!n": 1, "b!n": 1}
+        slow.gate.set()
+        assert [*await asyncio.wait_for(asyncio.gather(first, second, other), 5)] == [[100], [101], [100]]
+
+
+async def test_a_turn_ends_with_a_failure_and_with_a_cancellation() -> None:
+    slow = Turns()
+    async with Coalescer(slow) as driver:
+        await driver.apply([Put("a", "head")])
+        slow.fails = True
+        failed = await asyncio.gather(*(some(driver, "a", 1) for _ in range(10)), return_exceptions=True)
+        assert [type(each) for each in failed] == [UnavailableError] * 10
+        slow.fails = False
+        slow.gate.clear()
+        calls = [asyncio.create_task(some(driver, "a", 1)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        late = asyncio.create_task(some(driver, "a", 1))
+        await asyncio.sleep(0.01)
+        for call in (*calls, late):
+            call.cancel()
+        slow.gate.set()
+        assert len(await asyncio.wait_for(some(driver, "a", 1), 5)) == 1

@@ -24,7 +24,7 @@ class Coalescer(Wrapper):
 
     def __init__(self, inner: Driver) -> None:
         super().__init__(inner)
-        self._writes = Lane(self._write_alone, inner.apply_many, _bytes, again_alone=False)
+        self._writes = Lane(self._write_alone, inner.apply_many, _bytes, again_alone=False, turn=_log)
         self._reads = {
             True: Lane(inner.get, self._read_whole, len, again_alone=True),
             False: Lane(self._read_bare_alone, self._read_bare, len, again_alone=True),
@@ -98,6 +98,10 @@ class Coalescer(Wrapper):
         wanted = dict.fromkeys(key for keys in asked for key in keys)
         items = dict(zip(wanted, await self.inner.get(list(wanted), values=values), strict=True))
         return [[items[key] for key in keys] for keys in asked]
+
+
+def _log(unit: Work) -> str | None:
+    return unit.log if isinstance(unit, Append) else None
 
 
 def _bytes(unit: Work) -> int:
