@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 from base64 import b64encode
+from contextlib import aclosing
 
 import pytest
 from holdfast import ConflictError, CorruptDataError, Persistence, Storage, TooLargeError
-from holdfast.driver import KEEP, Append, Check, Delete, If, Put
+from holdfast.driver import KEEP, Append, Check, Delete, If, Put, key, name, text
 from holdfast.driver._defaults import everything
 from holdfast.records import UserMessage
-from holdfast.structures import MAX_VALUE_BYTES, Spilled, sweep_chunks
+from holdfast.structures import MAX_VALUE_BYTES, Log, Spilled, sweep_chunks
 
 MIB = 1024 * 1024
 PICTURE = b64encode(os.urandom(3 * MIB)).decode()
@@ -150,6 +151,36 @@ async def test_a_page_of_long_values_ends_early_and_goes_on(persistence: Persist
             break
     assert sorted(seen) == ["0", "1", "2", "3", "4"]
     assert pages > 1
+
+
+async def test_a_log_of_long_entries_is_gone_through_part_by_part(persistence: Persistence) -> None:
+    await persistence.threads.create(id="t", user_id="u", agent_name="a")
+    for n in range(5):
+        await persistence.threads.add_message("t", "user", PICTURE, id=f"m{n}")
+    log = Log(persistence.driver, key(name("threads.messages"), text("t")))
+    for reverse in (False, True):
+        entries, more = await log.read_part(limit=200, reverse=reverse)
+        assert 0 < len(entries) < 5, "five would be 20 MiB"
+        assert more
+    assert [message.seq async for message in persistence.threads.get_messages("t")] == [0, 1, 2, 3, 4]
+    page = await persistence.threads.get_messages("t", limit=5)
+    assert ([message.seq for message in page], page.cursor) == ([0, 1, 2, 3, 4], None)
+    newest = await persistence.threads.get_messages("t", last=4)
+    before = await persistence.threads.get_messages("t", last=4, cursor=newest.cursor)
+    assert ([message.seq for message in newest], [message.seq for message in before]) == ([1, 2, 3, 4], [0])
+    assert await persistence.threads.truncate_after_message("t", "m0") == 4
+    async with persistence.events() as queue:
+        for _ in range(3):
+            await queue.publish("c", PICTURE)
+        heard = []
+        async with asyncio.timeout(20), aclosing(queue.stream("c")) as events:
+            async for event in events:
+                heard.append(event.cursor)
+                if len(heard) == 2:
+                    await queue.publish("c", "the last one")
+                if event.event == "the last one":
+                    break
+        assert len(heard) == 4
 
 
 async def test_states_and_plain_items_too(persistence: Persistence, storage: Storage) -> None:

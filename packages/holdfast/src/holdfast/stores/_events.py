@@ -167,7 +167,7 @@ class EventQueue:
             while not self._closed:
                 woken.clear()  # before reading: whoever publishes from here on wakes us again
                 try:
-                    entries = await log.read(after=position, limit=_PAGE)
+                    entries, more = await log.read_part(after=position, limit=_PAGE)
                 except ClosedError:
                     if self._closed:
                         return  # closed while we read
@@ -179,7 +179,7 @@ class EventQueue:
                     yield _event(channel, entry)
                 if not entries and fresh and (lost := await self._lost(channel, position)):
                     raise EventsLostError(channel, lost=lost, resume=number((position or 0) + lost))
-                if len(entries) < _PAGE:  # that was the end: there is more only where somebody woke us
+                if not more:  # that was the end: there is more only where somebody woke us
                     await woken.wait()
                 fresh = False
 

@@ -98,8 +98,8 @@ class Messages(Generic[M]):
                 low = await log.nth(offset) - 1
             if position is not None:
                 low, high = (low, int(position)) if backwards else (int(position), high)
-            entries = await log.read(after=low, before=high, limit=room, reverse=backwards)
-            following = str(entries[-1].seq) if len(entries) == room else None
+            entries, more = await log.read_part(after=low, before=high, limit=room, reverse=backwards)
+            following = str(entries[-1].seq) if entries and more else None
             return [self._message(conversation, entry) for entry in entries], following
 
         query = [self._base(conversation), "last" if backwards else "messages", str(before), str(after)]
@@ -146,7 +146,7 @@ class Messages(Generic[M]):
 
     async def _find(self, conversation: str, message_id: str) -> int:
         before: int | None = None
-        while entries := await self.log(conversation).read(before=before, limit=_SEARCH, reverse=True):
+        while entries := (await self.log(conversation).read_part(before=before, limit=_SEARCH, reverse=True))[0]:
             for entry in entries:
                 if self._message(conversation, entry).id == message_id:
                     return entry.seq

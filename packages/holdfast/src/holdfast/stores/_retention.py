@@ -129,12 +129,12 @@ async def trim_log(log: Log, retention: Retention, now: int) -> int:
     first = 0
     if retention.max_count is not None and await log.count() > retention.max_count:
         left, before = retention.max_count, None
-        while left and (entries := await log.read(before=before, limit=min(left, _PAGE), reverse=True)):
+        while left and (entries := (await log.read_part(before=before, limit=min(left, _PAGE), reverse=True))[0]):
             left -= len(entries)
             first = before = entries[-1].seq
     if retention.max_age is not None:
         cutoff, limit = retention.cutoff(now), 1
-        while entries := await log.read(after=first - 1, limit=limit):
+        while entries := (await log.read_part(after=first - 1, limit=limit))[0]:
             old = [entry.seq for entry in entries if entry.appended_at < cutoff]
             first = old[-1] + 1 if old else first
             if len(old) < len(entries):

@@ -231,7 +231,8 @@ class WorkQueue:
         while True:
             (item,) = await self._driver.get([self._next])
             following = 0 if item is None else _number(item)
-            entries = _up_to(_CLAIM_BYTES, await self._log.read(after=following - 1, limit=limit))
+            found, _ = await self._log.read_part(after=following - 1, limit=limit)
+            entries = _up_to(_CLAIM_BYTES, found)
             if not entries and item is not None:
                 return []
             following = entries[-1].seq + 1 if entries else 0  # nothing yet: the group is known from here on

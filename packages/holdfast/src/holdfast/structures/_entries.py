@@ -9,9 +9,11 @@ from ..driver import Driver, Etag, Item, Key, Value, number
 from ._forks import entries_of
 from ._head import Head
 
-__all__ = ["Entry", "entry_of", "read_entries"]
+__all__ = ["PART_BYTES", "Entry", "entry_of", "read_entries"]
 
 _PAGE = 500
+PART_BYTES = 8 * 1024 * 1024
+"""How much is read at a time by who goes through a log in constant memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,17 @@ class Entry:
 
 
 async def read_entries(
-    driver: Driver, base: Key, head: Head, after: int | None, before: int | None, limit: int | None, reverse: bool
-) -> tuple[list[Entry], Item | None]:
-    """Entries as a head shows them, and the head's item as it is afterwards: none where it is of another log by then."""
+    driver: Driver,
+    base: Key,
+    head: Head,
+    after: int | None,
+    before: int | None,
+    limit: int | None,
+    reverse: bool,
+    most: int | None = None,
+) -> tuple[list[Entry], bool, Item | None]:
+    """Entries as a head shows them, whether there may be more of them, and the head's item as it is afterwards: no
+    entries where it is of another log by then. They end early, not empty, where they are longer than `most` together."""
     spans = _spans(base, head, max(-1 if after is None else after, head.floor - 1), before, reverse)
     found: list[Item] = []
     while True:
@@ -48,15 +58,19 @@ async def read_entries(
                 spans[0] = (entries, low, position) if reverse else (entries, position, high)
                 if spans[0][2] - spans[0][1] <= 1:
                     spans.popleft()
-        if not spans or len(found) == limit:
+        if not spans or _enough(found, limit, most):
             (head_item,) = await driver.get([base])
             now = None if head_item is None else Head.read(head_item)
             if now is None or now.incarnation != head.incarnation:
-                return [], head_item
+                return [], False, head_item
             if now != head:
                 found, head = [item for item in found if now.shows(_seq(item))], now
-            if not spans or len(found) == limit:
-                return [entry_of(item) for item in found], head_item
+            if not spans or _enough(found, limit, most):
+                return [entry_of(item) for item in found], bool(spans), head_item
+
+
+def _enough(found: list[Item], limit: int | None, most: int | None) -> bool:
+    return len(found) == limit or (most is not None and sum(len(item.value or "") for item in found) >= most)
 
 
 def _spans(base: Key, head: Head, low: int, before: int | None, reverse: bool) -> deque[tuple[Key, int, int]]:

@@ -12,7 +12,7 @@ from .._errors import ConflictError, CorruptDataError, InvalidValueError, NotFou
 from ..driver import Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
 from ..driver._judge import count_of
 from ._attempt import Known, Plan, attempt
-from ._entries import Entry, entry_of, read_entries
+from ._entries import PART_BYTES, Entry, entry_of, read_entries
 from ._forks import (
     MOST_PARTS,
     Branch,
@@ -318,21 +318,32 @@ class Log:
         self, *, after: int | None = None, before: int | None = None, limit: int | None = None, reverse: bool = False
     ) -> list[Entry]:
         """Entries with `after < seq < before`, in order or in reverse, at most `limit`; none where there is no log."""
+        return (await self._read(after, before, limit, reverse, None))[0]
+
+    async def read_part(
+        self, *, after: int | None = None, before: int | None = None, limit: int, reverse: bool = False
+    ) -> tuple[list[Entry], bool]:
+        """As `read`, and whether there may be more behind them: it stops after some 8 MiB, for who reads part by part."""
+        return await self._read(after, before, limit, reverse, PART_BYTES)
+
+    # How.
+
+    async def _read(
+        self, after: int | None, before: int | None, limit: int | None, reverse: bool, most: int | None
+    ) -> tuple[list[Entry], bool]:
         item = self._cache.get(self.base)
         if item is None:
             (item,) = await self._driver.get([self.base])
         while item is not None:
-            found, last_head = await read_entries(
-                self._driver, self.base, Head.read(item), after, before, limit, reverse
+            found, more, last_head = await read_entries(
+                self._driver, self.base, Head.read(item), after, before, limit, reverse, most
             )
             self._cache.put(self.base, last_head)
             if last_head is None or Head.read(last_head).incarnation == Head.read(item).incarnation:
-                return found if last_head is not None else []
+                return (found, more) if last_head is not None else ([], False)
             item = last_head  # the log was deleted and made again while it was read
         self._cache.put(self.base, None)
-        return []
-
-    # How.
+        return [], False
 
     async def _cut(self, cut: _Cut) -> int:
         def plan(known: Known) -> Plan[int]:
