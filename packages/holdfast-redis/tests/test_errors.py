@@ -8,6 +8,8 @@ from holdfast import (
     ReadOnlyError,
     UnavailableError,
 )
+from holdfast_conformance.servers import free_port
+from holdfast_drivers.redis import RedisDriver
 from holdfast_drivers.redis._errors import CLIENT_ERRORS, of_redis
 from redis import exceptions
 
@@ -86,3 +88,10 @@ def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = exceptions.ConnectionError("Connection closed by server.")
     assert str(of_redis(error, "the place")).endswith("look whether it runs, then retry")
     assert "retry" not in str(of_redis(error, "the place", sent=True))
+
+
+async def test_a_server_that_is_not_there_is_an_error_of_the_public_kind() -> None:
+    with pytest.raises(UnavailableError, match="look whether it runs") as caught:
+        await RedisDriver(f"redis://127.0.0.1:{free_port()}").open()
+    assert type(caught.value) is UnavailableError
+    assert isinstance(caught.value.__cause__, exceptions.ConnectionError)

@@ -98,10 +98,13 @@ class Client:
             try:
                 return await self._sent(words, beside)
             except (*_REFUSED, UnavailableError) as error:
-                if not self._servers.moves:
-                    raise
-                beside = await self._followed(error)
-                if monotonic() > until or not isinstance(error, (*_REFUSED, UnconnectedError)):
+                again = self._servers.moves
+                if again:
+                    beside = await self._followed(error)
+                    again = monotonic() <= until and isinstance(error, (*_REFUSED, UnconnectedError))
+                if not again and isinstance(error, UnconnectedError):  # which is a word of ours, for here
+                    raise UnavailableError(str(error)) from error.__cause__
+                if not again:
                     raise
             await asyncio.sleep(uniform(0.5, 1.0) * min(0.5, 0.01 * (2 ** min(attempt, 9) - 1)))  # at once, at first
         raise AssertionError("unreachable: the loop ends by an answer or an error")
