@@ -38,6 +38,11 @@ def test_the_environment_comes_first(kind: str, monkeypatch: pytest.MonkeyPatch)
         server.kill()
 
 
+def test_a_kind_that_is_unknown_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'redsi': known are .*redis"):
+        find("redsi")
+
+
 @pytest.mark.parametrize("kind", IMAGES)
 def test_docker_comes_before_a_program(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
