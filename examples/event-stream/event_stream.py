@@ -23,7 +23,11 @@ ALIVE_EVERY = 15.0
 
 async def publish(request: Request) -> Response:
     queue: EventQueue = request.app.state.queue
-    cursor = await queue.publish(request.path_params["session"], await request.json())
+    try:
+        event = await request.json()
+    except ValueError as error:
+        return JSONResponse({"error": f"this is no JSON: {error}"}, status_code=400)
+    cursor = await queue.publish(request.path_params["session"], event)
     return JSONResponse({"cursor": cursor}, status_code=201)
 
 

@@ -109,3 +109,11 @@ async def test_an_id_from_elsewhere_is_refused(url: str) -> None:
             answer = await client.get(AT, headers={"last-event-id": "x"})
     assert answer.status_code == 400
     assert "cursor" in answer.json()["error"]
+
+
+async def test_what_is_no_json_is_refused(url: str) -> None:
+    with serving(url) as address:
+        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+            answer = await client.post(AT, content=b"not json")
+    assert answer.status_code == 400
+    assert "no JSON" in answer.json()["error"]
