@@ -187,11 +187,24 @@ async def test_a_state_may_be_made_of_models_and_dates(persistence: Persistence)
 
 async def test_an_id_is_taken_once(persistence: Persistence) -> None:
     await suspended(persistence)
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="there is an approval 'a' already: choose another id"):
         await suspended(persistence, state={"other": True})
     found = await persistence.approvals.get("a")
     assert found is not None
     assert found.state == {"sum": 12}
+
+
+@pytest.mark.parametrize("ttl", [None, 0, -1, "7", True])
+async def test_a_time_that_is_none(persistence: Persistence, ttl: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"ttl is .*: give more than 0 seconds"):
+        await suspended(persistence, ttl=ttl)
+    with pytest.raises(InvalidValueError, match="less than 100,000,000,000 seconds"):
+        await suspended(persistence, ttl=float("inf"))
+    await suspended(persistence)
+    with pytest.raises(InvalidValueError, match="ttl is"):
+        await persistence.approvals.claim("a", by="alice", decision="approve", ttl=ttl)
+    claim = await persistence.approvals.claim("a", by="alice", decision="approve")
+    assert repr(claim).startswith("Claim(ApprovalRecord(id='a'")
 
 
 async def test_deleted_is_gone_for_its_holder_too(persistence: Persistence) -> None:

@@ -118,7 +118,7 @@ async def test_lists_newest_first_and_what_is_not_there(persistence: Persistence
 
 async def test_a_taken_id_changes_nothing(persistence: Persistence) -> None:
     await persistence.blobs.put(b"first", id="a")
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="there is a blob 'a' already: choose another id"):
         await persistence.blobs.put(b"second", id="a")
     assert await persistence.blobs.read("a") == b"first"
     assert await chunks(persistence) == 1

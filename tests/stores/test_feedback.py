@@ -65,8 +65,10 @@ async def test_what_is_no_feedback(persistence: Persistence) -> None:
     with pytest.raises(NotFoundError, match="'no'"):
         await feedback.add("no", rating=1)
     await feedback.add("t", id="f", comment="no stars")
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="there is feedback 'f' already: choose another id"):
         await feedback.add("t", id="f")
+    assert (await feedback.add("t", id="g", user_id="")).user_id == "", "a name, and not left out"
+    await feedback.delete("g")
     assert await feedback.list(min_rating=1) == []
     assert await feedback.count() == 1
 

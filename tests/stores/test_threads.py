@@ -47,6 +47,7 @@ async def test_missing_gives_none_or_nothing(persistence: Persistence) -> None:
     threads = persistence.threads
     assert await threads.get("no") is None
     assert await threads.list() == []
+    assert "await it" in repr(threads.list()), "who forgot to, sees it"
     assert await threads.list(user_id="u", agent_name="a", limit=5, offset=5) == []
     assert await threads.get_messages("no", last=5) == []
     assert await threads.count_messages("no") == 0

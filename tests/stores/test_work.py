@@ -42,6 +42,7 @@ async def test_the_way_of_a_job(queue: WorkQueue) -> None:
     assert await queue.depth() == 2
     job = await one(queue)
     assert (job.id, job.value, job.attempts) == (ids[0], {"to": "ada"}, 1)
+    assert repr(job) == f"Job(id='{ids[0]}', value={{'to': 'ada'}}, attempts=1)"
     assert (await queue.depth(), await queue.claimed()) == (1, 1)
     await job.complete()
     assert await queue.claimed() == 0
@@ -221,7 +222,7 @@ async def test_more_than_one_batch_takes_is_claimed_in_parts(queue: WorkQueue) -
 async def test_bad_input_is_refused_before_anything_is_written(persistence: Persistence, queue: WorkQueue) -> None:
     with pytest.raises(InvalidValueError, match="JSON"):
         await queue.put("fine", object())
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(InvalidValueError, match=r"put\(\) without a job"):
         await queue.put()
     with pytest.raises(InvalidValueError, match="limit"):
         await queue.claim(0)
@@ -231,6 +232,6 @@ async def test_bad_input_is_refused_before_anything_is_written(persistence: Pers
         persistence.work("mail", max_attempts=0)
     with pytest.raises(ConfigurationError):
         persistence.work("mail", poll=0)
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(InvalidValueError, match="visibility is 0"):
         persistence.work("mail", visibility=0)
     assert await queue.depth() == 0

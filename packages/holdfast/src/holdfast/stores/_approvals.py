@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from .._errors import AlreadyClaimedError, LeaseLostError, NotFoundError
+from .._errors import AlreadyClaimedError, ConflictError, LeaseLostError, NotFoundError
 from ..driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
 from ..records import ApprovalRecord, ClaimRecord, as_record, utc_now
 from ..structures import Collection, Holding, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt
 from ._held import Held
-from ._plain import milliseconds
+from ._plain import span
 from ._records import Removal
 
 __all__ = ["ApprovalStore", "Claim"]
@@ -66,8 +66,7 @@ class ApprovalStore:
         `state` is whatever can be written as JSON, models too. The thread need not be one of `persistence.threads`.
         Raises `ConflictError` where the id is taken, and `InvalidValueError`.
         """
-        left = milliseconds(ttl)
-        assert left is not None
+        left = span(ttl)
         moment = utc_now()
         record = as_record(
             ApprovalRecord,
@@ -85,7 +84,11 @@ class ApprovalStore:
         at, live, _ = self._keys(record.id)
 
         def plan(known: Known) -> Plan[ApprovalRecord]:
-            return Plan([Put(live, "", None, left), *self._records.plan_save(known, record, if_absent=True)], record)
+            if known[at] is not None:
+                raise ConflictError(
+                    f"there is an approval {record.id!r} already: choose another id", items={at: known[at]}
+                )
+            return Plan([Put(live, "", None, left), *self._records.plan_save(known, record)], record)
 
         return await attempt(self._driver, [at], plan, assume={at: None})
 
@@ -139,8 +142,7 @@ class ApprovalStore:
         again. `thread_id` and `agent_name` have to be the approval's, where they are given. Raises
         `AlreadyClaimedError`, which names the winner, and `NotFoundError` where there is none, or not any more.
         """
-        left = milliseconds(ttl)
-        assert left is not None
+        left = span(ttl)
         _, live, held = keys = self._keys(id)
         said = as_record(ClaimRecord, {"by": by, "decision": decision, "reason": reason, "claimed_at": utc_now()})
 
@@ -263,6 +265,9 @@ class Claim(Held):
         self.approval = approval
         """As claimed, with `attempts` and the decision."""
         self._store = store
+
+    def __repr__(self) -> str:
+        return f"Claim({self.approval!r})"
 
     async def complete(self) -> ApprovalRecord:
         """Say that what was decided is done; answer the approval, which is decided now, for good.

@@ -71,9 +71,9 @@ class BlobStore:
         )
         try:
             await self._records.save(record, if_absent=True)
-        except ConflictError:
+        except ConflictError as taken:
             await self._chunks.release(owner)
-            raise
+            raise ConflictError(f"there is a blob {chosen!r} already: choose another id", items=taken.items) from None
         return record
 
     async def get(self, id: str) -> BlobRecord | None:

@@ -26,7 +26,7 @@ from .._errors import (
 from ..driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
 from ..driver._defaults import everything
 from ..structures import Entry, Known, Log, LogCache, Plan, attempt, sweep_now, visible
-from ._plain import milliseconds
+from ._plain import span
 from ._retention import Retention, trim_log
 from ._sweeper import Sweeper
 from ._wakeups import Wakeups
@@ -69,8 +69,8 @@ Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
 class EventQueue:
     """Channels of events, each in one order that the store gives. `persistence.events()` and `create_queue` make one.
 
-    A publish that returns is stored; one that raises may be repeated. Every subscriber sees every event from where it
-    begins, in order. Whoever starts again after its last ack sees an event twice only if it had not acknowledged it.
+    A publish that returns is stored; one that raises may be repeated, and only after `OutcomeUnknownError` may the event
+    then be there twice. Every subscriber sees every event from where it begins, in order. Whoever starts again after its last ack sees an event twice only if it had not acknowledged it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class EventQueue:
         if retention is not None or max_count is not None:
             self._retention = Retention(max_age=retention, max_count=max_count)
         self._acknowledged = acknowledged
-        self._consumer_ttl = milliseconds(consumer_ttl)
+        self._consumer_ttl = span(consumer_ttl, "consumer_ttl")
         self._wakeups = Wakeups(driver, _LOGS, poll)
         self._sweeper = None
         if cleanup_interval is not None:
@@ -155,7 +155,7 @@ class EventQueue:
     ) -> AsyncGenerator[Event, None]:
         """History, then live, without a gap or a double: every event behind `after`, or behind a consumer's last ack.
 
-        Without either from the first that is left. Ends with the queue. Raises `EventsLostError` for a reader that
+        `after` goes before the ack. Without either from the first that is left. Ends with the queue. Raises `EventsLostError` for a reader that
         fell behind the retention, `InvalidCursorError` for a cursor that this channel has not given out.
         """
         self._check()
@@ -188,6 +188,7 @@ class EventQueue:
     ) -> Unsubscribe:
         """Call back with every event from now on, or behind `after` or a consumer's last ack; answer how to end it.
 
+        `after` goes before the ack; a consumer without one begins with the first event that is left.
         One call at a time, in order; a coroutine is awaited. What a callback raises is logged (`holdfast`), and so is
         what was lost because the callback fell behind the retention; the next event comes all the same. Raises `InvalidCursorError`
         for a cursor that this channel has not given out.

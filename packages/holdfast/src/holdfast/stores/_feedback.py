@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 
-from .._errors import NotFoundError
+from .._errors import ConflictError, NotFoundError
 from ..driver import Check, Driver, Key, Write
 from ..records import FeedbackRecord, ThreadRecord, as_record, utc_now
 from ..structures import Collection, Index, Known, Listing, ModelCodec, Plan, RepairReport, attempt
@@ -87,9 +87,16 @@ class FeedbackStore:
             thread = self._threads.decode(known[of], thread_id)
             if thread is None:
                 raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
-            theirs = {"user_id": user_id or thread.user_id, "agent_name": agent_name or thread.agent_name}
+            if known[at] is not None:
+                raise ConflictError(
+                    f"there is feedback {record.id!r} already: choose another id", items={at: known[at]}
+                )
+            theirs = {
+                "user_id": thread.user_id if user_id is None else user_id,
+                "agent_name": thread.agent_name if agent_name is None else agent_name,
+            }
             full = record.model_copy(update=theirs)
-            writes = [Check(of), *self._records.plan_save(known, full, if_absent=True)]
+            writes = [Check(of), *self._records.plan_save(known, full)]
             return Plan([*writes, *self._count.plan(known, {shard: 1})], full)
 
         return await attempt(self._driver, [of, shard, at], plan, assume={at: None})

@@ -124,11 +124,16 @@ async def true_paths(driver: Driver, items: Sequence[Item]) -> list[Path | None]
 
 def milliseconds(ttl: float | timedelta | None) -> int | None:
     """A time to live in seconds as drivers take it. Raises `InvalidValueError`."""
-    if ttl is None:
-        return None
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e11:
-        raise InvalidValueError(f"ttl is {ttl!r}: give more than 0 seconds, as a number or a timedelta")
+    return None if ttl is None else span(ttl)
+
+
+def span(time: float | timedelta, called: str = "ttl") -> int:
+    """A time in seconds that has an end, in milliseconds. Raises `InvalidValueError`, which calls it by its name."""
+    seconds = time.total_seconds() if isinstance(time, timedelta) else time
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InvalidValueError(f"{called} is {time!r}: give more than 0 seconds, as a number or a timedelta")
+    if seconds >= 1e11:
+        raise InvalidValueError(f"{called} is {time!r}: give less than 100,000,000,000 seconds, some 3,000 years")
     return max(1, round(seconds * 1000))
 
 

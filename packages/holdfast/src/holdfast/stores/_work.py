@@ -23,7 +23,7 @@ from ..driver import Delete, Driver, Etag, If, Item, Key, Put, Write, key, name,
 from ..driver._defaults import backoff, everything
 from ..structures import Entry, Holding, Known, Listing, Log, LogCache, Plan, attempt, visible
 from ._held import Held
-from ._plain import milliseconds
+from ._plain import span
 from ._wakeups import Wakeups
 
 __all__ = ["DeadLetter", "Job", "WorkQueue", "clean_work", "work_wakeups"]
@@ -73,7 +73,7 @@ class WorkQueue:
         self.name, self.group = queue, group
         self._driver = driver
         self._log = Log(driver, key(_LOGS, text(queue)), LogCache())
-        self._visibility_ms = milliseconds(visibility) or 1
+        self._visibility_ms = span(visibility, "visibility")
         self._max_attempts = max_attempts
         self._poll = poll
         self._wakeups = wakeups or work_wakeups(driver)
@@ -87,6 +87,8 @@ class WorkQueue:
 
     async def put(self, *values: Any) -> list[str]:
         """Add jobs (anything that can be written as JSON), all or none; answer their ids. One driver call, when warm."""
+        if not values:
+            raise InvalidValueError("put() without a job: give at least one")
         try:
             written = [to_json(value).decode() for value in values]
         except (PydanticSerializationError, ValueError) as error:
@@ -284,6 +286,9 @@ class Job(Held):
         self._queue = queue
         self._lease = holding.taking.key
 
+    def __repr__(self) -> str:
+        return f"Job(id={self.id!r}, value={self.value!r}, attempts={self.attempts})"
+
     async def complete(self) -> None:
         """It is done. Raises `LeaseLostError` where it had come back: then somebody else does it, or did."""
         await self._end(lambda etag: [Delete(self._lease, etag), Delete(self._at)])
@@ -295,7 +300,7 @@ class Job(Held):
         """
         if delay is None:
             delay = min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1))
-        pause = None if delay in (0, timedelta()) else milliseconds(delay)
+        pause = None if delay in (0, timedelta()) else span(delay, "delay")
         written = to_json({"attempts": self.attempts, "value": self.value, "error": error}).decode()
 
         def plan(etag: Etag) -> list[Write]:

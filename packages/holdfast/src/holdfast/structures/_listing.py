@@ -87,6 +87,9 @@ class Listing(Generic[T]):
         self._backwards = backwards
         self._start = None if cursor is None else self._open(cursor)
 
+    def __repr__(self) -> str:
+        return "<Listing: await it for a page, or go through it with async for>"
+
     def __await__(self) -> Generator[None, None, Page[T]]:
         return self._page().__await__()
 
