@@ -117,7 +117,8 @@ class CheckpointStore:
     ) -> None:
         """Store what a task has written after a checkpoint: channels with values, numbered from `first` on.
 
-        What is there already stays, unless `replace`: so the same call may be made again.
+        What is there already stays, unless `replace`: so the same call may be made again. The checkpoint may come after
+        its writes. Raises `InvalidValueError`.
         """
         told: list[tuple[int, str]] = []
         for at, (channel, value) in enumerate(writes, first):

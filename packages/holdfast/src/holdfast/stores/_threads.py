@@ -250,8 +250,9 @@ class ThreadStore:
         """A thread of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
 
         The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
-        numbers. User, agent and metadata are the parent's unless given. Raises `NotFoundError` for a thread or message that
-        is not there, `ConflictError` where the id is taken, `TooLargeError` for a fork of forks, more than 128 deep.
+        numbers. User, agent and metadata are the parent's unless given, and the title is "Fork of" and the parent's. Raises
+        `NotFoundError` for a thread or message that is not there, `ConflictError` where the id is taken, `TooLargeError` for
+        a fork of forks, more than 128 deep.
         """
         if isinstance(at, str):
             at = await self._messages.seq_of(thread_id, at)
@@ -318,8 +319,8 @@ class ThreadStore:
         """Append a message and answer it as stored: with its id, timestamp and seq.
 
         `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
-        driver call once the thread is known. With `unique` a message whose id is there already, in shared history too, is not
-        added again: the stored one is answered. Raises `NotFoundError`.
+        driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
+        history too, is not added again: the stored one is answered. Raises `NotFoundError`, and `InvalidValueError`.
         """
         told = {**more, "role": role, "content": content} | ({} if id is None else {"id": id})
         return await self._messages.add(thread_id, as_record(ThreadMessage, told), unique=unique)
