@@ -67,6 +67,13 @@ async def test_the_latest_is_the_one_whose_id_came_last(persistence: Persistence
     assert await ids(persistence) == ["c2", "c1", "c0"]
 
 
+async def test_metadata_is_a_mapping_also_where_none_was_given(persistence: Persistence) -> None:
+    await persistence.checkpoints.put("t", {"n": 1})
+    found = await persistence.checkpoints.get("t")
+    assert found is not None
+    assert found.metadata.get("step") is None
+
+
 async def test_lists_by_pages_before_one_and_by_metadata(persistence: Persistence) -> None:
     for n in range(7):
         await persistence.checkpoints.put("t", {"n": n}, id=f"c{n}", metadata={"odd": n % 2, "step": n})

@@ -30,7 +30,7 @@ class CheckpointRecord(Record):
     parent_id: str | None = None
     checkpoint: Any
     """As it was put: JSON, with bytes wherever there were bytes."""
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
     writes: list[PendingWrite] = Field(default_factory=list)
     """The pending writes, in the order of tasks and places."""
     created_at: Timestamp

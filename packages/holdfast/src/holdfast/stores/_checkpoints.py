@@ -211,7 +211,7 @@ class CheckpointStore:
             docs = await self._driver.get([_doc(base, namespace, str(item.value)) for item in page.items])
             found = await self._records(thread_id, namespace, base, [doc for doc in docs if doc is not None])
             wanted = dict(filter or {})
-            matching = [each for each in found if wanted.items() <= (each.metadata or {}).items()] if wanted else found
+            matching = [each for each in found if wanted.items() <= each.metadata.items()] if wanted else found
             return matching, page.next
 
         query = ["checkpoints", thread_id, namespace, str(before), _dump(dict(filter or {}))]

@@ -59,7 +59,8 @@ class Listing(Generic[T]):
     """The answer of a list method, before any IO.
 
     `await listing` gives a `Page`: of `limit` records, or of all of them where no limit was given.
-    `async for record in listing` gives the records one by one in constant memory, at most `limit` where one was given.
+    `async for record in listing` gives the records one by one in constant memory, read 200 at a time, and fewer where
+    messages are long; at most `limit` where one was given.
     Records that are added, moved or deleted meanwhile may be seen or not; one that stays is seen exactly once.
     """
 
