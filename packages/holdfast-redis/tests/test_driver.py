@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from holdfast import ConfigurationError, CorruptDataError, create_storage
+from holdfast import ConfigurationError, CorruptDataError, HoldfastError, create_storage
 from holdfast.driver import Check, Delete, Put
 from holdfast_conformance.servers import Server, find, running
 from holdfast_drivers.redis import RedisDriver
@@ -200,3 +203,31 @@ async def test_a_page_among_a_million_is_what_it_is_among_a_thousand(server: Ser
     assert counted[:4] == counted[4:], "the same commands, each of which takes what it gives back"
     commands = {"evalsha", "time", "zrevrangebylex", "hmget"}
     assert counted[0] == {f"cmdstat_{name}": 1 for name in commands}
+
+
+async def test_the_rights_that_the_page_names_are_enough_and_no_more(server: Server, client: Redis) -> None:
+    page = (Path(__file__).parents[3] / "docs/drivers/redis.md").read_text()
+    (command,) = re.findall(r"`ACL SETUSER (.+?)`", page)
+    _, *rights = command.split()
+    for missing in (None, *(right for right in rights if right.startswith("+"))):
+        await client.execute_command("ACL", "SETUSER", "agent", "reset", *(r for r in rights if r != missing))  # type: ignore[no-untyped-call]
+        await client.script_flush()
+        await client.acl_log_reset()
+        url = server.url.replace("://", "://agent:password@")
+        with suppress(HoldfastError, TimeoutError):
+            async with asyncio.timeout(2), RedisDriver(url, base="agents", pool_size=1) as driver:
+                await driver.apply(
+                    [Put("kv!@a", "x", ttl_ms=60_000), Put("kv!@b", "x"), Put("n", "0"), Put("kv!@c", "x", ttl_ms=1)]
+                )
+                await driver.append("log!n", [Put("log!e", "x")], Check("n"))
+                assert len((await driver.scan("kv", reverse=True)).items) == 2
+                assert len((await driver.scan("kv")).items) == 2
+                await driver.apply([Delete("kv!@b")])
+                async for _ in driver.watch("kv"):
+                    break
+                await driver.purge()
+                await driver.clear("kv")
+                await driver.health()
+        refused = {entry["object"] for entry in await client.acl_log()}
+        assert refused == (set() if missing is None else {missing[1:]}), missing
+    await client.execute_command("ACL", "DELUSER", "agent")  # type: ignore[no-untyped-call]

@@ -29,7 +29,7 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
     if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
     if isinstance(error, exceptions.NoPermissionError):
-        return ConfigurationError(f"{place} does not let this user run scripts: grant it the rights ({error})")
+        return ConfigurationError(f"{place} does not let this user do what is needed: grant it the rights ({error})")
     if isinstance(error, exceptions.ReadOnlyError):
         return ReadOnlyError(f"{place} is a replica and cannot be written: connect to the primary ({error})")
     if _begins(error, "WRONGTYPE") or "WRONGTYPE" in str(error):
