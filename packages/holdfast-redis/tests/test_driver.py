@@ -231,3 +231,12 @@ async def test_the_rights_that_the_page_names_are_enough_and_no_more(server: Ser
         refused = {entry["object"] for entry in await client.acl_log()}
         assert refused == (set() if missing is None else {missing[1:]}), missing
     await client.execute_command("ACL", "DELUSER", "agent")  # type: ignore[no-untyped-call]
+
+
+async def test_who_may_not_listen_is_told_so(server: Server, client: Redis) -> None:
+    rights = "on", ">password", "~*", "&*", "+@all", "-subscribe"
+    await client.execute_command("ACL", "SETUSER", "deaf", "reset", *rights)  # type: ignore[no-untyped-call]
+    async with RedisDriver(server.url.replace("://", "://deaf:password@"), base="deaf") as driver:
+        with pytest.raises(ConfigurationError, match="grant it the rights"):
+            await anext(aiter(driver.watch("kv")))
+    await client.execute_command("ACL", "DELUSER", "deaf")  # type: ignore[no-untyped-call]

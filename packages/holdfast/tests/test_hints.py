@@ -5,8 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from holdfast import ClosedError
+from holdfast import ClosedError, ConfigurationError, HoldfastError, UnavailableError
 from holdfast.driver import Hearing, hints
+
+
+def of_os(error: Exception) -> HoldfastError:
+    refused = isinstance(error, PermissionError)
+    return ConfigurationError("no right to listen") if refused else UnavailableError("it is away")
 
 
 class Listening:
@@ -15,20 +20,21 @@ class Listening:
     def __init__(self) -> None:
         self.made: list[Hearing] = []
         self.refused = 0
+        self.refuses_with: Exception = ConnectionRefusedError()
         self.closed = False
 
     @asynccontextmanager
     async def __call__(self, hearing: Hearing) -> AsyncIterator[None]:
         if self.refused:
             self.refused -= 1
-            raise ConnectionRefusedError
+            raise self.refuses_with
         self.made.append(hearing)
         yield
 
 
 async def test_none_first_and_after_every_reconnect_and_between_them_what_lies_below() -> None:
     listening = Listening()
-    found = hints(listening, "kv", errors=(OSError,), closed=lambda: listening.closed)
+    found = hints(listening, "kv", errors=(OSError,), translate=of_os, closed=lambda: listening.closed)
     assert await anext(found) is None
     listening.made[0].tell("kv!@a\nkv\nkw!@b\nkv!@c")
     listening.made[0].tell("other!@a")
@@ -45,7 +51,7 @@ async def test_none_first_and_after_every_reconnect_and_between_them_what_lies_b
 
 async def test_it_ends_with_the_driver() -> None:
     listening = Listening()
-    found = hints(listening, "", errors=(OSError,), closed=lambda: listening.closed)
+    found = hints(listening, "", errors=(OSError,), translate=of_os, closed=lambda: listening.closed)
     assert await anext(found) is None
     listening.closed = True
     listening.made[0].end()
@@ -69,4 +75,18 @@ async def test_an_error_that_is_not_the_clients_is_not_hidden() -> None:
     listening = Listening()
     listening.refused = 1
     with pytest.raises(ConnectionRefusedError):
-        await anext(hints(listening, "", errors=(KeyError,), closed=lambda: False))
+        await anext(hints(listening, "", errors=(KeyError,), translate=of_os, closed=lambda: False))
+
+
+async def test_who_may_not_listen_is_told_and_one_who_could_goes_on_trying() -> None:
+    listening = Listening()
+    listening.refused, listening.refuses_with = 1, PermissionError()
+    with pytest.raises(ConfigurationError, match="no right"):
+        await anext(hints(listening, "", errors=(OSError,), translate=of_os, closed=lambda: listening.closed))
+    found = hints(listening, "", errors=(OSError,), translate=of_os, closed=lambda: listening.closed)
+    assert await anext(found) is None
+    listening.refused = 2
+    listening.made[0].end()
+    async with asyncio.timeout(5):
+        assert await anext(found) is None
+    await found.aclose()

@@ -226,7 +226,11 @@ class MongodbDriver(BaseDriver):
             raise UnsupportedError(f"a server that stands alone has no change streams: {ADVICE}, or read again instead")
         client = self._opened
         return hints(
-            lambda hearing: watching(client, hearing), base, errors=CLIENT_ERRORS, closed=lambda: client.closed
+            lambda hearing: watching(client, hearing),
+            base,
+            errors=CLIENT_ERRORS,
+            translate=self._translate,
+            closed=lambda: client.closed,
         )
 
     async def _repeat(self, act: Callable[[], Coroutine[Any, Any, tuple[int, bool]]]) -> int:

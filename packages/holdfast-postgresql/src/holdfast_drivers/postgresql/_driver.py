@@ -231,7 +231,11 @@ class PostgresqlDriver(BaseDriver):
         client = self._opened
         channel = self._names.channel
         return hints(
-            lambda hearing: client.listening(channel, hearing), base, errors=CLIENT_ERRORS, closed=lambda: client.closed
+            lambda hearing: client.listening(channel, hearing),
+            base,
+            errors=CLIENT_ERRORS,
+            translate=self._translate,
+            closed=lambda: client.closed,
         )
 
     @property

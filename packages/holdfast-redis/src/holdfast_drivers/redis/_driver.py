@@ -139,7 +139,11 @@ class RedisDriver(BaseDriver):
         client = self._opened
         channel = self._names.channel
         return hints(
-            lambda hearing: client.listening(channel, hearing), base, errors=CLIENT_ERRORS, closed=lambda: client.closed
+            lambda hearing: client.listening(channel, hearing),
+            base,
+            errors=CLIENT_ERRORS,
+            translate=self._translate,
+            closed=lambda: client.closed,
         )
 
     async def _repeat(self, act: Callable[[], Awaitable[tuple[int, bool]]]) -> int:

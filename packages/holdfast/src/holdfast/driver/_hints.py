@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from random import uniform
 
-from .._errors import ClosedError
+from .._errors import ClosedError, ConfigurationError, HoldfastError
 from ._paging import below
 from ._types import Key
 
@@ -47,20 +47,22 @@ async def hints(
     base: Key,
     *,
     errors: tuple[type[Exception], ...],
+    translate: Callable[[Exception], HoldfastError],
     closed: Callable[[], bool],
 ) -> AsyncGenerator[frozenset[Key] | None, None]:
     """What `watch` gives: `None` once live and after every reconnect, then the keys below `base` that changed.
 
-    `listen` connects and tells a `Hearing` what it hears for as long as its block lasts; `errors` are the client's.
-    Raises `ClosedError` once `closed` says that the driver was closed.
+    `listen` connects and tells a `Hearing` what it hears for as long as its block lasts; `errors` are the client's,
+    and `translate` makes ours of them. Raises `ClosedError` once `closed` says that the driver was closed, and
+    `ConfigurationError` where it can't begin for want of a right, say; once it was live it goes on trying.
     """
     low, high = below(base)
-    attempt = 0
+    attempt, live = 0, False
     while True:
         hearing = Hearing()
         try:
             async with listen(hearing):
-                attempt = 0
+                attempt, live = 0, True
                 yield None
                 while (told := await hearing.next()) is not None:
                     keys = frozenset(key for key in told.split("\n") if low <= key and (high is None or key < high))
@@ -68,7 +70,10 @@ async def hints(
                         yield None
                     elif keys:
                         yield keys
-        except errors:
+        except errors as error:
+            ours = error if isinstance(error, HoldfastError) else translate(error)
+            if isinstance(ours, ConfigurationError) and not live:
+                raise ours from error
             attempt += 1
         if closed():
             raise ClosedError("the driver was closed: the watch ends")

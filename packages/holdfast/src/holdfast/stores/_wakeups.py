@@ -82,4 +82,5 @@ class Wakeups:
                     for at in {at for changed in keys for at in accumulate(changed.split("!"), "{}!{}".format)}:
                         if at in self._waiting:
                             self.wake(at)
-            await asyncio.sleep(self.poll)
+            await asyncio.sleep(self.poll)  # who may not listen looks now and then
+            self.wake(None)
