@@ -237,8 +237,9 @@ class Client:
             yield
         finally:
             self._listening.discard(hearing)
-            ear.cancel()
-            await asyncio.wait([ear])
+            while not ear.done():  # pymongo loses a cancellation that comes while it begins to ask
+                ear.cancel()
+                await asyncio.wait([ear], timeout=0.1)
             if not ear.cancelled():
                 ear.result()
 

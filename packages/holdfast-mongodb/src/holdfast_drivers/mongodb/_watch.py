@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -27,11 +28,15 @@ _AWAIT_MS = 1000
 @asynccontextmanager
 async def watching(client: Client, hearing: Hearing) -> AsyncIterator[None]:
     """Tell of every change of an item, once live, and of the end of the stream."""
-    with pymongo.timeout(client.options.connect_timeout):
-        items = client.at.items.with_options(read_concern=ReadConcern("majority"))
-        changes = await done(items.aggregate(_CHANGES, maxAwaitTimeMS=_AWAIT_MS))
-        if not isinstance(client.at.client, AsyncMongoClient):
-            await changes.to_list(0)  # Motor asks the server only now
+    opening = asyncio.create_task(_opened(client))
+    try:
+        changes = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # A task of its own, for pymongo loses a cancellation here, and this one would listen for ever.
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            await opening.result().close()
+        raise
 
     async def hear() -> None:
         async for change in changes:
@@ -45,6 +50,15 @@ async def watching(client: Client, hearing: Hearing) -> AsyncIterator[None]:
     finally:
         with suppress(*CLIENT_ERRORS):
             await changes.close()
+
+
+async def _opened(client: Client) -> Any:
+    with pymongo.timeout(client.options.connect_timeout):
+        items = client.at.items.with_options(read_concern=ReadConcern("majority"))
+        changes = await done(items.aggregate(_CHANGES, maxAwaitTimeMS=_AWAIT_MS))
+        if not isinstance(client.at.client, AsyncMongoClient):
+            await changes.to_list(0)  # Motor asks the server only now
+    return changes
 
 
 def _keys(change: Mapping[str, Any]) -> str | None:
