@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from math import inf, isnan, nan
 
 import pytest
 from holdfast import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence, UnsupportedError
@@ -341,3 +342,22 @@ async def test_repair_finds_threads_again(persistence: Persistence) -> None:
     assert (report.documents, report.added) == (1, 4)
     assert len(await persistence.threads.list(user_id="u1", agent_name="planner")) == 1
     assert await sweep_all(persistence.driver) == 0
+
+
+async def test_a_float_that_is_no_number_is_kept_wherever_it_stands(persistence: Persistence) -> None:
+    odd = {"low": [-inf], "high": inf}
+    thread = await persistence.threads.create(user_id="u1", agent_name="planner", metadata=odd)
+    await persistence.threads.add_message(thread.id, "user", odd)
+    suspended = await persistence.approvals.suspend(
+        thread_id=thread.id, agent_name="planner", node_name="n", state={**odd, "none": nan}
+    )
+    await persistence.checkpoints.put(thread.id, odd, id="c", metadata=odd)
+    found = await persistence.threads.get(thread.id)
+    approval, checkpoint = await persistence.approvals.get(suspended.id), await persistence.checkpoints.get(thread.id)
+    assert found is not None
+    assert approval is not None
+    assert checkpoint is not None
+    (message,) = await persistence.threads.get_messages(thread.id)
+    assert [found.metadata, message.content, checkpoint.checkpoint, checkpoint.metadata] == [odd] * 4
+    assert isnan(approval.state.pop("none"))
+    assert approval.state == odd

@@ -72,7 +72,13 @@ def utc_now() -> datetime:
 class Record(BaseModel):
     """A pydantic model whose attributes are snake case and whose JSON is AgentX's: camelCase, unknown fields kept."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="allow",
+        defer_build=True,
+        ser_json_inf_nan="constants",  # not as null, which would come back as nothing
+    )
 
 
 def as_record(model: type[R], value: R | Mapping[str, Any]) -> R:
