@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -26,14 +25,6 @@ async def opened(url: str) -> AsyncIterator[tuple[Persistence, Counts]]:
             yield persistence, counts
 
 
-@contextmanager
-def during(counts: Counts) -> Iterator[dict[str, int]]:
-    """How much each count grew in the block."""
-    before, grown = asdict(counts), dict[str, int]()
-    yield grown
-    grown |= {word: number - before[word] for word, number in asdict(counts).items()}
-
-
 def calls(grown: dict[str, int]) -> tuple[int, int, int]:
     return grown["commits"], grown["fetches"], grown["lists"]
 
@@ -43,21 +34,21 @@ async def _measured(persistence: Persistence, counts: Counts, size: int) -> dict
     for n in range(size):
         await checkpoints.put("t", {**TURN, "step": n}, metadata={"step": n})
     grown: dict[str, dict[str, int]] = {}
-    with during(counts) as grown["put"]:
+    with counts.growing() as grown["put"]:
         await checkpoints.put("t", {**TURN, "step": size}, id="last")
-    with during(counts) as grown["put again"]:
+    with counts.growing() as grown["put again"]:
         await checkpoints.put("t", {**TURN, "step": size}, id="last")
-    with during(counts) as grown["put_writes"]:
+    with counts.growing() as grown["put_writes"]:
         await checkpoints.put_writes("t", "last", "task", [("a", 1), ("b", 2)])
-    with during(counts) as grown["get"]:
+    with counts.growing() as grown["get"]:
         assert (await checkpoints.get("t")) is not None
-    with during(counts) as grown["get by id"]:
+    with counts.growing() as grown["get by id"]:
         assert (await checkpoints.get("t", id="last")) is not None
-    with during(counts) as grown["list"]:
+    with counts.growing() as grown["list"]:
         assert len(await checkpoints.list("t", limit=5)) == 5
-    with during(counts) as grown["list from the middle"]:
+    with counts.growing() as grown["list from the middle"]:
         assert len(await checkpoints.list("t", limit=5, before="last")) == 5
-    with during(counts) as grown["delete"]:
+    with counts.growing() as grown["delete"]:
         assert await checkpoints.delete_thread("t")
     return grown
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,6 @@ async def opened(url: str) -> AsyncIterator[tuple[Persistence, Counts]]:
             yield persistence, counts
 
 
-@contextmanager
-def during(counts: Counts) -> Iterator[dict[str, int]]:
-    """How much each count grew in the block."""
-    before, grown = asdict(counts), dict[str, int]()
-    yield grown
-    grown |= {word: number - before[word] for word, number in asdict(counts).items()}
-
-
 async def test_a_thousand_concurrent_sets_are_a_few_transactions(tmp_path: Path) -> None:
     async with driver_from_url(f"sqlite:///{tmp_path.as_posix()}/a.db") as driver, create_storage(driver) as storage:
         with counted(driver) as counts:
@@ -47,31 +38,31 @@ async def test_a_thousand_concurrent_sets_are_a_few_transactions(tmp_path: Path)
 async def test_the_calls_of_the_main_job(url: str) -> None:
     async with opened(url) as (persistence, counts):
         sessions, images = persistence.sessions, persistence.images
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await sessions.save_session(SessionRecord(session_id="s"))
         assert (grown["commits"], grown["fetches"]) == (1, 0), "a new session is one call"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await sessions.add_message("s", UserMessage(content="x"))
         assert (grown["commits"], grown["fetches"]) == (1, 1), "a cold append reads the head"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await sessions.add_message("s", UserMessage(content="x"))
         assert (grown["commits"], grown["fetches"], grown["lists"]) == (1, 0, 0), "a warm append is one call"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await sessions.get_messages("s", last=50)
         assert (grown["commits"], grown["fetches"], grown["lists"]) == (0, 1, 1), "a warm read is entries and head"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await images.save_image(ImageRecord(image_id="i", container_id="c", session_id="s"))
         assert (grown["commits"], grown["fetches"]) == (1, 0), "a new image is one call"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await images.save_image(ImageRecord(image_id="i", container_id="c", session_id="s"))
         assert (grown["commits"], grown["fetches"]) == (2, 0), "saving over one carries what it lost to"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await images.find_images_by_container_id("c", limit=50)
         assert (grown["lists"], grown["fetches"], grown["commits"]) == (1, 1, 0), "a page is two calls"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await sessions.count_messages("s")
         assert (grown["fetches"], grown["keys"], grown["lists"]) == (1, 2, 0), "counting scans nothing"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await images.find_image_by_id("i")
         assert (grown["fetches"], grown["keys"]) == (1, 1)
 
@@ -80,7 +71,7 @@ async def test_one_process_appends_to_many_sessions_in_few_commits(url: str) -> 
     async with opened(url) as (persistence, counts):
         await asyncio.gather(*(persistence.sessions.save_session({"sessionId": f"s{n}"}) for n in range(64)))
         for cold in (True, False):
-            with during(counts) as grown:
+            with counts.growing() as grown:
                 await asyncio.gather(
                     *(persistence.sessions.add_message(f"s{n}", UserMessage(content="x")) for n in range(64))
                 )
@@ -98,15 +89,15 @@ async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Pa
         async with opened(place) as (persistence, counts):
             await _fill(persistence, size)
             grown = {}
-            with during(counts) as grown["add_message"]:
+            with counts.growing() as grown["add_message"]:
                 added = await persistence.sessions.add_message("s", UserMessage(content="one more"))
             assert added.seq == size
-            with during(counts) as grown["get_messages"]:
+            with counts.growing() as grown["get_messages"]:
                 assert len(await persistence.sessions.get_messages("s", last=50)) == 50
-            with during(counts) as grown["find_images"]:
+            with counts.growing() as grown["find_images"]:
                 page = await persistence.images.find_images_by_container_id("c", limit=50)
             assert [image.image_id for image in page] == [f"i{size - 1 - n}" for n in range(50)]
-            with during(counts) as grown["count"]:
+            with counts.growing() as grown["count"]:
                 assert await persistence.sessions.count_messages("s") == size + 1
             measured.append(grown)
     assert measured[0] == measured[1]

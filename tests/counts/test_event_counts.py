@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -28,14 +27,6 @@ async def opened(url: str) -> AsyncIterator[tuple[Persistence, EventQueue, Count
             yield persistence, queue, counts
 
 
-@contextmanager
-def during(counts: Counts) -> Iterator[dict[str, int]]:
-    """How much each count grew in the block."""
-    before, grown = asdict(counts), dict[str, int]()
-    yield grown
-    grown |= {word: number - before[word] for word, number in asdict(counts).items()}
-
-
 def calls(grown: dict[str, int]) -> tuple[int, int, int]:
     return grown["commits"], grown["fetches"], grown["lists"]
 
@@ -43,29 +34,29 @@ def calls(grown: dict[str, int]) -> tuple[int, int, int]:
 async def test_the_calls_of_events_and_jobs(url: str) -> None:
     async with opened(url) as (persistence, queue, counts):
         cursor = await queue.publish("s", 0)
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await queue.publish("s", 1)
         assert calls(grown) == (1, 0, 0), "a warm publish is one call"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             assert len((await queue.recover("s", cursor)).events) == 1
         assert calls(grown) == (0, 1, 1), "entries and head"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await queue.ack("c", "s", cursor)
         assert calls(grown) == (1, 1, 0)
 
         work = persistence.work("w", poll=60)
         await work.put("a", "b")
         (job,) = await work.claim()
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await work.put("c")
         assert calls(grown) == (1, 0, 0), "a warm put is one call"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             assert len(await work.claim(2)) == 2
         assert calls(grown) == (1, 2, 1), "where the group is, the jobs and their head, and the claim"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await job.complete()
         assert calls(grown) == (1, 0, 0)
-        with during(counts) as grown:
+        with counts.growing() as grown:
             assert await work.depth() == 0
         assert calls(grown) == (0, 1, 0)
 
@@ -73,7 +64,7 @@ async def test_the_calls_of_events_and_jobs(url: str) -> None:
 async def test_a_thousand_publishers_on_one_channel_make_few_calls(url: str) -> None:
     async with opened(url) as (persistence, queue, counts):
         await queue.publish("s", "first")
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await asyncio.gather(*(queue.publish("s", n) for n in range(1000)))
         if persistence.driver.capabilities.group:
             assert grown["commits"] <= 20
@@ -92,19 +83,19 @@ async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Pa
             cursor = await _fill(queue, work, size)
             assert len(await work.claim(5)) == 5
             grown: dict[str, dict[str, int]] = {}
-            with during(counts) as grown["publish"]:
+            with counts.growing() as grown["publish"]:
                 await queue.publish("s", "one more")
-            with during(counts) as grown["recover"]:
+            with counts.growing() as grown["recover"]:
                 assert [event.event for event in (await queue.recover("s", cursor)).events] == ["one more"]
-            with during(counts) as grown["ack"]:
+            with counts.growing() as grown["ack"]:
                 await queue.ack("c", "s", cursor)
-            with during(counts) as grown["put"]:
+            with counts.growing() as grown["put"]:
                 await work.put("one more")
-            with during(counts) as grown["claim"]:
+            with counts.growing() as grown["claim"]:
                 (job,) = await work.claim()
-            with during(counts) as grown["complete"]:
+            with counts.growing() as grown["complete"]:
                 await job.complete()
-            with during(counts) as grown["depth"]:
+            with counts.growing() as grown["depth"]:
                 assert await work.depth() == size - 5
             measured.append({word: {**counts, "bytes": 0} for word, counts in grown.items()})
     assert measured[0] == measured[1]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ async def opened(url: str) -> AsyncIterator[tuple[Persistence, Counts]]:
             yield persistence, counts
 
 
-@contextmanager
-def during(counts: Counts) -> Iterator[dict[str, int]]:
-    """How much each count grew in the block."""
-    before, grown = asdict(counts), dict[str, int]()
-    yield grown
-    grown |= {word: number - before[word] for word, number in asdict(counts).items()}
-
-
 def calls(grown: dict[str, int]) -> tuple[int, int, int]:
     return grown["commits"], grown["fetches"], grown["lists"]
 
@@ -38,29 +29,29 @@ def calls(grown: dict[str, int]) -> tuple[int, int, int]:
 async def test_the_calls_of_threads(url: str) -> None:
     async with opened(url) as (persistence, counts):
         threads = persistence.threads
-        with during(counts) as grown:
+        with counts.growing() as grown:
             thread = await threads.create(user_id="u", agent_name="a", id="t")
         assert calls(grown) == (1, 1, 0)
         await threads.add_message("t", "user", "cold")
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await threads.add_message("t", "user", "warm", tool_calls=[{"id": "c"}], metadata={"a": 1})
         assert calls(grown) == (1, 0, 0), "a warm append is one call: the thread is not written"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await threads.get("t")
         assert (calls(grown), grown["keys"]) == ((0, 1, 0), 3)
-        with during(counts) as grown:
+        with counts.growing() as grown:
             assert len(await threads.list(user_id="u", agent_name="a", limit=20)) == 1
         assert calls(grown) == (0, 2, 1)
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await persistence.feedback.add("t", rating=5)
         assert calls(grown) == (1, 1, 0)
-        with during(counts) as grown:
+        with counts.growing() as grown:
             assert len(await persistence.feedback.list(thread_id="t", limit=20)) == 1
         assert calls(grown) == (0, 2, 1)
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await threads.stats()
         assert calls(grown) == (0, 2, 0)
-        with during(counts) as grown:
+        with counts.growing() as grown:
             await threads.fork(thread.id, id="fork")
         assert calls(grown) == (1, 2, 0), "one call reads the fork with its message count"
 
@@ -77,29 +68,29 @@ async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Pa
             await threads.add_message("t", "user", "warm")
             grown = {}
             for word, at in (("fork at the end", None), ("fork in the middle", size // 2), ("fork at the start", 0)):
-                with during(counts) as grown[word]:
+                with counts.growing() as grown[word]:
                     fork = await threads.fork("t", at=at)
                 assert fork.message_count == (size + 1 if at is None else at + 1)
                 await threads.get_messages(fork.id, last=5)
-                with during(counts) as grown[f"{word}, read"]:
+                with counts.growing() as grown[f"{word}, read"]:
                     assert len(await threads.get_messages(fork.id, last=1)) == 1
                 await threads.add_message(fork.id, "user", "cold")
-                with during(counts) as grown[f"{word}, append"]:
+                with counts.growing() as grown[f"{word}, append"]:
                     await threads.add_message(fork.id, "user", "warm")
-                with during(counts) as grown[f"{word}, last over the edge"]:
+                with counts.growing() as grown[f"{word}, last over the edge"]:
                     assert len(await threads.get_messages(fork.id, last=3)) == 3
-            with during(counts) as grown["append to the parent"]:
+            with counts.growing() as grown["append to the parent"]:
                 await threads.add_message("t", "user", "first after a fork")
                 await threads.add_message("t", "user", "warm")
-            with during(counts) as grown["get"]:
+            with counts.growing() as grown["get"]:
                 await threads.get("t")
-            with during(counts) as grown["stats"]:
+            with counts.growing() as grown["stats"]:
                 await threads.stats(messages=True)
-            with during(counts) as grown["truncate a fork below its start"]:
+            with counts.growing() as grown["truncate a fork below its start"]:
                 await threads.truncate_after_message(fork.id, -1)
-            with during(counts) as grown["lineage"]:
+            with counts.growing() as grown["lineage"]:
                 assert len((await threads.lineage("t")).descendants) == 3
-            with during(counts) as deleted:
+            with counts.growing() as deleted:
                 await threads.delete("t")
             # Of few messages what they occupied is freed at once; many are left to the sweeper.
             assert deleted["commits"] == (2 if size == MANY else 4), "the batch, and what follows when all is gone"
@@ -129,13 +120,13 @@ async def test_a_message_of_a_fork_of_forks_is_looked_for_where_it_is(url: str) 
             await threads.fork(f"f{depth - 1}", id=f"f{depth}")
             await threads.add_message(f"f{depth}", "user", depth)
         assert [each.content for each in await threads.get_messages("f8")] == list(range(9))
-        with during(counts) as grown:
+        with counts.growing() as grown:
             assert [each.content for each in await threads.get_messages("f8", after=2, before=4)] == [3]
         assert calls(grown) == (0, 1, 1), "one of nine logs is read"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             assert await threads.get_messages("f8")
         assert calls(grown) == (0, 1, 9), "each of them once"
-        with during(counts) as grown:
+        with counts.growing() as grown:
             tree = await threads.lineage("f4")
         assert (len(tree.ancestors), len(tree.descendants)) == (4, 4)
         assert calls(grown) == (0, 3, 1), "however deep"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from holdfast.driver import Append, Driver
@@ -29,6 +29,13 @@ class Counts:
     lists: int = 0
     items: int = 0
     """Items that came with these lists."""
+
+    @contextmanager
+    def growing(self) -> Iterator[dict[str, int]]:
+        """How much each count grew in the block, by its name, once the block has ended."""
+        before, grown = asdict(self), dict[str, int]()
+        yield grown
+        grown |= {word: number - before[word] for word, number in asdict(self).items()}
 
 
 @contextmanager
