@@ -158,7 +158,7 @@ async def test_who_waits_for_one_to_be_made_takes_one_that_becomes_free() -> Non
     async with connections.one() as first:
         server.open.clear()
         waiting = [asyncio.create_task(user(connections)) for _ in range(2)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # two are in the making by then
     assert await asyncio.gather(*waiting) == [first, first]
     server.open.set()
     async with connections.one() as one, connections.one() as two, connections.one() as three:
@@ -218,15 +218,27 @@ async def test_a_lost_one_is_made_again_for_who_waits() -> None:
     assert len(server.made) <= 4
 
 
+async def test_none_is_made_where_one_becomes_free_soon() -> None:
+    server = Server()
+    connections = server.connections(size=3)
+    async with connections.one() as first:
+        waiting = [asyncio.create_task(user(connections)) for _ in range(2)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*waiting) == [first, first]
+    await asyncio.sleep(0.02)
+    assert server.made == [first]
+
+
 async def test_close_ends_what_is_free_and_stops_making() -> None:
     server = Server()
     connections = server.connections(size=2)
     async with connections.one() as free:
         server.open.clear()
         waiting = asyncio.create_task(user(connections))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # another is in the making by then
     await waiting
-    await connections.close()
+    async with asyncio.timeout(5):
+        await connections.close()
     assert free.ended
     server.open.set()
     await asyncio.sleep(0.01)
