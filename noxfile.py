@@ -1,6 +1,6 @@
 """Every task of the project: `nox -l` lists them, `nox -s tests` runs one. uv does the installing where it is found.
 
-Environment: HOLDFAST_REQUIRE_BACKENDS=1 makes a backend that cannot be tested a failure. HOLDFAST_RESOLUTION is
+Environment: LIMPET_REQUIRE_BACKENDS=1 makes a backend that cannot be tested a failure. LIMPET_RESOLUTION is
 `constraints` (the versions in constraints.txt, the default), `newest`, or `lowest-direct` (needs uv).
 """
 
@@ -27,7 +27,7 @@ PACKAGES += [place for place in ("conformance",) if (ROOT / place / "pyproject.t
 EXAMPLES = sorted(
     str(found.parent.relative_to(ROOT))
     for found in ROOT.glob("examples/*/pyproject.toml")
-    if "holdfast.plugins" not in nox.project.load_toml(found)["project"].get("entry-points", {})
+    if "limpet.plugins" not in nox.project.load_toml(found)["project"].get("entry-points", {})
 )
 SOURCES = [place for place in (*PACKAGES, "tests", "examples", "benchmarks", "noxfile.py") if (ROOT / place).exists()]
 
@@ -39,7 +39,7 @@ def dependency_group(name: str) -> list[str]:
 def install(session: nox.Session, *groups: str) -> None:
     """Install every package of the project, editable, with all extras that exist, and these dependency groups."""
     wanted = [requirement for group in groups for requirement in dependency_group(group)]
-    extras = {"packages/holdfast": "[all]", "packages/holdfast-mysql": "[asyncmy]", "conformance": "[servers]"}
+    extras = {"packages/limpet": "[all]", "packages/limpet-mysql": "[asyncmy]", "conformance": "[servers]"}
     places = [package + extras.get(package, "") for package in PACKAGES + EXAMPLES]
     editable = [part for place in places for part in ("-e", place)]
     session.install(*resolution(session), *editable, *wanted)
@@ -53,17 +53,17 @@ RESOLUTIONS = {
 
 
 def resolution(session: nox.Session) -> list[str]:
-    chosen = os.environ.get("HOLDFAST_RESOLUTION", "constraints")
+    chosen = os.environ.get("LIMPET_RESOLUTION", "constraints")
     if chosen not in RESOLUTIONS:
-        session.error(f"HOLDFAST_RESOLUTION is {chosen!r}: use one of {', '.join(RESOLUTIONS)}")
+        session.error(f"LIMPET_RESOLUTION is {chosen!r}: use one of {', '.join(RESOLUTIONS)}")
     return RESOLUTIONS[chosen]
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """A conversation and a counter on SQLite, killed and resumed."""
-    session.install(*resolution(session), "-e", "packages/holdfast[cli,sqlite]", "-e", "packages/holdfast-sqlite")
-    session.run("holdfast", "demo", *session.posargs)
+    session.install(*resolution(session), "-e", "packages/limpet[cli,sqlite]", "-e", "packages/limpet-sqlite")
+    session.run("limpet", "demo", *session.posargs)
 
 
 @nox.session
@@ -74,11 +74,11 @@ def tests(session: nox.Session) -> None:
 
 
 SUITES = {
-    Path(found).parts[-3].removeprefix("holdfast-"): found
+    Path(found).parts[-3].removeprefix("limpet-"): found
     for found in sorted(map(str, ROOT.glob("packages/*/tests/test_conformance.py")))
 }
 KINDS = {
-    "memory": ("holdfast", ""),
+    "memory": ("limpet", ""),
     "mariadb": ("mysql", "OnMariadb"),
     "mysql": ("mysql", "OnMysql"),
     "valkey": ("redis", ""),
@@ -145,7 +145,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(python="3.12")
 def bench_agents(session: nox.Session) -> None:
     """Beside Naylence, by itself: what it pins contradicts the constraints and the other peers."""
-    ours = ("-e", "packages/holdfast[encryption]", "-e", "packages/holdfast-sqlite")
+    ours = ("-e", "packages/limpet[encryption]", "-e", "packages/limpet-sqlite")
     session.install(*ours, *dependency_group("bench-agents"))
     session.run("python", "-m", "benchmarks", "agents")
 

@@ -1,1 +1,1 @@
-"""Holdfast beside its peers and the raw client, in one run on one machine: `nox -s bench`."""
+"""Limpet beside its peers and the raw client, in one run on one machine: `nox -s bench`."""

@@ -49,7 +49,7 @@ COMMITTED = {
 async def main(names: list[str]) -> None:
     console = Console()
     found: list[Comparison] = []
-    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="limpet-bench-") as folder:
         facts = environment(Path(folder))
         console.print(f"Python {facts['python']}, SQLite {facts['sqlite']}, fsync {facts['fsync_ms']} ms")
         for name in names:
@@ -82,7 +82,7 @@ def markdown(result: dict[str, Any]) -> str:
             f"{facts['fsync_ms']} ms{servers}; {packages}."
         ),
         "",
-        "| what | Holdfast | beside | its rate | ratio | bar |",
+        "| what | Limpet | beside | its rate | ratio | bar |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for each in result["comparisons"]:
@@ -90,8 +90,8 @@ def markdown(result: dict[str, Any]) -> str:
         for name, theirs in others:
             ratio, bar = each["ratios"][name], each["bars"].get(name)
             verdict = "" if bar is None else f"{bar:g}, {'met' if ratio >= bar else '**missed**'}"
-            mine = f"{rate:,.0f}" if ours == "holdfast" else f"{rate:,.0f} among {ours}"
-            beside = name if ours == "holdfast" else f"among {name}"
+            mine = f"{rate:,.0f}" if ours == "limpet" else f"{rate:,.0f} among {ours}"
+            beside = name if ours == "limpet" else f"among {name}"
             lines.append(f"| {each['title']} | {mine} | {beside} | {theirs:,.0f} | {ratio:.2f} | {verdict} |")
     return "\n".join(lines)
 

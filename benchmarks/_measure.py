@@ -94,8 +94,8 @@ def environment(folder: Path) -> dict[str, object]:
 
     packages = {}
     for name in (
-        "holdfast",
-        "holdfast-sqlite",
+        "limpet",
+        "limpet-sqlite",
         "aiosqlite",
         "py-key-value-aio",
         "openai-agents",

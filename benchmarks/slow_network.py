@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from holdfast_conformance.servers import Proxy
+from limpet_conformance.servers import Proxy
 
 
 async def main(url: str, delay: float) -> None:

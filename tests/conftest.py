@@ -8,10 +8,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from holdfast import Persistence, Storage, create_persistence, create_storage
-from holdfast.driver import Driver
-from holdfast.opening import driver_from_url, installed_drivers
-from holdfast_conformance.servers import running
+from limpet import Persistence, Storage, create_persistence, create_storage
+from limpet.driver import Driver
+from limpet.opening import driver_from_url, installed_drivers
+from limpet_conformance.servers import running
 
 EMBEDDED = ("memory", "sqlite", "fs")
 """Every driver, here and below, has to be installed, and is tested encrypted too: else the tests do not begin."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 
-def holdfast(*arguments: str, folder: Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "holdfast.cli", *arguments]
+def limpet(*arguments: str, folder: Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "limpet.cli", *arguments]
     return subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -21,55 +21,55 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 def test_items(place: str, tmp_path: Path) -> None:
-    assert holdfast("set", place, "users:alice", '{"plan": "pro"}', folder=tmp_path).returncode == 0
-    assert holdfast("set", place, "b", "123", "--text", "--ttl", "60", folder=tmp_path).returncode == 0
-    assert holdfast("set", place, "c", "-", folder=tmp_path, given="[1, 2]").returncode == 0
-    assert json.loads(holdfast("get", place, "users:alice", folder=tmp_path).stdout) == {"plan": "pro"}
-    assert json.loads(holdfast("get", place, "b", folder=tmp_path).stdout) == "123"
-    meta = json.loads(holdfast("get", place, "b", "--meta", folder=tmp_path).stdout)
+    assert limpet("set", place, "users:alice", '{"plan": "pro"}', folder=tmp_path).returncode == 0
+    assert limpet("set", place, "b", "123", "--text", "--ttl", "60", folder=tmp_path).returncode == 0
+    assert limpet("set", place, "c", "-", folder=tmp_path, given="[1, 2]").returncode == 0
+    assert json.loads(limpet("get", place, "users:alice", folder=tmp_path).stdout) == {"plan": "pro"}
+    assert json.loads(limpet("get", place, "b", folder=tmp_path).stdout) == "123"
+    meta = json.loads(limpet("get", place, "b", "--meta", folder=tmp_path).stdout)
     assert 0 < meta["ttl"] <= 60
-    assert holdfast("ls", place, folder=tmp_path).stdout.split() == ["b", "c", "users:alice"]
-    assert json.loads(holdfast("ls", place, "users", "--json", folder=tmp_path).stdout) == ["users:alice"]
-    assert "manifest" in json.loads(holdfast("ls", place, "--all", "--json", folder=tmp_path).stdout)
-    cut = holdfast("ls", place, "--limit", "1", folder=tmp_path)
+    assert limpet("ls", place, folder=tmp_path).stdout.split() == ["b", "c", "users:alice"]
+    assert json.loads(limpet("ls", place, "users", "--json", folder=tmp_path).stdout) == ["users:alice"]
+    assert "manifest" in json.loads(limpet("ls", place, "--all", "--json", folder=tmp_path).stdout)
+    cut = limpet("ls", place, "--limit", "1", folder=tmp_path)
     assert cut.stdout.split() == ["b"]
     assert "more than 1" in cut.stderr
-    assert holdfast("rm", place, "b", folder=tmp_path).stdout == "removed 1\n"
-    assert holdfast("rm", place, "b", folder=tmp_path).returncode == 1
-    assert holdfast("rm", place, "--below", "", "--yes", folder=tmp_path).stdout == "removed 2\n"
+    assert limpet("rm", place, "b", folder=tmp_path).stdout == "removed 1\n"
+    assert limpet("rm", place, "b", folder=tmp_path).returncode == 1
+    assert limpet("rm", place, "--below", "", "--yes", folder=tmp_path).stdout == "removed 2\n"
 
 
 def test_errors_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
-    bad = holdfast("set", "sqlite:///a.db", "a", "foo", folder=tmp_path)
+    bad = limpet("set", "sqlite:///a.db", "a", "foo", folder=tmp_path)
     assert bad.returncode == 1
     assert "--text" in bad.stderr
-    missing = holdfast("get", "sqlite:///a.db", "a", folder=tmp_path)
+    missing = limpet("get", "sqlite:///a.db", "a", folder=tmp_path)
     assert (missing.returncode, missing.stdout) == (1, "")
-    extra = holdfast("ls", "oracle://user:hunter2@localhost", folder=tmp_path)
+    extra = limpet("ls", "oracle://user:hunter2@localhost", folder=tmp_path)
     assert extra.returncode == 1
     assert "hunter2" not in extra.stdout + extra.stderr
     assert "Traceback" not in extra.stderr
-    assert holdfast("rm", "sqlite:///a.db", folder=tmp_path).returncode == 2
+    assert limpet("rm", "sqlite:///a.db", folder=tmp_path).returncode == 2
 
 
 @pytest.mark.parametrize("command", [["ls"], ["get", "a"], ["rm", "a"], ["stats"]], ids=lambda command: command[0])
 def test_a_mistyped_address_is_named_and_nothing_is_written_there(command: list[str], tmp_path: Path) -> None:
     verb, *rest = command
     for _ in range(2):  # it is as new as before
-        done = holdfast(verb, "sqlite:///no-such.db", *rest, folder=tmp_path)
+        done = limpet(verb, "sqlite:///no-such.db", *rest, folder=tmp_path)
         assert done.returncode == 1
         assert "look at its address" in done.stderr
 
 
 def test_stats_and_doctor(place: str, tmp_path: Path) -> None:
-    holdfast("set", place, "a", '"é"', folder=tmp_path)
-    stats = json.loads(holdfast("stats", place, "--json", folder=tmp_path).stdout)
+    limpet("set", place, "a", '"é"', folder=tmp_path)
+    stats = json.loads(limpet("stats", place, "--json", folder=tmp_path).stdout)
     assert stats["plain items"] == {"items": 1, "bytes": 4}
-    assert "plain items" in holdfast("stats", place, folder=tmp_path).stdout
-    well = holdfast("doctor", place, folder=tmp_path)
+    assert "plain items" in limpet("stats", place, folder=tmp_path).stdout
+    well = limpet("doctor", place, folder=tmp_path)
     assert well.returncode == 0, well.stdout
     assert "healthy" in well.stdout
-    report = json.loads(holdfast("doctor", place, "--json", "--no-write", folder=tmp_path).stdout)
+    report = json.loads(limpet("doctor", place, "--json", "--no-write", folder=tmp_path).stdout)
     assert report["problems"] == []
     assert report["read_ms"] > 0
     assert report["write_ms"] is None
@@ -77,7 +77,7 @@ def test_stats_and_doctor(place: str, tmp_path: Path) -> None:
 
 def test_doctor_finds_and_mends_a_damaged_index(tmp_path: Path) -> None:
     script = (
-        "import asyncio\nfrom holdfast import create_persistence\n"
+        "import asyncio\nfrom limpet import create_persistence\n"
         "async def main():\n"
         "    async with create_persistence('sqlite:///a.db') as p:\n"
         "        await p.images.save_image({'imageId': 'i', 'containerId': 'c', 'sessionId': 's'})\n"
@@ -85,26 +85,26 @@ def test_doctor_finds_and_mends_a_damaged_index(tmp_path: Path) -> None:
         "asyncio.run(main())\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    sick = holdfast("doctor", "sqlite:///a.db", folder=tmp_path)
+    sick = limpet("doctor", "sqlite:///a.db", folder=tmp_path)
     assert sick.returncode == 1
     assert "3 index entries were missing" in sick.stdout
-    assert holdfast("doctor", "sqlite:///a.db", folder=tmp_path).returncode == 0
+    assert limpet("doctor", "sqlite:///a.db", folder=tmp_path).returncode == 0
 
 
 def test_drivers(tmp_path: Path) -> None:
-    rows = json.loads(holdfast("drivers", "--json", folder=tmp_path).stdout)
+    rows = json.loads(limpet("drivers", "--json", folder=tmp_path).stdout)
     assert {"memory", "sqlite", "fs"} <= {row["scheme"] for row in rows}
-    assert "sqlite://" in holdfast("drivers", folder=tmp_path).stdout
+    assert "sqlite://" in limpet("drivers", folder=tmp_path).stdout
 
 
 def test_the_demo_survives_its_own_murder(place: str, tmp_path: Path) -> None:
-    shown = holdfast("demo", "--url", place, folder=tmp_path)
+    shown = limpet("demo", "--url", place, folder=tmp_path)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "60 messages" in shown.stdout
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
-    shown = holdfast("--help", folder=tmp_path).stdout
+    shown = limpet("--help", folder=tmp_path).stdout
     for command in ("demo", "drivers", "doctor", "stats", "ls", "get", "set", "rm", "conformance"):
         assert command in shown
-        assert holdfast(command, "--help", folder=tmp_path).returncode == 0
+        assert limpet(command, "--help", folder=tmp_path).returncode == 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import holdfast
+import limpet
 
-SOURCE = Path(holdfast.__file__).parent
+SOURCE = Path(limpet.__file__).parent
 DATA = {"records/_base.py": "stamps records for people"}
 """Where the clients' clock is read, and why nothing is decided by it."""
 

@@ -7,7 +7,7 @@ import re
 from inspect import isawaitable
 from typing import Any
 
-from holdfast import create_persistence
+from limpet import create_persistence
 
 from .test_documentation import ROOT
 

@@ -4,7 +4,7 @@ What a page's blocks mean, by the word after the fence:
 
     python   run, top to bottom of a page in one namespace, in an empty folder; `await` may stand at the top level
     output   what the block before it printed, exactly; a `...` stands for any text
-    sh       one command a line: `holdfast ...` is run, others are compared with what the project has
+    sh       one command a line: `limpet ...` is run, others are compared with what the project has
     toml     what a driver's or plug-in's project file says: its entry points have to name groups that exist
     tree     a folder, then its modules, each with a word about it: all that are there and no others
 """
@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast.opening import driver_class, installed_drivers, parse_url
-from holdfast.plugins import GROUP
-from holdfast_conformance.servers import running
+from limpet.opening import driver_class, installed_drivers, parse_url
+from limpet.plugins import GROUP
+from limpet_conformance.servers import running
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -44,7 +44,7 @@ PAGES = sorted(
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)$")
 _LINK = re.compile(r"(?<!\!)\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 _CODE = re.compile(r"`[^`\n]*`")
-_GROUPS = {"holdfast.drivers", GROUP}
+_GROUPS = {"limpet.drivers", GROUP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ class Reader:
         printed = ""
         for part in line.split("&&"):
             match words := shlex.split(part):
-                case ["holdfast", *arguments]:
-                    printed += _run(self.folder, sys.executable, "-m", "holdfast.cli", *arguments, fails=fails)
+                case ["limpet", *arguments]:
+                    printed += _run(self.folder, sys.executable, "-m", "limpet.cli", *arguments, fails=fails)
                 case ["pytest", *places]:
                     _run(self.folder, sys.executable, "-m", "pytest", "-q", "--collect-only", *places)
                 case [tool, "-s", *sessions] if Path(tool).name == "nox":
@@ -256,7 +256,7 @@ def _on_all_servers(code: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LIMPET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
     if page.name in ("postgresql.md", "agentomatic.md"):
@@ -296,23 +296,23 @@ def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
 
 def test_the_readme_names_every_driver_and_nothing_that_is_not_there() -> None:
     rows = re.findall(r"^\| \[?`(\w+)://", (ROOT / "README.md").read_text(), re.MULTILINE)
-    ours = {scheme for scheme in installed_drivers() if driver_class(scheme).__module__.startswith("holdfast")}
-    examples = {scheme for scheme in ours if driver_class(scheme).__module__ == "holdfast_lmdb"}
+    ours = {scheme for scheme in installed_drivers() if driver_class(scheme).__module__.startswith("limpet")}
+    examples = {scheme for scheme in ours if driver_class(scheme).__module__ == "limpet_lmdb"}
     assert set(map(driver_class, rows)) == set(map(driver_class, ours - examples))
 
 
 def test_the_example_of_a_driver_is_as_short_as_its_page_says() -> None:
-    lines = (ROOT / "examples/holdfast-example-driver/holdfast_lmdb.py").read_text().count("\n")
+    lines = (ROOT / "examples/limpet-example-driver/limpet_lmdb.py").read_text().count("\n")
     assert f"{lines} lines" in (ROOT / "docs/authors/writing-a-driver.md").read_text()
     assert lines < 150
 
 
 def test_every_error_has_its_entry_in_the_page_on_troubleshooting() -> None:
-    from holdfast import _errors
+    from limpet import _errors
 
     page = (ROOT / "docs/troubleshooting.md").read_text()
     titles = set(re.findall(r"^#+ .*?`(\w+)`", page, re.MULTILINE))
-    errors = {name for name in _errors.__all__ if name.endswith("Error")} - {"HoldfastError"}
+    errors = {name for name in _errors.__all__ if name.endswith("Error")} - {"LimpetError"}
     assert titles == errors
 
 

@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[1]
 PROJECTS = sorted(
     found.parent for found in [*ROOT.glob("packages/*/pyproject.toml"), ROOT / "conformance/pyproject.toml"]
 )
-PLUGIN = ROOT / "examples/holdfast-example-plugin"
+PLUGIN = ROOT / "examples/limpet-example-plugin"
 CLIENTS = {"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "motor", "pymongo", "pymysql", "redis", "sqlite3"}
-OURS = {"holdfast", "holdfast_conformance", "holdfast_drivers"}
+OURS = {"limpet", "limpet_conformance", "limpet_drivers"}
 
 
 def project_of(folder: Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
         for line in metadata_of(wheel).get_all("Requires-Dist", []):
             requirement = Requirement(line)
             wanted = requirement.marker is None or requirement.marker.evaluate({"extra": "cli"})
-            if wanted and requirement.name not in wheels and not requirement.name.startswith("holdfast"):
+            if wanted and requirement.name not in wheels and not requirement.name.startswith("limpet"):
                 extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
                 needed.add(f"{requirement.name}{extras}{requirement.specifier}")
     pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -96,7 +96,7 @@ def test_a_wheel_holds_what_it_must(folder: Path, wheels: dict[str, Path]) -> No
         if name.endswith(".py"):
             assert any(name.startswith(f"{package}/") for package in packages), f"{name} is not covered by a py.typed"
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
-    assert not [name for name in names if name.startswith("holdfast_drivers/__init__.")]
+    assert not [name for name in names if name.startswith("limpet_drivers/__init__.")]
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert len(tops) == 1
     assert tops <= OURS
@@ -104,7 +104,7 @@ def test_a_wheel_holds_what_it_must(folder: Path, wheels: dict[str, Path]) -> No
 
 @pytest.mark.parametrize("folder", PROJECTS, ids=lambda folder: folder.name)
 def test_metadata_is_whole_and_of_one_train(folder: Path, wheels: dict[str, Path]) -> None:
-    core = project_of(ROOT / "packages/holdfast")
+    core = project_of(ROOT / "packages/limpet")
     metadata = metadata_of(wheels[project_of(folder)["name"]])
     assert metadata["Version"] == core["version"]
     assert metadata["Requires-Python"] == core["requires-python"]
@@ -119,7 +119,7 @@ def test_metadata_is_whole_and_of_one_train(folder: Path, wheels: dict[str, Path
     major, minor, _ = core["version"].split(".")
     for line in metadata.get_all("Requires-Dist", []):
         requirement = Requirement(line)
-        if requirement.name.startswith("holdfast-") or requirement.name == "holdfast":
+        if requirement.name.startswith("limpet-") or requirement.name == "limpet":
             assert requirement.extras or str(requirement.specifier) == f"~={major}.{minor}.0"
 
 
@@ -128,9 +128,9 @@ def test_entry_points_load_where_only_wheels_are_installed(environment: Path) ->
         environment,
         "-c",
         "from importlib.metadata import entry_points\n"
-        "for group in 'holdfast.drivers', 'pytest11':\n"
+        "for group in 'limpet.drivers', 'pytest11':\n"
         "    for entry in entry_points(group=group):\n"
-        "        if entry.value.startswith('holdfast'):\n"
+        "        if entry.value.startswith('limpet'):\n"
         "            print(entry.name, entry.load().__name__)\n",
     )
     loaded = dict(line.split() for line in shown.splitlines())
@@ -138,7 +138,7 @@ def test_entry_points_load_where_only_wheels_are_installed(environment: Path) ->
         name
         for folder in PROJECTS
         for group, entries in project_of(folder).get("entry-points", {}).items()
-        if group in ("holdfast.drivers", "pytest11")
+        if group in ("limpet.drivers", "pytest11")
         for name in entries
     }
     assert set(loaded) == declared
@@ -147,11 +147,11 @@ def test_entry_points_load_where_only_wheels_are_installed(environment: Path) ->
 
 
 def test_importing_the_core_imports_no_database_client_and_no_driver(environment: Path) -> None:
-    shown = run(environment, "-c", "import sys, holdfast; print(*{name.split('.')[0] for name in sys.modules})")
+    shown = run(environment, "-c", "import sys, limpet; print(*{name.split('.')[0] for name in sys.modules})")
     imported = set(shown.split())
-    assert "holdfast" in imported
+    assert "limpet" in imported
     assert not imported & CLIENTS
-    assert not imported & {"holdfast_drivers", "holdfast_conformance", "pytest", "typer", "rich"}
+    assert not imported & {"limpet_drivers", "limpet_conformance", "pytest", "typer", "rich"}
 
 
 def test_the_time_of_an_import_is_shown(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,9 +161,9 @@ def test_the_time_of_an_import_is_shown(environment: Path, capsys: pytest.Captur
         program = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
         return min(float(run(environment, "-c", program)) for _ in range(5)) * 1000
 
-    alone, ours = milliseconds("pydantic"), milliseconds("holdfast")
+    alone, ours = milliseconds("pydantic"), milliseconds("limpet")
     with capsys.disabled():
-        print(f"\nimport pydantic {alone:.0f} ms, import holdfast {ours:.0f} ms")
+        print(f"\nimport pydantic {alone:.0f} ms, import limpet {ours:.0f} ms")
     assert alone > 0
     assert ours > 0
 
@@ -171,8 +171,8 @@ def test_the_time_of_an_import_is_shown(environment: Path, capsys: pytest.Captur
 def test_a_driver_opens_by_its_url_where_only_wheels_are_installed(environment: Path, tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
-        "from holdfast.driver import Put, key, name\n"
-        "from holdfast.opening import driver_from_url\n"
+        "from limpet.driver import Put, key, name\n"
+        "from limpet.opening import driver_from_url\n"
         "async def main():\n"
         "    async with driver_from_url(sys.argv[1]) as driver:\n"
         "        await driver.apply([Put(key(name('a')), 'kept')])\n"
@@ -189,10 +189,10 @@ def test_the_example_plug_in_uses_every_hook(environment: Path, wheels: dict[str
     program = (
         "import asyncio, typer\n"
         "from typer.testing import CliRunner\n"
-        "from holdfast.driver import Put, key, name\n"
-        "from holdfast.opening import open_place\n"
-        "from holdfast.plugins import Hooks, plugins\n"
-        "import holdfast_example_plugin as example\n"
+        "from limpet.driver import Put, key, name\n"
+        "from limpet.opening import open_place\n"
+        "from limpet.plugins import Hooks, plugins\n"
+        "import limpet_example_plugin as example\n"
         "async def main():\n"
         "    place = await open_place('memory://')\n"
         "    await place.driver.apply([Put(key(name('a')), 'x')])\n"
@@ -201,13 +201,13 @@ def test_the_example_plug_in_uses_every_hook(environment: Path, wheels: dict[str
         "assert example.opened == ['memory://'], example.opened\n"
         "assert example.calls['apply'] >= 1, example.calls\n"
         "app = typer.Typer()\n"
-        "plugins().hook.holdfast_commands(app=app)\n"
+        "plugins().hook.limpet_commands(app=app)\n"
         "shown = CliRunner().invoke(app, [])\n"
         "assert 'apply' in shown.output, shown.output\n"
-        "(targets,) = plugins().hook.holdfast_conformance_targets()\n"
+        "(targets,) = plugins().hook.limpet_conformance_targets()\n"
         "(target,) = targets\n"
         "assert target.name == 'example-memory'\n"
-        "specified = {name for name in vars(Hooks) if name.startswith('holdfast_')}\n"
+        "specified = {name for name in vars(Hooks) if name.startswith('limpet_')}\n"
         "used = {name for name in specified if getattr(plugins().hook, name).get_hookimpls()}\n"
         "assert used == specified, specified - used\n"
         "print(*sorted(used))\n"

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from holdfast import (
+from limpet import (
     ClosedError,
     ConfigurationError,
     FormatError,
@@ -19,12 +19,12 @@ from holdfast import (
     create_persistence,
     create_persistence_from_env,
 )
-from holdfast.driver import Key, MemoryDriver, Put, key, name
-from holdfast.opening import OnDemand
-from holdfast.profiles import FolderPersistence, Profile, file_stem, profile_from_env
-from holdfast.state import BaseAgentState, StatefulAgent
-from holdfast.structures import Spilled
-from holdfast.wrappers import Cached, compressed
+from limpet.driver import Key, MemoryDriver, Put, key, name
+from limpet.opening import OnDemand
+from limpet.profiles import FolderPersistence, Profile, file_stem, profile_from_env
+from limpet.state import BaseAgentState, StatefulAgent
+from limpet.structures import Spilled
+from limpet.wrappers import Cached, compressed
 from pydantic import BaseModel
 
 KEY, OTHER_KEY = "1f" * 32, "2e" * 32
@@ -46,12 +46,12 @@ class Counter(StatefulAgent[CounterState]):
 def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment without any of the variables, in an empty folder."""
     for variable in (
-        "HOLDFAST_URL",
-        *("HOLDFAST_ENCRYPTION_KEY" + suffix for suffix in ("", "_FILE")),
+        "LIMPET_URL",
+        *("LIMPET_ENCRYPTION_KEY" + suffix for suffix in ("", "_FILE")),
         *("FAME_STORAGE_" + variable for variable in ("PROFILE", "DB_DIRECTORY", "MASTER_KEY", "ENCRYPTED")),
     ):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LIMPET_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return monkeypatch
 
@@ -76,11 +76,11 @@ async def test_nothing_means_the_default_place(tmp_path: Path) -> None:
     assert profile_from_env() == Profile()
     async with create_persistence_from_env() as persistence:
         await persistence.kv(User, "users").set("u1", User(name="Ada"))
-    assert (tmp_path / "home/holdfast.db").exists()
+    assert (tmp_path / "home/limpet.db").exists()
 
 
-async def test_holdfast_url_names_the_place(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    env.setenv("HOLDFAST_URL", "sqlite:///agent.db")
+async def test_limpet_url_names_the_place(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    env.setenv("LIMPET_URL", "sqlite:///agent.db")
     async with create_persistence_from_env() as persistence:
         await persistence.sessions.save_session({"sessionId": "s"})
     async with create_persistence(f"sqlite:///{tmp_path.as_posix()}/agent.db") as persistence:
@@ -89,20 +89,20 @@ async def test_holdfast_url_names_the_place(env: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.parametrize("by", ["variable", "file"])
 async def test_a_key_encrypts_it(env: pytest.MonkeyPatch, tmp_path: Path, by: str) -> None:
-    env.setenv("HOLDFAST_URL", "sqlite:///agent.db")
+    env.setenv("LIMPET_URL", "sqlite:///agent.db")
     if by == "file":
         (tmp_path / "key").write_text(KEY + "\n")
-        env.setenv("HOLDFAST_ENCRYPTION_KEY_FILE", str(tmp_path / "key"))
+        env.setenv("LIMPET_ENCRYPTION_KEY_FILE", str(tmp_path / "key"))
     else:
-        env.setenv("HOLDFAST_ENCRYPTION_KEY", KEY)
+        env.setenv("LIMPET_ENCRYPTION_KEY", KEY)
     async with create_persistence_from_env(wrappers=[compressed()]) as persistence:
         await persistence.kv(User, "users").set("canary-key", User(name="canary-name"))
     assert b"canary" not in stored_in(tmp_path)
-    env.delenv("HOLDFAST_ENCRYPTION_KEY_FILE", raising=False)
-    env.delenv("HOLDFAST_ENCRYPTION_KEY", raising=False)
+    env.delenv("LIMPET_ENCRYPTION_KEY_FILE", raising=False)
+    env.delenv("LIMPET_ENCRYPTION_KEY", raising=False)
     with pytest.raises(WrongStackError, match="'compressed' over 'encrypted'"):
         await create_persistence_from_env()
-    env.setenv("HOLDFAST_ENCRYPTION_KEY", OTHER_KEY)
+    env.setenv("LIMPET_ENCRYPTION_KEY", OTHER_KEY)
     with pytest.raises(WrongKeyError):
         await create_persistence_from_env(wrappers=[compressed()])
 
@@ -124,7 +124,7 @@ def test_naylences_defaults(env: pytest.MonkeyPatch) -> None:
 
 
 def test_empty_variables_are_not_set(env: pytest.MonkeyPatch) -> None:
-    env.setenv("HOLDFAST_URL", "")
+    env.setenv("LIMPET_URL", "")
     fame(env, PROFILE="", MASTER_KEY="")
     assert profile_from_env() == Profile()
 
@@ -137,12 +137,12 @@ def test_the_master_key_may_say_where_it_is(env: pytest.MonkeyPatch, key: str) -
 
 def test_a_key_file_of_ours_serves_a_profile_of_naylence(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fame(env, PROFILE="encrypted-sqlite")
-    env.setenv("HOLDFAST_ENCRYPTION_KEY_FILE", str(tmp_path / "key"))
+    env.setenv("LIMPET_ENCRYPTION_KEY_FILE", str(tmp_path / "key"))
     assert profile_from_env().key == tmp_path / "key"
 
 
-def test_holdfast_url_wins_and_says_so(env: pytest.MonkeyPatch) -> None:
-    env.setenv("HOLDFAST_URL", "memory://")
+def test_limpet_url_wins_and_says_so(env: pytest.MonkeyPatch) -> None:
+    env.setenv("LIMPET_URL", "memory://")
     fame(env, PROFILE="sqlite", DB_DIRECTORY="x")
     with pytest.warns(UserWarning, match="FAME_STORAGE_DB_DIRECTORY, FAME_STORAGE_PROFILE has no effect"):
         assert profile_from_env() == Profile(url="memory://")
@@ -218,7 +218,7 @@ async def test_each_namespace_has_a_database_of_its_own(env: pytest.MonkeyPatch,
 @pytest.mark.parametrize("store", ["sessions", "images", "containers", "driver"])
 async def test_what_it_does_not_keep_is_refused_by_name(tmp_path: Path, store: str) -> None:
     async with await FolderPersistence.open(tmp_path) as persistence:
-        with pytest.raises(UnsupportedError, match=f"{store}: .* set HOLDFAST_URL"):
+        with pytest.raises(UnsupportedError, match=f"{store}: .* set LIMPET_URL"):
             getattr(persistence, store)
         assert not hasattr(persistence, "nothing_of_the_kind")
 

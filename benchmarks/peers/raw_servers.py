@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.opening import parse_url
+from limpet.opening import parse_url
 
 __all__ = ["CONNECTIONS", "RAW", "Raw"]
 

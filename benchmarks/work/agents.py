@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from holdfast import create_persistence
-from holdfast.state import AgentState, BaseAgentState
-from holdfast.stores import KeyValueStore, Persistence
-from holdfast.wrappers import encrypted
+from limpet import create_persistence
+from limpet.state import AgentState, BaseAgentState
+from limpet.stores import KeyValueStore, Persistence
+from limpet.wrappers import encrypted
 from pydantic import BaseModel
 
 from .._measure import Comparison, Contender, compare
@@ -39,7 +39,7 @@ class _Who(Protocol):
     async def increment(self) -> int: ...
 
 
-class _Holdfast:
+class _Limpet:
     def __init__(self, persistence: Persistence) -> None:
         users: KeyValueStore[User] = persistence.kv(User, "users")
         self.set, self.get = users.set, users.get
@@ -77,7 +77,7 @@ async def _beside(folder: Path, how: str, secret: str | None) -> list[Comparison
         create_persistence(f"{url}-relaxed.db?durability=relaxed", wrappers=wrappers) as relaxed,
         create_persistence(f"{url}-disk.db", wrappers=wrappers) as disk,
     ):
-        lax, durable = _Holdfast(relaxed), _Holdfast(disk)
+        lax, durable = _Limpet(relaxed), _Limpet(disk)
         peers: dict[str, _Who] = {"naylence": await _opened(Naylence(folder / how, key=secret))}
         reading = dict(peers)
         if secret is not None:
@@ -88,11 +88,11 @@ async def _beside(folder: Path, how: str, secret: str | None) -> list[Comparison
         return [
             await compare(f"{what}, {how}", [Contender(name, partial(work, who)) for name, who in everybody], times=400)
             for what, work, everybody in (
-                ("key-value: get of 1 KB", gets, [("holdfast", lax), *reading.items()]),
-                ("key-value: set of 1 KB, relaxed", sets, [("holdfast", lax), *peers.items()]),
-                ("key-value: set of 1 KB, durable", sets, [("holdfast", durable), *peers.items()]),
-                ("agent state: increment, relaxed", increments, [("holdfast", lax), *peers.items()]),
-                ("agent state: increment, durable", increments, [("holdfast", durable), *peers.items()]),
+                ("key-value: get of 1 KB", gets, [("limpet", lax), *reading.items()]),
+                ("key-value: set of 1 KB, relaxed", sets, [("limpet", lax), *peers.items()]),
+                ("key-value: set of 1 KB, durable", sets, [("limpet", durable), *peers.items()]),
+                ("agent state: increment, relaxed", increments, [("limpet", lax), *peers.items()]),
+                ("agent state: increment, durable", increments, [("limpet", durable), *peers.items()]),
             )
         ]
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from holdfast import create_persistence
-from holdfast_conformance.servers import NotTestedError, find
+from limpet import create_persistence
+from limpet_conformance.servers import NotTestedError, find
 
 from .._measure import Comparison
 from .servers import KINDS, PLACE
@@ -34,7 +34,7 @@ async def run(folder: Path) -> list[Comparison]:
             print(f"{kind} was not measured: {error}", file=sys.stderr)
             continue
         try:
-            url = f"{server.url}{'&' if '?' in server.url else '?'}{PLACE[kind]}=holdfast_blobs"
+            url = f"{server.url}{'&' if '?' in server.url else '?'}{PLACE[kind]}=limpet_blobs"
             found.append(_measured(kind, url))
         finally:
             server.end()
@@ -47,7 +47,7 @@ def _measured(kind: str, url: str) -> Comparison:
     told = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     title = f"{kind}: MB of memory for a blob of {MB} MB (in {told['put']:.0f} MB/s, out {told['read']:.0f} MB/s)"
     grown = max(told["grown"], 0.1)
-    rates = {"holdfast": grown, "at most": AT_MOST_MB}
+    rates = {"limpet": grown, "at most": AT_MOST_MB}
     return Comparison(title, "MB", rates, {"at most": AT_MOST_MB / grown}, {"at most": 1.0})
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import psycopg
-from holdfast import create_persistence
-from holdfast_conformance.servers import find
+from limpet import create_persistence
+from limpet_conformance.servers import find
 
 from .._measure import SERVERS_SEEN, Comparison, Contender, compare
 from ..peers.langgraph import LangGraph
@@ -40,14 +40,14 @@ async def run(folder: Path) -> list[Comparison]:
     )
     server = find("postgresql")
     try:
-        schema = f"{server.url}{'&' if '?' in server.url else '?'}schema=holdfast_checkpoints"
+        schema = f"{server.url}{'&' if '?' in server.url else '?'}schema=limpet_checkpoints"
         peer = LangGraph.on_postgresql(server.url)
         found += await _beside(
             schema,
             "postgresql",
             peer,
             "LangGraph's PostgreSQL saver",
-            lambda ours: _postgresql_kb(server.url, "holdfast_checkpoints" if ours else "public"),
+            lambda ours: _postgresql_kb(server.url, "limpet_checkpoints" if ours else "public"),
         )
     finally:
         server.end()
@@ -73,20 +73,20 @@ async def _beside(url: str, kind: str, peer: LangGraph, name: str, kb: Callable[
             for step, latest in ((ours, our_latest), (peer.put, peer.latest)):
                 await _converse(step, "first", TURNS)
                 assert (await latest("first"))["messages"] == TURN
-            stored = {"holdfast": kb(True), name: kb(False), "its text": TEXT_KB}
-            ratios = {who: size / stored["holdfast"] for who, size in stored.items() if who != "holdfast"}
+            stored = {"limpet": kb(True), name: kb(False), "its text": TEXT_KB}
+            ratios = {who: size / stored["limpet"] for who, size in stored.items() if who != "limpet"}
             return [
                 Comparison(f"{kind}: {TURNS} turns, KB stored", "KB", stored, ratios, {name: 5.0, "its text": 0.2}),
                 await compare(
                     f"{kind}: a turn with its checkpoint, of {TURNS}",
-                    [Contender("holdfast", _turns(ours)), Contender(name, _turns(peer.put))],
+                    [Contender("limpet", _turns(ours)), Contender(name, _turns(peer.put))],
                     times=TURNS,
                     rounds=3,
                     bars={name: 1.0},
                 ),
                 await compare(
                     f"{kind}: the latest of {TURNS}",
-                    [Contender("holdfast", _gets(our_latest)), Contender(name, _gets(peer.latest))],
+                    [Contender("limpet", _gets(our_latest)), Contender(name, _gets(peer.latest))],
                     times=50,
                     rounds=3,
                 ),

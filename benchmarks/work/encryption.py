@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from holdfast.driver import Check, Driver, MemoryDriver, Put, key, name, text
-from holdfast.wrappers import Encrypted, Wrapper
+from limpet.driver import Check, Driver, MemoryDriver, Put, key, name, text
+from limpet.wrappers import Encrypted, Wrapper
 
 from .._measure import Comparison, Contender, compare
 
@@ -74,4 +74,4 @@ async def _added(what: str, work: _Work, encrypted: Driver, plain: Driver) -> Co
     (ratio,) = found.ratios.values()
     added = 1e6 / found.rates["encrypted"] * (1 - ratio)
     title = f"encryption: µs that it adds to {what}, 1 KB in memory"
-    return Comparison(title, "µs", {"holdfast": added, "at most": MOST}, {"at most": MOST / added}, {"at most": 1.0})
+    return Comparison(title, "µs", {"limpet": added, "at most": MOST}, {"at most": MOST / added}, {"at most": 1.0})

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from holdfast.events import EventQueue, create_queue
-from holdfast_conformance.servers import find
+from limpet.events import EventQueue, create_queue
+from limpet_conformance.servers import find
 
 from .._measure import Comparison, Contender, compare
 from ..peers.agentx_queue import AgentxQueue
@@ -49,7 +49,7 @@ async def run(folder: Path) -> list[Comparison]:
     found = await _side_by_side(
         "sqlite",
         {
-            "holdfast": await _ours(f"sqlite:///{folder.as_posix()}/events.db"),
+            "limpet": await _ours(f"sqlite:///{folder.as_posix()}/events.db"),
             "AgentX's design": AgentxQueue(folder / "agentx.db", durable=False),
             "AgentX's design, durable": AgentxQueue(folder / "agentx-full.db", durable=True),
         },
@@ -60,7 +60,7 @@ async def run(folder: Path) -> list[Comparison]:
         found += await _side_by_side(
             "redis",
             {
-                "holdfast": await _ours(place_on("redis", server.url)),
+                "limpet": await _ours(place_on("redis", server.url)),
                 "a bare stream": RedisStream(server.url, CONNECTIONS),
             },
             {},

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from holdfast import Persistence, create_persistence
-from holdfast.records import UserMessage
+from limpet import Persistence, create_persistence
+from limpet.records import UserMessage
 
 from .._measure import Comparison, Contender, compare
 

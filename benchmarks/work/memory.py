@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast import create_storage
 from key_value.aio.stores.memory import MemoryStore
+from limpet import create_storage
 
 from .._measure import Comparison, Contender, compare
 
@@ -38,13 +38,13 @@ async def run(folder: Path) -> list[Comparison]:
         return [
             await compare(
                 "memory: set",
-                [Contender("holdfast", our_set), Contender(peer, their_set)],
+                [Contender("limpet", our_set), Contender(peer, their_set)],
                 times=5000,
                 bars={peer: 2.0},
             ),
             await compare(
                 "memory: get",
-                [Contender("holdfast", our_get), Contender(peer, their_get)],
+                [Contender("limpet", our_get), Contender(peer, their_get)],
                 times=5000,
                 bars={peer: 2.0},
             ),

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from holdfast import create_persistence
-from holdfast.records import UserMessage
+from limpet import create_persistence
+from limpet.records import UserMessage
 
 from .._measure import Comparison, Contender, compare
 from ..peers.agentomatic import Agentomatic
@@ -38,7 +38,7 @@ async def run(folder: Path) -> list[Comparison]:
             await persistence.sessions.add_message(conversation, UserMessage(content=content))
 
         everybody: dict[str, Add] = {
-            "holdfast": ours,
+            "limpet": ours,
             "openai-agents": openai.add,
             "agentomatic": shipped.add,
             "agentomatic, WAL": equal.add,

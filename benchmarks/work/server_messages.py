@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast import create_persistence
-from holdfast.records import UserMessage
-from holdfast_conformance.servers import find
+from limpet import create_persistence
+from limpet.records import UserMessage
+from limpet_conformance.servers import find
 
 from .._measure import Comparison, Contender, compare
 from ..peers.agentomatic import Agentomatic
@@ -54,7 +54,7 @@ async def _messages(kind: str, url: str) -> list[Comparison]:
         async def ours(conversation: str, content: str) -> None:
             await persistence.sessions.add_message(conversation, UserMessage(content=content))
 
-        everybody: dict[str, Add] = {"holdfast": ours, **{name: peer.add for name, peer in peers.items()}}
+        everybody: dict[str, Add] = {"limpet": ours, **{name: peer.add for name, peer in peers.items()}}
         alone = [Contender(name, alone_by(add)) for name, add in everybody.items()]
         together = [Contender(name, together_by(add)) for name, add in everybody.items()]
         found = [

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 
-from holdfast import Storage, create_storage
-from holdfast.driver import Put
-from holdfast.opening import driver_from_url
-from holdfast_conformance.servers import find
+from limpet import Storage, create_storage
+from limpet.driver import Put
+from limpet.opening import driver_from_url
+from limpet_conformance.servers import find
 
 from .._measure import SERVERS_SEEN, Comparison, Contender, compare
 from ..peers.raw_servers import CONNECTIONS, RAW, Raw
@@ -111,7 +111,7 @@ async def _items(title: str, kind: str, url: str, raw_url: str) -> list[Comparis
 
             return act
 
-        bulk = [Contender("holdfast", in_bulk(storage.set_items)), Contender(raw.name, in_bulk(raw.set_many))]
+        bulk = [Contender("limpet", in_bulk(storage.set_items)), Contender(raw.name, in_bulk(raw.set_many))]
         bars = {raw.name: 0.5}
         if kind == "postgresql" and near:
             from ..peers.key_value import put_many
@@ -122,19 +122,19 @@ async def _items(title: str, kind: str, url: str, raw_url: str) -> list[Comparis
         return [
             await compare(
                 f"{title}: get of 1 KB",
-                [Contender("holdfast", our_get), Contender(raw.name, their_get)],
+                [Contender("limpet", our_get), Contender(raw.name, their_get)],
                 times=times,
                 bars={raw.name: 0.7},
             ),
             await compare(
                 f"{title}: set of 1 KB",
-                [Contender("holdfast", each(storage.set_item)), Contender(raw.name, each(raw.set))],
+                [Contender("limpet", each(storage.set_item)), Contender(raw.name, each(raw.set))],
                 times=times,
                 bars={raw.name: 0.7},
             ),
             await compare(
                 f"{title}: 1,000 concurrent sets",
-                [Contender("holdfast", at_once(storage.set_item)), Contender(raw.name, at_once(raw.set))],
+                [Contender("limpet", at_once(storage.set_item)), Contender(raw.name, at_once(raw.set))],
                 times=1000,
                 bars={raw.name: 2.0 if kind == "redis" else 5.0},
             ),

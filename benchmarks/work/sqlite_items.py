@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from holdfast import create_storage
+from limpet import create_storage
 
 from .._measure import Comparison, Contender, compare
 from ..peers.raw_sqlite import RawSqlite
@@ -54,19 +54,19 @@ async def run(folder: Path) -> list[Comparison]:
         found = [
             await compare(
                 "sqlite: get of 1 KB",
-                [Contender("holdfast", our_get), Contender(RAW, their_get)],
+                [Contender("limpet", our_get), Contender(RAW, their_get)],
                 times=2000,
                 bars={RAW: 0.6},
             ),
             await compare(
                 "sqlite: durable set of 1 KB",
-                [Contender("holdfast", our_set), Contender(RAW, their_set)],
+                [Contender("limpet", our_set), Contender(RAW, their_set)],
                 times=500,
                 bars={RAW: 0.8},
             ),
             await compare(
                 "sqlite: 1,000 concurrent durable sets beside as many in sequence",
-                [Contender("holdfast", our_burst), Contender(RAW, their_set)],
+                [Contender("limpet", our_burst), Contender(RAW, their_set)],
                 times=1000,
                 bars={RAW: 1.0},
             ),

@@ -6,8 +6,10 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from holdfast import UnavailableError
-from holdfast.driver import (
+from hypothesis import given
+from hypothesis import strategies as st
+from limpet import UnavailableError
+from limpet.driver import (
     Check,
     Delete,
     Driver,
@@ -23,14 +25,12 @@ from holdfast.driver import (
     judge,
     new_etag,
 )
-from holdfast_conformance import faults
-from holdfast_conformance.faults import counted, dropped, late, skewed, swallowed
-from holdfast_conformance.machinery.awkward_batches import cases
-from holdfast_conformance.machinery.awkward_keys import KEYS, TEXTS, in_order
-from holdfast_conformance.machinery.history import Applied, Event, Looked, Refused, Unknown, explain
-from holdfast_conformance.machinery.model import Model, Stored
-from hypothesis import given
-from hypothesis import strategies as st
+from limpet_conformance import faults
+from limpet_conformance.faults import counted, dropped, late, skewed, swallowed
+from limpet_conformance.machinery.awkward_batches import cases
+from limpet_conformance.machinery.awkward_keys import KEYS, TEXTS, in_order
+from limpet_conformance.machinery.history import Applied, Event, Looked, Refused, Unknown, explain
+from limpet_conformance.machinery.model import Model, Stored
 
 THERE = Put("a", "there")
 BEFORE = {"a": Stored("there", THERE.etag)}

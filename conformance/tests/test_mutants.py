@@ -14,10 +14,10 @@ from typing import Any
 
 import mutants
 import pytest
-from holdfast.driver import Driver
-from holdfast_conformance import Section
-from holdfast_conformance.sections import watching
 from hypothesis import Phase, settings
+from limpet.driver import Driver
+from limpet_conformance import Section
+from limpet_conformance.sections import watching
 from mutants import MUTANTS, Mutant
 from toys.pickled import PickledDriver
 from toys.shared_memory import PLACES, SharedMemoryDriver
@@ -101,8 +101,7 @@ def test_a_mutant_is_caught(mutant: Mutant, record_property: Any) -> None:
 def test_there_are_enough_mutants() -> None:
     """At least sixty, and three for each section of the suite."""
     sections = {
-        path.stem
-        for path in (Path(mutants.__file__).parents[2] / "src/holdfast_conformance/sections").glob("[a-z]*.py")
+        path.stem for path in (Path(mutants.__file__).parents[2] / "src/limpet_conformance/sections").glob("[a-z]*.py")
     }
     assert set(_CLAUSES) == sections, "mutants/ and sections/ do not have the same names"
     counted = Counter(mutant.section.__module__.rpartition(".")[2] for mutant in MUTANTS)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast import ConfigurationError
-from holdfast.driver import Capabilities, Put
-from holdfast.opening import driver_from_url
-from holdfast_conformance import run
+from limpet import ConfigurationError
+from limpet.driver import Capabilities, Put
+from limpet.opening import driver_from_url
+from limpet_conformance import run
 
 pytest_plugins = ["pytester"]
 
@@ -23,8 +23,8 @@ _WORDS = """
 import pytest
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from holdfast.driver import MemoryDriver
-from holdfast_conformance import DriverConformance
+from limpet.driver import MemoryDriver
+from limpet_conformance import DriverConformance
 
 class TestWords(DriverConformance):
     capabilities = replace(MemoryDriver.capabilities, watch=False)
@@ -118,8 +118,8 @@ def test_the_plug_in_is_inert_elsewhere(pytester: pytest.Pytester) -> None:
         import sys
 
         def test_nothing_was_imported():
-            assert "holdfast_conformance._plugin" in sys.modules
-            loaded = {"holdfast", "hypothesis.stateful", "holdfast_conformance._suite"} & set(sys.modules)
+            assert "limpet_conformance._plugin" in sys.modules
+            loaded = {"limpet", "hypothesis.stateful", "limpet_conformance._suite"} & set(sys.modules)
             assert not loaded, loaded
 
         class TestOthers:
@@ -129,7 +129,7 @@ def test_the_plug_in_is_inert_elsewhere(pytester: pytest.Pytester) -> None:
     )
     result = _run(pytester, "-p", "no:asyncio", "-p", "no:hypothesispytest", "--conformance-json=report.json")
     assert result.ret == 0, result.stdout.str()
-    assert "Holdfast conformance" not in result.stdout.str()
+    assert "Limpet conformance" not in result.stdout.str()
     assert json.loads((pytester.path / "report.json").read_text("utf-8")) == {"format": 1, "suites": []}
 
 

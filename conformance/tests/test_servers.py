@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from holdfast.opening import parse_url
-from holdfast_conformance.servers import NotTestedError, _docker, _find, find, free_port, running
-from holdfast_conformance.servers._docker import Image
-from holdfast_conformance.servers._kinds import KINDS
-from holdfast_conformance.servers._server import Group, Program
+from limpet.opening import parse_url
+from limpet_conformance.servers import NotTestedError, _docker, _find, find, free_port, running
+from limpet_conformance.servers._docker import Image
+from limpet_conformance.servers._kinds import KINDS
+from limpet_conformance.servers._server import Group, Program
 
 IMAGES = {kind: known.image for kind, known in KINDS.items() if known.image is not None}
 
@@ -31,7 +31,7 @@ def test_each_image_is_pinned_and_its_url_is_one(kind: str, image: Image) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_environment_comes_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}_URL", f"{kind}://somewhere:1")
+    monkeypatch.setenv(f"LIMPET_TEST_{kind.upper().replace('-', '_')}_URL", f"{kind}://somewhere:1")
     server = find(kind)
     assert (server.url, server.origin, server.ours) == (f"{kind}://somewhere:1", "environment", False)
     with pytest.raises(RuntimeError, match="not ours"):
@@ -46,7 +46,7 @@ def test_a_kind_that_is_unknown_is_named() -> None:
 @pytest.mark.parametrize("kind", IMAGES)
 def test_docker_comes_before_a_program(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    name = f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}"
+    name = f"LIMPET_TEST_{kind.upper().replace('-', '_')}"
     monkeypatch.delenv(f"{name}_URL", raising=False)
     monkeypatch.delenv(f"{name}_IMAGE", raising=False)
     monkeypatch.setattr(_find, "docker_runs", lambda: True)
@@ -66,9 +66,9 @@ def test_a_backend_that_is_missing_is_named_and_is_a_failure_where_it_is_require
 
     monkeypatch.setattr(_find, "_shared", nothing)
     if required:
-        monkeypatch.setenv("HOLDFAST_REQUIRE_BACKENDS", "1")
+        monkeypatch.setenv("LIMPET_REQUIRE_BACKENDS", "1")
     else:
-        monkeypatch.delenv("HOLDFAST_REQUIRE_BACKENDS", raising=False)
+        monkeypatch.delenv("LIMPET_REQUIRE_BACKENDS", raising=False)
     with pytest.raises(pytest.fail.Exception if required else pytest.skip.Exception, match="redis was not tested"):
         running("redis")
 
@@ -76,7 +76,7 @@ def test_a_backend_that_is_missing_is_named_and_is_a_failure_where_it_is_require
 @pytest.mark.skipif(_docker.docker_runs(), reason="Docker runs here: the servers are containers")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_program_is_ours_on_loopback_and_leaves_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(f"HOLDFAST_TEST_{kind.upper().replace('-', '_')}_URL", raising=False)
+    monkeypatch.delenv(f"LIMPET_TEST_{kind.upper().replace('-', '_')}_URL", raising=False)
     server = KINDS[kind].program()
     if server is None:
         pytest.skip(f"{kind} is not installed")

@@ -8,13 +8,13 @@ from dataclasses import replace
 from inspect import signature
 from typing import Any
 
-import holdfast_conformance
+import limpet_conformance
 import pytest
-from holdfast.driver import Capabilities, MemoryDriver
-from holdfast.plugins import hookimpl, plugins
-from holdfast_conformance import DriverConformance, Section, Target, conformance_of, requires, targets
-from holdfast_conformance._guard import published_tests
-from holdfast_conformance._requires import undeclared
+from limpet.driver import Capabilities, MemoryDriver
+from limpet.plugins import hookimpl, plugins
+from limpet_conformance import DriverConformance, Section, Target, conformance_of, requires, targets
+from limpet_conformance._guard import published_tests
+from limpet_conformance._requires import undeclared
 
 
 class Small(DriverConformance):
@@ -51,7 +51,7 @@ def test_no_section_hides_a_test_of_another() -> None:
 def test_every_section_is_in_the_suite() -> None:
     from pkgutil import iter_modules
 
-    from holdfast_conformance import sections
+    from limpet_conformance import sections
 
     modules = {f"{sections.__name__}.{found.name}" for found in iter_modules(sections.__path__)}
     assert modules <= {section.__module__ for section in DriverConformance.__mro__}
@@ -63,11 +63,11 @@ def test_drivers_are_given_and_hidden_from_pytest() -> None:
 
 
 def test_public_names() -> None:
-    assert sorted(holdfast_conformance.__all__) == holdfast_conformance.__all__
-    for name in holdfast_conformance.__all__:
-        assert getattr(holdfast_conformance, name).__name__ == name or name == "Pair"
+    assert sorted(limpet_conformance.__all__) == limpet_conformance.__all__
+    for name in limpet_conformance.__all__:
+        assert getattr(limpet_conformance, name).__name__ == name or name == "Pair"
     with pytest.raises(AttributeError):
-        holdfast_conformance.nothing_of_the_kind  # noqa: B018
+        limpet_conformance.nothing_of_the_kind  # noqa: B018
 
 
 def test_a_whole_suite_passes_its_guard() -> None:
@@ -184,7 +184,7 @@ def test_plug_ins_give_targets() -> None:
 
     class Plugin:
         @hookimpl
-        def holdfast_conformance_targets(self) -> list[Target]:
+        def limpet_conformance_targets(self) -> list[Target]:
             return [mine]
 
     plugin = Plugin()

@@ -6,8 +6,8 @@ from itertools import count
 from tempfile import TemporaryDirectory
 
 import pytest
-from holdfast.driver import Driver
-from holdfast_conformance import DriverConformance
+from limpet.driver import Driver
+from limpet_conformance import DriverConformance
 from toys.pickled import PickledDriver
 from toys.shared_memory import PLACES, SharedMemoryDriver
 

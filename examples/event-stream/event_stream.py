@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import uvicorn
-from holdfast import EventsLostError, InvalidCursorError
-from holdfast.events import EventQueue, create_queue
+from limpet import EventsLostError, InvalidCursorError
+from limpet.events import EventQueue, create_queue
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from holdfast.events import create_queue
+from limpet.events import create_queue
 
 SCRIPT = Path(__file__).with_name("event_stream.py")
 AT = "/sessions/123/events"

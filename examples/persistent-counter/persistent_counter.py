@@ -1,12 +1,12 @@
-"""The persistent counter of Naylence's guide, on Holdfast: it counts, is killed, and goes on where it was."""
+"""The persistent counter of Naylence's guide, on Limpet: it counts, is killed, and goes on where it was."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 
-from holdfast import create_persistence
-from holdfast.state import BaseAgentState, StatefulAgent
+from limpet import create_persistence
+from limpet.state import BaseAgentState, StatefulAgent
 
 
 class CounterState(BaseAgentState):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast import create_persistence, create_storage
-from holdfast.opening import driver_from_url
-from holdfast.records import SessionRecord
-from holdfast.wrappers import cached
-from holdfast_conformance.faults import Counts, counted
+from limpet import create_persistence, create_storage
+from limpet.opening import driver_from_url
+from limpet.records import SessionRecord
+from limpet.wrappers import cached
+from limpet_conformance.faults import Counts, counted
 
 
 async def _hinted() -> None:

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from holdfast import Persistence, create_persistence
-from holdfast.driver import Append, Put
-from holdfast.opening import driver_from_url
-from holdfast_conformance.faults import Counts, counted
-from holdfast_conformance.faults._seam import injected
+from limpet import Persistence, create_persistence
+from limpet.driver import Append, Put
+from limpet.opening import driver_from_url
+from limpet_conformance.faults import Counts, counted
+from limpet_conformance.faults._seam import injected
 
 FEW, MANY = 10, 1_000
 TURN = {"channel_values": {"messages": [{"role": "user", "content": "x" * 300}] * 20, "plan": "p" * 1000}}

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from holdfast import Persistence, create_persistence, create_storage
-from holdfast.driver import Put, Write
-from holdfast.opening import driver_from_url
-from holdfast.records import ImageRecord, SessionRecord, UserMessage
-from holdfast_conformance.faults import Counts, counted
+from limpet import Persistence, create_persistence, create_storage
+from limpet.driver import Put, Write
+from limpet.opening import driver_from_url
+from limpet.records import ImageRecord, SessionRecord, UserMessage
+from limpet_conformance.faults import Counts, counted
 
 FEW, MANY = 100, 100_000
 

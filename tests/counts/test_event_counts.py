@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from holdfast import Persistence, create_persistence
-from holdfast.opening import driver_from_url
-from holdfast.stores import EventQueue, WorkQueue
-from holdfast_conformance.faults import Counts, counted
+from limpet import Persistence, create_persistence
+from limpet.opening import driver_from_url
+from limpet.stores import EventQueue, WorkQueue
+from limpet_conformance.faults import Counts, counted
 
 FEW, MANY = 10, 100_000
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
-from holdfast import Persistence, create_persistence
-from holdfast.opening import driver_from_url
-from holdfast.state import AgentState, BaseAgentState
-from holdfast_conformance.faults import Counts, counted
+from limpet import Persistence, create_persistence
+from limpet.opening import driver_from_url
+from limpet.state import AgentState, BaseAgentState
+from limpet_conformance.faults import Counts, counted
 
 
 class CounterState(BaseAgentState):

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from holdfast import Persistence, create_persistence
-from holdfast.opening import driver_from_url
-from holdfast_conformance.faults import Counts, counted
+from limpet import Persistence, create_persistence
+from limpet.opening import driver_from_url
+from limpet_conformance.faults import Counts, counted
 
 FEW, MANY = 10, 100_000
 

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 
-from holdfast import create_persistence
+from limpet import create_persistence
 
 WRITER = """
 import asyncio, sys
-from holdfast import create_persistence
-from holdfast.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
+from limpet import create_persistence
+from limpet.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
 
 async def main(url):
     async with create_persistence(url) as persistence:

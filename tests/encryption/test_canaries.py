@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from holdfast import Persistence, Storage, create_persistence, create_storage
-from holdfast.driver import Driver, Put, key, name, text
-from holdfast.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
-from holdfast.state import BaseAgentState
-from holdfast.structures import Lease, Log
-from holdfast.wrappers import encrypted, rotate
+from limpet import Persistence, Storage, create_persistence, create_storage
+from limpet.driver import Driver, Put, key, name, text
+from limpet.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
+from limpet.state import BaseAgentState
+from limpet.structures import Lease, Log
+from limpet.wrappers import encrypted, rotate
 from pydantic import BaseModel
 
 CANARY = "zanzibar"

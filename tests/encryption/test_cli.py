@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from holdfast import create_persistence
-from holdfast.driver import Put
-from holdfast.opening import driver_from_url
-from holdfast.wrappers import encrypted
+from limpet import create_persistence
+from limpet.driver import Put
+from limpet.opening import driver_from_url
+from limpet.wrappers import encrypted
 
 
-def holdfast(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "holdfast.cli", *arguments]
+def limpet(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "limpet.cli", *arguments]
     env = {**os.environ, **environment}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
 
@@ -29,92 +29,92 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 def test_keygen_prints_a_key_or_writes_one_once(tmp_path: Path) -> None:
-    first, second = (holdfast("keygen", folder=tmp_path).stdout for _ in range(2))
+    first, second = (limpet("keygen", folder=tmp_path).stdout for _ in range(2))
     assert re.fullmatch("[0-9a-f]{64}\n", first)
     assert first != second
     file = tmp_path / "key"
-    made = holdfast("keygen", "--out", "key", folder=tmp_path)
+    made = limpet("keygen", "--out", "key", folder=tmp_path)
     assert made.returncode == 0
     written = file.read_text()
     assert re.fullmatch("[0-9a-f]{64}\n", written)
     assert written.strip() not in made.stdout + made.stderr
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    again = holdfast("keygen", "--out", "key", folder=tmp_path)
+    again = limpet("keygen", "--out", "key", folder=tmp_path)
     assert again.returncode == 1
     assert "exists" in again.stderr
     assert file.read_text() == written
-    nowhere = holdfast("keygen", "--out", "no/such/folder/key", folder=tmp_path)
+    nowhere = limpet("keygen", "--out", "no/such/folder/key", folder=tmp_path)
     assert nowhere.returncode == 1
     assert "Traceback" not in nowhere.stderr
 
 
 def test_commands_take_the_key_from_the_environment(place: str, tmp_path: Path) -> None:
-    holdfast("keygen", "--out", "key", folder=tmp_path)
-    key = {"HOLDFAST_ENCRYPTION_KEY_FILE": "key"}
-    assert holdfast("set", place, "users:alice", '"secret"', folder=tmp_path, **key).returncode == 0
-    assert holdfast("get", place, "users:alice", folder=tmp_path, **key).stdout == '"secret"\n'
-    assert holdfast("ls", place, folder=tmp_path, **key).stdout == "users:alice\n"
-    assert json.loads(holdfast("stats", place, "--json", folder=tmp_path, **key).stdout)["plain items"]["items"] == 1
-    well = holdfast("doctor", place, folder=tmp_path, **key)
+    limpet("keygen", "--out", "key", folder=tmp_path)
+    key = {"LIMPET_ENCRYPTION_KEY_FILE": "key"}
+    assert limpet("set", place, "users:alice", '"secret"', folder=tmp_path, **key).returncode == 0
+    assert limpet("get", place, "users:alice", folder=tmp_path, **key).stdout == '"secret"\n'
+    assert limpet("ls", place, folder=tmp_path, **key).stdout == "users:alice\n"
+    assert json.loads(limpet("stats", place, "--json", folder=tmp_path, **key).stdout)["plain items"]["items"] == 1
+    well = limpet("doctor", place, folder=tmp_path, **key)
     assert well.returncode == 0, well.stdout + well.stderr
     for command in (["get", place, "users:alice"], ["ls", place], ["doctor", place], ["rotate", place]):
-        keyless = holdfast(*command, folder=tmp_path)
+        keyless = limpet(*command, folder=tmp_path)
         assert (keyless.returncode, keyless.stdout) == (1, "")
-        assert "set HOLDFAST_ENCRYPTION_KEY" in keyless.stderr
+        assert "set LIMPET_ENCRYPTION_KEY" in keyless.stderr
         assert "encrypted()" not in keyless.stderr, "no Python for who typed a command"
-        wrong = holdfast(*command, folder=tmp_path, HOLDFAST_ENCRYPTION_KEY="00" * 32)
+        wrong = limpet(*command, folder=tmp_path, LIMPET_ENCRYPTION_KEY="00" * 32)
         assert (wrong.returncode, wrong.stdout) == (1, "")
         assert "did not write this place" in wrong.stderr
     (tmp_path / "key").write_text((tmp_path / "key").read_text()[:32])
-    cut = holdfast("ls", place, folder=tmp_path, **key)
+    cut = limpet("ls", place, folder=tmp_path, **key)
     assert cut.returncode == 1
     assert "32 characters that are no key" in cut.stderr
 
 
 def test_a_plain_place_stays_plain_whatever_the_environment_says(place: str, tmp_path: Path) -> None:
-    assert holdfast("set", place, "a", "1", folder=tmp_path).returncode == 0
-    assert holdfast("get", place, "a", folder=tmp_path, HOLDFAST_ENCRYPTION_KEY="00" * 32).stdout == "1\n"
+    assert limpet("set", place, "a", "1", folder=tmp_path).returncode == 0
+    assert limpet("get", place, "a", folder=tmp_path, LIMPET_ENCRYPTION_KEY="00" * 32).stdout == "1\n"
 
 
 async def test_doctor_reads_every_value(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    key = {"HOLDFAST_ENCRYPTION_KEY": "07" * 32}
+    key = {"LIMPET_ENCRYPTION_KEY": "07" * 32}
     async with create_persistence(place, wrappers=[encrypted(key="07" * 32)]) as persistence:
         await persistence.kv(int, "numbers").set("one", 1)
-    assert holdfast("doctor", place, folder=tmp_path, **key).returncode == 0
+    assert limpet("doctor", place, folder=tmp_path, **key).returncode == 0
     async with driver_from_url(place) as driver:
         (item,) = (await driver.scan("kv")).items
         assert isinstance(item.value, bytes)
         await driver.apply([Put(item.key, item.value[:-1])])
-    ill = holdfast("doctor", place, folder=tmp_path, **key)
+    ill = limpet("doctor", place, folder=tmp_path, **key)
     assert ill.returncode == 1
     assert "damaged" in ill.stdout
 
 
 def test_rotate(place: str, tmp_path: Path) -> None:
     for file in ("old", "new"):
-        holdfast("keygen", "--out", file, folder=tmp_path)
-    old, new = ({"HOLDFAST_ENCRYPTION_KEY_FILE": file} for file in ("old", "new"))
+        limpet("keygen", "--out", file, folder=tmp_path)
+    old, new = ({"LIMPET_ENCRYPTION_KEY_FILE": file} for file in ("old", "new"))
     for at in ("a", "b"):
-        holdfast("set", place, at, "1", folder=tmp_path, **old)
-    without = holdfast("rotate", place, folder=tmp_path, **new)
+        limpet("set", place, at, "1", folder=tmp_path, **old)
+    without = limpet("rotate", place, folder=tmp_path, **new)
     assert without.returncode == 1
     assert "did not write this place" in without.stderr
     assert "--old-key-file" in without.stderr
     files = ["--key-file", "new", "--old-key-file", "old"]
-    assert json.loads(holdfast("rotate", place, *files, "--json", folder=tmp_path).stdout)["sealed"] == 2
-    assert holdfast("get", place, "a", folder=tmp_path, **new).stdout == "1\n"
-    assert "older one" in holdfast("get", place, "a", folder=tmp_path, **old).stderr
-    again = holdfast("rotate", place, folder=tmp_path, **new, HOLDFAST_ENCRYPTION_OLD_KEY_FILE="old")
+    assert json.loads(limpet("rotate", place, *files, "--json", folder=tmp_path).stdout)["sealed"] == 2
+    assert limpet("get", place, "a", folder=tmp_path, **new).stdout == "1\n"
+    assert "older one" in limpet("get", place, "a", folder=tmp_path, **old).stderr
+    again = limpet("rotate", place, folder=tmp_path, **new, LIMPET_ENCRYPTION_OLD_KEY_FILE="old")
     assert again.returncode == 0
     assert again.stdout.startswith("sealed 0 of ")
     plain = "fs://./plain" if place.startswith("fs") else "sqlite:///plain.db"
-    holdfast("set", plain, "a", "1", folder=tmp_path)
-    assert "no encryption to rotate" in holdfast("rotate", plain, *files, folder=tmp_path).stderr
+    limpet("set", plain, "a", "1", folder=tmp_path)
+    assert "no encryption to rotate" in limpet("rotate", plain, *files, folder=tmp_path).stderr
     unmade = "fs://./b" if place.startswith("fs") else "sqlite:///b.db"
-    assert holdfast("rotate", unmade, *files, folder=tmp_path).returncode == 1
-    assert holdfast("set", unmade, "a", "1", folder=tmp_path, **new).returncode == 0
-    assert holdfast("rotate", unmade, folder=tmp_path, **new).returncode == 0, "it was encrypted, not made plain before"
-    back = holdfast("rotate", place, "--key-file", "old", "--old-key-file", "new", folder=tmp_path)
+    assert limpet("rotate", unmade, *files, folder=tmp_path).returncode == 1
+    assert limpet("set", unmade, "a", "1", folder=tmp_path, **new).returncode == 0
+    assert limpet("rotate", unmade, folder=tmp_path, **new).returncode == 0, "it was encrypted, not made plain before"
+    back = limpet("rotate", place, "--key-file", "old", "--old-key-file", "new", folder=tmp_path)
     assert (back.returncode, back.stdout) == (1, "")
     assert "no place goes back" in back.stderr

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 
 import pytest
-from holdfast.driver import Driver
-from holdfast.opening import driver_from_url
-from holdfast.wrappers import Encrypted
-from holdfast_conformance import DriverConformance
-from holdfast_drivers.fs import FsDriver
-from holdfast_drivers.sqlite import SqliteDriver
+from limpet.driver import Driver
+from limpet.opening import driver_from_url
+from limpet.wrappers import Encrypted
+from limpet_conformance import DriverConformance
+from limpet_drivers.fs import FsDriver
+from limpet_drivers.sqlite import SqliteDriver
 
 pytestmark = pytest.mark.again
 

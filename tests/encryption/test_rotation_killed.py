@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from holdfast import WrongKeyError, create_persistence
-from holdfast.wrappers import encrypted, rotate
+from limpet import WrongKeyError, create_persistence
+from limpet.wrappers import encrypted, rotate
 
 OLD, NEW = bytes(range(32)).hex(), bytes(range(32, 64)).hex()
 RECORDS = 2500
 
 ROTATION = """
 import asyncio, sys, time
-from holdfast import create_persistence
-from holdfast.wrappers import encrypted, rotate
+from limpet import create_persistence
+from limpet.wrappers import encrypted, rotate
 
 def show(step):
     print(step.examined, flush=True)

@@ -10,10 +10,10 @@ from time import monotonic
 from uuid import uuid4
 
 import pytest
-from holdfast import UnavailableError
-from holdfast.driver import Driver, Put
-from holdfast.opening import driver_from_url
-from holdfast_conformance.servers import Server, find, running
+from limpet import UnavailableError
+from limpet.driver import Driver, Put
+from limpet.opening import driver_from_url
+from limpet_conformance.servers import Server, find, running
 
 PLACE = {"postgresql": "schema", "mysql": "table", "mariadb": "table", "redis": "base", "mongodb": "collection"}
 """Every kind of server, and the option that makes a place of one's own on it."""
@@ -44,7 +44,7 @@ WRONG = {
 """What cannot be learned from the stand-in for MongoDB. On MongoDB these run, and fill the table."""
 
 BEGIN, END = "<!-- the table: nox -s faults -->", "<!-- end of the table -->"
-_FAULT = "holdfast_fault"
+_FAULT = "limpet_fault"
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
-from holdfast import OutcomeUnknownError, UnavailableError
-from holdfast.driver import Driver, Put
-from holdfast_conformance.servers import find, running
+from limpet import OutcomeUnknownError, UnavailableError
+from limpet.driver import Driver, Put
+from limpet_conformance.servers import find, running
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Site
@@ -33,7 +33,7 @@ def disk() -> Iterator[Path]:
     """Half a GiB, and no more."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root on Linux can mount a small disk")
-    folder = Path(tempfile.mkdtemp(prefix="holdfast-disk-"))
+    folder = Path(tempfile.mkdtemp(prefix="limpet-disk-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m,mode=755", "tmpfs", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)

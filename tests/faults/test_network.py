@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from holdfast import ConflictError, OutcomeUnknownError, UnavailableError
-from holdfast.driver import Check, If, Put
-from holdfast_conformance.machinery.reading import walk
-from holdfast_conformance.servers import Proxy
+from limpet import ConflictError, OutcomeUnknownError, UnavailableError
+from limpet.driver import Check, If, Put
+from limpet_conformance.machinery.reading import walk
+from limpet_conformance.servers import Proxy
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Site

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from holdfast import ConfigurationError, OutcomeUnknownError, UnavailableError
-from holdfast.driver import Check, Driver, If, Put
-from holdfast_conformance.machinery.reading import walk
-from holdfast_conformance.servers import free_port
+from limpet import ConfigurationError, OutcomeUnknownError, UnavailableError
+from limpet.driver import Check, Driver, If, Put
+from limpet_conformance.machinery.reading import walk
+from limpet_conformance.servers import free_port
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Site

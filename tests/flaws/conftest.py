@@ -1,4 +1,4 @@
-"""Two designs side by side: Holdfast, and a small model of the one whose flaws somebody reproduced.
+"""Two designs side by side: Limpet, and a small model of the one whose flaws somebody reproduced.
 
 Each test runs on both. On the old design it has to fail (strict xfail): so a test that could not find the flaw is
 itself found.
@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from holdfast import Persistence, create_persistence
-from holdfast.driver import Append, Driver, size_of
-from holdfast.opening import driver_from_url
+from limpet import Persistence, create_persistence
+from limpet.driver import Append, Driver, size_of
+from limpet.opening import driver_from_url
 
 
 class Store:
@@ -140,7 +140,7 @@ class OldDesign:
 
 
 class NewDesign:
-    """The same on Holdfast, counted at the seam to the backend."""
+    """The same on Limpet, counted at the seam to the backend."""
 
     def __init__(self, persistence: Persistence, driver: Driver) -> None:
         self.persistence = persistence
@@ -209,8 +209,8 @@ class NewDesign:
 
     async def read_as_newer_format(self) -> None:
         """A program of an older release opens the place."""
-        from holdfast.driver import Put
-        from holdfast.opening import MANIFEST, check_manifest
+        from limpet.driver import Put
+        from limpet.opening import MANIFEST, check_manifest
 
         await self.driver.apply([Put(MANIFEST, '{"format":9,"oldest_reader":9,"wrappers":[]}')])
         await check_manifest(self.driver)

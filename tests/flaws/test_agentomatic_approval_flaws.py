@@ -1,6 +1,6 @@
 """The flaws of Agentomatic's suspended states that somebody reproduced.
 
-As in `conftest`: each test runs on Holdfast and on a small model of the old design, where it has to fail.
+As in `conftest`: each test runs on Limpet and on a small model of the old design, where it has to fail.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from holdfast import AlreadyClaimedError, HoldfastError, Persistence, create_persistence
+from limpet import AlreadyClaimedError, LimpetError, Persistence, create_persistence
 from pydantic import BaseModel
 
 Run = Callable[[], Awaitable[object]]
@@ -51,7 +51,7 @@ class OldDesign:
 
 
 class NewDesign:
-    """The same on Holdfast."""
+    """The same on Limpet."""
 
     def __init__(self, persistence: Persistence) -> None:
         self.persistence = persistence
@@ -166,6 +166,6 @@ async def test_a_state_may_hold_messages_that_are_models(design: Design) -> None
 
 async def test_the_same_id_twice_is_an_error_of_ours_and_changes_nothing(design: Design) -> None:
     await design.suspend("a", {"first": True})
-    with suppress(HoldfastError):
+    with suppress(LimpetError):
         await design.suspend("a", {"first": False})
     assert await design.state("a") == {"first": True}

@@ -1,6 +1,6 @@
 """The flaws of Agentomatic's checkpoints and of its LangGraph checkpointer that somebody reproduced.
 
-As in `conftest`: each test runs on Holdfast and on a small model of the old design, where it has to fail.
+As in `conftest`: each test runs on Limpet and on a small model of the old design, where it has to fail.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from holdfast import NotFoundError, Persistence, create_persistence
-from holdfast.driver._defaults import everything
+from limpet import NotFoundError, Persistence, create_persistence
+from limpet.driver._defaults import everything
 
 Row = dict[str, Any]
 
@@ -68,7 +68,7 @@ class OldDesign:
 
 
 class NewDesign:
-    """The same on Holdfast."""
+    """The same on Limpet."""
 
     def __init__(self, persistence: Persistence) -> None:
         self.persistence = persistence

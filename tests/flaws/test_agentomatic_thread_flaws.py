@@ -1,6 +1,6 @@
 """The flaws of Agentomatic's threads, messages and feedback that somebody reproduced.
 
-As in `conftest`: each test runs on Holdfast and on a small model of the old design, where it has to fail.
+As in `conftest`: each test runs on Limpet and on a small model of the old design, where it has to fail.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from holdfast import HoldfastError, Persistence, create_persistence
-from holdfast.driver import Driver
-from holdfast.opening import driver_from_url
-from holdfast_conformance.faults import Counts, counted
+from limpet import LimpetError, Persistence, create_persistence
+from limpet.driver import Driver
+from limpet.opening import driver_from_url
+from limpet_conformance.faults import Counts, counted
 
 
 class OldDesign:
@@ -131,7 +131,7 @@ class OldDesign:
 
 
 class NewDesign:
-    """The same on Holdfast, counted at the seam to the backend."""
+    """The same on Limpet, counted at the seam to the backend."""
 
     def __init__(self, persistence: Persistence, driver: Driver, counts: Counts) -> None:
         self.persistence, self.threads, self.counts = persistence, persistence.threads, counts
@@ -308,20 +308,20 @@ async def test_forked_messages_keep_their_times(design: Design) -> None:
 @pytest.mark.parametrize("at", [-1, 99])
 async def test_a_fork_at_a_message_that_is_not_there_is_none(design: Design, at: int) -> None:
     await filled(design)
-    with suppress(HoldfastError):
+    with suppress(LimpetError):
         await design.fork("t", at, "fork")
     assert "fork" not in await design.ids_of_user("u")
 
 
 async def test_an_id_that_is_taken_costs_nobody_a_message(design: Design) -> None:
     await filled(design)
-    with suppress(HoldfastError):
+    with suppress(LimpetError):
         await design.create("t")
     assert await design.contents("t") == [0, 1, 2]
 
 
 async def test_no_message_without_a_thread(design: Design) -> None:
-    with suppress(HoldfastError):
+    with suppress(LimpetError):
         await design.add("no", "orphan")
     assert await design.contents("no") == []
 
@@ -337,7 +337,7 @@ async def test_a_turn_is_stored_whole_or_not_at_all(design: Design) -> None:
     await design.create("t")
     for writes in (0, 1):
         design.dies_after = writes
-        with suppress(ConnectionError, HoldfastError):
+        with suppress(ConnectionError, LimpetError):
             await design.add_turn("t", "question", "answer")
         assert await design.contents("t") in ([], ["question", "answer"])
     assert design.dies_after == 0, "it was written, once"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast import FormatError
+from limpet import FormatError
 
 
 def image(id: str, name: str = "x", container: str = "c") -> dict[str, Any]:
@@ -121,9 +121,9 @@ async def test_11_a_place_of_a_newer_format_is_refused_and_not_taken_for_empty(d
     assert await design.image_ids() == ["i"]
 
 
-HOLDFAST_WRITER = """
+LIMPET_WRITER = """
 import asyncio, sys
-from holdfast import create_storage
+from limpet import create_storage
 async def main():
     async with create_storage("sqlite:///" + sys.argv[1]) as storage:
         for n in range(100):
@@ -144,7 +144,7 @@ for n in range(100):
 @pytest.mark.parametrize(
     ("writer", "table"),
     [
-        pytest.param(HOLDFAST_WRITER, "new", id="new"),
+        pytest.param(LIMPET_WRITER, "new", id="new"),
         pytest.param(OLD_WRITER, "old", id="old", marks=pytest.mark.xfail(strict=True, reason="database is locked")),
     ],
 )

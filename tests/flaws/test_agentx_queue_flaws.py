@@ -1,6 +1,6 @@
 """The flaws of AgentX's event queue that somebody reproduced.
 
-As in `conftest`: each test runs on Holdfast and on a small model of the old design, where it has to fail.
+As in `conftest`: each test runs on Limpet and on a small model of the old design, where it has to fail.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast import EventsLostError, HoldfastError
-from holdfast.events import EventQueue, create_queue
-from holdfast_conformance.faults import skewed
+from limpet import EventsLostError, LimpetError
+from limpet.events import EventQueue, create_queue
+from limpet_conformance.faults import skewed
 
 Seen = Callable[[Any], object]
 
@@ -91,7 +91,7 @@ class OldDesign:
 
 
 class NewDesign:
-    """The same on Holdfast."""
+    """The same on Limpet."""
 
     def __init__(self, queue: EventQueue) -> None:
         self.queue = queue
@@ -216,7 +216,7 @@ async def test_acks_do_not_move_back(make: Make) -> None:
 async def test_a_cursor_that_was_never_given_out_is_not_acknowledged(make: Make) -> None:
     queue = await make()
     await queue.publish("s", 0)
-    with suppress(HoldfastError):
+    with suppress(LimpetError):
         await queue.ack("c", "s", "9999999999999-0000")
     assert await queue.acked("c", "s") is None
 
@@ -234,7 +234,7 @@ async def test_an_event_that_cannot_be_stored_is_refused_loudly(make: Make) -> N
     refused = False
     try:
         await queue.publish("s", object())
-    except HoldfastError:
+    except LimpetError:
         refused = True
     assert refused
 
@@ -246,7 +246,7 @@ async def test_nobody_hears_what_was_not_stored(make: Make) -> None:
     await queue.subscribe("s", heard.append)
     await queue.full()
     answered = None
-    with suppress(HoldfastError):
+    with suppress(LimpetError):
         answered = await queue.publish("s", "lost")
     await asyncio.sleep(0.05)
     assert (answered, heard) == (None, [])
@@ -256,7 +256,7 @@ async def test_a_closed_queue_says_so(make: Make) -> None:
     queue = await make()
     await queue.close()
     answered = None
-    with suppress(HoldfastError):
+    with suppress(LimpetError):
         answered = await queue.publish("s", "lost")
     assert answered is None
 

@@ -1,6 +1,6 @@
 """The flaws of Naylence's encryption that somebody reproduced.
 
-As in `conftest`: each test runs on Holdfast and on a small model of the old design, where it has to fail.
+As in `conftest`: each test runs on Limpet and on a small model of the old design, where it has to fail.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from holdfast import ConfigurationError, CorruptDataError, HoldfastError, WrongKeyError, create_persistence
-from holdfast.driver import Delete, Driver, MemoryDriver, Put, to_bytes
-from holdfast.driver._defaults import everything
-from holdfast.wrappers import encrypted, rotate
+from limpet import ConfigurationError, CorruptDataError, LimpetError, WrongKeyError, create_persistence
+from limpet.driver import Delete, Driver, MemoryDriver, Put, to_bytes
+from limpet.driver._defaults import everything
+from limpet.wrappers import encrypted, rotate
 
 OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 
@@ -59,7 +59,7 @@ class OldDesign:
 
 
 class NewDesign:
-    """The same on Holdfast: a place that is opened anew for each call, as by a process of its own."""
+    """The same on Limpet: a place that is opened anew for each call, as by a process of its own."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
@@ -147,7 +147,7 @@ async def test_a_wrong_key_is_said_in_words(design: Any) -> None:
     await design.set(OLD, "n", "k", "secret")
     try:
         await design.get(NEW, "n", "k")
-    except (InvalidTag, HoldfastError) as error:
+    except (InvalidTag, LimpetError) as error:
         said = str(error)
     assert "key" in said
 

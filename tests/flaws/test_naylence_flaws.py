@@ -1,6 +1,6 @@
 """The flaws of Naylence's key-value stores and agent state that somebody reproduced.
 
-As in `conftest`: each test runs on Holdfast and on a small model of the old design, where it has to fail.
+As in `conftest`: each test runs on Limpet and on a small model of the old design, where it has to fail.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from holdfast import CorruptDataError, Persistence, create_persistence
-from holdfast.opening import driver_from_url
-from holdfast.state import BaseAgentState, StatefulAgent
-from holdfast.stores import KeyValueStore
-from holdfast.structures import Migrations
+from limpet import CorruptDataError, Persistence, create_persistence
+from limpet.opening import driver_from_url
+from limpet.state import BaseAgentState, StatefulAgent
+from limpet.stores import KeyValueStore
+from limpet.structures import Migrations
 from pydantic import BaseModel
 
 

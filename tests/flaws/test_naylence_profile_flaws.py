@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from holdfast import ConfigurationError, CorruptDataError, Persistence, create_persistence_from_env
+from limpet import ConfigurationError, CorruptDataError, Persistence, create_persistence_from_env
 from pydantic import BaseModel
 
 KEY = "1f" * 32
@@ -61,7 +61,7 @@ class OldProfile:
 
 
 class NewProfile:
-    """The same on Holdfast, through the environment."""
+    """The same on Limpet, through the environment."""
 
     def __init__(self, env: pytest.MonkeyPatch) -> None:
         self._env = env
@@ -96,9 +96,9 @@ async def profile(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[OldProfile | NewProfile]:
     for variable in (
-        "HOLDFAST_URL",
-        "HOLDFAST_ENCRYPTION_KEY",
-        "HOLDFAST_ENCRYPTION_KEY_FILE",
+        "LIMPET_URL",
+        "LIMPET_ENCRYPTION_KEY",
+        "LIMPET_ENCRYPTION_KEY_FILE",
         "FAME_STORAGE_ENCRYPTED",
     ):
         monkeypatch.delenv(variable, raising=False)

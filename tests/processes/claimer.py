@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 
-from holdfast import AlreadyClaimedError, Persistence, create_persistence
+from limpet import AlreadyClaimedError, Persistence, create_persistence
 
 
 async def claim(persistence: Persistence, id: str, task: int, hold: float) -> str | None:

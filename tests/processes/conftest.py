@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-_WAIT = "holdfast_longest_wait"
+_WAIT = "limpet_longest_wait"
 
 
 @pytest.fixture

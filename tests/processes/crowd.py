@@ -13,11 +13,11 @@ from contextlib import nullcontext
 from time import monotonic
 from uuid import uuid4
 
-from holdfast import Persistence, create_persistence
-from holdfast.driver import Delete, If, Put
-from holdfast.records import UserMessage
-from holdfast.structures import Lease
-from holdfast_conformance.faults import skewed
+from limpet import Persistence, create_persistence
+from limpet.driver import Delete, If, Put
+from limpet.records import UserMessage
+from limpet.structures import Lease
+from limpet_conformance.faults import skewed
 
 Work = Callable[[Persistence, int, int], Awaitable[list[object]]]
 """With the task's number and how many times; answers what the test wants to know of each time."""

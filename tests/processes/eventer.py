@@ -10,7 +10,7 @@ import json
 import sys
 from time import monotonic
 
-from holdfast import Persistence, create_persistence
+from limpet import Persistence, create_persistence
 
 CHANNEL = "crowd"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from holdfast import create_persistence
+from limpet import create_persistence
 
 
 async def main(url: str) -> None:

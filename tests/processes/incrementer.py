@@ -6,8 +6,8 @@ import asyncio
 import sys
 from time import monotonic
 
-from holdfast import create_persistence
-from holdfast.state import BaseAgentState, StatefulAgent
+from limpet import create_persistence
+from limpet.state import BaseAgentState, StatefulAgent
 
 
 class CounterState(BaseAgentState):

@@ -9,8 +9,8 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from holdfast import AlreadyClaimedError, create_persistence
-from holdfast.stores import Claim, Persistence
+from limpet import AlreadyClaimedError, create_persistence
+from limpet.stores import Claim, Persistence
 
 SCRIPT = Path(__file__).with_name("claimer.py")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast import create_persistence
-from holdfast.records import ContainerRecord, ImageRecord, SessionRecord
+from limpet import create_persistence
+from limpet.records import ContainerRecord, ImageRecord, SessionRecord
 
 SCRIPT = Path(__file__).with_name("crowd.py")
 PROCESSES, TASKS = 8, 50

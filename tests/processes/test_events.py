@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast import create_persistence
+from limpet import create_persistence
 
 SCRIPT = Path(__file__).with_name("eventer.py")
 PROCESSES, TASKS, TIMES = 5, 4, 15

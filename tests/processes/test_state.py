@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from holdfast import create_persistence
-from holdfast.opening import driver_from_url
-from holdfast.state import BaseAgentState
+from limpet import create_persistence
+from limpet.opening import driver_from_url
+from limpet.state import BaseAgentState
 
 SCRIPT = Path(__file__).with_name("incrementer.py")
 PROCESSES, TIMES = 8, 200

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from holdfast import (
+from limpet import (
     AlreadyClaimedError,
     ConflictError,
     InvalidValueError,
@@ -16,8 +16,8 @@ from holdfast import (
     Persistence,
     create_persistence,
 )
-from holdfast.records import ApprovalRecord, UserMessage
-from holdfast_conformance.faults import skewed
+from limpet.records import ApprovalRecord, UserMessage
+from limpet_conformance.faults import skewed
 
 
 async def suspended(persistence: Persistence, id: str = "a", **changes: Any) -> ApprovalRecord:

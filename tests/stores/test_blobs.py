@@ -10,10 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from holdfast import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, Persistence
-from holdfast.driver import Delete, Driver
-from holdfast.driver._defaults import everything
-from holdfast.structures import Spilled, sweep_chunks
+from limpet import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, Persistence
+from limpet.driver import Delete, Driver
+from limpet.driver._defaults import everything
+from limpet.structures import Spilled, sweep_chunks
 
 MIB = 1024 * 1024
 PICTURE = os.urandom(2 * MIB + 12345)

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from holdfast import ConfigurationError, ConflictError, InvalidValueError, NotFoundError, Persistence
-from holdfast.driver._defaults import everything
+from limpet import ConfigurationError, ConflictError, InvalidValueError, NotFoundError, Persistence
+from limpet.driver._defaults import everything
 
 
 async def ids(persistence: Persistence, thread: str = "t", **where: Any) -> list[str]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from holdfast import (
+from limpet import (
     ClosedError,
     EventsLostError,
     InvalidCursorError,
@@ -17,9 +17,9 @@ from holdfast import (
     Persistence,
     create_persistence,
 )
-from holdfast.events import EventQueue, create_queue
-from holdfast.records import UserMessage
-from holdfast_conformance.faults import skewed
+from limpet.events import EventQueue, create_queue
+from limpet.records import UserMessage
+from limpet_conformance.faults import skewed
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ async def test_a_callback_that_raises_goes_on(queue: EventQueue, caplog: pytest.
         raise ZeroDivisionError
 
     await queue.subscribe("s", callback)
-    with caplog.at_level(logging.ERROR, logger="holdfast"):
+    with caplog.at_level(logging.ERROR, logger="limpet"):
         await queue.publish("s", 0)
         await queue.publish("s", 1)
         async with asyncio.timeout(20):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from holdfast import ConflictError, InvalidValueError, NotFoundError, Persistence
+from limpet import ConflictError, InvalidValueError, NotFoundError, Persistence
 
 
 async def test_feedback_is_found_by_all_it_says(persistence: Persistence) -> None:

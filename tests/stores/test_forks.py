@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from holdfast import ConflictError, NotFoundError, Persistence
-from holdfast.records import ImageRecord, SessionRecord, UserMessage
+from limpet import ConflictError, NotFoundError, Persistence
+from limpet.records import ImageRecord, SessionRecord, UserMessage
 
 
 async def conversation(persistence: Persistence, messages: int = 4) -> None:

@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from holdfast import ConfigurationError, CorruptDataError, NotFoundError, Persistence, create_persistence
-from holdfast.driver import Put
-from holdfast.driver._defaults import everything
-from holdfast.opening import driver_from_url
-from holdfast.state import AgentState, BaseAgentState, StatefulAgent
-from holdfast.structures import Migrations
-from holdfast_conformance.faults import counted
+from limpet import ConfigurationError, CorruptDataError, NotFoundError, Persistence, create_persistence
+from limpet.driver import Put
+from limpet.driver._defaults import everything
+from limpet.opening import driver_from_url
+from limpet.state import AgentState, BaseAgentState, StatefulAgent
+from limpet.structures import Migrations
+from limpet_conformance.faults import counted
 
 
 class CounterState(BaseAgentState):

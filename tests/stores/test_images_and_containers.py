@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from holdfast import InvalidValueError, NotFoundError, Persistence
-from holdfast.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
+from limpet import InvalidValueError, NotFoundError, Persistence
+from limpet.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
 
 AWKWARD_NAMES = [
     "",

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
-from holdfast import (
+from limpet import (
     ConfigurationError,
     ConflictError,
     CorruptDataError,
@@ -21,9 +21,9 @@ from holdfast import (
     Persistence,
     TooLargeError,
 )
-from holdfast.driver import MemoryDriver, Put
-from holdfast.stores import KeyValueStore
-from holdfast_conformance.faults import swallowed
+from limpet.driver import MemoryDriver, Put
+from limpet.stores import KeyValueStore
+from limpet_conformance.faults import swallowed
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, computed_field
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from holdfast import CorruptDataError, FormatError, Persistence
-from holdfast.stores import KeyValueStore
-from holdfast.structures import Migrations
+from limpet import CorruptDataError, FormatError, Persistence
+from limpet.stores import KeyValueStore
+from limpet.structures import Migrations
 from pydantic import BaseModel, ConfigDict, Field
 
 

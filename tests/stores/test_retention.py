@@ -9,12 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from holdfast import ConfigurationError, InvalidKeyError, Persistence, create_persistence
-from holdfast.driver import MemoryDriver
-from holdfast.opening import driver_from_url
-from holdfast.records import UserMessage
-from holdfast.stores import Retention, RetentionPolicies, RetentionReport, Sweeper
-from holdfast_conformance.faults import dropped
+from limpet import ConfigurationError, InvalidKeyError, Persistence, create_persistence
+from limpet.driver import MemoryDriver
+from limpet.opening import driver_from_url
+from limpet.records import UserMessage
+from limpet.stores import Retention, RetentionPolicies, RetentionReport, Sweeper
+from limpet_conformance.faults import dropped
 
 AGE = timedelta(seconds=0.5)
 OLD = Retention(max_age=AGE)
@@ -266,7 +266,7 @@ async def test_a_sweeper_comes_again(three: list[Persistence]) -> None:
 
 async def test_a_failed_pass_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     async with MemoryDriver() as driver, create_persistence(driver) as persistence:
-        with dropped(driver, "_fetch", times=3), caplog.at_level(logging.WARNING, "holdfast"):
+        with dropped(driver, "_fetch", times=3), caplog.at_level(logging.WARNING, "limpet"):
             async with persistence.sweeper(every=timedelta(seconds=0.05)) as sweeper:
                 await a_pass(sweeper)
         assert "tried again" in caplog.text

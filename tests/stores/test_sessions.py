@@ -6,9 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from holdfast import InvalidCursorError, InvalidValueError, NotFoundError, Persistence
-from holdfast.driver import Delete
-from holdfast.records import (
+from limpet import InvalidCursorError, InvalidValueError, NotFoundError, Persistence
+from limpet.driver import Delete
+from limpet.records import (
     ContainerRecord,
     ErrorMessage,
     ImageRecord,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from holdfast import (
+from limpet import (
     ConfigurationError,
     CorruptDataError,
     InvalidKeyError,
@@ -21,11 +21,11 @@ from holdfast import (
     UnavailableError,
     create_persistence,
 )
-from holdfast.driver import Delete, Driver
-from holdfast.opening import driver_from_url
-from holdfast.state import AgentState, BaseAgentState, StatefulAgent
-from holdfast.structures import Migrations
-from holdfast_conformance.faults import dropped, swallowed
+from limpet.driver import Delete, Driver
+from limpet.opening import driver_from_url
+from limpet.state import AgentState, BaseAgentState, StatefulAgent
+from limpet.structures import Migrations
+from limpet_conformance.faults import dropped, swallowed
 from pydantic import BaseModel, Field, PrivateAttr
 
 

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import pytest
-from holdfast import ConfigurationError, InvalidValueError, Persistence, create_persistence
-from holdfast.state import BaseAgentState, StatefulAgent
+from limpet import ConfigurationError, InvalidValueError, Persistence, create_persistence
+from limpet.state import BaseAgentState, StatefulAgent
 from pydantic import BaseModel
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from holdfast import (
+from limpet import (
     ConfigurationError,
     ConflictError,
     InvalidKeyError,
@@ -18,7 +18,7 @@ from holdfast import (
     TooLargeError,
     create_storage,
 )
-from holdfast.driver import MemoryDriver
+from limpet.driver import MemoryDriver
 
 FAITHFUL: list[Any] = [
     None,
@@ -39,7 +39,7 @@ FAITHFUL: list[Any] = [
     '"q"',
     '{"a":1}',
     "base64:YQ==",
-    "#holdfast {}",
+    "#limpet {}",
     "\x00",
     "😀",
     [],
@@ -47,7 +47,7 @@ FAITHFUL: list[Any] = [
     {"a": [1, {"b": None}], "": ""},
     b"",
     b"\x00\xff",
-    b"#holdfast \n",
+    b"#limpet \n",
 ]
 
 
@@ -209,8 +209,8 @@ async def test_metadata_lives_and_dies_with_its_item(storage: Storage) -> None:
     meta = await storage.get_meta("a")
     assert meta is not None
     assert meta.data == {}
-    await storage.set_item_raw("raw", b"#holdfast {", meta={"x": [1]})
-    assert await storage.get_item_raw("raw") == b"#holdfast {"
+    await storage.set_item_raw("raw", b"#limpet {", meta={"x": [1]})
+    assert await storage.get_item_raw("raw") == b"#limpet {"
     await storage.set_item("a$", "a key that ends with $")
     assert await keys(storage) == ["a", "a$", "raw"]
     await storage.set_item("a", 2)

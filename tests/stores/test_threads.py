@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from math import inf, isnan, nan
 
 import pytest
-from holdfast import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence, UnsupportedError
-from holdfast.driver import Delete
-from holdfast.records import ThreadRecord
-from holdfast.structures import sweep_all
+from limpet import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence, UnsupportedError
+from limpet.driver import Delete
+from limpet.records import ThreadRecord
+from limpet.structures import sweep_all
 from pydantic import BaseModel
 
 

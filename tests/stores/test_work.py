@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from holdfast import ConfigurationError, InvalidValueError, LeaseLostError, Persistence
-from holdfast.events import Job, WorkQueue
-from holdfast_conformance.faults import skewed
+from limpet import ConfigurationError, InvalidValueError, LeaseLostError, Persistence
+from limpet.events import Job, WorkQueue
+from limpet_conformance.faults import skewed
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from holdfast import ConflictError, CorruptDataError, FormatError, InvalidValueError, NotFoundError
-from holdfast.driver import Driver, Put
-from holdfast.structures import Collection, Index, Migrations, ModelCodec
+from limpet import ConflictError, CorruptDataError, FormatError, InvalidValueError, NotFoundError
+from limpet.driver import Driver, Put
+from limpet.structures import Collection, Index, Migrations, ModelCodec
 from pydantic import BaseModel
 
 

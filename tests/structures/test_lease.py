@@ -6,10 +6,10 @@ import asyncio
 import time
 
 import pytest
-from holdfast import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
-from holdfast.driver import Batch, Delete, Driver, If, Put, key, name, text
-from holdfast.structures import Lease
-from holdfast_conformance.faults import dropped, swallowed
+from limpet import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
+from limpet.driver import Batch, Delete, Driver, If, Put, key, name, text
+from limpet.structures import Lease
+from limpet_conformance.faults import dropped, swallowed
 
 BASE = key(name("leases"), text("a"))
 

@@ -6,9 +6,9 @@ import asyncio
 import random
 
 import pytest
-from holdfast import NotFoundError
-from holdfast.driver import Driver, key, name, text
-from holdfast.structures import Log, LogCache, sweep_all
+from limpet import NotFoundError
+from limpet.driver import Driver, key, name, text
+from limpet.structures import Log, LogCache, sweep_all
 
 BASE = key(name("logs"), text("a"))
 

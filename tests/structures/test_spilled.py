@@ -9,11 +9,11 @@ from base64 import b64encode
 from contextlib import aclosing
 
 import pytest
-from holdfast import ConflictError, CorruptDataError, Persistence, Storage, TooLargeError
-from holdfast.driver import KEEP, Append, Check, Delete, If, Put, key, name, text
-from holdfast.driver._defaults import everything
-from holdfast.records import UserMessage
-from holdfast.structures import MAX_VALUE_BYTES, Log, Spilled, sweep_chunks
+from limpet import ConflictError, CorruptDataError, Persistence, Storage, TooLargeError
+from limpet.driver import KEEP, Append, Check, Delete, If, Put, key, name, text
+from limpet.driver._defaults import everything
+from limpet.records import UserMessage
+from limpet.structures import MAX_VALUE_BYTES, Log, Spilled, sweep_chunks
 
 MIB = 1024 * 1024
 PICTURE = b64encode(os.urandom(3 * MIB)).decode()
@@ -121,7 +121,7 @@ async def test_what_is_replaced_or_deleted_is_freed_a_day_later(persistence: Per
 
 async def test_what_only_looks_like_a_pointer_comes_back_as_it_is(persistence: Persistence) -> None:
     driver = spilled(persistence)
-    look_alike = '#holdfast-spilled {"owner":"nobody","text":true}'
+    look_alike = '#limpet-spilled {"owner":"nobody","text":true}'
     await driver.apply([Put("kv!@a", look_alike)])
     (item,) = await driver.get(["kv!@a"])
     assert item is not None

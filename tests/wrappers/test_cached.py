@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 import pytest
-from holdfast import Persistence, create_persistence, create_storage
-from holdfast.driver import Driver
-from holdfast.opening import driver_from_url
-from holdfast.records import UserMessage
-from holdfast.wrappers import Cached, cached
-from holdfast_conformance import DriverConformance
-from holdfast_drivers.sqlite import SqliteDriver
+from limpet import Persistence, create_persistence, create_storage
+from limpet.driver import Driver
+from limpet.opening import driver_from_url
+from limpet.records import UserMessage
+from limpet.wrappers import Cached, cached
+from limpet_conformance import DriverConformance
+from limpet_drivers.sqlite import SqliteDriver
 from pydantic import BaseModel
 
 pytestmark = pytest.mark.again

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 
 import pytest
-from holdfast import create_persistence
-from holdfast.driver import Driver
-from holdfast.opening import driver_from_url
-from holdfast.records import UserMessage
-from holdfast.wrappers import Compressed, compressed
-from holdfast_conformance import DriverConformance
-from holdfast_drivers.fs import FsDriver
-from holdfast_drivers.sqlite import SqliteDriver
+from limpet import create_persistence
+from limpet.driver import Driver
+from limpet.opening import driver_from_url
+from limpet.records import UserMessage
+from limpet.wrappers import Compressed, compressed
+from limpet_conformance import DriverConformance
+from limpet_drivers.fs import FsDriver
+from limpet_drivers.sqlite import SqliteDriver
 
 pytestmark = pytest.mark.again
 
@@ -58,7 +58,7 @@ class TestCompressedFs(DriverConformance):
 
 
 async def test_what_was_stored_at_one_level_is_read_at_another(lasting_url: str) -> None:
-    text = "Holdfast keeps what an agent must not lose. " * 50
+    text = "Limpet keeps what an agent must not lose. " * 50
     async with create_persistence(lasting_url, wrappers=[compressed(threshold=64)]) as persistence:
         await persistence.sessions.save_session({"sessionId": "s", "title": text})
         await persistence.sessions.add_message("s", UserMessage(content=text))

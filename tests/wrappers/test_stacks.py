@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from itertools import permutations
 
 import pytest
-from holdfast import ConfigurationError, create_persistence
-from holdfast.driver import Driver, MemoryDriver
-from holdfast.records import UserMessage
-from holdfast.wrappers import (
+from limpet import ConfigurationError, create_persistence
+from limpet.driver import Driver, MemoryDriver
+from limpet.records import UserMessage
+from limpet.wrappers import (
     Cached,
     Compressed,
     Encrypted,
@@ -23,7 +23,7 @@ from holdfast.wrappers import (
     read_only,
     traced,
 )
-from holdfast_conformance import DriverConformance
+from limpet_conformance import DriverConformance
 
 pytestmark = pytest.mark.again
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from holdfast.driver import Driver
-from holdfast_conformance import Section
+from limpet.driver import Driver
+from limpet_conformance import Section
 
 __all__ = ["MUTANTS", "Mutant", "caught_by"]
 

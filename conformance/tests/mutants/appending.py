@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from holdfast import ConflictError, CorruptDataError, TooLargeError
-from holdfast.driver import (
+from limpet import ConflictError, CorruptDataError, TooLargeError
+from limpet.driver import (
     Append,
     Check,
     Driver,
@@ -20,7 +20,7 @@ from holdfast.driver import (
     judge,
     number,
 )
-from holdfast_conformance.sections.appending import Appending
+from limpet_conformance.sections.appending import Appending
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from holdfast import ConflictError, InvalidValueError
-from holdfast.driver import (
+from limpet import ConflictError, InvalidValueError
+from limpet.driver import (
     Append,
     Batch,
     Check,
@@ -22,7 +22,7 @@ from holdfast.driver import (
     judge,
     new_etag,
 )
-from holdfast_conformance.sections.batches import Batches
+from limpet_conformance.sections.batches import Batches
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

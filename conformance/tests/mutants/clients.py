@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from holdfast import ConfigurationError
-from holdfast.driver import Item, Key, Record
-from holdfast_conformance import Borrowed, Section
-from holdfast_conformance.sections.clients import Clients
+from limpet import ConfigurationError
+from limpet.driver import Item, Key, Record
+from limpet_conformance import Borrowed, Section
+from limpet_conformance.sections.clients import Clients
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from holdfast import CorruptDataError, HoldfastError, UnavailableError
-from holdfast_conformance.sections.crashes import Crashes
+from limpet import CorruptDataError, LimpetError, UnavailableError
+from limpet_conformance.sections.crashes import Crashes
 from toys.pickled import PickledDriver, Records
 
 from . import caught_by
@@ -60,7 +60,7 @@ class WrittenInPlace(PickledDriver):
 
     client_errors: ClassVar[tuple[type[Exception], ...]] = (EOFError, pickle.UnpicklingError)
 
-    def _translate(self, error: Exception) -> HoldfastError:
+    def _translate(self, error: Exception) -> LimpetError:
         return CorruptDataError(f"the file cannot be read: {error}")
 
     def save(self, records: Records) -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from holdfast.driver import Append, Etag, Item, Judgement, Key, Put, Record, Work, judge, new_etag
-from holdfast_conformance.sections.etags import Etags
+from limpet.driver import Append, Etag, Item, Judgement, Key, Put, Record, Work, judge, new_etag
+from limpet_conformance.sections.etags import Etags
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from holdfast.driver import KEEP, Append, Batch, Item, Judgement, Key, Put, Record, Work, judge
-from holdfast_conformance.sections.expiry import Expiry
+from limpet.driver import KEEP, Append, Batch, Item, Judgement, Key, Put, Record, Work, judge
+from limpet_conformance.sections.expiry import Expiry
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

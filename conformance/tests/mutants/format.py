@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from holdfast.driver import Item, Key, MemoryDriver, Record, host_now_ms, new_etag
-from holdfast_conformance.sections.format import Format
+from limpet.driver import Item, Key, MemoryDriver, Record, host_now_ms, new_etag
+from limpet_conformance.sections.format import Format
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

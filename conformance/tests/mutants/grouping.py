@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from holdfast import HoldfastError, TooLargeError, UnavailableError
-from holdfast.driver import Append, Batch, Item, Judgement, Key, Put, Record, Verdict, Work, judge
-from holdfast_conformance.sections.grouping import Grouping
+from limpet import LimpetError, TooLargeError, UnavailableError
+from limpet.driver import Append, Batch, Item, Judgement, Key, Put, Record, Verdict, Work, judge
+from limpet_conformance.sections.grouping import Grouping
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by
@@ -118,7 +118,7 @@ class CancelsTheNeighbours(SharedMemoryDriver):
         place = len(self.waiting)
         self.waiting.append(batch)
         verdict = (await self.sending)[place]
-        if isinstance(verdict, HoldfastError):
+        if isinstance(verdict, LimpetError):
             raise verdict
 
     async def _send(self) -> list[Verdict]:

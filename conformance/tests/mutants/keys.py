@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from holdfast import InvalidKeyError
-from holdfast.driver import Item, Key, Page, Record, Verdict, Work
-from holdfast_conformance.sections.keys import Keys
+from limpet import InvalidKeyError
+from limpet.driver import Item, Key, Page, Record, Verdict, Work
+from limpet_conformance.sections.keys import Keys
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

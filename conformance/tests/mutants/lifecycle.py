@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
-from holdfast import UnavailableError
-from holdfast.driver import Delete, Health, Item, Key, Verdict, Work
-from holdfast_conformance.sections.lifecycle import Lifecycle
+from limpet import UnavailableError
+from limpet.driver import Delete, Health, Item, Key, Verdict, Work
+from limpet_conformance.sections.lifecycle import Lifecycle
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

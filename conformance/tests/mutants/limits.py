@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from holdfast import TooLargeError
-from holdfast.driver import Append, Batch, Item, Key, Put, Verdict, Work
-from holdfast_conformance.sections.limits import Limits
+from limpet import TooLargeError
+from limpet.driver import Append, Batch, Item, Key, Put, Verdict, Work
+from limpet_conformance.sections.limits import Limits
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from holdfast import ConflictError, OutcomeUnknownError, UnavailableError
-from holdfast.driver import (
+from limpet import ConflictError, OutcomeUnknownError, UnavailableError
+from limpet.driver import (
     Append,
     Batch,
     Check,
@@ -23,7 +23,7 @@ from holdfast.driver import (
     judge,
     new_etag,
 )
-from holdfast_conformance.sections.lost_answers import LostAnswers
+from limpet_conformance.sections.lost_answers import LostAnswers
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from holdfast import ConflictError
-from holdfast.driver import Append, If, Key, Put, Record, Verdict, Work, judge, needed
-from holdfast_conformance.sections.races import Races
+from limpet import ConflictError
+from limpet.driver import Append, If, Key, Put, Record, Verdict, Work, judge, needed
+from limpet_conformance.sections.races import Races
 from toys.pickled import PickledDriver
 from toys.shared_memory import SharedMemoryDriver
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from holdfast.driver import Item, Key, MemoryDriver, Page, below, size_of
-from holdfast_conformance.sections.reading import Reading
+from limpet.driver import Item, Key, MemoryDriver, Page, below, size_of
+from limpet_conformance.sections.reading import Reading
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from holdfast.driver import Append, Delete, Judgement, Key, Page, Put, Record, Work, judge
-from holdfast_conformance.sections.sequences import Sequences
+from limpet.driver import Append, Delete, Judgement, Key, Page, Put, Record, Work, judge
+from limpet_conformance.sections.sequences import Sequences
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-from holdfast.driver import Append, Check, Delete, If, Judgement, Key, Page, Put, Record, Verdict, Work, judge, needed
-from holdfast_conformance.sections.structures import Structures
+from limpet.driver import Append, Check, Delete, If, Judgement, Key, Page, Put, Record, Verdict, Work, judge, needed
+from limpet_conformance.sections.structures import Structures
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

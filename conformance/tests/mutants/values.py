@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from holdfast.driver import Batch, Item, Key, Put, Record, Value
-from holdfast_conformance.sections.values import Values
+from limpet.driver import Batch, Item, Key, Put, Record, Value
+from limpet_conformance.sections.values import Values
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import ClassVar
 
-from holdfast.driver import Key
-from holdfast_conformance.sections.watching import Watching
+from limpet.driver import Key
+from limpet_conformance.sections.watching import Watching
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from holdfast import ConfigurationError
-from holdfast.driver import (
+from limpet import ConfigurationError
+from limpet.driver import (
     BaseDriver,
     Capabilities,
     Driver,

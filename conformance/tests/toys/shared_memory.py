@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from holdfast import ClosedError, ConfigurationError
-from holdfast.driver import (
+from limpet import ClosedError, ConfigurationError
+from limpet.driver import (
     BaseDriver,
     Capabilities,
     Health,

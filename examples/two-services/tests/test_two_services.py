@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
-from holdfast.profiles import profile_from_env
+from limpet.profiles import profile_from_env
 
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 KEYS = {"sentinel_key": "1f" * 32, "agent_key": "2e" * 32}
-VARIABLE = re.compile(r"(?:HOLDFAST|FAME)_")
+VARIABLE = re.compile(r"(?:LIMPET|FAME)_")
 
 
 def run(service: str, folder: Path, *, key_of: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def run(service: str, folder: Path, *, key_of: str | None = None) -> subprocess.
     environment = {name: value for name, value in os.environ.items() if not VARIABLE.match(name)}
     for name, value in said["environment"].items():
         environment[name] = value.replace("/run/secrets", str(secrets)).replace("/data", str(folder / volume))
-    environment |= {"HOLDFAST_SECRETS": str(secrets), "PYTHONPATH": str(ROOT / "src")}
+    environment |= {"LIMPET_SECRETS": str(secrets), "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, *said["command"][1:]]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 

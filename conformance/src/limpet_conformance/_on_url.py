@@ -1,0 +1,39 @@
+"""The suite on the one place that `run` was given; it is emptied before and after every test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from json import loads
+
+import pytest
+from limpet.driver import Capabilities
+from limpet.opening import driver_from_url
+
+from limpet_conformance import DriverConformance
+
+__all__ = ["TestDriver"]
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+class TestDriver(DriverConformance):
+    """Not imported by anybody: `run` hands this file to pytest."""
+
+    capabilities = Capabilities(**loads(os.environ["LIMPET_CONFORMANCE_CAPABILITIES"]))
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[str]:
+        url = os.environ["LIMPET_CONFORMANCE_URL"]
+        await _empty(url)
+        try:
+            yield url
+        finally:
+            await _empty(url)
+
+
+async def _empty(url: str) -> None:
+    async with driver_from_url(url) as driver:
+        await driver.clear("")
+        await driver.purge()

@@ -1,0 +1,46 @@
+"""Places to run the suite on by name, which plug-ins may add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from limpet.driver import Capabilities
+from limpet.plugins import plugins
+
+from ._driver_conformance import DriverConformance
+
+__all__ = ["Target", "conformance_of", "targets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something to test: what `limpet_conformance_targets` gives."""
+
+    name: str
+    capabilities: Capabilities
+    """What its driver declares."""
+    place: Callable[[], AbstractAsyncContextManager[str]]
+    """Gives the URL of an empty place, another one at every call, and cleans it up afterwards."""
+
+
+def conformance_of(target: Target) -> type[DriverConformance]:
+    """The suite for a target, as a class that pytest collects once a module names it `Test...`."""
+
+    def place(self: DriverConformance) -> AbstractAsyncContextManager[str]:
+        return target.place()
+
+    title = "".join(word.capitalize() for word in target.name.replace("_", "-").split("-"))
+    return type(f"Test{title}", (DriverConformance,), {"capabilities": target.capabilities, "place": place})
+
+
+def targets() -> dict[str, Target]:
+    """Every target of every installed plug-in, by name."""
+    found: dict[str, Target] = {}
+    for given in plugins().hook.limpet_conformance_targets():
+        for target in given or ():
+            if not isinstance(target, Target):
+                raise TypeError(f"limpet_conformance_targets() gave a {type(target).__name__}: give Targets")
+            found[target.name] = target
+    return found

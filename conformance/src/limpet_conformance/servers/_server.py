@@ -1,0 +1,185 @@
+"""A server under test, and what may be done to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+__all__ = ["START_SECONDS", "Given", "Group", "Program", "Server", "free_port"]
+
+START_SECONDS = 60.0
+"""How long a server may take."""
+
+
+class Server(ABC):
+    """One running server."""
+
+    url: str
+    """How a driver reaches it, without options."""
+    origin: str
+    """Where it came from, for the report: `environment`, `docker postgres:18`, `program /usr/bin/redis-server`."""
+    ours: bool = True
+    """Whether it was started here, and so may be killed."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it at once, as SIGKILL does; what it had acknowledged is on its disk."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, again on the same data and the same port; return when it answers."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Stop it in mid-air (SIGSTOP): connections stay, nothing is answered."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Let it go on."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """End it and remove what it left."""
+
+
+class Given(Server):
+    """A server that somebody else runs: used, and nothing else."""
+
+    ours = False
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.origin = "environment"
+
+    def kill(self) -> None:
+        raise RuntimeError(f"{self.origin} names this server: it is not ours to kill")
+
+    start = pause = resume = kill
+
+    def end(self) -> None:
+        """It stays."""
+
+
+class Program(Server):
+    """A program of this machine, on a free loopback port, with its data in a temporary folder."""
+
+    def __init__(
+        self,
+        url: str,
+        program: str,
+        command: Callable[[Path, int], Sequence[str]],
+        *,
+        prepare: Callable[[Path], Sequence[Sequence[str]]] = lambda folder: (),
+        answers: Callable[[int], bool],
+        user: str | None = None,
+    ) -> None:
+        """`url` has `{port}` in it. `command` gives what to run for a data folder and a port, `prepare` what to run
+        before, once. `user` is who runs it where we are root, for servers that refuse to be run by root."""
+        self.origin = f"program {program}"
+        self._command = command
+        self._answers = answers
+        self._user = user if hasattr(os, "geteuid") and os.geteuid() == 0 else None
+        self.port = free_port()
+        self.url = url.format(port=self.port)
+        self._folder = Path(tempfile.mkdtemp(prefix="limpet-server-"))
+        self._data = self._folder / "data"
+        self._data.mkdir()
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._user is not None:
+            self._folder.chmod(0o755)
+            shutil.chown(self._data, self._user)
+        for step in prepare(self._data):
+            done = subprocess.run(list(step), user=self._user, capture_output=True, cwd=self._data, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(step)} failed:\n{done.stdout.decode()}{done.stderr.decode()}")
+        self.start()
+
+    def start(self) -> None:
+        log = (self._folder / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                list(self._command(self._data, self.port)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._data,
+                user=self._user,
+                start_new_session=True,
+            )
+        until = monotonic() + START_SECONDS
+        while not self._answers(self.port):
+            if self._process.poll() is not None or monotonic() > until:
+                said = (self._folder / "log").read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{self.origin} did not start:\n{said}")
+            sleep(0.05)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the server and to the processes that it started, which may be groups of their own."""
+        assert self._process is not None
+        for process in [self._process.pid, *_children(self._process.pid)]:
+            with suppress(ProcessLookupError):  # ended already
+                os.kill(process, number)
+
+
+class Group(Server):
+    """Several programs that are one server together; a test may also do something to one of its `members`."""
+
+    def __init__(self, members: Sequence[Program]) -> None:
+        self.members = list(members)
+
+    def start(self) -> None:
+        for member in self.members:
+            member.start()
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+
+    def pause(self) -> None:
+        for member in self.members:
+            member.pause()
+
+    def resume(self) -> None:
+        for member in self.members:
+            member.resume()
+
+    def end(self) -> None:
+        for member in self.members:
+            member.end()
+
+
+def _children(process: int) -> list[int]:
+    listed = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=False).stdout
+    found = [int(line) for line in listed.split()]
+    return found + [deeper for child in found for deeper in _children(child)]
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,5 +1,0 @@
-"""Holdfast on plain files."""
-
-from ._driver import FsDriver
-
-__all__ = ["FsDriver"]

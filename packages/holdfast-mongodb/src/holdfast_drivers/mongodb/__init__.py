@@ -1,5 +1,0 @@
-"""Holdfast on MongoDB."""
-
-from ._driver import MongodbDriver
-
-__all__ = ["MongodbDriver"]

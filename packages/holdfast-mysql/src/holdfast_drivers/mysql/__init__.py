@@ -1,5 +1,0 @@
-"""Holdfast on MySQL and MariaDB."""
-
-from ._driver import MysqlDriver
-
-__all__ = ["MysqlDriver"]

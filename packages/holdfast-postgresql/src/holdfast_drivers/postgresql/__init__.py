@@ -1,5 +1,0 @@
-"""Holdfast on PostgreSQL."""
-
-from ._driver import PostgresqlDriver
-
-__all__ = ["PostgresqlDriver"]

@@ -1,5 +1,0 @@
-"""Holdfast on Redis and Valkey."""
-
-from ._driver import RedisDriver
-
-__all__ = ["RedisDriver"]

@@ -1,5 +1,0 @@
-"""Holdfast on SQLite."""
-
-from ._driver import SqliteDriver
-
-__all__ = ["SqliteDriver"]

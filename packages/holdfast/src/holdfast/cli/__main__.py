@@ -1,5 +1,0 @@
-"""`python -m holdfast.cli`."""
-
-from . import main
-
-main()

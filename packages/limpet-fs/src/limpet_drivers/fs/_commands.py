@@ -1,0 +1,331 @@
+"""What the verbs do with the files. Everything here runs in the driver's own thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from heapq import heapify, heappop, heappush
+
+from limpet._errors import ConfigurationError, LimpetError, OutcomeUnknownError, UnavailableError
+from limpet.driver import (
+    Etag,
+    FileLock,
+    Item,
+    Key,
+    Page,
+    Record,
+    SortedKeys,
+    Verdict,
+    Work,
+    between,
+    collect,
+    judge,
+    needed,
+)
+
+from ._client import Files
+from ._contents import digest_of, edited_etag, shown, understood
+from ._errors import translated
+from ._frames import Change, Entry
+from ._layout import HIDDEN, KINDS, folder_of, place_of
+from ._ledger import NEW, Ledger
+from ._recovery import let_files_follow
+from ._tree import Tree, ancestors, make_parents, prune
+
+__all__ = ["Store"]
+
+_FREED_PER_ROUND = 64
+_PURGED_AT_ONCE = 1000
+
+
+class Store:
+    """The items of one folder, as one driver sees them."""
+
+    def __init__(self, files: Files, *, sync: bool, clock: Callable[[], int], lock_timeout: float) -> None:
+        self.files = files
+        self.clock = clock
+        self.ledger = Ledger(files, sync=sync)
+        self.before_writing: Callable[[], None] = lambda: None
+        """Called with the lock held before a round is written."""
+        self._lock = FileLock(files.at(f"{HIDDEN}/lock"), timeout=lock_timeout)
+        self._loads = 0
+        self._order: SortedKeys | None = None
+        self._listed: set[Key] = set()
+        self._tree = Tree(files, self._list)
+        self._expiry: list[tuple[int, Key]] = []
+        self._real: dict[str, bool] = {}
+        self.recoveries = 0
+        """How often the files had to be made to follow the journal."""
+
+    def open(self) -> None:
+        """Make the folder what it should be, and let the files follow what a dead writer left in the journal."""
+        self.files.make_base()
+        with self._locked(shared=False):
+            if self.ledger.follow() is None and not self.ledger.exists():
+                self.ledger.create()
+            self._recover(everything=True)
+            self.ledger.tidy()
+
+    def close(self) -> None:
+        """Give handles back. No IO."""
+        self._lock.close()
+
+    # The verbs.
+
+    def fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
+        """One item or `None` for each key."""
+        with self.held(shared=True):
+            now = self.clock()
+            return [self._item(key, now, values) for key in keys]
+
+    def commit(self, work: Sequence[Work]) -> list[Verdict]:
+        """One round: judged under the lock, journalled at once, then followed by the files."""
+        try:
+            with self.held(shared=False):
+                return self._round(work)
+        except (OSError, LimpetError) as error:
+            if len(work) == 1 or (isinstance(error, UnavailableError) and error.sent):
+                raise
+        # One unit that this folder cannot hold (its name, a foreign file in its way) must not fail its neighbours.
+        return [self._alone(unit) for unit in work]
+
+    def _alone(self, unit: Work) -> Verdict:
+        try:
+            (verdict,) = self.commit([unit])
+        except UnavailableError as error:
+            return OutcomeUnknownError(str(error)) if error.sent else error
+        except LimpetError as error:
+            return error
+        except OSError as error:
+            return translated(error)
+        return verdict
+
+    def page(self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool) -> Page:
+        """One page in key order."""
+        with self.held(shared=True):
+            if self._order is None:
+                self._listed = set(self.ledger.entries)
+                self._order = SortedKeys(self._listed)
+            self._tree.look(folder_of(base))
+            low, high = between(base, after, before)
+            missing: list[Key] = []
+            page = collect(self._live(self._order.between(low, high, reverse=reverse), values, missing), limit)
+            for key in missing:
+                self._unlist(key)
+            return page
+
+    def purge(self) -> int:
+        """Remove expired items, and records of files that somebody removed; answer how many items had expired."""
+        freed = 0
+        with self.held(shared=False):
+            now = self.clock()
+            doomed: list[Key] = []
+            for key, entry in self.ledger.entries.items():
+                if entry.expires_at is not None and entry.expires_at <= now:
+                    freed += self._standing(key) is not None
+                    doomed.append(key)
+                elif self._standing(key) is None:
+                    doomed.append(key)
+            for start in range(0, len(doomed), _PURGED_AT_ONCE):
+                self._write(dict.fromkeys(doomed[start : start + _PURGED_AT_ONCE]))
+        return freed
+
+    # Under the lock.
+
+    @contextmanager
+    def held(self, *, shared: bool) -> Iterator[None]:
+        """Hold the lock and know everything that was acknowledged to anybody."""
+        if shared:
+            with self._locked(shared=True):
+                changed = self.ledger.follow()
+                if changed is not None:
+                    self._learn(changed)
+                    self._real.clear()
+                    yield
+                    return
+            # A writer died: only who holds the lock alone may let the files follow.
+        with self._locked(shared=False):
+            changed = self.ledger.follow()
+            if changed is None:
+                self._recover(everything=False)
+            else:
+                self._learn(changed)
+            self._real.clear()
+            yield
+
+    @contextmanager
+    def _locked(self, *, shared: bool) -> Iterator[None]:
+        self.ledger.make_folders()
+        with self._lock.held(shared=shared):
+            yield
+
+    def _recover(self, *, everything: bool) -> None:
+        if not self.ledger.exists():
+            self.ledger.create()
+        self.recoveries += 1
+        let_files_follow(self.files, self.ledger.rounds(everything=everything))
+        self.ledger.done()
+        self._learn(list(self.ledger.pending))
+
+    def _learn(self, changed: Iterable[Key]) -> None:
+        entries = self.ledger.entries
+        if self._loads != self.ledger.loads:
+            self._loads = self.ledger.loads
+            self._expiry = [(entry.expires_at, key) for key, entry in entries.items() if entry.expires_at is not None]
+            heapify(self._expiry)
+            changed = list(entries)
+        for key in changed:
+            entry = entries.get(key)
+            if entry is not None:
+                self._list(key)
+                if entry.expires_at is not None:
+                    heappush(self._expiry, (entry.expires_at, key))
+
+    def _list(self, key: Key) -> None:
+        if self._order is not None and key not in self._listed:
+            self._listed.add(key)
+            self._order.add(key)
+
+    def _unlist(self, key: Key) -> None:
+        if self._order is not None and key in self._listed:
+            self._listed.remove(key)
+            self._order.remove(key)
+            place = place_of(key)
+            self._tree.forget(place.folder, {f"{place.stem}.{kind}" for kind in KINDS})
+
+    def _live(self, keys: Iterable[Key], values: bool, missing: list[Key]) -> Iterator[Item]:
+        now = self.clock()
+        for key in keys:
+            record = self._read(key)
+            if record is None:
+                missing.append(key)
+            elif not record.gone(now):
+                yield record.item(key, now, values=values)
+
+    def _item(self, key: Key, now: int, values: bool) -> Item | None:
+        record = self._read(key)
+        return None if record is None or record.gone(now) else record.item(key, now, values=values)
+
+    def _read(self, key: Key) -> Record | None:
+        """What stands at a key, whoever wrote it."""
+        place = place_of(key)
+        if not self._is_real(place.folder):
+            return None
+        entry = self.ledger.entries.get(key)
+        for kind in KINDS if entry is None else (entry.kind, *(kind for kind in KINDS if kind != entry.kind)):
+            found = self.files.read(f"{place.path}.{kind}")
+            if found is not None:
+                break
+        else:
+            return None
+        content, written = found
+        if entry is None:
+            value, _ = understood(kind, content, None)
+            return Record(value, edited_etag(key, None, digest_of(value)), written // 1_000_000)
+        value, as_recorded = understood(kind, content, entry.digest)
+        if as_recorded:
+            return Record(value, entry.etag, entry.updated_at, entry.expires_at)
+        etag = edited_etag(key, entry.etag, digest_of(value))
+        return Record(value, etag, written // 1_000_000, entry.expires_at)
+
+    def _glance(self, key: Key) -> Record | None:
+        """What stands at a key, without reading it: for a write that asks for nothing."""
+        if not self._is_real(place_of(key).folder) or self._standing(key) is None:
+            return None
+        entry = self.ledger.entries.get(key)
+        if entry is None:
+            return Record(None, Etag(""), 0)
+        return Record(None, entry.etag, entry.updated_at, entry.expires_at)
+
+    def _standing(self, key: Key) -> str | None:
+        path = place_of(key).path
+        for kind in KINDS:
+            if self.files.kind(f"{path}.{kind}") == "file":
+                return kind
+        return None
+
+    def _is_real(self, folder: str) -> bool:
+        """Whether the folder and those around it are folders and not links to somewhere else."""
+        real = self._real.get(folder)
+        if real is None:
+            real = all(self.files.kind(path) == "folder" for path in ancestors(folder))
+            self._real[folder] = real
+        return real
+
+    def _round(self, work: Sequence[Work]) -> list[Verdict]:
+        now = self.clock()
+        items = {key: self._read(key) if whole else self._glance(key) for key, whole in needed(work).items()}
+        judgement = judge(work, now, items)
+        net = judgement.net
+        if net:
+            for key in self._expired(now):
+                net.setdefault(key, None)
+            self._write(net)
+        return judgement.verdicts
+
+    def _expired(self, now: int) -> Iterator[Key]:
+        freed = 0
+        while self._expiry and self._expiry[0][0] <= now and freed < _FREED_PER_ROUND:
+            at, key = heappop(self._expiry)
+            entry = self.ledger.entries.get(key)
+            if entry is not None and entry.expires_at == at:
+                freed += 1
+                yield key
+
+    def _write(self, net: dict[Key, Record | None]) -> None:
+        self.before_writing()
+        changes: list[Change] = []
+        try:
+            for key, record in net.items():
+                changes.append(Change(key, None) if record is None else self._prepared(len(changes), key, record))
+            self.ledger.append(changes)
+        except (OSError, LimpetError):
+            for number in range(len(net)):
+                self.files.remove(f"{NEW}/{number}")
+            for key in net:
+                prune(self.files, place_of(key).folder)
+            raise
+        try:
+            self._put_in_place(changes)
+            self.ledger.done()
+        except OSError as error:
+            reason = f"a write is in the journal, but the files cannot follow: {translated(error)}"
+            raise UnavailableError(reason, sent=True) from error
+        finally:
+            self._real.clear()
+        self._learn([change.key for change in changes])
+
+    def _prepared(self, number: int, key: Key, record: Record) -> Change:
+        """Everything that can fail for want of room or rights happens before the journal hears of it."""
+        assert record.value is not None
+        place = place_of(key)
+        kind, content = shown(record.value)
+        if not self._real.get(place.folder):
+            make_parents(self.files, place.folder)
+            self._real[place.folder] = True
+        target = f"{place.path}.{kind}"
+        if self.files.kind(target) not in ("file", None):
+            raise ConfigurationError(
+                f"{self.files.at(target)} is a folder or a link, and an item belongs there: move it away"
+            )
+        self.files.write(f"{NEW}/{number}", content)
+        entry = Entry(kind, record.etag, record.updated_at, record.expires_at, digest_of(record.value))
+        return Change(key, entry, content)
+
+    def _put_in_place(self, changes: Sequence[Change]) -> None:
+        added: dict[str, set[str]] = {}
+        removed: dict[str, set[str]] = {}
+        places = [place_of(change.key) for change in changes]
+        current = {folder for folder in {place.folder for place in places} if self._tree.is_current(folder)}
+        for number, (change, place) in enumerate(zip(changes, places, strict=True)):
+            kept = None if change.entry is None else change.entry.kind
+            if kept is not None:
+                self.files.replace(f"{NEW}/{number}", f"{place.path}.{kept}")
+                added.setdefault(place.folder, set()).add(f"{place.stem}.{kept}")
+            for kind in KINDS:
+                if kind != kept and self.files.remove(f"{place.path}.{kind}"):
+                    removed.setdefault(place.folder, set()).add(f"{place.stem}.{kind}")
+        for folder in {place.folder for place, change in zip(places, changes, strict=True) if change.entry is None}:
+            prune(self.files, folder)
+        for folder in current:
+            self._tree.changed_here(folder, added.get(folder, set()), removed.get(folder, set()))

@@ -1,0 +1,36 @@
+"""The system's errors in our words."""
+
+from __future__ import annotations
+
+import errno
+
+from limpet._errors import ConfigurationError, InvalidKeyError, LimpetError, ReadOnlyError, UnavailableError
+
+__all__ = ["translated"]
+
+_FULL = {errno.ENOSPC, errno.EFBIG} | {getattr(errno, name) for name in ("EDQUOT",) if hasattr(errno, name)}
+_MANY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_RIGHTS = {errno.EACCES, errno.EPERM}
+_SHAPE = {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.EINVAL, errno.ENOTEMPTY, errno.EXDEV}
+
+
+def translated(error: OSError) -> LimpetError:
+    """Ours for one of the system's. Nothing was written."""
+    code = error.errno
+    where = f" ({error.filename})" if error.filename else ""
+    what = error.strerror or str(error) or type(error).__name__
+    if code in _FULL:
+        return UnavailableError(f"the disk is full{where}: free some room and retry")
+    if code == errno.EROFS:
+        return ReadOnlyError(f"the file system is read-only{where}: mount it for writing, or use another folder")
+    if code in _RIGHTS:
+        return UnavailableError(f"{what}{where}: give this user the right to read and write there, and retry")
+    if code == errno.ENAMETOOLONG:
+        return InvalidKeyError(f"the path is too long for this system{where}: use a shorter key or a base nearer to /")
+    if code == errno.ENOENT:
+        return UnavailableError(f"a folder or file was removed while it was in use{where}: retry")
+    if code in _SHAPE:
+        return ConfigurationError(f"{what}{where}: something else stands where Limpet needs a file or a folder")
+    if code in _MANY:
+        return UnavailableError(f"{what}: raise the limit of this process or close what it does not need, and retry")
+    return UnavailableError(f"the file system failed: {what}{where}")

@@ -1,0 +1,293 @@
+"""The hidden folder: what is on record about the items, and the journal that makes batches atomic and durable.
+
+    .limpet/journal     every round since the last checkpoint, with its contents; synced before an acknowledgement
+    .limpet/index-*     what earlier journals said, without contents; the journal names the one that counts
+    .limpet/new/        files on their way to their places
+    .limpet/lock        held shared to read, exclusively to write (`limpet.driver.FileLock`)
+
+The journal is replaced in one step by a checkpoint, after the files themselves were synced. Whoever finds rounds
+in it which the files do not follow yet, because their writer died, lets the files follow (`_recovery`).
+Nothing here takes the lock: callers hold it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from limpet._errors import ConfigurationError, CorruptDataError, FormatError, UnavailableError
+from limpet.driver import Key, new_etag
+
+from . import _client as client
+from ._client import Files
+from ._frames import BLOCK, MARK_AT, Change, Entry, Header, frame, frames, mark, marked
+from ._layout import HIDDEN
+
+__all__ = ["JOURNAL", "NEW", "Ledger"]
+
+JOURNAL = f"{HIDDEN}/journal"
+NEW = f"{HIDDEN}/new"
+_NEXT = f"{HIDDEN}/journal-next"
+_IGNORED = f"{HIDDEN}/.gitignore"
+_NOTE = b"""\
+# Limpet keeps etags, expiries and its journal in this folder. It belongs to this machine: leave it out of
+# version control. Without it the files are served all the same, with new etags and without expiries.
+*
+"""
+_DEAD = 4096
+"""How many overwritten records an index may hold beyond twice those that count."""
+_ROWS = 1000
+
+
+class Ledger:
+    """One process's view of the hidden folder."""
+
+    def __init__(self, files: Files, *, sync: bool) -> None:
+        self._files = files
+        self._sync = sync
+        self._block = b""
+        self._header: Header | None = None
+        self._read_index = ("", 0)
+        self._index_rows = 0
+        self._suspect = False
+        self.entries: dict[Key, Entry] = {}
+        """What is on record, expired items included, whether or not the file still stands."""
+        self.pending: dict[Key, Entry | None] = {}
+        """What the journal holds: the changes since the last checkpoint."""
+        self.end = 0
+        """Up to where the journal was read."""
+        self.loads = 0
+        """How often everything was read anew instead of what was added."""
+
+    @property
+    def generation(self) -> str:
+        """Another one after every checkpoint."""
+        return "" if self._header is None else self._header.generation
+
+    @property
+    def usable(self) -> bool:
+        """Whether rounds may be added to this journal; otherwise a checkpoint has to come first."""
+        return not self._suspect and self._header is not None and self._header.synced == self._sync
+
+    def exists(self) -> bool:
+        """Whether there is a journal."""
+        return self._files.kind(JOURNAL) is not None
+
+    def follow(self) -> list[Key] | None:
+        """Read what others added and answer the keys; `None` where the files do not follow the journal (recover)."""
+        fd = self._files.open_log(JOURNAL)
+        if fd is None:
+            return None
+        try:
+            block = client.read_at(fd, 0, BLOCK)
+            changed = [] if block[:MARK_AT] == self._block and block else self._begin(block)
+            done = marked(block)
+            size = client.size_of_fd(fd)
+            if size > self.end:
+                changed += self._take(client.read_at(fd, self.end, size - self.end))
+        finally:
+            client.close(fd)
+        return changed if size == self.end == done else None
+
+    def append(self, changes: Sequence[Change]) -> None:
+        """Add a round and, unless told otherwise, sync it. The files have to follow, and then `done` be called.
+
+        Raises `OSError` where nothing was written, `UnavailableError(sent=True)` where that is not known.
+        """
+        raw = frame(time.time_ns(), changes)
+        fd = self._open()
+        try:
+            try:
+                client.write_at(fd, self.end, raw)
+            except OSError:
+                client.cut(fd, self.end)  # half a frame is no frame: nothing happened
+                raise
+            if self._sync:
+                try:
+                    self._files.sync_fd(fd)
+                except OSError as error:
+                    self._suspect = True  # a second sync would not tell the truth: the next round needs a new journal
+                    client.cut(fd, self.end)
+                    raise UnavailableError(f"the disk did not confirm a write: {error}", sent=True) from error
+        finally:
+            client.close(fd)
+        self.end += len(raw)
+        self._note(changes)
+
+    def done(self) -> None:
+        """Note that the files follow the journal. Not synced: it serves who comes after a killed process."""
+        fd = self._open()
+        try:
+            client.write_at(fd, MARK_AT, mark(self.end))
+        except OSError:
+            return  # a full disk that has no room to change a byte: whoever comes next finds that the files do follow
+        finally:
+            client.close(fd)
+
+    def rounds(self, *, everything: bool) -> list[tuple[int, list[Change]]]:
+        """The rounds that the files may not follow, oldest first, each with its time; all of them on request.
+
+        Cuts off what a dying writer left of a frame, and syncs the rest: what is now made visible must stay.
+        """
+        fd = self._open()
+        try:
+            block = client.read_at(fd, 0, BLOCK)
+            if not block or block[:MARK_AT] != self._block:
+                self._begin(block)
+            start = BLOCK if everything else marked(block)
+            size = client.size_of_fd(fd)
+            raw = client.read_at(fd, start, max(0, size - start))
+            found = [(end, at, changes) for end, at, changes in frames(raw)]
+            whole = start + (found[-1][0] if found else 0)
+            if whole < marked(block) and self._header is not None and self._header.synced:
+                raise CorruptDataError(
+                    f"{self._files.at(JOURNAL)} is damaged at byte {whole}. Nothing was changed. Restore it from a "
+                    f"backup, or remove the folder {HIDDEN}: the files stay as they are, without etags and expiries"
+                )
+            if whole < size:
+                client.cut(fd, whole)
+            self._files.sync_fd(fd)
+            if whole > self.end:
+                self._take(client.read_at(fd, self.end, whole - self.end))
+            self.end = whole
+        finally:
+            client.close(fd)
+        return [(at, changes) for _, at, changes in found]
+
+    def make_folders(self) -> None:
+        """Make what is missing of the hidden folder. Raises `ConfigurationError` where a link leads elsewhere."""
+        for folder in (HIDDEN, NEW):
+            if self._files.kind(folder) != "folder" and not self._files.make_folder(folder):
+                raise ConfigurationError(f"{self._files.at(folder)} is a link or a file, not a folder: move it away")
+
+    def create(self) -> None:
+        """Make an empty journal."""
+        self._files.write(_IGNORED, _NOTE)
+        self.entries.clear()
+        self._index_rows = 0
+        self.loads += 1
+        self._rewrite(f"index-{new_etag()}", 0, b"", {})
+        self._files.sync_folder("")
+
+    def checkpoint(self, upto: int) -> None:
+        """Begin a new journal, given that the files were synced which its rounds up to byte `upto` changed."""
+        assert self._header is not None
+        fd = self._open()
+        try:
+            tail = client.read_at(fd, upto, self.end - upto)
+        finally:
+            client.close(fd)
+        index, length = self._header.index, self._header.index_bytes
+        rows = [Change(key, entry) for key, entry in self.pending.items()]
+        kept = {change.key: change.entry for _, _, changes in frames(tail) for change in changes}
+        stale = None
+        if self._index_rows + len(rows) > 2 * len(self.entries) + _DEAD:
+            stale, index, length = index, f"index-{new_etag()}", 0
+            rows = [Change(key, entry) for key, entry in self.entries.items()]
+            self._index_rows = 0
+        raw = b"".join(frame(0, rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS))
+        log = self._files.open_log(f"{HIDDEN}/{index}", create=True)
+        assert log is not None, "it was opened so that it is made when missing"
+        try:
+            client.cut(log, length)
+            client.write_at(log, length, raw)
+            self._files.sync_fd(log)
+        finally:
+            client.close(log)
+        self._index_rows += len(rows)
+        self._rewrite(index, length + len(raw), tail, kept)
+        if stale is not None:
+            self._files.remove(f"{HIDDEN}/{stale}")
+
+    def tidy(self) -> None:
+        """Remove what a process that died left in the hidden folder."""
+        assert self._header is not None
+        for name, kind in list(self._files.names(HIDDEN)):
+            path = f"{HIDDEN}/{name}"
+            if kind == "file" and (path == _NEXT or (name.startswith("index-") and name != self._header.index)):
+                self._files.remove(path)
+        for name, _ in list(self._files.names(NEW)):
+            self._files.remove(f"{NEW}/{name}")
+
+    def _rewrite(self, index: str, index_bytes: int, tail: bytes, kept: dict[Key, Entry | None]) -> None:
+        header = Header(new_etag(), index, index_bytes, self._sync)
+        end = BLOCK + len(tail)
+        self._files.write(_NEXT, header.block(end) + tail, sync=True)
+        self._files.replace(_NEXT, JOURNAL)
+        self._files.sync_folder(HIDDEN)
+        self._header, self._block, self.end = header, header.block(end)[:MARK_AT], end
+        self._read_index = (index, index_bytes)
+        self.pending = kept
+        self._suspect = False
+
+    def _begin(self, block: bytes) -> list[Key]:
+        """Another journal: what its predecessor said and was not read here stands in the index."""
+        try:
+            header = Header.of(block)
+            index, offset = self._read_index
+            if index != header.index or offset > header.index_bytes:
+                offset = 0
+                self.entries.clear()
+                self.loads += 1
+                self._index_rows = 0
+            changed = self._read(header, offset)
+        except FormatError:
+            raise
+        except CorruptDataError as error:
+            raise CorruptDataError(
+                f"{error} ({self._files.at(HIDDEN)}). Nothing was changed. Restore it from a backup, or remove that "
+                "folder: the files stay as they are, without etags and expiries"
+            ) from error
+        self._header, self._block, self.end = header, block[:MARK_AT], BLOCK
+        self.pending.clear()
+        return changed
+
+    def _read(self, header: Header, offset: int) -> list[Key]:
+        length = header.index_bytes - offset
+        raw = b""
+        if length:
+            fd = self._files.open_log(f"{HIDDEN}/{header.index}")
+            if fd is None:
+                raise CorruptDataError(f"{header.index} is missing")
+            try:
+                raw = client.read_at(fd, offset, length)
+            finally:
+                client.close(fd)
+        changed: list[Key] = []
+        found = list(frames(raw))
+        for _, _, changes in found:
+            self._apply(changes)
+            self._index_rows += len(changes)
+            changed += [change.key for change in changes]
+        whole = found[-1][0] if found else 0
+        if whole != length:
+            raise CorruptDataError(f"{header.index} is damaged at byte {offset + whole}")
+        self._read_index = (header.index, header.index_bytes)
+        return changed
+
+    def _take(self, raw: bytes) -> list[Key]:
+        changed: list[Key] = []
+        found = list(frames(raw))
+        for _, _, changes in found:
+            self._note(changes)
+            changed += [change.key for change in changes]
+        self.end += found[-1][0] if found else 0
+        return changed
+
+    def _note(self, changes: Sequence[Change]) -> None:
+        self._apply(changes)
+        for change in changes:
+            self.pending[change.key] = change.entry
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.entry is None:
+                self.entries.pop(change.key, None)
+            else:
+                self.entries[change.key] = change.entry
+
+    def _open(self) -> int:
+        fd = self._files.open_log(JOURNAL)
+        if fd is None:
+            raise CorruptDataError(f"{self._files.at(JOURNAL)} was removed while it was in use: open the driver again")
+        return fd

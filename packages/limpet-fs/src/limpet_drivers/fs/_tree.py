@@ -1,0 +1,138 @@
+"""The folders: making and removing them around the files, and finding the files that people add."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from limpet._errors import ConfigurationError
+from limpet.driver import Key
+
+from ._client import Files
+from ._layout import could_be_folder, key_at
+
+__all__ = ["Tree", "ancestors", "make_parents", "prune"]
+
+_COARSE_NS = 2_100_000_000
+"""FAT tells times of change to two seconds: a folder that changed less long ago may change again unseen."""
+_LITTLE = 0.005
+"""Seconds of work that a page may always spend on looking for files of other people: some thousand folders."""
+_SHARE = 20
+"""Beyond that, looking takes at most one part in this many of the time."""
+_REMEMBERED = 1024
+
+
+def ancestors(folder: str) -> list[str]:
+    """A folder and those around it, outermost first, without the base."""
+    names = folder.split("/") if folder else []
+    return ["/".join(names[: depth + 1]) for depth in range(len(names))]
+
+
+def make_parents(files: Files, folder: str) -> None:
+    """Make a folder and those around it. Raises `ConfigurationError` where something else has the name of one."""
+    for path in ancestors(folder):
+        if files.kind(path) == "folder" or files.make_folder(path):
+            continue
+        raise ConfigurationError(
+            f"{files.at(path)} is no folder but a file or a link, and an item needs a folder there: move it away"
+        )
+
+
+def prune(files: Files, folder: str) -> None:
+    """Remove a folder and those around it as far as they are empty; the base stays."""
+    for path in reversed(ancestors(folder)):
+        if not files.remove_folder(path):
+            return
+
+
+@dataclass(slots=True)
+class _Folder:
+    signature: tuple[int, int]
+    again_at: float
+    """On the monotonic clock: when a change may no longer hide behind a coarse clock."""
+    names: set[str] = field(default_factory=set)
+    folders: list[str] = field(default_factory=list)
+
+
+class Tree:
+    """What is known of the folders: enough to find a file that somebody adds by looking at folders only."""
+
+    def __init__(self, files: Files, found: Callable[[Key], None]) -> None:
+        """`found` is told each key whose file was not known here."""
+        self._files = files
+        self._found = found
+        self._folders: dict[str, _Folder] = {}
+        self._looked: dict[str, tuple[float, float]] = {}
+
+    def look(self, base: str) -> None:
+        """Find new files below a folder; less often where looking takes long, so that it costs at most a twentieth."""
+        last, cost = self._looked.get(base, (0.0, 0.0))
+        if cost > _LITTLE and time.monotonic() - last < _SHARE * cost:
+            return
+        begin = time.thread_time()
+        self._descend(base)
+        if len(self._looked) >= _REMEMBERED:
+            self._looked.clear()
+        self._looked[base] = (time.monotonic(), time.thread_time() - begin)
+
+    def _descend(self, base: str) -> None:
+        if any(self._files.kind(path) != "folder" for path in ancestors(base)):
+            return
+        waiting = [base]
+        while waiting:
+            path = waiting.pop()
+            signature = self._files.signature(path)
+            if signature is None:
+                self._folders.pop(path, None)
+                continue
+            known = self._folders.get(path)
+            if known is None or known.signature != signature or time.monotonic() >= known.again_at:
+                known = self._list(path, signature)
+            waiting.extend(f"{path}/{name}" if path else name for name in known.folders)
+
+    def _list(self, path: str, signature: tuple[int, int]) -> _Folder:
+        old = self._folders.get(path)
+        before = old.names if old is not None else set()
+        folder = _Folder(signature, _again_at(signature))
+        for name, kind in self._files.names(path):
+            if kind == "folder":
+                if could_be_folder(name):
+                    folder.folders.append(name)
+            elif kind == "file":
+                folder.names.add(name)
+        for name in folder.names - before:
+            key = key_at(path, name)
+            if key is not None:
+                self._found(key)
+        self._folders[path] = folder
+        return folder
+
+    def is_current(self, path: str) -> bool:
+        """Whether nothing in the folder changed since it was listed."""
+        known = self._folders.get(path)
+        return known is not None and known.signature == self._files.signature(path)
+
+    def changed_here(self, path: str, added: set[str], removed: set[str]) -> None:
+        """Our own change to a folder that was current: no reason to list it again."""
+        known = self._folders.get(path)
+        signature = self._files.signature(path)
+        if known is None or signature is None:
+            self._folders.pop(path, None)
+            return
+        known.names |= added
+        known.names -= removed
+        known.signature = signature
+        known.again_at = min(known.again_at, _again_at(signature))
+
+    def forget(self, path: str, names: set[str]) -> None:
+        """Names that are no longer there: should they come back, they are new."""
+        known = self._folders.get(path)
+        if known is not None:
+            known.names -= names
+
+
+def _again_at(signature: tuple[int, int]) -> float:
+    """When to list a folder again that changed a moment ago; never, for one that has been quiet."""
+    age = time.time_ns() - signature[0]
+    return time.monotonic() + _COARSE_NS / 1e9 if age < _COARSE_NS else float("inf")

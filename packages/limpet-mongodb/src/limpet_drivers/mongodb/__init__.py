@@ -1,0 +1,5 @@
+"""Limpet on MongoDB."""
+
+from ._driver import MongodbDriver
+
+__all__ = ["MongodbDriver"]

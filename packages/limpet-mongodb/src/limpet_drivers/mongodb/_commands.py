@@ -1,0 +1,293 @@
+"""What is sent: statements about one document each, alone or in a transaction, and what their answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from bson import DatetimeMS
+from limpet.driver import (
+    KEEP,
+    Append,
+    Delete,
+    If,
+    Item,
+    Judgement,
+    Key,
+    LostRaceError,
+    Page,
+    Put,
+    Record,
+    Verdict,
+    Work,
+    Write,
+    below,
+    between,
+    changes,
+    judge,
+    needed,
+    new_etag,
+    size_of,
+)
+
+from ._client import PAGE_BYTES, Client, Transaction
+from ._errors import DUPLICATE, of_reply
+from ._layout import document_of, record_of
+
+__all__ = ["clear", "fetch", "group", "is_plain", "list_page", "lone", "play", "purge"]
+
+Verb: TypeAlias = Literal["update", "delete"]
+Documents: TypeAlias = list[dict[str, Any]]
+Statement: TypeAlias = tuple[Verb, dict[str, Any]]
+
+_REMOVED_AT_ONCE = 1000
+_LASTING = {"expiresAt": {"$exists": False}}
+"""Of an item that does not expire nobody has to be asked what time it is."""
+
+
+async def fetch(client: Client, keys: Sequence[Key], values: bool) -> list[Item | None]:
+    """The live items at these keys, in order, in one round trip."""
+    records, now = await _read(client, keys, values=values)
+    return [
+        None if (record := records.get(key)) is None or record.gone(now) else record.item(key, now, values=values)
+        for key in keys
+    ]
+
+
+async def list_page(
+    client: Client, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+) -> Page:
+    """One page, by a range of `_id`; it is short where some of what was examined has expired."""
+    low, high = between(base, None, before)
+    bounds: dict[str, Any] = {"$gte": low} if after is None or after < low else {"$gt": after}
+    if high is not None:
+        bounds["$lt"] = high
+    documents, late = await _timed(
+        client, lambda: client.run({"_id": bounds}, values=values, reverse=reverse, limit=limit + 1)
+    )
+    room = PAGE_BYTES
+    for place, document in enumerate(documents):
+        if place == limit or room <= 0:
+            documents = documents[:place]
+            following = documents[-1]["_id"]
+            break
+        room -= size_of(document.get("value") or "")
+    else:
+        following = None
+    records, now = await _records(client, documents, late)
+    live = [record.item(key, now, values=values) for key, record in records.items() if not record.gone(now)]
+    return Page(live, following)
+
+
+def is_plain(write: Write) -> bool:
+    """Whether it asks for nothing, and so needs no reading."""
+    return write.cond is None and not (isinstance(write, Put) and write.ttl_ms is KEEP)
+
+
+async def group(client: Client, writes: Sequence[Write]) -> list[Verdict | LostRaceError]:
+    """Independent plain writes: one command for the puts and one for the deletes.
+
+    A put that meets an item with its own etag, or somebody who makes the same key, has lost a race.
+    """
+    now = await client.clock() if any(isinstance(write, Put) and write.ttl_ms is not None for write in writes) else 0
+    verdicts: list[Verdict | LostRaceError] = [None] * len(writes)
+    statements = [_plain(write, now) for write in writes]
+    for verb, part in _by_verb(statements):
+        places = [place for place, (each, _) in enumerate(statements) if each == verb]
+        for place, failed in (await client.write(verb, part)).failed.items():
+            lost = failed.get("code") == DUPLICATE
+            verdicts[places[place]] = LostRaceError() if lost else of_reply(failed, client.options.place)
+    return verdicts
+
+
+async def lone(client: Client, write: Write) -> Verdict:
+    """A batch of one write, in one statement where no clock has to be asked. Raises `LostRaceError`.
+
+    Else, and to find out why the statement found nothing: a look, the judge, and a statement that holds only while
+    nobody has changed what was seen.
+    """
+    if is_plain(write):
+        (verdict,) = await group(client, [write])
+        if not isinstance(verdict, LostRaceError):
+            return verdict
+    elif (statement := _guarded(write)) is not None and await _found(client, statement[0], [statement[1]]) == 1:
+        return None
+    expires = isinstance(write, Put) and isinstance(write.ttl_ms, int)
+    records, now = await _read(client, [write.key], values=True, clock=expires)
+    judgement = judge([[write]], now, records)
+    for key, record in judgement.net.items():
+        seen = records.get(key)
+        unchanged = {"etag": {"$exists": False} if seen is None else seen.etag}
+        if isinstance(write, Put) and record is not None and record.expires_at is None:
+            statement = _put_by_the_servers_clock(write, unchanged, upsert=seen is None)
+        else:
+            statement = _change(key, record, unchanged, upsert=seen is None)
+        if await _found(client, statement[0], [statement[1]]) != 1:
+            raise LostRaceError
+    return judgement.verdicts[0]
+
+
+async def play(client: Client, work: Sequence[Work]) -> list[Verdict]:
+    """A round of batches in one transaction: read, judge, write, commit.
+
+    Raises `LostRaceError`, or an error of the client that is `transient`, where it has to be played again.
+    """
+    wanted = needed(work)
+    early = None if client.tells_time else await client.clock()
+    async with client.transaction() as within:
+        documents = await client.find(_at(list(wanted)), values=any(wanted.values()), within=within)
+        records, now = await _records(client, documents, early, clock=True)
+        judgement = judge(work, now, records)
+        todo = changes(work, judgement, records, now)
+        # A transaction notices who changes what it wrote, not who changes what it read: so it writes that too, and holds
+        # the place of what is absent by an item that has expired.
+        read = [key for key in _merely_read(work, judgement) if key not in judgement.net]
+        held = {key: Record("", new_etag(), now, now) for key in read if key not in records}
+        statements = [_change(key, record, {}, upsert=True) for key, record in (held | todo.new | todo.changed).items()]
+        statements += [("update", {"q": {"_id": key}, "u": {"$inc": {"checks": 1}}}) for key in read if key in records]
+        statements += [_change(key, None, {}, upsert=False) for key in todo.deleted]
+        for verb, part in _by_verb(statements):
+            if await _found(client, verb, part, within) != len(part):
+                raise LostRaceError
+    return judgement.verdicts
+
+
+async def clear(client: Client, base: Key) -> tuple[int, bool]:
+    """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
+    page = await list_page(client, base, None, None, False, _REMOVED_AT_ONCE, False)
+    low, high = below(base)
+    bounds: dict[str, Any] = {"$gte": low}
+    if page.next is not None:
+        bounds["$lte"] = page.next
+    elif high is not None:
+        bounds["$lt"] = high
+    await _removed(client, {"_id": bounds, "expiresAt": {"$lte": DatetimeMS(await client.clock())}})
+    return await _removed(client, {"_id": bounds}), page.next is not None
+
+
+async def purge(client: Client) -> tuple[int, bool]:
+    """Free some expired items: how many, and whether more may be left."""
+    over = {"expiresAt": {"$lte": DatetimeMS(await client.clock())}}
+    keys = [document["_id"] for document in await client.find(over, values=False, limit=_REMOVED_AT_ONCE)]
+    freed = await _removed(client, {"_id": {"$in": keys}, **over}) if keys else 0
+    return freed, len(keys) == _REMOVED_AT_ONCE
+
+
+async def _read(
+    client: Client, keys: Sequence[Key], *, values: bool, clock: bool = False
+) -> tuple[dict[Key, Record], int]:
+    documents, now = await _timed(
+        client, lambda: client.find(_at(keys), values=values, limit=-1 if len(keys) == 1 else 0)
+    )
+    return await _records(client, documents, now, clock=clock)
+
+
+async def _timed(client: Client, read: Callable[[], Awaitable[Documents]]) -> tuple[Documents, int | None]:
+    """Documents, and the time where they do not tell it and it matters: of before they were read, so that whatever seems
+    to have expired had done so, and was still there."""
+    documents = await read()
+    if documents and documents[0].get("now") is not None:
+        client.tells_time = True
+    if client.tells_time or not any("expiresAt" in document for document in documents):
+        return documents, None
+    now = await client.clock()
+    return await read(), now
+
+
+async def _records(
+    client: Client, documents: Documents, now: int | None, *, clock: bool = False
+) -> tuple[dict[Key, Record], int]:
+    """What was found, expired or not, and what time it was: asked for on its own only where `clock` is needed."""
+    records = dict(record_of(document, client.options.place) for document in documents)
+    if now is not None:
+        return records, now
+    if documents and client.tells_time:
+        return records, int(documents[0]["now"])
+    return records, await client.clock() if clock else 0
+
+
+async def _removed(client: Client, query: Mapping[str, Any]) -> int:
+    return await _found(client, "delete", [{"q": query, "limit": 0}])
+
+
+async def _found(
+    client: Client, verb: Verb, statements: Sequence[Mapping[str, Any]], within: Transaction | None = None
+) -> int:
+    """How many documents statements found or made; one whose key somebody else had made found none."""
+    answer = await client.write(verb, statements, within)
+    for failed in answer.failed.values():
+        if failed.get("code") != DUPLICATE:
+            raise of_reply(failed, client.options.place)
+    return 0 if answer.failed else answer.found
+
+
+def _at(keys: Sequence[Key]) -> dict[str, Any]:
+    return {"_id": keys[0] if len(keys) == 1 else {"$in": list(keys)}}
+
+
+def _plain(write: Write, now: int) -> Statement:
+    if not isinstance(write, Put):
+        return "delete", {"q": {"_id": write.key}, "limit": 1}
+    another = {"etag": {"$ne": write.etag}}
+    if isinstance(write.ttl_ms, int):
+        return _change(write.key, Record(write.value, write.etag, now, now + write.ttl_ms), another, upsert=True)
+    return _put_by_the_servers_clock(write, another, upsert=True)
+
+
+def _guarded(write: Write) -> Statement | None:
+    """A statement that happens only if the condition holds, of an item that does not expire."""
+    cond = write.cond
+    if isinstance(write, Delete):
+        return "delete", {"q": {"_id": write.key, **_LASTING, **_having(cond)}, "limit": 1}
+    if not isinstance(write, Put) or isinstance(write.ttl_ms, int) or cond == write.etag:
+        return None
+    if cond is If.ABSENT:
+        return _put_by_the_servers_clock(write, {"etag": {"$exists": False}}, upsert=True)
+    having = {"etag": {"$ne": write.etag}, **_having(cond), **_LASTING}
+    return _put_by_the_servers_clock(write, having, upsert=cond is None)
+
+
+def _having(cond: object) -> dict[str, Any]:
+    return {"etag": cond} if isinstance(cond, str) else {}
+
+
+def _put_by_the_servers_clock(put: Put, having: Mapping[str, Any], *, upsert: bool) -> Statement:
+    return "update", {
+        "q": {"_id": put.key, **having},
+        "u": {
+            "$set": {"value": put.value, "etag": put.etag},
+            "$currentDate": {"updatedAt": True},
+            "$unset": {"expiresAt": ""},
+        },
+        "upsert": upsert,
+    }
+
+
+def _change(key: Key, record: Record | None, having: Mapping[str, Any], *, upsert: bool) -> Statement:
+    """Store a record in the place of what is there, or delete that."""
+    query = {"_id": key, **having}
+    if record is None:
+        return "delete", {"q": query, "limit": 1}
+    return "update", {"q": query, "u": document_of(key, record), "upsert": upsert}
+
+
+def _by_verb(changes: Sequence[Statement]) -> Iterable[tuple[Verb, list[dict[str, Any]]]]:
+    verbs: tuple[Verb, ...] = ("update", "delete")
+    for verb in verbs:
+        if statements := [statement for each, statement in changes if each == verb]:
+            yield verb, statements
+
+
+def _merely_read(work: Sequence[Work], judgement: Judgement) -> Iterable[Key]:
+    """The keys on which a verdict rests and which must not change before the round has ended.
+
+    Of a unit that changes nothing all is as of the moment of reading, unless it was judged by what the round writes.
+    """
+    merely: dict[Key, None] = {}
+    for unit, verdict in zip(work, judgement.verdicts, strict=True):
+        if isinstance(unit, Append):
+            if not isinstance(verdict, Exception):
+                merely[unit.check.key] = None
+        elif len(unit) > 1 and (verdict is None or any(write.key in judgement.net for write in unit)):
+            merely |= {write.key: None for write in unit if not isinstance(write, Put) or verdict is not None}
+    return merely

@@ -1,0 +1,108 @@
+"""pymongo's errors and the network's, in ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bson.errors import BSONError
+from limpet import (
+    ClosedError,
+    ConfigurationError,
+    CorruptDataError,
+    LimpetError,
+    ReadOnlyError,
+    TooLargeError,
+    UnavailableError,
+)
+from pymongo import errors
+
+__all__ = ["ADVICE", "CLIENT_ERRORS", "DUPLICATE", "of_mongodb", "of_reply", "transient"]
+
+CLIENT_ERRORS: tuple[type[Exception], ...] = (errors.PyMongoError, BSONError, OSError)
+"""Everything that the client raises; a time-out is an OSError too."""
+
+ADVICE = (
+    "make the server a replica set of one node: start mongod with --replSet rs0, run rs.initiate() once in mongosh, "
+    "and open the driver again"
+)
+"""What to do where batches are asked for and the server is a standalone one."""
+
+DUPLICATE = 11000
+
+_CREDENTIALS = {11, 18, 8000}
+_NO_RIGHTS = {13}
+_NO_TRANSACTIONS = {20, 263}
+_TOO_LARGE = {10334, 17280, 17419, 17420}
+_NOT_PRIMARY = {10058, 10107, 13435}
+"""The server refused before it did anything."""
+_MAYBE_DONE = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 11600, 11601, 11602}
+"""It was ended in the middle: by a time-out, a shut-down, a new primary."""
+_LOST_RACE = {112, 251}
+
+
+def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
+    """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
+    if isinstance(error, errors.OperationFailure):
+        return _of_code(error.code, error, place, sent)
+    if isinstance(error, errors.NotPrimaryError):
+        details: Any = error.details
+        return _of_code(details.get("code", 11600) if isinstance(details, Mapping) else 11600, error, place, sent)
+    if isinstance(error, errors.DocumentTooLarge):
+        return TooLargeError(f"too large for {place} ({error}): store it in parts")
+    if isinstance(error, BSONError):
+        return CorruptDataError(f"{place}: a document cannot be read ({error}). It was left as it is: restore a backup")
+    if isinstance(error, errors.ConfigurationError | errors.InvalidName | errors.CollectionInvalid):
+        return ConfigurationError(f"{place} cannot be reached like this: {error}")
+    if isinstance(error, errors.InvalidOperation):
+        return ClosedError(f"{place}: the client cannot be used ({error}): give the driver one that is open")
+    if isinstance(error, errors.EncryptionError):
+        return ConfigurationError(f"{place}: the client encrypts fields and cannot ({error}): give one that does not")
+    if isinstance(error, errors.WaitQueueTimeoutError):
+        return UnavailableError(
+            f"all connections to {place} stayed busy: raise 'pool_size', or look at the server's load ({error})"
+        )
+    if isinstance(error, errors.ServerSelectionTimeoutError):
+        return UnavailableError(f"{place} cannot be reached ({_in_short(error)}): look whether it runs, then retry")
+    if isinstance(error, TimeoutError | errors.NetworkTimeout):
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
+    sent = sent and not isinstance(error.__cause__, ConnectionRefusedError)
+    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
+
+
+def _in_short(error: Exception) -> str:
+    """Which server said what, without the client's settings and its picture of the servers."""
+    return re.sub(r" \(configured timeouts: [^)]*\)", "", str(error).partition(", Timeout: ")[0])
+
+
+def of_reply(said: Mapping[str, Any], place: str) -> LimpetError:
+    """One of ours for what a reply says of one write: it was refused, and nothing of it done."""
+    return _of_code(said.get("code"), said.get("errmsg", "no reason given"), place, False)
+
+
+def transient(error: Exception) -> bool:
+    """Whether a transaction ended without a trace, and may be played again."""
+    labelled = isinstance(error, errors.PyMongoError) and error.has_error_label("TransientTransactionError")
+    return labelled or (isinstance(error, errors.OperationFailure) and error.code in {*_LOST_RACE, DUPLICATE})
+
+
+def _of_code(code: int | None, says: object, place: str, sent: bool) -> LimpetError:
+    if code in _CREDENTIALS:
+        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({says})")
+    if code in _NO_RIGHTS:
+        return ReadOnlyError(f"{place} does not let this user do that: grant it readWrite on the database ({says})")
+    if code in _NO_TRANSACTIONS:
+        return ConfigurationError(f"{place} has no transactions ({says}): {ADVICE}")
+    if code in _TOO_LARGE:
+        return TooLargeError(f"too large for {place} ({says}): store it in parts")
+    if code == DUPLICATE or code in _LOST_RACE:
+        return UnavailableError(f"{place}: a write lost a race ({says}): retry")
+    if code in _NOT_PRIMARY:
+        return UnavailableError(
+            f"{place} is not the primary, or not yet ({says}): retry, or connect to the replica set"
+        )
+    if code in _MAYBE_DONE or isinstance(says, errors.WriteConcernError):
+        return UnavailableError(f"{place} was interrupted ({says}): look at its log, then retry", sent=sent)
+    return UnavailableError(f"{place} refused a command ({says}): look at its log, then retry")

@@ -1,0 +1,60 @@
+"""What is stored: one document for each item, an index that removes what has expired; and documents to items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bson import DatetimeMS
+from bson.codec_options import CodecOptions, DatetimeConversion
+from limpet import CorruptDataError
+from limpet.driver import Etag, Key, Record
+
+__all__ = ["CODEC", "EXPIRY", "document_of", "misfit", "record_of", "removes_expired"]
+
+CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
+    document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_MS
+)
+"""Whatever an application's client has set: plain dictionaries, and dates as whole milliseconds."""
+
+EXPIRY = "limpet_expiry"
+"""The index by which the server removes items, up to a minute after their time. Sparse: most items do not expire."""
+
+
+def document_of(key: Key, record: Record) -> dict[str, Any]:
+    """What is stored: a value as it came (bytes as binary data), and dates as dates."""
+    found = {"_id": key, "value": record.value, "etag": record.etag, "updatedAt": DatetimeMS(record.updated_at)}
+    return found if record.expires_at is None else {**found, "expiresAt": DatetimeMS(record.expires_at)}
+
+
+def misfit(known: Mapping[str, Any]) -> str | None:
+    """What is wrong with a collection, as the server lists it: keys sort by their bytes, and nothing is dropped."""
+    options = known.get("options", {})
+    if (kind := known.get("type", "collection")) != "collection":
+        return f"it is a {kind}"
+    if options.get("capped"):
+        return "it is capped, and drops what is old"
+    locale = options.get("collation", {}).get("locale", "simple")
+    return None if locale == "simple" else f"it sorts by the collation {locale!r}"
+
+
+def removes_expired(index: Mapping[str, Any]) -> bool:
+    """Whether this is the index by which the server removes what has expired, whatever its name."""
+    return list(index.get("key", ())) == [("expiresAt", 1)] and "expireAfterSeconds" in index
+
+
+def record_of(document: Mapping[str, Any], place: str) -> tuple[Key, Record]:
+    """A document as it was found. Raises `CorruptDataError` for one that is not ours."""
+    key, value, etag = document.get("_id"), document.get("value"), document.get("etag")
+    updated, expires = document.get("updatedAt"), document.get("expiresAt")
+    if not (
+        isinstance(key, str)
+        and isinstance(value, str | bytes | None)
+        and isinstance(etag, str)
+        and isinstance(updated, DatetimeMS)
+        and isinstance(expires, DatetimeMS | None)
+    ):
+        raise CorruptDataError(
+            f"{place}: the document with _id {key!r} is not ours. It was left as it is: choose another collection"
+        )
+    return key, Record(value, Etag(etag), int(updated), None if expires is None else int(expires))

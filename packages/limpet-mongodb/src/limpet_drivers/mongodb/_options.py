@@ -1,0 +1,145 @@
+"""Keywords, their defaults, and how they are spelled in a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Literal, TypeAlias, get_args
+from urllib.parse import quote, urlencode
+
+from limpet import ConfigurationError
+from limpet.opening import Url, check_counts, check_seconds, hide_password, parse_url, read_options
+
+__all__ = ["Durability", "Options", "Transactions"]
+
+Transactions: TypeAlias = Literal["auto", "true", "false"]
+Durability: TypeAlias = Literal["disk", "process"]
+
+DATABASE = "limpet"
+"""Where neither the URL nor a keyword names one."""
+
+_PASSED_ON = frozenset(
+    {
+        "appName", "authMechanism", "authMechanismProperties", "authSource", "compressors", "directConnection",
+        "heartbeatFrequencyMS", "loadBalanced", "localThresholdMS", "maxIdleTimeMS", "proxyHost", "proxyPassword",
+        "proxyPort", "proxyUsername", "replicaSet", "retryReads", "srvMaxHosts", "srvServiceName", "ssl", "tls",
+        "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames", "tlsCAFile", "tlsCertificateKeyFile",
+        "tlsCertificateKeyFilePassword", "tlsCRLFile", "tlsDisableOCSPEndpointCheck", "tlsInsecure",
+        "zlibCompressionLevel",
+    }
+)  # fmt: skip
+"""What MongoDB's connection strings say and what is its client's business alone."""
+
+_OURS: dict[str, Any] = {
+    "database": str, "collection": str, "transactions": Transactions, "durability": Durability,
+    "pool_size": int, "connect_timeout": float, "timeout": float,
+}  # fmt: skip
+
+_ANSWERED: dict[str, tuple[frozenset[str], str]] = {
+    "w": (frozenset({"majority"}), "every write waits for the majority"),
+    "retryWrites": (frozenset({"true", "false"}), "no write is sent again by the client"),
+    "readPreference": (frozenset({"primary"}), "every read is from the primary"),
+    "readConcernLevel": (frozenset({"majority", "snapshot"}), "every read is of what the majority has"),
+    "journal": (frozenset(), "write durability=disk or durability=process"),
+    "j": (frozenset(), "write durability=disk or durability=process"),
+    "wTimeoutMS": (frozenset(), "write timeout=SECONDS"),
+    "timeoutMS": (frozenset(), "write timeout=SECONDS"),
+    "socketTimeoutMS": (frozenset(), "write timeout=SECONDS"),
+    "connectTimeoutMS": (frozenset(), "write connect_timeout=SECONDS"),
+    "serverSelectionTimeoutMS": (frozenset(), "write connect_timeout=SECONDS"),
+    "waitQueueTimeoutMS": (frozenset(), "write connect_timeout=SECONDS"),
+    "maxPoolSize": (frozenset(), "write pool_size=NUMBER"),
+    "minPoolSize": (frozenset(), "connections are opened when they are first needed"),
+}
+"""What a copied connection string may say as well: the values that change nothing, and else what to write here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+
+    url: str = "mongodb://localhost:27017"
+    """As MongoDB's clients read it, without our options."""
+    database: str | None = None
+    """`None`: the one in the URL, or the default."""
+    collection: str = "limpet"
+    transactions: Transactions = "auto"
+    """Whether batches are atomic by transactions: as the server says of itself, or as we are told."""
+    durability: Durability = "disk"
+    """Whether an acknowledged write is in the journal on the disk, of the majority of a replica set."""
+    pool_size: int = 8
+    """Connections at most."""
+    connect_timeout: float = 10.0
+    """Seconds for a server to be found, for a connection to be made, and for one to become free."""
+    timeout: float = 30.0
+    """Seconds for one call to the server."""
+
+    def __post_init__(self) -> None:
+        parts = parse_url(self.url)
+        if parts.scheme not in ("mongodb", "mongodb+srv"):
+            raise ConfigurationError(f"{parts.scheme}:// is neither mongodb:// nor mongodb+srv://")
+        _mongodbs_own(parts, ours=())
+        for name, value, unfit, most in (
+            ("database", self.database_name, '/\\. "$*<>:|?\0', 63),
+            ("collection", self.collection, "$\0", 120),
+        ):
+            if not isinstance(value, str) or not 0 < len(value.encode()) <= most or set(value) & set(unfit):
+                raise ConfigurationError(f"{name} is {value!r}: use up to {most} bytes, none of {unfit!r} among them")
+        if self.collection.startswith("system."):
+            raise ConfigurationError(f"collection is {self.collection!r}: names from 'system.' on are MongoDB's own")
+        check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
+        check_counts(pool_size=self.pool_size)
+        if self.transactions not in get_args(Transactions):
+            raise ConfigurationError(f"transactions is {self.transactions!r}: use 'auto', 'true' or 'false'")
+        if self.durability not in get_args(Durability):
+            raise ConfigurationError(f"durability is {self.durability!r}: use 'disk' or 'process'")
+
+    @classmethod
+    def from_url(cls, url: str) -> Options:
+        """`mongodb://user:password@host:port/database?collection=agents`; every option stands in the query."""
+        parts = parse_url(url)
+        theirs = _mongodbs_own(parts, ours=_OURS)
+        ours = {name: value for name, value in parts.query.items() if name in _OURS}
+        return cls(url=_written(parts, theirs), **read_options(replace(parts, query=ours), _OURS))
+
+    @property
+    def database_name(self) -> str:
+        """Where the collection lies."""
+        return self.database or parse_url(self.url).path.removeprefix("/") or DATABASE
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages: without the password."""
+        return f"MongoDB at {hide_password(self.url.partition('?')[0])}, {self.database_name}.{self.collection}"
+
+
+def _mongodbs_own(parts: Url, *, ours: Collection[str]) -> dict[str, str]:
+    """The options that are handed on to the client. Raises `ConfigurationError` for what is neither theirs nor ours."""
+    names = {name.lower(): name for name in (*_PASSED_ON, *_ANSWERED)}
+    theirs: dict[str, str] = {}
+    for option, value in parts.query.items():
+        name = names.get(option.lower())
+        if option in ours:
+            continue
+        if option in _OURS:
+            raise ConfigurationError(f"give {option} as a keyword beside the URL, or use from_url(...)")
+        if name is None:
+            near = get_close_matches(option, [*ours, *sorted(names.values())], 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"beside MongoDB's own there are {', '.join(_OURS)}"
+            raise ConfigurationError(f"{parts.scheme}:// has no option {option!r}: {hint}")
+        if name in _PASSED_ON:
+            theirs[name] = value
+        elif value.lower() not in _ANSWERED[name][0]:
+            raise ConfigurationError(f"{parts.scheme}:// takes no {option}={value}: {_ANSWERED[name][1]}")
+    return theirs
+
+
+def _written(parts: Url, options: Mapping[str, str]) -> str:
+    """A connection string with MongoDB's own options only."""
+    secret = "" if parts.password is None else f":{quote(parts.password, safe='')}"
+    credentials = "" if parts.username is None else f"{quote(parts.username, safe='')}{secret}@"
+    hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in parts.hosts or (("localhost", None),)]
+    at = ",".join(host if port is None else f"{host}:{port}" for host, port in hosts)
+    query = f"?{urlencode(options)}" if options else ""
+    return f"{parts.scheme}://{credentials}{at}/{quote(parts.path.removeprefix('/'))}{query}"

@@ -1,0 +1,70 @@
+"""Changes, as the server's change streams tell them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pymongo
+from limpet.driver import Hearing
+from pymongo import AsyncMongoClient
+from pymongo.read_concern import ReadConcern
+
+from ._client import Client, done
+from ._errors import CLIENT_ERRORS
+
+__all__ = ["watching"]
+
+# As a stage and not by `watch`, which begins anew in silence where a connection ends: who watches has to hear of that.
+_CHANGES = [
+    {"$changeStream": {}},
+    {"$project": {"operationType": 1, "documentKey": 1, "updateDescription.updatedFields.etag": 1}},
+]
+_AWAIT_MS = 1000
+
+
+@asynccontextmanager
+async def watching(client: Client, hearing: Hearing) -> AsyncIterator[None]:
+    """Tell of every change of an item, once live, and of the end of the stream."""
+    opening = asyncio.create_task(_opened(client))
+    try:
+        changes = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # A task of its own, for pymongo loses a cancellation here, and this one would listen for ever.
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            await opening.result().close()
+        raise
+
+    async def hear() -> None:
+        async for change in changes:
+            keys = _keys(change)
+            if keys is not None:
+                hearing.tell(keys)
+
+    try:
+        async with client.listening(hearing, hear):
+            yield
+    finally:
+        with suppress(*CLIENT_ERRORS):
+            await changes.close()
+
+
+async def _opened(client: Client) -> Any:
+    with pymongo.timeout(client.options.connect_timeout):
+        items = client.at.items.with_options(read_concern=ReadConcern("majority"))
+        changes = await done(items.aggregate(_CHANGES, maxAwaitTimeMS=_AWAIT_MS))
+        if not isinstance(client.at.client, AsyncMongoClient):
+            await changes.to_list(0)  # Motor asks the server only now
+    return changes
+
+
+def _keys(change: Mapping[str, Any]) -> str | None:
+    """The key that changed, an empty text for all of them, `None` for a document that was only checked."""
+    updated = (change.get("updateDescription") or {}).get("updatedFields")
+    if updated is not None and "etag" not in updated:
+        return None
+    key = (change.get("documentKey") or {}).get("_id")
+    return key if isinstance(key, str) else ""

@@ -1,0 +1,216 @@
+"""The connections: a few of our own, or the application's pool; and transactions in as few round trips as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+from limpet import ConfigurationError, UnavailableError
+from limpet.driver import Connections, tls_context
+
+from . import _library
+from ._errors import CLIENT_ERRORS
+from ._library import Result
+from ._options import Options
+
+__all__ = ["Client", "place_of"]
+
+_READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+_LEAST_PACKET = 16 * 1024 * 1024
+_SPARE = 64 * 1024
+"""Bytes of a packet that are left to the words around the values."""
+
+
+def place_of(options: Options, pool: Any | None) -> str:
+    """Where it is, for messages."""
+    return options.place if pool is None else f"MySQL by the application's pool, table {options.table}"
+
+
+class Client:
+    """Gives each call a connection, and sends statements on it, several at once."""
+
+    def __init__(self, options: Options, pool: Any | None) -> None:
+        self.options = options
+        self.place = place_of(options, pool)
+        self._pool = pool
+        self._packet = _LEAST_PACKET
+        self.largest = _library.largest(options.client if pool is None else _library.library_of(pool))
+        self._tls = None
+        if options.ssl != "disable":
+            self._tls = tls_context(
+                ca=options.ssl_ca,
+                cert=options.ssl_cert,
+                key=options.ssl_key,
+                check_hostname=options.ssl == "verify-full",
+            )
+            if options.ssl == "require":
+                self._tls.verify_mode = 0  # type: ignore[assignment]  # CERT_NONE
+        self._own: Connections[Any] = Connections(
+            self._connect,
+            alive=_library.alive,
+            end=_library.end,
+            size=options.pool_size,
+            timeout=options.connect_timeout,
+            place=self.place,
+            abort=_library.abort,
+        )
+
+    def connection(self) -> AbstractAsyncContextManager[Any]:
+        """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
+        return self._own.one() if self._pool is None else self._borrowed(self._pool)
+
+    @asynccontextmanager
+    async def _borrowed(self, pool: Any) -> AsyncIterator[Any]:
+        seconds = self.options.connect_timeout
+        task = asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await pool.acquire()
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"no connection of the application's pool to {self.place} became free within {seconds:g} s: "
+                "make the pool larger, or look at the server's load"
+            ) from error
+        except RuntimeError as error:
+            raise UnavailableError(f"{self.place}: the application has closed its pool ({error})") from error
+        try:
+            if task is not None and task.cancelling() > asked:
+                raise asyncio.CancelledError  # lost where the pool connects, on Python 3.11
+            yield connection
+        except BaseException:
+            _library.abort(connection)
+            raise
+        finally:
+            with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+                await _library.give_back(pool, connection)
+
+    def alive(self, connection: Any) -> bool:
+        """Whether it can be used again."""
+        return _library.alive(connection)
+
+    @property
+    def room(self) -> int:
+        """Bytes of SQL that one statement may have, set by `learn`."""
+        return self._packet - _SPARE
+
+    def learn(self, max_allowed_packet: int) -> None:
+        """What the server takes at once. Raises `ConfigurationError` where that is too little for us."""
+        if max_allowed_packet < _LEAST_PACKET:
+            raise ConfigurationError(
+                f"{self.place} takes {max_allowed_packet} bytes at once: set max_allowed_packet to 16M or more"
+            )
+        self._packet = max_allowed_packet
+
+    async def run(self, connection: Any, *statements: str) -> list[Result]:
+        """Send statements as they are; what each of them gave. None after one that fails is done."""
+        loop = asyncio.get_running_loop()
+        # A time-out of asyncio's costs a tenth of a short call.
+        late = loop.call_later(self.options.timeout, _library.abort, connection)
+        try:
+            if len(statements) == 1:
+                return await _library.send(connection, statements[0])
+            return [
+                result for packet in self._packets(statements) for result in await _library.send(connection, packet)
+            ]
+        except CLIENT_ERRORS as error:
+            if late.when() <= loop.time():
+                raise TimeoutError from error
+            raise
+        finally:
+            late.cancel()
+
+    async def read(self, connection: Any, select: str) -> Sequence[Sequence[Any]]:
+        """The rows of one statement, which is one snapshot."""
+        if self._pool is None:
+            (result,) = await self.run(connection, select)
+        else:  # whose session may keep a snapshot of long ago
+            *_, result, _end = await self.run(connection, *self._beginning, select, "COMMIT")
+        return result.rows
+
+    async def write(self, connection: Any, statements: Sequence[str]) -> None:
+        """A whole transaction."""
+        if self._pool is None and len(statements) == 1:
+            await self.run(connection, *statements)
+        else:
+            await self.run(connection, *self._beginning, *statements, "COMMIT")
+
+    async def begin(self, connection: Any, statements: Sequence[str]) -> list[Result]:
+        """Begin a transaction with these; what each of them gave."""
+        return (await self.run(connection, *self._beginning, *statements))[len(self._beginning) :]
+
+    async def commit(self, connection: Any, statements: Sequence[str] = ()) -> None:
+        """End it with these."""
+        await self.run(connection, *statements, "COMMIT")
+
+    async def rollback(self, connection: Any) -> None:
+        """Undo it, where there is still a connection to say so."""
+        if self.alive(connection):
+            await self.run(connection, "ROLLBACK")
+
+    async def close(self) -> None:
+        """Close what is ours; the application's pool stays open."""
+        await self._own.close()
+
+    @property
+    def _beginning(self) -> tuple[str, ...]:
+        return ("BEGIN",) if self._pool is None else (_READ_COMMITTED, "BEGIN")
+
+    def _packets(self, statements: Sequence[str]) -> Iterator[str]:
+        if not self.options.multi_statements:
+            yield from statements
+            return
+        packet: list[str] = []
+        size = 0
+        for statement in statements:
+            if packet and size + len(statement) > self.room:
+                yield ";".join(packet)
+                packet, size = [], 0
+            packet.append(statement)
+            size += len(statement) + 1
+        yield ";".join(packet)
+
+    async def _connect(self) -> Any:
+        options = self.options
+        try:
+            async with asyncio.timeout(options.connect_timeout):
+                connection = await _library.connect(
+                    options.client,
+                    tls=self._tls,
+                    host=options.host,
+                    port=options.port,
+                    unix_socket=options.unix_socket,
+                    user=options.user,
+                    password=options.password,
+                    db=options.database,
+                )
+                try:
+                    for statement in _session(options):
+                        await _library.send(connection, statement)
+                except BaseException:
+                    _library.abort(connection)
+                    raise
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"{self.place} did not answer a new connection in time: look at the address and its load, or raise 'connect_timeout'"
+            ) from error
+        return connection
+
+
+def _session(options: Options) -> tuple[str, str]:
+    """What a session of ours is set to, whatever the server's defaults are.
+
+    Who waits for a lock is told so before the call's time is over, and not left to wait after its caller has gone.
+    """
+    settings = {
+        "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+        "time_zone": "'+00:00'",
+        "autocommit": 1,  # the library asks for it only where the server's first word says that it is off
+        "innodb_lock_wait_timeout": max(1, int(options.timeout / 3)),
+    }
+    return (
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET SESSION " + ", ".join(f"{name} = {value}" for name, value in settings.items()),
+    )

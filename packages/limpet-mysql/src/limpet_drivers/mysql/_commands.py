@@ -1,0 +1,238 @@
+"""What is sent: SQL, each function one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from limpet import ConflictError
+from limpet.driver import (
+    Append,
+    If,
+    Item,
+    Key,
+    LostRaceError,
+    Page,
+    Put,
+    Record,
+    Verdict,
+    Work,
+    below,
+    between,
+    changes,
+    collect,
+    judge,
+    needed,
+    new_etag,
+    size_of,
+    to_bytes,
+)
+
+from ._client import Client
+from ._layout import ALIVE, COLUMNS, NOW, Names, item_of, literal, packed, record_of, rows_of
+
+__all__ = ["Commands"]
+
+_PAGE_BYTES = 1024 * 1024
+_REMOVED_AT_ONCE = 1000
+_KEYS_AT_ONCE = 500
+"""In one statement that locks: of more, MariaDB makes a table first, and may look through ours from its beginning."""
+
+_NOTHING = "''"
+_OTHERWISE = "etag <> VALUES(etag) OR expires_at <= VALUES(updated_at)"
+"""A put that meets its own etag was done before: it writes nothing. `etag` is the last one to be set."""
+_REPLACE = "ON DUPLICATE KEY UPDATE " + ", ".join(
+    f"{name} = VALUES({name})" for name in ("value", "size", "updated_at", "expires_at", "etag")
+)
+_REPLACE_OTHERS = "ON DUPLICATE KEY UPDATE " + ", ".join(
+    [f"{name} = IF({_OTHERWISE}, VALUES({name}), {name})" for name in ("value", "size", "updated_at", "expires_at")]
+    + ["etag = VALUES(etag)"]
+)
+
+
+class Commands:
+    """The statements for one table. None needs a parameter: what is the user's is written in hexadecimal digits."""
+
+    def __init__(self, client: Client, names: Names) -> None:
+        self._client = client
+        self._items = names.items
+        self._value = "value" if client.largest is None else f"IF(size > {client.largest + 1}, NULL, value)"
+        # By its key and nothing else: a scan would wait for locks on rows that are none of its business.
+        self._by_key = f"{names.items} AS items FORCE INDEX (PRIMARY)"
+
+    async def fetch(self, connection: Any, keys: Sequence[Key], values: bool) -> list[Item | None]:
+        """The live items at these keys, in order, as one statement sees them."""
+        rows = await self._client.read(
+            connection,
+            f"SELECT {packed(self._value if values else _NOTHING)} FROM {self._items} AS items WHERE id IN ({_list(keys)})",
+        )
+        found = {item.key: item for item in map(item_of, rows) if item.ttl_ms is None or item.ttl_ms > 0}
+        return [found.get(key) for key in keys]
+
+    async def list_page(
+        self,
+        connection: Any,
+        base: Key,
+        after: Key | None,
+        before: Key | None,
+        reverse: bool,
+        limit: int,
+        values: bool,
+    ) -> Page:
+        """One page, read as one statement and so as one snapshot."""
+        low, high = between(base, None, before)
+        within = [f"id >= {literal(low)}"] if low else []
+        within += [f"id > {literal(after)}"] if after is not None else []
+        within += [f"id < {literal(high)}"] if high is not None else []
+        order = "DESC" if reverse else "ASC"
+        found = f"FROM {self._by_key} WHERE {' AND '.join([*within, ALIVE])} ORDER BY id {order} LIMIT {limit + 1}"
+        if not values:
+            rows = await self._client.read(connection, f"SELECT {packed(_NOTHING)} {found}")
+            return collect(map(item_of, rows), limit)
+        # Sizes first, which lie beside the values, and then the values of as many as fit.
+        rows = await self._client.read(
+            connection,
+            f"SELECT {packed(self._value)} FROM "
+            f"(SELECT id, SUM(size) OVER (ORDER BY id {order}) - size AS already FROM (SELECT id, size {found}) AS page) "
+            f"AS summed JOIN {self._items} AS items ON items.id = summed.id "
+            f"WHERE already <= {_PAGE_BYTES} ORDER BY summed.id {order}",
+        )
+        items = list(map(item_of, rows))
+        page = collect(items, limit)
+        if page.next is None and items and len(items) <= limit and _filled(items):
+            return Page(page.items, page.items[-1].key)  # the server stopped at the size
+        return page
+
+    async def put(self, connection: Any, puts: Sequence[Put]) -> None:
+        """Puts that ask for nothing, each under a key of its own: one statement, or one transaction where that is too long."""
+        rows = []
+        for put in sorted(puts, key=lambda put: put.key):
+            value = to_bytes(put.value)
+            expires = f"{NOW} + {put.ttl_ms}" if isinstance(put.ttl_ms, int) else "NULL"
+            rows.append(f"({literal(put.key)},{literal(value)},{len(value)},{literal(put.etag)},{NOW},{expires})")
+        await self._client.write(connection, list(self._inserts(rows, _REPLACE_OTHERS)))
+
+    async def append(self, connection: Any, unit: Append) -> int | None:
+        """Append to a log that is as expected; `None` for what is refused, or begins a log: the judge says which.
+
+        One round trip. The counter is locked first and the check comes after it, in a snapshot of its own: who cuts the
+        log writes the counter too, so the two never overlap, and nothing locks what all appenders check.
+        """
+        cond = "" if unit.check.cond is If.PRESENT else f" AND etag = {literal(unit.check.cond)}"
+        following = f"@limpet_first + {len(unit.puts)}"
+        entries = " UNION ALL ".join(
+            f"SELECT CONCAT({literal(put.key + '!')}, LPAD(@limpet_first + {place}, 16, '0')), {literal(value)}, "
+            f"{len(value)}, {literal(put.etag)}, @limpet_now, "
+            + (f"@limpet_now + {put.ttl_ms}" if isinstance(put.ttl_ms, int) else "NULL")
+            + " FROM DUAL WHERE @limpet_first IS NOT NULL"
+            for place, put in enumerate(unit.puts)
+            for value in (to_bytes(put.value),)
+        )
+        lock = (
+            f"SET @limpet_first = (SELECT CAST(SUBSTRING(value, 2) AS UNSIGNED) FROM {self._by_key} "
+            f"WHERE id = {literal(unit.log)} AND {ALIVE} AND size BETWEEN 2 AND 16 "
+            "AND value = CONCAT('t', CAST(SUBSTRING(value, 2) AS UNSIGNED)) FOR UPDATE)"
+        )
+        check = (
+            f"SET @limpet_now = {NOW}, @limpet_first = IF(EXISTS(SELECT 1 FROM {self._by_key} "
+            f"WHERE id = {literal(unit.check.key)}{cond} AND {ALIVE}), @limpet_first, NULL)"
+        )
+        count = (
+            f"UPDATE {self._by_key} SET value = CONCAT('t', LAST_INSERT_ID({following})), size = 1 + LENGTH({following}), "
+            f"etag = {literal(new_etag())}, updated_at = @limpet_now "
+            f"WHERE id = {literal(unit.log)} AND @limpet_first IS NOT NULL"
+        )
+        store = f"INSERT INTO {self._items} {COLUMNS} {entries} {_REPLACE}"
+        _, _, counted, _, _ = await self._client.begin(connection, [lock, check, count, store, "COMMIT"])
+        return counted.inserted - len(unit.puts) if counted.inserted else None
+
+    async def play(self, connection: Any, work: Sequence[Work]) -> tuple[list[Verdict], list[str]]:
+        """Begin a transaction: lock and judge. The verdicts, and what to end it with. Raises `LostRaceError`."""
+        wanted = needed(work)
+        results = await self._client.begin(connection, [*self._locks(wanted), f"SELECT {NOW}"])
+        now = int(results[-1].rows[0][0])
+        records: dict[Key, Record | None] = dict(record_of(row) for result in results[:-1] for row in result.rows)
+        judgement = judge(work, now, records)
+        absent = [key for key in wanted if key not in records]
+        if absent and any(isinstance(verdict, ConflictError) for verdict in judgement.verdicts):
+            # What was locked stays as it is, what was absent may be there now: a refusal has to be true at one moment.
+            (result,) = await self._client.run(
+                connection, f"SELECT COUNT(*) FROM {self._by_key} WHERE id IN ({_list(absent)})"
+            )
+            if int(result.rows[0][0]):
+                raise LostRaceError
+        todo = changes(work, judgement, records, now)
+        return judgement.verdicts, [
+            *self._inserts(rows_of(todo.changed), _REPLACE),
+            *self._inserts(rows_of(todo.new), ""),  # an error where somebody was faster
+            *self._deletes(todo.deleted),
+        ]
+
+    async def clear(self, connection: Any, base: Key, after: Key | None) -> tuple[int, Key | None]:
+        """Remove some of what is below `base`: how many live items that were, and after which key there may be more."""
+        low, high = below(base)
+        within = [f"id >= {literal(low)}"] if after is None else [f"id > {literal(after)}"]
+        within += [f"id < {literal(high)}"] if high is not None else []
+        some = (
+            f"SELECT id, {ALIVE} FROM {self._by_key} WHERE {' AND '.join(within)} ORDER BY id "
+            f"LIMIT {_REMOVED_AT_ONCE} FOR UPDATE"
+        )
+        (result,) = await self._client.begin(connection, [some])
+        keys = [row[0].decode() for row in result.rows]
+        await self._client.commit(connection, list(self._deletes(keys)))
+        lived = sum(int(row[1]) for row in result.rows)
+        return lived, keys[-1] if len(keys) == _REMOVED_AT_ONCE else None
+
+    async def free(self, connection: Any, limit: int = _REMOVED_AT_ONCE) -> int:
+        """Remove up to `limit` expired items that nobody uses; answer how many."""
+        some = (
+            f"SELECT id FROM {self._items} WHERE expires_at <= {NOW} ORDER BY expires_at "
+            f"LIMIT {limit} FOR UPDATE SKIP LOCKED"
+        )
+        (result,) = await self._client.begin(connection, [some])
+        keys = sorted(row[0].decode() for row in result.rows)
+        await self._client.commit(connection, list(self._deletes(keys)))
+        return len(keys)
+
+    def _locks(self, wanted: dict[Key, bool]) -> Iterator[str]:
+        """In key order, as everybody does."""
+        for keys in _parts(list(wanted)):
+            valued = [key for key in keys if wanted[key]]
+            value = self._value if len(valued) == len(keys) else _NOTHING
+            if 0 < len(valued) < len(keys):
+                value = f"IF(id IN ({_list(valued)}), {self._value}, {_NOTHING})"
+            yield (
+                f"SELECT {packed(value, expires='expires_at')} FROM {self._by_key} "
+                f"WHERE id IN ({_list(keys)}) ORDER BY id FOR UPDATE"
+            )
+
+    def _inserts(self, rows: Iterable[str], otherwise: str) -> Iterator[str]:
+        """Rows in as few statements as the server's packets allow."""
+        room = self._client.room
+        part: list[str] = []
+        size = 0
+        for row in rows:
+            if part and size + len(row) > room:
+                yield f"INSERT INTO {self._items} {COLUMNS} VALUES {','.join(part)} {otherwise}"
+                part, size = [], 0
+            part.append(row)
+            size += len(row) + 1
+        if part:
+            yield f"INSERT INTO {self._items} {COLUMNS} VALUES {','.join(part)} {otherwise}"
+
+    def _deletes(self, keys: Sequence[Key]) -> Iterator[str]:
+        for part in _parts(keys):
+            yield f"DELETE items FROM {self._by_key} WHERE items.id IN ({_list(part)})"
+
+
+def _list(keys: Iterable[Key]) -> str:
+    return ",".join(map(literal, keys))
+
+
+def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        yield keys[start : start + _KEYS_AT_ONCE]
+
+
+def _filled(items: Sequence[Item]) -> bool:
+    return sum(1 + size_of(item.value) for item in items if item.value is not None) > _PAGE_BYTES

@@ -1,0 +1,261 @@
+"""The driver: the contract's verbs, each a few statements on a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+from typing import Any, ClassVar, Self, TypeVar
+
+from limpet import ConfigurationError, LimpetError
+from limpet.driver import (
+    Append,
+    BaseDriver,
+    Capabilities,
+    Health,
+    Item,
+    Key,
+    LostRaceError,
+    Page,
+    Verdict,
+    Work,
+    check_key,
+    on_connection,
+    plain_puts,
+    rounds,
+)
+
+from ._client import Client, place_of
+from ._commands import Commands
+from ._errors import CLIENT_ERRORS, lost_race, of_mysql
+from ._health import durability, examine, look
+from ._layout import Names, migrate
+from ._library import Library, library_of
+from ._options import Options, Ssl
+
+__all__ = ["MysqlDriver"]
+
+T = TypeVar("T")
+
+_MIB = 1024 * 1024
+_FREE_SECONDS = 1.0
+_FREED = 100
+
+
+class MysqlDriver(BaseDriver):
+    """Items in one table of a MySQL or MariaDB database, shared by any number of processes and machines.
+
+    An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
+    clock; a lost race or a deadlock is played again.
+    """
+
+    capabilities = Capabilities(
+        durable="disk",
+        shared=True,
+        append=True,
+        parallel=4,
+        max_value_bytes=32 * _MIB,
+        max_batch_bytes=64 * _MIB,
+        max_writes=4096,
+        max_keys=4096,
+    )
+    client_errors: ClassVar[tuple[type[Exception], ...]] = CLIENT_ERRORS
+
+    def __init__(
+        self,
+        *,
+        pool: Any | None = None,
+        host: str = "localhost",
+        port: int = 3306,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        unix_socket: str | None = None,
+        ssl: Ssl = "disable",
+        ssl_ca: str | None = None,
+        ssl_cert: str | None = None,
+        ssl_key: str | None = None,
+        table: str = "limpet",
+        pool_size: int = 8,
+        connect_timeout: float = 10.0,
+        timeout: float = 30.0,
+        multi_statements: bool = True,
+        client: Library = "aiomysql",
+    ) -> None:
+        """A server, or the application's own `pool` of aiomysql or asyncmy, which is used and never closed.
+
+        The database has to exist; the table is made when it is missing. `pool_size` is how many connections are opened
+        at most, each when it is first needed; `connect_timeout` and `timeout` are seconds. `ssl` is `disable`,
+        `require`, `verify-ca` or `verify-full`, with PEM files in `ssl_ca`, `ssl_cert` and `ssl_key`.
+        `multi_statements=False` sends statements one by one, for a proxy that refuses several at once. `client` is the
+        library that connects. Raises `ConfigurationError`; the server is asked by `open`.
+        """
+        super().__init__()
+        self._options = Options(
+            host=host, port=port, user=user, password=password, database=database, unix_socket=unix_socket, ssl=ssl,
+            ssl_ca=ssl_ca, ssl_cert=ssl_cert, ssl_key=ssl_key, table=table, pool_size=pool_size,
+            connect_timeout=connect_timeout, timeout=timeout, multi_statements=multi_statements, client=client,
+        )  # fmt: skip
+        if pool is not None:
+            library_of(pool)
+            if self._options.connecting != Options(database=database).connecting:
+                raise ConfigurationError("a pool knows its server already: give the pool, or host, user and the rest")
+        elif database is None:
+            raise ConfigurationError("which database? Write mysql://host/database; it has to exist")
+        self._pool = pool
+        self._place = place_of(self._options, pool)
+        self._client: Client | None = None
+        self._free_next = 0.0
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`mysql://user:password@host:port/database?table=agents&pool_size=4`."""
+        options = Options.from_url(url)
+        return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
+
+    async def _open(self) -> None:
+        client = Client(self._options, self._pool)
+        try:
+            async with client.connection() as connection:
+                server = await look(client, connection)
+                client.learn(int(server["max_allowed_packet"]))
+                database = self._options.database or await self._database(client, connection)
+                names = Names(database, self._options.table)
+                await migrate(client, connection, names)
+        except BaseException:
+            await client.close()
+            raise
+        self._client, self._names = client, names
+        self._commands = Commands(client, names)
+        self.capabilities = replace(
+            type(self).capabilities,
+            durable=durability(server),
+            max_value_bytes=min(
+                type(self).capabilities.max_value_bytes,
+                client.room // 2,  # it goes there in hexadecimal digits
+                client.largest or client.room,
+            ),
+        )
+
+    async def _database(self, client: Client, connection: Any) -> str:
+        ((database,),) = await client.read(connection, "SELECT DATABASE()")
+        if database is None:
+            raise ConfigurationError("which database? The pool's connections are in none: give the driver a database")
+        return database.decode() if isinstance(database, bytes) else str(database)
+
+    async def _close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
+        return await self._on_connection(lambda connection: self._commands.fetch(connection, keys, values))
+
+    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+        async def write(connection: Any) -> list[Verdict]:
+            verdicts = await self._written(connection, work)
+            if monotonic() >= self._free_next:
+                self._free_next = monotonic() + _FREE_SECONDS
+                with suppress(*CLIENT_ERRORS):  # what was written stays written
+                    await self._commands.free(connection, _FREED)
+            return verdicts
+
+        return await self._on_connection(write)
+
+    async def _on_connection(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        client = self._opened
+        return await on_connection(
+            client.connection, act, ended=lambda connection: not client.alive(connection), errors=CLIENT_ERRORS
+        )
+
+    async def _written(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
+        return await rounds(
+            lambda part: self._try(connection, part),
+            work,
+            races=(),
+            place=self._place,
+            seconds=self._options.timeout,
+        )
+
+    async def _try(self, connection: Any, work: Sequence[Work]) -> Sequence[Verdict]:
+        client, commands = self._opened, self._commands
+        sent = True
+        try:
+            if (puts := plain_puts(work)) is not None:
+                await commands.put(connection, puts)
+                return [None] * len(work)
+            if len(work) == 1 and isinstance(work[0], Append) and self._options.multi_statements:
+                first = await commands.append(connection, work[0])
+                if first is not None:
+                    return [first]
+            sent = False
+            verdicts, ending = await commands.play(connection, work)
+            sent = bool(ending)
+            await client.commit(connection, ending)
+        except LostRaceError:
+            await client.rollback(connection)
+            raise
+        except LimpetError:
+            raise
+        except self.client_errors as error:
+            if lost_race(error):
+                await client.rollback(connection)
+                raise LostRaceError from error
+            raise of_mysql(error, self._place, sent=sent) from error
+        return verdicts
+
+    async def _list(
+        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+    ) -> Page:
+        return await self._on_connection(
+            lambda connection: self._commands.list_page(connection, base, after, before, reverse, limit, values)
+        )
+
+    async def clear(self, base: Key) -> int:
+        if base != "":
+            check_key(base)
+        total = 0
+        after: Key | None = None
+
+        async def remove(connection: Any) -> tuple[int, Key | None]:
+            return await self._commands.clear(connection, base, after)
+
+        with self._call():
+            while True:
+                removed, after = await self._removing(remove)
+                total += removed
+                if after is None:
+                    return total
+
+    async def purge(self) -> int:
+        total = 0
+        with self._call():
+            while freed := await self._removing(self._commands.free):
+                total += freed
+        return total
+
+    async def _removing(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        """Again after a deadlock: what was removed by then is there again."""
+        async with self._opened.connection() as connection:
+            while True:
+                try:
+                    return await act(connection)
+                except CLIENT_ERRORS as error:
+                    if not lost_race(error):
+                        raise
+                    await self._opened.rollback(connection)
+
+    async def health(self) -> Health:
+        with self._call():
+            async with self._opened.connection() as connection:
+                return await examine(self._opened, connection, self._names)
+
+    @property
+    def _opened(self) -> Client:
+        if self._client is None:
+            self._check_open()
+        assert self._client is not None
+        return self._client
+
+    def _translate(self, error: Exception) -> LimpetError:
+        return of_mysql(error, self._place)

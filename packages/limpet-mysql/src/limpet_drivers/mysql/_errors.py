@@ -1,0 +1,81 @@
+"""The server's errors, the client's and the network's, in ours."""
+
+from __future__ import annotations
+
+from limpet import (
+    ConfigurationError,
+    CorruptDataError,
+    LimpetError,
+    ReadOnlyError,
+    TooLargeError,
+    UnavailableError,
+)
+from limpet.driver import distrust
+
+from ._library import ERRORS
+
+__all__ = ["CLIENT_ERRORS", "lost_race", "number_of", "of_mysql"]
+
+CLIENT_ERRORS: tuple[type[Exception], ...] = (*ERRORS, OSError)
+"""Everything that the client raises; a time-out is an OSError too."""
+
+_CREDENTIALS = {1045, 1698, 1251, 1862, 3118, 3955}
+"""Access denied; an account that asks for a client, a new password or an end of its lock."""
+_NO_DATABASE = {1044, 1046, 1049}
+_NO_RIGHTS = {1142, 1143, 1227, 1290, 1370, 1419, 1792, 1836, 3100}
+_TOO_LARGE = {1118, 1153, 1301, 1406}
+_DAMAGED = {1034, 1054, 1146, 1194, 1195, 1259, 1347, 1356, 1364, 1366, 1712, 1932}
+_FULL = {1021, 1114, 1037, 1038, 1041, 1135, 28}
+"""No room on the disk or in memory."""
+_BUSY = {1040, 1129, 1203, 1226, 1637}
+"""No more connections, or transactions."""
+_RACES = {1020, 1062, 1205, 1213, 3101}
+"""Changed since it was read; made by somebody else; waited too long for a lock; a deadlock; a commit that lost
+to one on another server (on Galera as a deadlock)."""
+_ENDS = {1053, 1077, 1080, 1105, 1152, 1153, 1158, 1159, 1160, 1161, 1180, 1184, 1317, 1927, 1969, 3024, 4031}
+"""The server ends a connection, a statement or itself, maybe after it had committed."""
+_LOST = {2000, 2001, 2002, 2003, 2004, 2005, 2006, 2012, 2013, 2014, 2026, 2027, 2055}
+"""The client's own numbers: nothing came, or nothing that it understands."""
+
+
+def number_of(error: Exception) -> int:
+    """The server's or the client's number, 0 where there is none."""
+    number = error.args[0] if error.args else 0
+    return number if isinstance(number, int) else 0
+
+
+def lost_race(error: Exception) -> bool:
+    """Whether the transaction came to nothing because of others: it is played again."""
+    return isinstance(error, ERRORS) and number_of(error) in _RACES
+
+
+def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
+    """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
+    number = number_of(error) if isinstance(error, ERRORS) else 0
+    said = error.args[1] if len(error.args) > 1 else error
+    if number in _CREDENTIALS:
+        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({said})")
+    if number in _NO_DATABASE:
+        return ConfigurationError(
+            f"{place}: no such database for this user: create it first (CREATE DATABASE ...), and grant the rights ({said})"
+        )
+    if number in _NO_RIGHTS:
+        return ReadOnlyError(f"{place} cannot be written: connect to the primary, and grant the rights ({said})")
+    if number in _TOO_LARGE:
+        return TooLargeError(f"too large for {place} ({said}): raise max_allowed_packet, or store it in parts")
+    if number in _DAMAGED:
+        return CorruptDataError(
+            f"{place} is not as it should be ({said}). It was left as it is: choose another table, or restore a backup"
+        )
+    if number in _BUSY:
+        return UnavailableError(f"{place} takes no more connections: lower 'pool_size', or use a proxy ({said})")
+    if number in _FULL:
+        return UnavailableError(f"{place} has no room left ({said}): nothing was written; make room, then retry")
+    if isinstance(error, TimeoutError):
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
+    if (why := distrust(error)) is not None:
+        return ConfigurationError(f"{place}: {why}")
+    if number and number not in _LOST:
+        return UnavailableError(f"{place} failed ({said}): look at its log, then retry", sent=sent and number in _ENDS)
+    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    return UnavailableError(f"{place} cannot be reached ({said or type(error).__name__}){advice}", sent=sent)

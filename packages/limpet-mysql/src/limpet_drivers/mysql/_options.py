@@ -1,0 +1,92 @@
+"""Keywords, their defaults, and how they are spelled in a URL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from limpet import ConfigurationError
+from limpet.opening import check_counts, check_seconds, parse_url, read_options
+
+from ._library import Library
+
+__all__ = ["Options", "Ssl"]
+
+Ssl: TypeAlias = Literal["disable", "require", "verify-ca", "verify-full"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_DATABASE = re.compile(r"[^`\x00/\\.]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+
+    host: str = "localhost"
+    port: int = 3306
+    user: str | None = None
+    """`None`: the name of the system's user, as `mysql` has it."""
+    password: str | None = None
+    database: str | None = None
+    """It has to exist. `None` is for a pool whose connections are in one already."""
+    unix_socket: str | None = None
+    """A path, instead of host and port."""
+    ssl: Ssl = "disable"
+    ssl_ca: str | None = None
+    """Paths of PEM files: who may have signed the server's certificate, and what to show it."""
+    ssl_cert: str | None = None
+    ssl_key: str | None = None
+    table: str = "limpet"
+    pool_size: int = 8
+    """Connections at most."""
+    connect_timeout: float = 10.0
+    """Seconds for a connection to be made, and for one to become free."""
+    timeout: float = 30.0
+    """Seconds for one call to the server."""
+    multi_statements: bool = True
+    """Send several statements at once: each transaction takes fewer round trips."""
+    client: Library = "aiomysql"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.table):
+            raise ConfigurationError(
+                f"table is {self.table!r}: use up to 40 letters, digits and underscores, a letter first"
+            )
+        if self.database is not None and not _DATABASE.fullmatch(self.database):
+            raise ConfigurationError(
+                f"the database is {self.database!r}: write mysql://host/database, one name of up to 64 characters "
+                "without a dot, a slash or a backtick"
+            )
+        check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
+        check_counts(pool_size=self.pool_size, port=self.port)
+        for name, known in (("ssl", Ssl), ("client", Library)):
+            if getattr(self, name) not in get_args(known):
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(get_args(known))}")
+        if self.ssl == "disable" and (self.ssl_ca or self.ssl_cert or self.ssl_key):
+            raise ConfigurationError("certificates without TLS: add ssl=verify-full (or verify-ca, require)")
+
+    @classmethod
+    def from_url(cls, url: str) -> Options:
+        """`mysql://user:password@host:port/database?table=agents`; every other option stands in the query."""
+        parts = parse_url(url)
+        if len(parts.hosts) > 1:
+            raise ConfigurationError(f"{parts.scheme}:// is one server: name one host, or a proxy before several")
+        types: dict[str, Any] = dict.fromkeys(("table", "unix_socket", "ssl_ca", "ssl_cert", "ssl_key"), str)
+        types |= {"ssl": Ssl, "client": Library, "multi_statements": bool, "pool_size": int}
+        types |= {"connect_timeout": float, "timeout": float}
+        options = read_options(parts, types)
+        named = {"host": parts.host, "port": parts.port, "user": parts.username, "password": parts.password}
+        given = {name: value for name, value in named.items() if value}
+        return cls(**{**given, "database": parts.path.removeprefix("/") or None, **options})
+
+    @property
+    def connecting(self) -> tuple[object, ...]:
+        """What says which server it is, and how to get there."""
+        return (self.host, self.port, self.user, self.password, self.unix_socket, self.ssl, self.client)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages: without the password."""
+        at = self.unix_socket or f"{self.host}:{self.port}"
+        return f"MySQL at {at}, table {'' if self.database is None else f'{self.database}.'}{self.table}"

@@ -1,0 +1,5 @@
+"""Limpet on PostgreSQL."""
+
+from ._driver import PostgresqlDriver
+
+__all__ = ["PostgresqlDriver"]

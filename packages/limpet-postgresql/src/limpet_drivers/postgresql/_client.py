@@ -1,0 +1,116 @@
+"""The connections: a few of our own, or the application's pool."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+from limpet import ConfigurationError, UnavailableError
+from limpet.driver import Connections, Hearing, distrust
+
+from ._errors import CLIENT_ERRORS, of_postgresql
+from ._options import Options
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Gives each call a connection. asyncpg's own pool costs as much as a short query."""
+
+    def __init__(self, options: Options, pool: asyncpg.Pool[Any] | None) -> None:
+        self.options = options
+        self._pool = pool
+        self._connecting = options.connecting()
+        self._own: Connections[asyncpg.Connection[Any]] = Connections(
+            self._connect,
+            alive=_alive,
+            end=_end,
+            size=options.pool_size,
+            timeout=options.connect_timeout,
+            place=options.place,
+            abort=lambda connection: connection.terminate(),
+        )
+        self._listening: set[Hearing] = set()
+        self.closed = False
+
+    def connection(self) -> AbstractAsyncContextManager[Any]:
+        """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
+        return self._own.one() if self._pool is None else self._borrowed(self._pool)
+
+    @asynccontextmanager
+    async def _borrowed(self, pool: asyncpg.Pool[Any]) -> AsyncIterator[Any]:
+        connection = await pool.acquire(timeout=self.options.connect_timeout)
+        try:
+            yield connection
+        finally:
+            with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+                await pool.release(connection)
+
+    @asynccontextmanager
+    async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
+        """Tell of every notification on the channel, and of the end of the connection."""
+
+        def hear(_connection: object, _pid: object, _channel: object, said: str) -> None:
+            hearing.tell(said)
+
+        def end(_connection: object) -> None:
+            hearing.end()
+
+        # One beside those that calls share: a watch keeps it for as long as it lasts.
+        connection: Any = await (self._pool.acquire() if self._pool is not None else self._connect())
+        self._listening.add(hearing)
+        try:
+            connection.add_termination_listener(end)
+            await connection.add_listener(channel, hear)
+            yield
+        finally:
+            self._listening.discard(hearing)
+            connection.remove_termination_listener(end)
+            if self._pool is None:
+                connection.terminate()
+            else:
+                with suppress(*CLIENT_ERRORS):
+                    await connection.remove_listener(channel, hear)
+                    await self._pool.release(connection)
+
+    async def close(self) -> None:
+        """Close what is ours; the application's pool stays open."""
+        self.closed = True
+        for hearing in self._listening:
+            hearing.end()
+        await self._own.close()
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
+        options = self.options
+        settings = {"application_name": "limpet", "jit": "off", "default_transaction_isolation": "read committed"}
+        try:
+            connection: asyncpg.Connection[Any] = await asyncpg.connect(
+                **self._connecting,
+                timeout=options.connect_timeout,
+                command_timeout=options.timeout,
+                statement_cache_size=0 if options.pgbouncer else 100,
+                server_settings={} if options.pgbouncer else settings,
+            )
+            return connection
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"{options.place} did not answer a new connection in time: look at the address and its load, or raise 'connect_timeout'"
+            ) from error
+        except (ValueError, asyncpg.ClientConfigurationError) as error:
+            if distrust(error) is not None:
+                raise of_postgresql(error, options.place) from error
+            raise ConfigurationError(f"{options.place} cannot be reached like this: {error}") from error
+
+
+def _alive(connection: asyncpg.Connection[Any]) -> bool:
+    return not connection.is_closed()
+
+
+async def _end(connection: asyncpg.Connection[Any]) -> None:
+    """Say goodbye, within a second."""
+    try:
+        await connection.close(timeout=1.0)
+    except CLIENT_ERRORS:
+        connection.terminate()

@@ -1,0 +1,249 @@
+"""The driver: the contract's verbs, each a few statements on a connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+from typing import Any, ClassVar, Self, TypeVar
+
+import asyncpg
+from limpet import ConfigurationError, LimpetError, UnsupportedError
+from limpet.driver import (
+    Append,
+    BaseDriver,
+    Capabilities,
+    Health,
+    Item,
+    Key,
+    LostRaceError,
+    Page,
+    Verdict,
+    Work,
+    check_key,
+    hints,
+    on_connection,
+    plain_puts,
+    rounds,
+)
+
+from ._client import Client
+from ._commands import Commands
+from ._errors import CLIENT_ERRORS, RACES, of_postgresql
+from ._health import durability, examine, pooled
+from ._layout import Names, add_triggers, migrate
+from ._options import Options, Ssl
+
+__all__ = ["PostgresqlDriver"]
+
+T = TypeVar("T")
+
+_MIB = 1024 * 1024
+_FREE_SECONDS = 1.0
+_FREED = 100
+
+
+class PostgresqlDriver(BaseDriver):
+    """Items in one table of a PostgreSQL database, shared by any number of processes and machines.
+
+    An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
+    clock; a lost race or a deadlock is played again.
+    """
+
+    capabilities = Capabilities(
+        durable="disk",
+        shared=True,
+        watch=True,
+        append=True,
+        parallel=4,
+        max_value_bytes=32 * _MIB,
+        max_batch_bytes=64 * _MIB,
+        max_writes=16_384,
+        max_keys=16_384,
+    )
+    client_errors: ClassVar[tuple[type[Exception], ...]] = CLIENT_ERRORS
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool[Any] | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        ssl: Ssl | None = None,
+        ssl_ca: str | None = None,
+        ssl_cert: str | None = None,
+        ssl_key: str | None = None,
+        schema: str = "public",
+        table: str = "limpet",
+        pool_size: int = 8,
+        connect_timeout: float = 10.0,
+        timeout: float = 30.0,
+        watch: bool = False,
+        pgbouncer: bool = False,
+    ) -> None:
+        """A server, or the application's own `pool`, which is used and never closed.
+
+        What is left out is as `psql` would have it (`PGHOST`, `PGUSER`, ...). Of several hosts (`one:5432,two:5433`) the
+        one that can be written is used. `ssl` is libpq's `sslmode`; `ssl_ca` is the file of the authority to trust,
+        or `system`, `ssl_cert` and `ssl_key` are what to show. The table and its schema are made when
+        they are missing. `pool_size` is how many connections are opened at most, each when it is first needed;
+        `connect_timeout` and `timeout` are seconds. `watch=True` adds triggers that tell of every change, whoever makes
+        it. `pgbouncer=True` keeps nothing in a session, for a pooler in transaction mode. Raises `ConfigurationError`; the server is asked by `open`.
+        """
+        super().__init__()
+        self._options = Options(
+            host=host, port=port, user=user, password=password, database=database, ssl=ssl, ssl_ca=ssl_ca,
+            ssl_cert=ssl_cert, ssl_key=ssl_key, schema=schema, table=table,
+            pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout, watch=watch, pgbouncer=pgbouncer,
+        )  # fmt: skip
+        if pool is not None and self._options.connecting():
+            raise ConfigurationError("a pool knows its server already: give the pool, or host, user and the rest")
+        self._pool = pool
+        self._client: Client | None = None
+        self._names = Names(schema, table)
+        self._commands = Commands(self._names)
+        self._free_next = 0.0
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`postgresql://user:password@host:port/database?schema=agents&pool_size=4`."""
+        options = Options.from_url(url)
+        return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
+
+    async def _open(self) -> None:
+        client = Client(self._options, self._pool)
+        try:
+            async with client.connection() as connection:
+                if self._pool is None and await pooled(connection, self._options):
+                    raise ConfigurationError(
+                        f"{self._options.place} is behind a pooler that swaps connections: pass pgbouncer=true"
+                    )
+                await migrate(connection, self._names, self._options.place)
+                if self._options.watch:
+                    await add_triggers(connection, self._names)
+                durable = await durability(connection)
+        except BaseException:
+            await client.close()
+            raise
+        self._client = client
+        self.capabilities = replace(type(self).capabilities, durable=durable, watch=self._options.watch)
+
+    async def _close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
+        return await self._on_connection(lambda connection: self._commands.fetch(connection, keys, values))
+
+    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+        async def write(connection: Any) -> list[Verdict]:
+            verdicts = await self._written(connection, work)
+            if monotonic() >= self._free_next:
+                self._free_next = monotonic() + _FREE_SECONDS
+                with suppress(*CLIENT_ERRORS):  # what was written stays written
+                    await self._commands.free(connection, _FREED)
+            return verdicts
+
+        return await self._on_connection(write)
+
+    async def _on_connection(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        return await on_connection(
+            self._opened.connection, act, ended=lambda connection: connection.is_closed(), errors=CLIENT_ERRORS
+        )
+
+    async def _written(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
+        return await rounds(
+            lambda part: self._try(connection, part),
+            work,
+            races=RACES,
+            place=self._options.place,
+            seconds=self._options.timeout,
+        )
+
+    async def _try(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
+        sent = True
+        try:
+            if (puts := plain_puts(work)) is not None:
+                await self._commands.put(connection, puts)
+                return [None] * len(work)
+            if len(work) == 1 and isinstance(work[0], Append):
+                first = await self._commands.append(connection, work[0])
+                if first is not None:
+                    return [first]
+            transaction = connection.transaction(isolation="read_committed")
+            sent = False
+            await transaction.start()
+            try:
+                verdicts = await self._commands.play(connection, work)
+            except BaseException:
+                if not connection.is_closed():
+                    await transaction.rollback()
+                raise
+            sent = True
+            await transaction.commit()
+        except (LimpetError, LostRaceError, *RACES):
+            raise
+        except self.client_errors as error:
+            raise of_postgresql(error, self._options.place, sent=sent) from error
+        return verdicts
+
+    async def _list(
+        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+    ) -> Page:
+        return await self._on_connection(
+            lambda connection: self._commands.list_page(connection, base, after, before, reverse, limit, values)
+        )
+
+    async def clear(self, base: Key) -> int:
+        if base != "":
+            check_key(base)
+        total, more = 0, True
+        with self._call():
+            while more:
+                async with self._opened.connection() as connection:
+                    removed, more = await self._commands.clear(connection, base)
+                total += removed
+        return total
+
+    async def purge(self) -> int:
+        total = 0
+        with self._call():
+            async with self._opened.connection() as connection:
+                while freed := await self._commands.free(connection):
+                    total += freed
+        return total
+
+    async def health(self) -> Health:
+        with self._call():
+            async with self._opened.connection() as connection:
+                return await examine(connection, self._options)
+
+    def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
+        if base != "":
+            check_key(base)
+        self._check_open()
+        if not self.capabilities.watch:
+            raise UnsupportedError("open the driver with watch=True for hints, or read again every few seconds instead")
+        client = self._opened
+        channel = self._names.channel
+        return hints(
+            lambda hearing: client.listening(channel, hearing),
+            base,
+            errors=CLIENT_ERRORS,
+            translate=self._translate,
+            closed=lambda: client.closed,
+        )
+
+    @property
+    def _opened(self) -> Client:
+        if self._client is None:
+            self._check_open()
+        assert self._client is not None
+        return self._client
+
+    def _translate(self, error: Exception) -> LimpetError:
+        return of_postgresql(error, self._options.place)

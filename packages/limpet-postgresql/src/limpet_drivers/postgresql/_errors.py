@@ -1,0 +1,87 @@
+"""asyncpg's errors and the network's, in ours."""
+
+from __future__ import annotations
+
+import asyncpg
+from limpet import (
+    ConfigurationError,
+    CorruptDataError,
+    LimpetError,
+    ReadOnlyError,
+    TooLargeError,
+    UnavailableError,
+)
+from limpet.driver import distrust
+
+__all__ = ["CLIENT_ERRORS", "RACES", "of_postgresql"]
+
+CLIENT_ERRORS: tuple[type[Exception], ...] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+"""Everything that the client raises; a time-out is an OSError too."""
+
+RACES = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+)
+"""The transaction was rolled back because of others: it is played again."""
+
+_CREDENTIALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
+_NO_RIGHTS = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientPrivilegeError)
+_DAMAGED = (
+    asyncpg.DataCorruptedError,
+    asyncpg.IndexCorruptedError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.DatatypeMismatchError,
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+)
+_POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""A statement that was prepared is not there, or another one is: on the way there is somebody who swaps connections."""
+_TOO_LARGE = (asyncpg.ProgramLimitExceededError,)
+
+
+def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
+    """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
+    if (why := distrust(error)) is not None:
+        return ConfigurationError(f"{place}: {why}")
+    if "rejected SSL upgrade" in str(error):
+        return ConfigurationError(f"{place} does not speak TLS: switch it on there, or ask for less with 'ssl'")
+    if isinstance(error, _CREDENTIALS):
+        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
+    if isinstance(error, _POOLED) or "startup parameter" in str(error):
+        return ConfigurationError(f"{place} is behind a pooler ({error}): pass pgbouncer=true")
+    if isinstance(error, asyncpg.ProtocolViolationError) and "authentication failed" in str(error):  # PgBouncer says so
+        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return ConfigurationError(f"{place}: there is no such database: create it first, with 'createdb' ({error})")
+    if isinstance(error, _NO_RIGHTS):
+        return ReadOnlyError(f"{place} cannot be written: connect to the primary, and grant the rights ({error})")
+    if isinstance(error, _TOO_LARGE):
+        return TooLargeError(f"too large for {place} ({error}): store it in parts")
+    if isinstance(error, _DAMAGED):
+        return CorruptDataError(
+            f"{place} is not as it should be ({error}). It was left as it is: choose another table, or restore a backup"
+        )
+    if isinstance(error, TimeoutError):
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return UnavailableError(f"{place} takes no more connections: lower 'pool_size', or use a pooler ({error})")
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError):
+        # The server said so itself: it stops, has no room, was told to cancel. Whatever was under way is rolled back.
+        return UnavailableError(f"{place} failed ({error}): look at its log, then retry", sent=sent and _ends(error))
+    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
+
+
+def _ends(error: asyncpg.PostgresError) -> bool:
+    """Whether the server ended the connection, maybe after it had committed."""
+    return isinstance(
+        error, asyncpg.OperatorInterventionError | asyncpg.InternalServerError | asyncpg.PostgresSystemError
+    )

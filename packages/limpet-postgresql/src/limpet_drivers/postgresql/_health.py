@@ -1,0 +1,45 @@
+"""What a server says of itself."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from limpet.driver import Health
+
+from ._layout import NOW, Names
+from ._options import Options
+
+__all__ = ["durability", "examine", "pooled"]
+
+
+async def durability(connection: Any) -> Literal["process", "disk"]:
+    """Whether a commit waits for the disk, for this user and database."""
+    fsync = await connection.fetchval("SHOW fsync")
+    commit = await connection.fetchval("SHOW synchronous_commit")
+    return "disk" if fsync == "on" and commit != "off" else "process"
+
+
+async def pooled(connection: Any, options: Options) -> bool:
+    """Whether what was set with the connection never arrived: a pooler answers for the server, and nobody told us."""
+    return not options.pgbouncer and await connection.fetchval("SHOW jit") != "off"
+
+
+async def examine(connection: Any, options: Options) -> Health:
+    """Ask for the facts, and for what an operator should know."""
+    names = Names(options.schema, options.table)
+    version, clock, size, recovering = await connection.fetchrow(
+        f"SELECT current_setting('server_version'), {NOW}, pg_total_relation_size($1::regclass), pg_is_in_recovery()",
+        names.items,
+    )
+    fsync, commit = await connection.fetchval("SHOW fsync"), await connection.fetchval("SHOW synchronous_commit")
+    problems = []
+    if fsync != "on":
+        problems.append("fsync is off: a loss of power damages the whole database; set fsync = on")
+    if commit == "off":
+        problems.append(
+            "synchronous_commit is off: a crash loses the last writes; set it to on for this user or database"
+        )
+    if recovering:
+        problems.append("this server is a standby and cannot be written: connect to the primary")
+    details = {"table": f"{options.schema}.{options.table}", "bytes": str(size), "synchronous_commit": str(commit)}
+    return Health("PostgreSQL", str(version), int(clock), tuple(problems), details)

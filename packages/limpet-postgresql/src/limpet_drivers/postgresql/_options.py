@@ -1,0 +1,119 @@
+"""Keywords, their defaults, and how they are spelled in a URL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from limpet import ConfigurationError
+from limpet.driver import tls_context
+from limpet.opening import check_counts, check_seconds, parse_url, read_options
+
+__all__ = ["Options", "Ssl"]
+
+Ssl: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+
+    host: str | None = None
+    """`None`: what libpq's variables and defaults say (`PGHOST`, a local socket, ...); so for the next four.
+
+    Several, as `one:5432,two:5433`, are asked in turn for the one that can be written.
+    """
+    port: int | None = None
+    user: str | None = None
+    password: str | None = None
+    database: str | None = None
+    ssl: Ssl | None = None
+    ssl_ca: str | None = None
+    """The file of the authority that signed the server's certificate; `system` for those that the system trusts."""
+    ssl_cert: str | None = None
+    """The file of our own certificate, for servers that ask for one."""
+    ssl_key: str | None = None
+    schema: str = "public"
+    table: str = "limpet"
+    pool_size: int = 8
+    """Connections at most."""
+    connect_timeout: float = 10.0
+    """Seconds for a connection to be made, and for one to become free."""
+    timeout: float = 30.0
+    """Seconds for one call to the server."""
+    watch: bool = False
+    """Hints about changes, by triggers that cost every write a notification."""
+    pgbouncer: bool = False
+    """Through a pooler that gives each transaction another connection: nothing is kept in a session."""
+
+    def __post_init__(self) -> None:
+        for name in ("schema", "table"):
+            if not _NAME.fullmatch(getattr(self, name)):
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)!r}: use up to 40 letters, digits and underscores, a letter first"
+                )
+        check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
+        check_counts(pool_size=self.pool_size)
+        if self.watch and self.pgbouncer:
+            raise ConfigurationError(
+                "watch listens on a connection of its own, which a pooler takes away: choose one of them"
+            )
+        if self.ssl is not None and self.ssl not in get_args(Ssl):
+            raise ConfigurationError(f"ssl is {self.ssl!r}: use one of {', '.join(get_args(Ssl))}")
+        if self.ssl_ca is not None and self.ssl not in (None, "verify-ca", "verify-full"):
+            raise ConfigurationError(f"ssl={self.ssl} does not ask who signed: use verify-full with ssl_ca")
+        if self.ssl_ca is None and (self.ssl_cert, self.ssl_key) != (None, None):
+            raise ConfigurationError("ssl_cert is shown to a server that is trusted: give ssl_ca too")
+        if self.host is not None and "," in self.host and self.port is not None:
+            raise ConfigurationError("several hosts have each a port of their own: write 'one:5432,two:5433' as host")
+
+    @classmethod
+    def from_url(cls, url: str) -> Options:
+        """`postgresql://user:password@host:port/database?schema=agents`; every other option stands in the query."""
+        parts = parse_url(url)
+        types: dict[str, Any] = {
+            "ssl": Ssl,
+            "ssl_ca": str,
+            "ssl_cert": str,
+            "ssl_key": str,
+            "schema": str,
+            "table": str,
+            "pool_size": int,
+            "pgbouncer": bool,
+            "watch": bool,
+        }
+        types |= {"connect_timeout": float, "timeout": float, "host": str}
+        options = read_options(parts, types)
+        database = parts.path.removeprefix("/")
+        if "/" in database:
+            raise ConfigurationError(
+                f"the database is {database!r}: write postgresql://host/database, without a slash in it"
+            )
+        named = {"host": parts.host or None, "port": parts.port, "user": parts.username, "password": parts.password}
+        if len(parts.hosts) > 1:
+            several = ((f"[{host}]" if ":" in host else host, port or 5432) for host, port in parts.hosts)
+            named |= {"host": ",".join(f"{host}:{port}" for host, port in several), "port": None}
+        given = {name: value for name, value in named.items() if value is not None}
+        return cls(**{**given, "database": database or None, **options})
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages: without the password."""
+        at = f"{self.host or 'the default host'}{'' if self.port is None else f':{self.port}'}"
+        return f"PostgreSQL at {at}, table {self.schema}.{self.table}"
+
+    def connecting(self) -> dict[str, Any]:
+        """What the client is told. Raises `ConfigurationError` for files that cannot be used."""
+        names = ("host", "port", "user", "password", "database", "ssl")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.host is not None and "," in self.host:
+            given |= {"dsn": f"postgresql://{given.pop('host')}", "target_session_attrs": "read-write"}
+        if self.ssl_ca is not None:
+            given["ssl"] = tls_context(
+                ca=None if self.ssl_ca == "system" else self.ssl_ca, cert=self.ssl_cert, key=self.ssl_key,
+                check_hostname=self.ssl != "verify-ca",
+            )  # fmt: skip
+        return given

@@ -1,0 +1,221 @@
+"""Sending commands: each is sent once, where the primary is, and it is known whether it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from hashlib import sha1
+from itertools import count
+from random import uniform
+from time import monotonic
+from typing import Any
+
+import hiredis
+from limpet import LimpetError, UnavailableError
+from limpet.driver import Connections, Hearing
+
+from redis import exceptions
+from redis.asyncio import Redis, RedisCluster
+
+from ._errors import CLIENT_ERRORS, of_redis
+from ._layout import Names
+from ._options import Address, Options
+from ._servers import servers_of
+
+__all__ = ["Client"]
+
+_REFUSED = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError, exceptions.ReadOnlyError)
+"""A server is not, or no longer, or not yet the primary of all our keys; MOVED is an `AskError`. Nothing was done."""
+
+
+class UnconnectedError(UnavailableError):
+    """The primary could not be connected to: nothing was sent."""
+
+
+class Client:
+    """Sends one command at a time over a connection, and knows whether it was sent."""
+
+    def __init__(self, options: Options, borrowed: Redis | RedisCluster | None, names: Names) -> None:
+        self.options = options
+        self._servers = servers_of(options, borrowed, names)
+        self._connections: Connections[Any] = Connections(
+            self._connect,
+            alive=self._servers.keeps,
+            end=self._servers.end,
+            size=options.pool_size,
+            timeout=options.connect_timeout,
+            place=options.place,
+        )
+        self._patience = options.connect_timeout
+        """Seconds for which a call waits for another primary to take over."""
+        self._told: asyncio.Task[None] | None = None
+        self.closed = False
+        self._listening: set[Hearing] = set()
+
+    def opened(self) -> None:
+        """From now on a call waits for another primary as long as for an answer, and who tells of one is heard."""
+        self._patience = self.options.timeout
+        if self._servers.tells:
+            self._told = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """A primary that was replaced goes on taking writes, which are lost, until the sentinels convert it: leave it."""
+        while True:
+            with suppress(*CLIENT_ERRORS, LimpetError):
+                async for address in self._servers.switches():
+                    if address != self._servers.at:
+                        self._servers.moved(address)
+                        await self._connections.drop()
+            await asyncio.sleep(uniform(0.5, 1.0))
+
+    async def script(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+        """Run a script. Raises `UnavailableError` with `sent` where it may have run, and never sends it twice."""
+        try:
+            return await self.command("EVALSHA", _digest(script), len(keys), *keys, *arguments)
+        except exceptions.NoScriptError:
+            return await self.command("EVAL", script, len(keys), *keys, *arguments)
+
+    async def ask(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+        """Run a script that only reads: once more where the connection was lost on the way, for that does no harm."""
+        try:
+            return await self.script(script, keys, *arguments)
+        except UnavailableError as error:
+            if not error.sent or isinstance(error.__cause__, TimeoutError):
+                raise
+        return await self.script(script, keys, *arguments)
+
+    async def command(self, *words: Any) -> Any:
+        """Send one command and answer what the server says. Raises redis-py's `ResponseError`, else ours.
+
+        In a cluster and behind sentinels, what was certainly not done is sent again: redirections are followed, and
+        the move of a slot or the election of another primary is waited for.
+        """
+        until = monotonic() + self._patience
+        beside: Address | None = None
+        for attempt in count():
+            try:
+                return await self._sent(words, beside)
+            except (*_REFUSED, UnavailableError) as error:
+                again = self._servers.moves
+                if again:
+                    beside = await self._followed(error)
+                    again = monotonic() <= until and isinstance(error, (*_REFUSED, UnconnectedError))
+                if not again and isinstance(error, UnconnectedError):  # which is a word of ours, for here
+                    raise UnavailableError(str(error)) from error.__cause__
+                if not again:
+                    raise
+            await asyncio.sleep(uniform(0.5, 1.0) * min(0.5, 0.01 * (2 ** min(attempt, 9) - 1)))  # at once, at first
+        raise AssertionError("unreachable: the loop ends by an answer or an error")
+
+    async def _followed(self, error: Exception) -> Address | None:
+        """Note where the primary is, by what was said; answer where the command alone has to be asked for."""
+        if isinstance(error, exceptions.TryAgainError):
+            return None
+        address = None
+        if isinstance(error, exceptions.AskError):
+            address = error.host or (self._servers.at or ("",))[0], int(error.port)
+            if not isinstance(error, exceptions.MovedError):
+                return address
+        self._servers.moved(address)
+        await self._connections.drop()
+        return None
+
+    async def _sent(self, words: Sequence[Any], beside: Address | None) -> Any:
+        sent = False
+        task = asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
+        try:
+            async with self._connection(beside) as connection:
+                # redis-py's asyncio connection does this in Python. (The stub speaks of a tuple of one.)
+                packed = hiredis.pack_command(words)  # type: ignore[arg-type]
+                sent = True
+                async with asyncio.timeout(self.options.timeout):
+                    if beside is not None:
+                        await connection.send_command("ASKING", check_health=False)
+                        await connection.read_response()
+                    await connection.send_packed_command(packed, check_health=False)
+                    answer = await connection.read_response()
+                if task is not None and task.cancelling() > asked:
+                    raise asyncio.CancelledError  # lost in the time-out of an application's client, on Python 3.11
+                return answer
+        except (LimpetError, exceptions.ResponseError):
+            raise
+        except CLIENT_ERRORS as error:
+            raise of_redis(error, self.options.place, sent=sent) from error
+
+    @asynccontextmanager
+    async def _connection(self, beside: Address | None) -> AsyncIterator[Any]:
+        if beside is None:
+            async with self._connections.one() as connection:
+                yield connection
+            return
+        connection = await self._fresh(beside)
+        try:
+            yield connection
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _connect(self) -> Any:
+        return await self._made(self._servers.connect())
+
+    async def _fresh(self, address: Address | None = None) -> Any:
+        return await self._made(self._servers.fresh(address))
+
+    async def _made(self, connecting: Coroutine[Any, Any, Any]) -> Any:
+        """With a time-out of ours: redis-py's ends when the socket is connected, and a server may hang after that."""
+        try:
+            async with asyncio.timeout(self.options.connect_timeout):
+                return await connecting
+        except UnavailableError as error:
+            raise UnconnectedError(str(error)) from error
+        except LimpetError:
+            raise
+        except CLIENT_ERRORS as error:
+            ours = of_redis(error, self.options.place, connecting=True)
+            raise (UnconnectedError(str(ours)) if isinstance(ours, UnavailableError) else ours) from error
+
+    @asynccontextmanager
+    async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
+        """Tell of every message on the channel, once subscribed, until the connection ends."""
+        connection = await self._fresh()
+
+        async def hear() -> None:
+            try:
+                while True:
+                    kind, _, said = await connection.read_response(push_request=True)
+                    if kind == b"message":
+                        hearing.tell(said.decode())
+            finally:
+                hearing.end()
+
+        ear = None
+        self._listening.add(hearing)
+        try:
+            async with asyncio.timeout(self.options.connect_timeout):
+                await connection.send_command("SUBSCRIBE", channel, check_health=False)
+                await connection.read_response(push_request=True)
+            ear = asyncio.create_task(hear())  # a task of its own, which a close can end
+            yield
+        finally:
+            self._listening.discard(hearing)
+            if ear is not None:
+                ear.cancel()
+                await asyncio.gather(ear, return_exceptions=True)
+            await connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Close what is ours; the application's client stays open."""
+        self.closed = True
+        if self._told is not None:
+            self._told.cancel()
+            await asyncio.gather(self._told, return_exceptions=True)
+        for hearing in self._listening:
+            hearing.end()
+        await self._connections.close()
+
+
+@cache
+def _digest(script: str) -> str:
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,147 @@
+"""Keywords, their defaults, and how they are spelled in a URL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+from urllib.parse import quote
+
+from limpet import ConfigurationError
+from limpet.opening import Url, check_counts, check_seconds, hide_password, parse_url, read_options
+
+__all__ = ["Address", "Eviction", "Options", "Target"]
+
+Eviction: TypeAlias = Literal["refuse", "allow"]
+Address: TypeAlias = tuple[str, int]
+
+_BASE = re.compile(r"[^{}\s]{1,100}")
+_PORTS = {"single": 6379, "cluster": 6379, "sentinel": 26379}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a URL names: one server, nodes of a cluster, or sentinels and what they call the server."""
+
+    kind: Literal["single", "cluster", "sentinel"]
+    hosts: tuple[Address, ...]
+    tls: bool
+    username: str | None
+    password: str | None
+    database: int
+    service: str | None
+    """What sentinels call the primary and its replicas."""
+
+    @classmethod
+    def of(cls, parts: Url) -> Target:
+        """Raises `ConfigurationError` where the URL names no such place."""
+        protocol, _, kind = parts.scheme.partition("+")
+        if protocol not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel"):
+            raise ConfigurationError(f"{parts.scheme}:// is none of redis://, redis+cluster:// and redis+sentinel://")
+        kind = kind or "single"
+        hosts = tuple((host or "localhost", port or _PORTS[kind]) for host, port in parts.hosts)
+        hosts = hosts or (("localhost", _PORTS[kind]),)
+        path = parts.path.strip("/")
+        service = None
+        if kind == "sentinel":
+            service, _, path = path.partition("/")
+            if not service:
+                raise ConfigurationError(
+                    "which server? Write redis+sentinel://host:26379/NAME, as the sentinels call it ('mymaster', say)"
+                )
+        elif kind == "single" and len(hosts) > 1:
+            raise ConfigurationError(
+                "redis:// is one server: write redis+cluster:// for the nodes of a cluster, or redis+sentinel://"
+            )
+        if path and not path.isdecimal():
+            raise ConfigurationError(f"the database is {path!r}: Redis counts its databases, so write a number")
+        if kind == "cluster" and int(path or 0):
+            raise ConfigurationError(f"the database is {path}: a cluster has only database 0, so choose another base")
+        return cls(
+            kind=kind,  # type: ignore[arg-type]  # one of the three, as checked
+            hosts=hosts,
+            tls=protocol == "rediss",
+            username=parts.username or None,
+            password=parts.password,
+            database=int(path or 0),
+            service=service,
+        )
+
+    @property
+    def url(self) -> str:
+        """Written out, without options."""
+        scheme = "rediss" if self.tls else "redis"
+        scheme += "" if self.kind == "single" else f"+{self.kind}"
+        secret = "" if self.password is None else f":{quote(self.password, safe='')}"
+        user = quote(self.username or "", safe="")
+        credentials = f"{user}{secret}@" if user or secret else ""
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        service = "" if self.service is None else f"/{quote(self.service, safe='')}"
+        return f"{scheme}://{credentials}{hosts}{service}/{self.database}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+
+    url: str = "redis://localhost:6379/0"
+    """Where: one server, a cluster, or what sentinels know."""
+    base: str = "limpet"
+    """What the store's keys begin with, in braces: all of them lie in one slot of a cluster."""
+    pool_size: int = 8
+    connect_timeout: float = 10.0
+    """Seconds for a connection to be made, and for one to become free."""
+    timeout: float = 30.0
+    """Seconds for one call to the server."""
+    eviction: Eviction = "refuse"
+    """What to do with a server that may drop any key when its memory is full."""
+    ssl_ca: str | None = None
+    """The file of the authority that signed the server's certificate; `None` for those that the system trusts."""
+    ssl_cert: str | None = None
+    """The file of our own certificate, for servers that ask for one."""
+    ssl_key: str | None = None
+    ssl_check_hostname: bool = True
+    """Whether the certificate must have the name by which the server was reached."""
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
+    """For the sentinels themselves, which have users of their own."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, str) or not _BASE.fullmatch(self.base):
+            raise ConfigurationError(f"base is {self.base!r}: use up to 100 characters, no blanks and no braces")
+        check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
+        check_counts(pool_size=self.pool_size)
+        if self.eviction not in get_args(Eviction):
+            raise ConfigurationError(f"eviction is {self.eviction!r}: use 'refuse' or 'allow'")
+        target = self.target
+        if not target.tls and (self.ssl_ca, self.ssl_cert, self.ssl_key, self.ssl_check_hostname) != (
+            *[None] * 3,
+            True,
+        ):
+            raise ConfigurationError(
+                f"{hide_password(self.url)} is without TLS: write rediss:// where ssl_... is given"
+            )
+        if target.kind != "sentinel" and (self.sentinel_username, self.sentinel_password) != (None, None):
+            raise ConfigurationError("sentinel_username and sentinel_password belong to redis+sentinel://")
+
+    @classmethod
+    def from_url(cls, url: str) -> Options:
+        """`redis://user:password@host:port/database?base=agents`; every option stands in the query."""
+        parts = parse_url(url)
+        types: dict[str, Any] = {field.name: str for field in fields(cls) if field.name != "url"}
+        types |= {"pool_size": int, "connect_timeout": float, "timeout": float}
+        options = read_options(parts, types | {"eviction": Eviction, "ssl_check_hostname": bool})
+        return cls(url=Target.of(parts).url, **options)
+
+    @property
+    def target(self) -> Target:
+        """The URL, taken apart."""
+        parts = parse_url(self.url)
+        if parts.query:
+            raise ConfigurationError("options are keywords here: give them beside the URL, or use from_url(...)")
+        return Target.of(parts)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages: without the password."""
+        return f"Redis at {hide_password(self.url)}, base {self.base!r}"

@@ -1,0 +1,5 @@
+"""Limpet on SQLite."""
+
+from ._driver import SqliteDriver
+
+__all__ = ["SqliteDriver"]

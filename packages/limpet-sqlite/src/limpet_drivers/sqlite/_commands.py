@@ -1,0 +1,251 @@
+"""What is sent: each function is the whole work of one call and runs in a worker thread."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+from limpet.driver import (
+    KEEP,
+    Append,
+    Item,
+    Key,
+    Page,
+    Put,
+    Record,
+    Verdict,
+    Work,
+    below,
+    between,
+    collect,
+    host_now_ms,
+    judge,
+    needed,
+    new_etag,
+    number,
+)
+
+from ._errors import of_sqlite
+
+__all__ = ["Expiry", "clear", "commit", "fetch", "list_page", "purge"]
+
+_FREED_PER_WRITE = 16
+_FREE_AGAIN_MS = 1000
+_REMOVED_AT_ONCE = 1000
+
+# One statement for many rows: each statement gives Python's lock away and takes it back, which is slow beside a
+# busy event loop. 50 rows of 5 variables stay below every limit that SQLite was ever built with (999).
+_ROWS = 50
+
+
+def _upsert(rows: int) -> str:
+    return (
+        f"INSERT INTO items (key, value, etag, updated_at, expires_at) VALUES {', '.join(['(?, ?, ?, ?, ?)'] * rows)} "
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value, etag = excluded.etag, "
+        "updated_at = excluded.updated_at, expires_at = excluded.expires_at"
+    )
+
+
+_PUT_ONE = _upsert(1) + " WHERE items.etag <> excluded.etag OR items.expires_at <= excluded.updated_at"
+"""The judge's verdict on a put without a condition, in one statement: its own etag means that it was applied before."""
+
+
+def _select(values: bool, rest: str) -> str:
+    return f"SELECT items.key, {'items.value' if values else 'NULL'}, etag, updated_at, expires_at FROM {rest}"
+
+
+_UPSERT_ONE = _upsert(1)
+_UPSERT_MANY = _upsert(_ROWS)
+_GET_ONE = {values: _select(values, "items WHERE key = ?") for values in (False, True)}
+_GET_MANY = {
+    values: _select(values, "json_each(?) AS wanted CROSS JOIN items ON items.key = wanted.value")
+    for values in (False, True)
+}
+_NEXT = (
+    "UPDATE items SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT), etag = ?, updated_at = ? "
+    "WHERE key = ? AND (expires_at IS NULL OR expires_at > ?) AND typeof(value) = 'text' "
+    "AND length(value) BETWEEN 1 AND 15 AND value NOT GLOB '*[^0-9]*' AND EXISTS "
+    "(SELECT 1 FROM items WHERE key = ? AND etag = ? AND (expires_at IS NULL OR expires_at > ?)) RETURNING value"
+)
+"""The judge's verdict on an append that is not refused: the log's next number, counted up."""
+
+_DELETE_ONE = "DELETE FROM items WHERE key = ?"
+_DELETE_MANY = "DELETE FROM items WHERE key IN (SELECT value FROM json_each(?))"
+_FREE = "DELETE FROM items WHERE rowid IN (SELECT rowid FROM items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
+_CLEAR = (
+    "DELETE FROM items WHERE rowid IN (SELECT rowid FROM items WHERE key >= ? AND key < ? ORDER BY key LIMIT ?) "
+    "RETURNING expires_at"
+)
+_LAST_KEY = "\U0010ffff"
+"""Above every key: a key begins with a letter, a digit or `@`."""
+
+
+class Expiry:
+    """When writes look for expired items to free: while there are many each time, else once a second."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def due(self, now: int) -> bool:
+        """Whether the write of this millisecond should."""
+        return not now < self._next <= now + _FREE_AGAIN_MS  # also when the clock was set back
+
+    def free(self, connection: sqlite3.Connection, now: int) -> None:
+        """Free a few."""
+        freed = _free(connection, now, _FREED_PER_WRITE)
+        self._next = now if freed == _FREED_PER_WRITE else now + _FREE_AGAIN_MS
+
+
+def fetch(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> list[Item | None]:
+    """The live items at these keys, in order, as one statement sees them."""
+    now = host_now_ms()
+    records = _read(connection, keys, values)
+    found: list[Item | None] = []
+    for key in keys:
+        record = records.get(key)
+        found.append(None if record is None or record.gone(now) else record.item(key, now))
+    return found
+
+
+def commit(connection: sqlite3.Connection, work: Sequence[Work], place: str, expiry: Expiry) -> list[Verdict]:
+    """Judge all units and write what comes of it, in one transaction with one sync."""
+    now = host_now_ms()
+    if len(work) == 1 and not expiry.due(now) and (put := _plain_put(work[0])) is not None:
+        try:
+            connection.execute(_PUT_ONE, _row(put, now))
+        except sqlite3.Error as error:
+            raise of_sqlite(error, place, sent=True) from error
+        return [None]
+    with _transaction(connection, place):
+        now = host_now_ms()
+        if len(work) == 1 and not expiry.due(now) and (first := _append_one(connection, work[0], now)) is not None:
+            return [first]
+        wanted = needed(work)
+        records = _read(connection, [key for key, values in wanted.items() if values], True)
+        records |= _read(connection, [key for key, values in wanted.items() if not values], False)
+        judgement = judge(work, now, records)
+        if judgement.net:
+            _write(connection, judgement.net)
+        if expiry.due(now):
+            expiry.free(connection, now)
+    return judgement.verdicts
+
+
+def _plain_put(unit: Work) -> Put | None:
+    """The put of a batch of one that asks for nothing: half of all writes, and it needs no reading."""
+    if isinstance(unit, Append) or len(unit) != 1:
+        return None
+    (write,) = unit
+    return write if isinstance(write, Put) and write.cond is None and write.ttl_ms is not KEEP else None
+
+
+def _append_one(connection: sqlite3.Connection, unit: Work, now: int) -> int | None:
+    """Append one entry to a log that is as expected; what is refused, or begins a log, is for the judge."""
+    if not isinstance(unit, Append) or len(unit.puts) > 1 or not isinstance(unit.check.cond, str):
+        return None
+    asked = (new_etag(), now, unit.log, now, unit.check.key, unit.check.cond, now)
+    counted = connection.execute(_NEXT, asked).fetchall()
+    if not counted:
+        return None
+    (put,) = unit.puts
+    seq = int(counted[0][0]) - 1
+    connection.execute(_UPSERT_ONE, _row(put, now, f"{put.key}!{number(seq)}"))
+    return seq
+
+
+def _row(put: Put, now: int, key: Key | None = None) -> tuple[object, ...]:
+    ttl = put.ttl_ms
+    return key or put.key, put.value, put.etag, now, now + ttl if isinstance(ttl, int) else None
+
+
+def list_page(
+    connection: sqlite3.Connection,
+    base: Key,
+    after: Key | None,
+    before: Key | None,
+    reverse: bool,
+    limit: int,
+    values: bool,
+) -> Page:
+    """One page, read as one statement and so as one snapshot."""
+    now = host_now_ms()
+    low, high = between(base, after, before)
+    where = "key >= ? AND key < ? AND (expires_at IS NULL OR expires_at > ?)"
+    order = "DESC" if reverse else "ASC"
+    sql = _select(values, f"items WHERE {where} ORDER BY key {order} LIMIT ?")
+    # One row more than asked tells whether there is a next page. Closing ends the snapshot before its last row.
+    with closing(connection.execute(sql, (low, high or _LAST_KEY, now, limit + 1))) as rows:
+        return collect((record.item(key, now) for key, record in map(_record, rows)), limit)
+
+
+def clear(connection: sqlite3.Connection, base: Key, place: str) -> tuple[int, bool]:
+    """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
+    low, high = below(base)
+    with _transaction(connection, place):
+        now = host_now_ms()
+        gone = connection.execute(_CLEAR, (low, high or _LAST_KEY, _REMOVED_AT_ONCE)).fetchall()
+    return sum(expires_at is None or expires_at > now for (expires_at,) in gone), len(gone) == _REMOVED_AT_ONCE
+
+
+def purge(connection: sqlite3.Connection, place: str) -> tuple[int, bool]:
+    """Free some expired items: how many, and whether more may be left."""
+    with _transaction(connection, place):
+        freed = _free(connection, host_now_ms(), _REMOVED_AT_ONCE)
+    return freed, freed == _REMOVED_AT_ONCE
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, place: str) -> Iterator[None]:
+    """All or nothing; an error of the commit itself says that it may have happened."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise of_sqlite(error, place, sent=True) from error
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # SQLite has rolled back by itself after some errors
+        connection.execute("ROLLBACK")
+
+
+def _read(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> dict[Key, Record]:
+    if not keys:
+        return {}
+    if len(keys) == 1:
+        rows = connection.execute(_GET_ONE[values], (keys[0],)).fetchall()
+    else:
+        rows = connection.execute(_GET_MANY[values], (json.dumps(keys, ensure_ascii=False),)).fetchall()
+    return dict(map(_record, rows))
+
+
+def _record(row: tuple[Any, ...]) -> tuple[Key, Record]:
+    return row[0], Record._make(row[1:])
+
+
+def _write(connection: sqlite3.Connection, net: Mapping[Key, Record | None]) -> None:
+    puts = [(key, *record) for key, record in net.items() if record is not None]
+    whole = len(puts) - len(puts) % _ROWS
+    for start in range(0, whole, _ROWS):
+        connection.execute(_UPSERT_MANY, [field for row in puts[start : start + _ROWS] for field in row])
+    if whole < len(puts):
+        connection.executemany(_UPSERT_ONE, puts[whole:])
+    if len(puts) == len(net):
+        return
+    deletes = [key for key, record in net.items() if record is None]
+    if len(deletes) == 1:
+        connection.execute(_DELETE_ONE, deletes)
+    else:
+        connection.execute(_DELETE_MANY, (json.dumps(deletes, ensure_ascii=False),))
+
+
+def _free(connection: sqlite3.Connection, now: int, limit: int) -> int:
+    return connection.execute(_FREE, (now, limit)).rowcount

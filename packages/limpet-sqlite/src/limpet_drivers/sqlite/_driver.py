@@ -1,0 +1,133 @@
+"""The driver: the contract's verbs, each one call into a worker thread."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar, Self
+
+from limpet import LimpetError
+from limpet.driver import BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key
+
+from . import _commands
+from ._client import Client
+from ._errors import of_sqlite
+from ._health import examine
+from ._options import Durability, Options
+
+__all__ = ["SqliteDriver"]
+
+_MIB = 1024 * 1024
+
+
+class SqliteDriver(BaseDriver):
+    """Items in one SQLite file that any number of processes on this machine share.
+
+    An acknowledged write is on the disk. Reads see every write that was acknowledged before them, never wait for
+    writers, and block no event loop. Processes that write queue up in the order in which they come.
+    """
+
+    capabilities = Capabilities(
+        durable="disk",
+        shared=True,
+        append=True,
+        max_value_bytes=32 * _MIB,
+        max_batch_bytes=64 * _MIB,
+        max_writes=65_536,
+        max_keys=65_536,
+    )
+    client_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
+
+    def __init__(self, path: str | os.PathLike[str], *, durability: Durability = "disk", timeout: float = 30.0) -> None:
+        """A file, made with its folders where it is missing, or `:memory:`, which ends with the driver.
+
+        `durability="relaxed"` does not wait for the disk: after a loss of power the last writes may be missing,
+        never half of a batch. `timeout` is how many seconds a write waits for other processes before
+        `UnavailableError`. Raises `ConfigurationError`; the file is touched by `open`.
+        """
+        super().__init__()
+        self._options = Options.from_path(path, durability, timeout)
+        self._client: Client | None = None
+        self._expiry = _commands.Expiry()
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`sqlite:///relative.db`, `sqlite:////absolute.db` or `sqlite://` (in memory), e.g. `?durability=relaxed`."""
+        options = Options.from_url(url)
+        return cls(
+            ":memory:" if options.path is None else options.path,
+            durability=options.durability,
+            timeout=options.timeout,
+        )
+
+    async def _open(self) -> None:
+        client = Client(self._options)
+        try:
+            await client.open()
+        except BaseException:
+            await client.close()
+            raise
+        self._client = client
+        self._dropped = weakref.finalize(self, client.forget)
+        self._dropped.atexit = False
+        if self._options.path is None:
+            self.capabilities = replace(self.capabilities, durable="no", shared=False)
+        elif self._options.durability == "relaxed":
+            self.capabilities = replace(self.capabilities, durable="process")
+
+    async def _close(self) -> None:
+        self._dropped.detach()
+        await self._opened.close()
+
+    async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
+        return await self._opened.read(lambda connection: _commands.fetch(connection, keys, values))
+
+    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+        client = self._opened
+        expiry = self._expiry
+        return await client.write(lambda connection: _commands.commit(connection, work, client.place, expiry))
+
+    async def _list(
+        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
+    ) -> Page:
+        return await self._opened.read(
+            lambda connection: _commands.list_page(connection, base, after, before, reverse, limit, values)
+        )
+
+    async def clear(self, base: Key) -> int:
+        if base != "":
+            check_key(base)
+        client = self._opened
+        return await self._repeat(lambda connection: _commands.clear(connection, base, client.place))
+
+    async def purge(self) -> int:
+        client = self._opened
+        return await self._repeat(lambda connection: _commands.purge(connection, client.place))
+
+    async def health(self) -> Health:
+        client = self._opened
+        with self._call():
+            return await client.aside(lambda connection: examine(connection, self._options))
+
+    async def _repeat(self, act: Callable[[sqlite3.Connection], tuple[int, bool]]) -> int:
+        """In many short transactions, so that others get their turn between them."""
+        total, more = 0, True
+        with self._call():
+            while more:
+                done, more = await self._opened.write(act)
+                total += done
+        return total
+
+    @property
+    def _opened(self) -> Client:
+        if self._client is None:
+            self._check_open()
+        assert self._client is not None
+        return self._client
+
+    def _translate(self, error: Exception) -> LimpetError:
+        assert isinstance(error, sqlite3.Error)
+        return of_sqlite(error, self._opened.place)

@@ -1,0 +1,68 @@
+"""Persistence for AI agents on whatever database you already run."""
+
+from ._create import create_persistence, create_persistence_from_env, create_storage
+from ._errors import (
+    AlreadyClaimedError,
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    DriverNotFoundError,
+    EventsLostError,
+    ForeignLoopError,
+    FormatError,
+    InvalidCursorError,
+    InvalidKeyError,
+    InvalidValueError,
+    LeaseLostError,
+    LeaseTimeoutError,
+    LimpetError,
+    NestedLeaseError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ReadOnlyError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+    WrongKeyError,
+    WrongStackError,
+)
+from .stores import Persistence, Storage
+from .structures import Listing, Page
+
+createPersistence = create_persistence
+
+__all__ = [
+    "AlreadyClaimedError",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptDataError",
+    "DriverNotFoundError",
+    "EventsLostError",
+    "ForeignLoopError",
+    "FormatError",
+    "InvalidCursorError",
+    "InvalidKeyError",
+    "InvalidValueError",
+    "LeaseLostError",
+    "LeaseTimeoutError",
+    "LimpetError",
+    "Listing",
+    "NestedLeaseError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "Page",
+    "Persistence",
+    "ReadOnlyError",
+    "Storage",
+    "TooLargeError",
+    "UnavailableError",
+    "UnsupportedError",
+    "WrongKeyError",
+    "WrongStackError",
+    "createPersistence",
+    "create_persistence",
+    "create_persistence_from_env",
+    "create_storage",
+]

@@ -1,0 +1,68 @@
+"""The two ways in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .driver import Driver
+from .opening import Opening, open_place
+from .profiles import open_profile, profile_from_env
+from .stores import Persistence, Storage
+from .wrappers import Wrap
+
+__all__ = ["create_persistence", "create_persistence_from_env", "create_storage"]
+
+
+def create_persistence(
+    driver: str | Driver | None = None,
+    *,
+    coalesce: bool = True,
+    wrappers: Sequence[Wrap] = (),
+) -> Opening[Persistence]:
+    """Open containers, images, sessions and messages on a driver.
+
+        async with create_persistence("sqlite:///data/agent.db") as persistence: ...
+        persistence = await create_persistence(driver)          # then: await persistence.aclose()
+
+    `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`LIMPET_HOME` moves it). A driver that
+    is open already is used and never closed. `coalesce=False` sends every call by itself.
+
+    `wrappers` change what passes on its way to storage, the first one first: `[compressed(), encrypted(key=...)]`
+    (see `limpet.wrappers`).
+
+    Raises `ConfigurationError`, `DriverNotFoundError`, `UnavailableError`, `FormatError`, `WrongStackError` or
+    `WrongKeyError` when opened.
+    """
+
+    async def open() -> Persistence:
+        return Persistence(await open_place(driver, coalesce=coalesce, wrappers=wrappers))
+
+    return Opening(open)
+
+
+def create_persistence_from_env(*, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Opening[Persistence]:
+    """Open what the environment names: `LIMPET_URL` and its key, or a `FAME_STORAGE_PROFILE` of Naylence, or the default.
+
+    `profile_from_env` in `limpet.profiles` lists the variables. `wrappers` stand around the encryption. Raises
+    `ConfigurationError` at once for variables that cannot be used, and when opened what `create_persistence` raises.
+    """
+    profile = profile_from_env()
+
+    async def open() -> Persistence:
+        return await open_profile(profile, coalesce=coalesce, wrappers=wrappers)
+
+    return Opening(open)
+
+
+def create_storage(
+    driver: str | Driver | None = None,
+    *,
+    coalesce: bool = True,
+    wrappers: Sequence[Wrap] = (),
+) -> Opening[Storage]:
+    """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
+
+    async def open() -> Storage:
+        return Storage(await open_place(driver, coalesce=coalesce, wrappers=wrappers))
+
+    return Opening(open)

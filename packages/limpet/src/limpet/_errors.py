@@ -1,0 +1,211 @@
+"""Every error that Limpet raises, in one tree.
+
+    LimpetError
+    ├── ConfigurationError (ValueError)        a URL, an option or a profile cannot be used
+    │   └── DriverNotFoundError (LookupError)  no installed package serves this URL scheme
+    ├── InvalidKeyError (ValueError)           a key or one of its segments
+    ├── InvalidValueError (ValueError)         a value, a record, a time to live
+    ├── InvalidCursorError (ValueError)        a cursor of another query, or a damaged one
+    ├── TooLargeError (ValueError)             beyond a limit of the driver
+    ├── EventsLostError (LookupError)          a reader of events fell behind what is kept
+    ├── NotFoundError (KeyError)               what had to be there is not
+    ├── ConflictError                          a condition did not hold: nothing was written
+    │   └── AlreadyClaimedError                somebody else claimed the approval first
+    ├── OutcomeUnknownError (ConnectionError)  the answer was lost: written once or not at all
+    ├── UnavailableError (ConnectionError)     the backend cannot be reached: worth a retry
+    ├── UnsupportedError (NotImplementedError) the driver does not declare this capability
+    ├── ReadOnlyError (PermissionError)        opened for reading only
+    ├── CorruptDataError (ValueError)          what is stored cannot be read
+    │   ├── FormatError                        written by a newer release, or by another program
+    │   └── WrongStackError                    opened without the wrappers that wrote it
+    ├── WrongKeyError (PermissionError)        the encryption key is not the one that wrote it
+    ├── LeaseLostError                         the lease ended while its holder still used it
+    ├── LeaseTimeoutError (TimeoutError)       somebody else kept the lease for too long
+    ├── NestedLeaseError (RuntimeError)        a task that holds a lease asked for it again
+    ├── ClosedError (RuntimeError)             used after close, or before open
+    └── ForeignLoopError (RuntimeError)        used from another event loop than it was opened on
+
+Each one also is the builtin that a caller would catch without knowing us. The message says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from .driver._types import Item
+
+__all__ = [
+    "AlreadyClaimedError",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptDataError",
+    "DriverNotFoundError",
+    "EventsLostError",
+    "ForeignLoopError",
+    "FormatError",
+    "LimpetError",
+    "InvalidCursorError",
+    "InvalidKeyError",
+    "InvalidValueError",
+    "LeaseLostError",
+    "LeaseTimeoutError",
+    "NestedLeaseError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "ReadOnlyError",
+    "TooLargeError",
+    "UnavailableError",
+    "UnsupportedError",
+    "WrongKeyError",
+    "WrongStackError",
+    "explain",
+]
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found, in one line: each place with what is wrong there."""
+    found = [
+        (".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False, include_input=False)
+    ]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in found)
+
+
+class LimpetError(Exception):
+    """The base of every error that Limpet raises."""
+
+    def __str__(self) -> str:  # KeyError would show the message in quotes
+        return Exception.__str__(self)
+
+
+class ConfigurationError(LimpetError, ValueError):
+    """A URL, an option or a profile cannot be used as it was given."""
+
+
+class DriverNotFoundError(ConfigurationError, LookupError):
+    """No installed package serves this URL scheme; the message names the extra to install."""
+
+
+class InvalidKeyError(LimpetError, ValueError):
+    """A key or a segment breaks the key rules: empty, too long, a lone surrogate, not encoded."""
+
+
+class InvalidValueError(LimpetError, ValueError):
+    """A value, a record or a time to live that cannot be stored."""
+
+
+class InvalidCursorError(LimpetError, ValueError):
+    """A cursor that belongs to another query, or that was damaged on its way."""
+
+
+class TooLargeError(LimpetError, ValueError):
+    """Something is beyond a limit of the driver; nothing was written."""
+
+
+class EventsLostError(LimpetError, LookupError):
+    """A reader of events fell behind what is kept: `lost` events are gone. Go on after the cursor `resume`."""
+
+    def __init__(self, channel: str, *, lost: int, resume: str) -> None:
+        self.channel, self.lost, self.resume = channel, lost, resume
+        super().__init__(
+            f"{lost} events of the channel {channel!r} were removed before they were read: go on after {resume!r}, and keep "
+            "more, or read sooner"
+        )
+
+
+class NotFoundError(LimpetError, KeyError):
+    """What had to be there is not."""
+
+
+class ConflictError(LimpetError):
+    """A condition did not hold, so the whole batch was refused and nothing was written.
+
+    `items` maps each key whose condition failed to what is there now: an `Item`, or `None` for nothing.
+    At least one key is named. A key that failed but whose item would have made the answer larger than
+    1 MiB is in `keys` and not in `items`.
+    """
+
+    def __init__(
+        self, message: str = "", *, keys: tuple[str, ...] = (), items: Mapping[str, Item | None] | None = None
+    ) -> None:
+        self.items: Mapping[str, Item | None] = dict(items or {})
+        self.keys = keys or tuple(self.items)
+        named = ", ".join(repr(key) for key in self.keys[:3]) + (", ..." if len(self.keys) > 3 else "")
+        super().__init__(message or f"somebody else changed {named}: read it again and retry")
+
+
+class AlreadyClaimedError(ConflictError):
+    """Somebody else claimed an approval first: `by` says who, `decision` what for, `decided` whether it is done."""
+
+    def __init__(self, id: str, *, by: str, decision: str, decided: bool) -> None:
+        self.by, self.decision, self.decided = by, decision, decided
+        super().__init__(
+            f"{by} claimed the approval {id!r} to {decision} it, and has {'done so' if decided else 'it for now'}"
+        )
+
+
+class OutcomeUnknownError(LimpetError, ConnectionError):
+    """The answer to a write was lost: it happened once or not at all, possibly a moment later.
+
+    Read back what you wrote before you write it again.
+    """
+
+
+class UnavailableError(LimpetError, ConnectionError):
+    """The backend cannot be reached or refuses work for now. Nothing was written: retry when it is back.
+
+    Inside a driver, `sent=True` says that the request had left when the connection failed. The base class
+    turns that into `OutcomeUnknownError` for a write that it can neither prove nor repeat safely.
+    """
+
+    def __init__(self, message: str = "", *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class UnsupportedError(LimpetError, NotImplementedError):
+    """The driver does not declare the capability that this call needs."""
+
+
+class ReadOnlyError(LimpetError, PermissionError):
+    """A write through something that was opened for reading only."""
+
+
+class CorruptDataError(LimpetError, ValueError):
+    """What is stored cannot be read. Nothing was changed or moved away."""
+
+
+class FormatError(CorruptDataError):
+    """The place was written by a newer release, or by another program."""
+
+
+class WrongStackError(CorruptDataError):
+    """The place was written through wrappers (encryption, compression) that this opening lacks, or the reverse."""
+
+
+class WrongKeyError(LimpetError, PermissionError):
+    """The encryption key is not the one that wrote this place."""
+
+
+class LeaseLostError(LimpetError):
+    """The lease expired or was taken over while its holder still used it; protected writes are refused."""
+
+
+class LeaseTimeoutError(LimpetError, TimeoutError):
+    """Somebody else held the lease for longer than the caller was willing to wait."""
+
+
+class NestedLeaseError(LimpetError, RuntimeError):
+    """A task that holds a lease asked for it again, and would have waited for itself: use what it holds."""
+
+
+class ClosedError(LimpetError, RuntimeError):
+    """Used after `close`, or before `open`."""
+
+
+class ForeignLoopError(LimpetError, RuntimeError):
+    """Used from another event loop than the one it was opened on; open one per event loop."""

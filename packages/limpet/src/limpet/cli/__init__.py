@@ -1,0 +1,21 @@
+"""The command `limpet`: one module for each command or family."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. Without the `cli` extra: say how to install it."""
+    try:
+        from ._app import application
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(
+            f"limpet: the command line needs the extra limpet[cli] ({error.name} is missing): "
+            "install it from where limpet came from"
+        )
+    application()()

@@ -1,0 +1,5 @@
+"""`python -m limpet.cli`."""
+
+from . import main
+
+main()

@@ -1,0 +1,36 @@
+"""The application, its commands in the order of `--help`."""
+
+from __future__ import annotations
+
+import typer
+
+from ..plugins import plugins
+from . import _conformance, _demo, _doctor, _drivers, _items, _keys, _stats
+
+__all__ = ["application"]
+
+
+def application() -> typer.Typer:
+    """All commands, those of installed plug-ins last."""
+    app = typer.Typer(
+        name="limpet",
+        help="Persistence for AI agents on whatever database you already run.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command("demo")(_demo.demo)
+    app.command("drivers")(_drivers.drivers)
+    app.command("doctor")(_doctor.doctor)
+    app.command("stats")(_stats.stats)
+    app.command("ls")(_items.ls)
+    app.command("get")(_items.get)
+    app.command("set")(_items.set_)
+    app.command("rm")(_items.rm)
+    app.command("keygen")(_keys.keygen)
+    app.command("rotate")(_keys.rotate)
+    app.command("conformance")(_conformance.conformance)
+    plugins().hook.limpet_commands(app=app)
+    return app

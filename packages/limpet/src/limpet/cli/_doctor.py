@@ -1,0 +1,155 @@
+"""`limpet doctor`: is this place well, and if not, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from .._errors import CorruptDataError, LimpetError
+from ..driver import Driver, Put, key, name, new_etag, text
+from ..driver._defaults import everything
+from ..opening import MANIFEST, hide_password
+from ..stores import Persistence
+from ..structures import SWEEP
+from ._output import AsJson, Place, out, run, show_json, table
+from ._place import open_as_written
+
+__all__ = ["doctor"]
+
+_PROBES = 20
+
+
+@dataclass(slots=True)
+class _Report:
+    url: str
+    server: str = ""
+    version: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    read_ms: float | None = None
+    write_ms: float | None = None
+    documents: int = 0
+    items: int = 0
+    unswept: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def doctor(
+    url: Place,
+    write: Annotated[
+        bool,
+        typer.Option("--write/--no-write", help="Measure writes too, on a probe item that expires after a minute."),
+    ] = True,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Read every item, and compare records with their indexes.")
+    ] = True,
+    json: AsJson = False,
+) -> None:
+    """Connect; report version, capabilities, latency, integrity, and problems with what to do.
+
+    Exit status 1 where there is a problem. Index entries that are wrong are mended.
+    """
+    report = run(_examine(url, write, check))
+    if json:
+        show_json(asdict(report))
+    else:
+        _show(report)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+async def _examine(url: str, write: bool, check: bool) -> _Report:
+    report = _Report(hide_password(url))
+    place = await open_as_written(url, coalesce=False, new=True)
+    try:
+        await _ask(place.driver, report)
+        await _measure(place.driver, report, write)
+        if check:
+            await _check(Persistence(place), report)
+    except LimpetError as error:
+        report.problems.append(str(error))
+    finally:
+        await place.close()
+    return report
+
+
+async def _ask(driver: Driver, report: _Report) -> None:
+    report.capabilities = asdict(driver.capabilities)
+    health = await driver.health()
+    report.server, report.version, report.details = health.server, health.version, health.details
+    report.problems += health.problems
+
+
+async def _measure(driver: Driver, report: _Report, write: bool) -> None:
+    reads, writes = [], []
+    probe = key(name("doctor"), text(new_etag()))
+    for _ in range(_PROBES):
+        started = perf_counter()
+        await driver.get([MANIFEST])
+        reads.append(perf_counter() - started)
+        if write:
+            started = perf_counter()
+            await driver.apply([Put(probe, "probe", None, 60_000)])
+            writes.append(perf_counter() - started)
+    report.read_ms = round(median(reads) * 1000, 3)
+    report.write_ms = round(median(writes) * 1000, 3) if writes else None
+
+
+async def _check(persistence: Persistence, report: _Report) -> None:
+    records = (persistence.containers, persistence.images, persistence.sessions)
+    more = (persistence.threads, persistence.feedback, persistence.approvals, persistence.blobs)
+    for store in (*records, *more):
+        try:
+            found = await store.repair()
+        except CorruptDataError as error:
+            report.problems.append(str(error))
+            continue
+        report.documents += found.documents
+        report.problems += [f"the record at {at} cannot be read: save it anew, or delete it" for at in found.unreadable]
+        if found.added or found.removed:
+            report.problems.append(
+                f"{found.added} index entries were missing and {found.removed} wrong: mended now; "
+                "something other than this library changed the data"
+            )
+    try:
+        async for item in everything(persistence.driver, ""):
+            report.items += 1
+            report.unswept += item.key.startswith(f"{SWEEP}!")
+    except CorruptDataError as error:
+        report.problems.append(f"{error}. Restore it from a backup, or delete it; what comes after it was not read")
+
+
+def _show(report: _Report) -> None:
+    shown = table(title=report.url)
+    shown.add_column(style="bold")
+    shown.add_column()
+    rows = {"server": f"{report.server} {report.version}".strip(), **report.details}
+    abilities = report.capabilities
+    words = [
+        f"{word}={value}"
+        for word, value in abilities.items()
+        if not isinstance(value, bool) and not word.startswith("max_")
+    ]
+    rows["capabilities"] = ", ".join([*words, *(word for word, value in abilities.items() if value is True)])
+    limits = (f"{word.removeprefix('max_')} {value:,}" for word, value in abilities.items() if word.startswith("max_"))
+    rows["at most"] = ", ".join(limits)
+    if report.read_ms is not None:
+        rows["a read"] = f"{report.read_ms} ms (median of {_PROBES})"
+    if report.write_ms is not None:
+        rows["a write"] = f"{report.write_ms} ms (median of {_PROBES})"
+    rows["items read"] = f"{report.items:,}"
+    rows["records checked"] = f"{report.documents:,} with their indexes"
+    if report.unswept:
+        rows["left to sweep"] = f"{report.unswept} deleted conversations: 'await persistence.purge()' frees them"
+    for word, value in rows.items():
+        shown.add_row(word, escape(value))
+    out.print(shown)
+    for problem in report.problems:
+        out.print(f"[bold red]problem[/] {escape(problem)}")
+    if not report.problems:
+        out.print("[bold green]healthy[/]")

@@ -1,0 +1,94 @@
+"""`limpet keygen` and `limpet rotate`: encryption keys, and moving a place on to a newer one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from .._errors import WrongKeyError
+from ..wrappers import Rotation
+from ..wrappers import rotate as rotate_driver
+from ..wrappers._key_sources import new_key
+from ._output import AsJson, Place, fail, out, run, show_json
+from ._place import open_as_written
+
+__all__ = ["keygen", "rotate"]
+
+KeyFile: TypeAlias = Path | None
+
+
+def keygen(
+    file: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write it there, for your eyes only, instead of printing it."),
+    ] = None,
+) -> None:
+    """Make an encryption key: 32 random bytes, as 64 hex characters."""
+    if file is None:
+        typer.echo(new_key())
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as written:
+            written.write(f"{new_key()}\n")
+    except FileExistsError:
+        fail(f"{file} exists, and a key that is overwritten is lost: name another file")
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}")
+    out.print(f"wrote {escape(str(file))}: keep a copy elsewhere, nothing can be read without it")
+
+
+def rotate(
+    url: Place,
+    key: Annotated[
+        KeyFile,
+        typer.Option("--key-file", metavar="FILE", help="The new key; else LIMPET_ENCRYPTION_KEY or ..._KEY_FILE."),
+    ] = None,
+    old_key: Annotated[
+        KeyFile,
+        typer.Option(
+            "--old-key-file",
+            metavar="FILE",
+            help="The key until now; else LIMPET_ENCRYPTION_OLD_KEY or ..._OLD_KEY_FILE.",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Move an encrypted place on to a newer key, while others go on using it.
+
+    Give both keys to every service first. When it was cut off, run it again: it goes on where it was.
+    """
+
+    async def work() -> Rotation:
+        try:
+            place = await open_as_written(url, key=key, old_keys=[] if old_key is None else [old_key], rotating=True)
+        except WrongKeyError as error:
+            fail(f"{error}. --key-file takes the new key, --old-key-file the one until now")
+        try:
+            with Progress(
+                SpinnerColumn(),
+                TextColumn("{task.completed} items"),
+                console=out,
+                transient=True,
+                disable=json or not out.is_terminal,
+            ) as bar:
+                task = bar.add_task("sealing", total=None)
+                return await rotate_driver(
+                    place.driver, progress=lambda step: bar.update(task, completed=step.examined)
+                )
+        finally:
+            await place.close()
+
+    done = run(work())
+    if json:
+        show_json(asdict(done))
+    else:
+        out.print(
+            f"sealed {done.sealed:,} of {done.examined:,} items anew: from now on only the new key opens this place"
+        )

@@ -1,0 +1,68 @@
+"""What all commands share: running async code, showing errors in a line, JSON for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any, NoReturn, TypeAlias, TypeVar
+
+import typer
+from pydantic_core import to_json
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .._errors import LimpetError
+from ..opening import hide_password
+
+__all__ = ["AsJson", "Place", "fail", "out", "run", "show_json", "table"]
+
+T = TypeVar("T")
+
+out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+Place: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL",
+        envvar="LIMPET_URL",
+        show_envvar=True,
+        help="Where: sqlite:///data/agent.db, fs://./data, ...",
+    ),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON for scripts instead of a table.")]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine; an error of ours becomes one line on stderr and exit status 1."""
+    try:
+        return asyncio.run(work)
+    except LimpetError as error:
+        fail(str(error))
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Say what went wrong and leave."""
+    _err.print(f"[bold red]error[/] {escape(hide_password(message))}", soft_wrap=True)
+    raise typer.Exit(status)
+
+
+def show_json(value: Any) -> None:
+    """Print JSON, indented, without colours or wrapping."""
+    typer.echo(to_json(value, indent=2).decode())
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A plain table."""
+    made = Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    made.collapse_padding = True
+    return made

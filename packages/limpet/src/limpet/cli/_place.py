@@ -1,0 +1,56 @@
+"""Opening the place that a command is given, through the wrappers that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from .._errors import ConfigurationError
+from ..opening import Place, driver_from_url, open_place, written_through
+from ..stores import Storage
+from ..wrappers import compressed, encrypted
+from ..wrappers._key_sources import KeySource, key_in_environment
+
+__all__ = ["open_as_written", "storage_at"]
+
+
+async def open_as_written(
+    url: str,
+    *,
+    coalesce: bool = True,
+    key: KeySource | None = None,
+    old_keys: Sequence[KeySource] = (),
+    new: bool = False,
+    rotating: bool = False,
+) -> Place:
+    """Open a place through the wrappers that its manifest names; the key comes from the environment, unless it is given.
+
+    One that nothing was written to is refused, and nothing is written there, unless `new`: then it is made, encrypted
+    where the environment has a key. With `rotating` a place has to be encrypted already.
+    """
+    async with driver_from_url(url) as driver:
+        names = await written_through(driver)
+    if rotating and "encrypted" not in (names or ()):
+        raise ConfigurationError(
+            "there is no encryption to rotate: this place was written in the clear, or never. Look at its address"
+        )
+    if names is None and not new:
+        raise ConfigurationError("nothing was ever written to this place: look at its address")
+    environment = key_in_environment()
+    if names is None:
+        names = [] if environment is None else ["encrypted"]
+    if "encrypted" in names and key is None and environment is None:
+        raise ConfigurationError(
+            "this place is encrypted, and there is no key: set LIMPET_ENCRYPTION_KEY_FILE to the key's file, "
+            "or LIMPET_ENCRYPTION_KEY to the key"
+        )
+    known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
+    wrappers = [known[name] for name in reversed(names) if name in known]  # what is missing, opening says by name
+    return await open_place(url, coalesce=coalesce, wrappers=wrappers)
+
+
+@asynccontextmanager
+async def storage_at(url: str, *, new: bool = False) -> AsyncIterator[Storage]:
+    """The plain items of a place, closed at the end."""
+    async with Storage(await open_as_written(url, new=new)) as storage:
+        yield storage

@@ -1,0 +1,78 @@
+"""`limpet stats`: what lies in a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from ..driver import size_of, split
+from ..driver._defaults import everything
+from ..opening import hide_password
+from ._output import AsJson, Place, out, run, show_json, table
+from ._place import open_as_written
+
+__all__ = ["stats"]
+
+_KINDS = {
+    "containers": "containers",
+    "images": "images",
+    "sessions": "sessions",
+    "threads": "threads",
+    "feedback": "feedback",
+    "storage": "plain items",
+    "kv": "records and states",
+    "history": "revisions of states",
+    "lease": "locks",
+}
+
+
+@dataclass(slots=True)
+class _Count:
+    items: int = 0
+    bytes: int = 0
+
+
+def stats(url: Place, json: AsJson = False) -> None:
+    """Count items and bytes by kind. Reads everything, page by page, in constant memory."""
+
+    async def work() -> dict[str, _Count]:
+        counts: dict[str, _Count] = {}
+        place = await open_as_written(url)
+        try:
+            with Progress(
+                SpinnerColumn(),
+                TextColumn("{task.completed} items"),
+                console=out,
+                transient=True,
+                disable=json or not out.is_terminal,
+            ) as bar:
+                task = bar.add_task("reading", total=None)
+                async for item in everything(place.driver, ""):
+                    count = counts.setdefault(_kind(item.key), _Count())
+                    count.items += 1
+                    count.bytes += size_of(item.value or "")
+                    bar.advance(task)
+        finally:
+            await place.close()
+        return counts
+
+    counts = run(work())
+    if json:
+        show_json({kind: {"items": count.items, "bytes": count.bytes} for kind, count in sorted(counts.items())})
+        return
+    shown = table("kind", "items", "bytes", title=hide_password(url))
+    for kind, count in sorted(counts.items()):
+        shown.add_row(kind, f"{count.items:,}", f"{count.bytes:,}")
+    total = _Count(sum(count.items for count in counts.values()), sum(count.bytes for count in counts.values()))
+    shown.add_row("[bold]all[/]", f"[bold]{total.items:,}[/]", f"[bold]{total.bytes:,}[/]")
+    out.print(shown)
+
+
+def _kind(key: str) -> str:
+    segments = split(key)
+    if segments[0] in ("messages", "threads.messages"):
+        return "messages" if "e" in segments[2:3] else "heads of conversations"
+    if segments[0].endswith(".by"):
+        return f"index entries of {segments[0].removesuffix('.by')}"
+    return _KINDS.get(segments[0], segments[0])

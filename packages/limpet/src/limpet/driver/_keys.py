@@ -1,0 +1,137 @@
+"""Segments to one encoded key and back.
+
+A key is ordered segments. `!` stands between them and every character up to `#` is written `#hh`, so that the
+plain order of the encoded text is the order by segments and then by UTF-8 bytes: `v1 < v1 x < v1-b < v10`.
+A segment shows its kind: a name of ours (`[a-z][a-z0-9_.-]*`), a number (16 decimal digits), or text from a
+user (`@...`).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64encode
+from functools import lru_cache
+from hashlib import sha256
+
+from .._errors import InvalidKeyError
+from ._types import Key
+
+__all__ = ["MAX_KEY_BYTES", "check_key", "is_number", "key", "name", "number", "split", "text", "text_of"]
+
+MAX_KEY_BYTES = 1024
+_LONG = 200
+"""Encoded bytes beyond which text is cut and digested."""
+_PREFIX = 160
+_MAX_NUMBER = 10**16 - 1
+
+_NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
+_SPECIAL = re.compile("[\x00-\x23]")
+_ESCAPE = re.compile("#([0-9a-f]{2})")
+_SEGMENT = (
+    r"(?:[a-z][a-z0-9_.-]*|[0-9]{16}"
+    r"|@[^\x00-\x23\ud800-\udfff]*(?:#(?:[01][0-9a-f]|2[0-3])[^\x00-\x23\ud800-\udfff]*)*(?:\"[A-Za-z0-9_-]{22})?)"
+)
+_KEY = re.compile(f"{_SEGMENT}(?:!{_SEGMENT})*")
+
+
+def name(segment: str) -> str:
+    """A segment that is a word of ours: lower-case letters, digits, `_`, `.` and `-`."""
+    if not _NAME.fullmatch(segment):
+        raise InvalidKeyError(f"{segment!r} is no name: use a-z first, then a-z, 0-9, '_', '.' or '-'")
+    return segment
+
+
+def number(value: int) -> str:
+    """A segment that is a whole number from 0 to 9,999,999,999,999,999; numbers sort as numbers."""
+    if not 0 <= value <= _MAX_NUMBER:
+        raise InvalidKeyError(f"{value} is no number segment: use 0 to {_MAX_NUMBER}")
+    return f"{value:016d}"
+
+
+def text(value: str) -> str:
+    """A segment that holds any text of a user.
+
+    Text of more than 200 encoded bytes becomes its longest prefix of whole characters within 160, a `"`, and 22
+    characters of its SHA-256: equality still works, the order is by that form, and the true text has to be kept
+    in the value. Raises `InvalidKeyError` for a lone surrogate.
+    """
+    encoded = _SPECIAL.sub(_escape, value)
+    if encoded.isascii():
+        if len(encoded) <= _LONG:
+            return "@" + encoded
+        raw = value.encode()
+    else:
+        try:
+            raw = value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidKeyError(
+                f"{value!r} holds a lone surrogate: a key must be text that UTF-8 can write"
+            ) from error
+        if len(encoded.encode()) <= _LONG:
+            return "@" + encoded
+    digest = urlsafe_b64encode(sha256(raw).digest())[:22].decode()
+    kept: list[str] = []
+    room = _PREFIX
+    for character in value:
+        shown = _SPECIAL.sub(_escape, character)
+        room -= len(shown.encode())
+        if room < 0:
+            break
+        kept.append(shown)
+    return f'@{"".join(kept)}"{digest}'
+
+
+def key(*segments: str) -> Key:
+    """Join encoded segments (from `name`, `number`, `text`, or whole keys) to a key of at most 1,024 bytes."""
+    joined = "!".join(segments)
+    if not joined:
+        raise InvalidKeyError("a key needs at least one segment")
+    if len(joined) > MAX_KEY_BYTES // 4 and len(joined.encode()) > MAX_KEY_BYTES:
+        raise InvalidKeyError(
+            f"the key {joined[:60]!r}... is longer than {MAX_KEY_BYTES} bytes: use fewer or shorter segments"
+        )
+    return joined
+
+
+def split(encoded: Key) -> tuple[str, ...]:
+    """The encoded segments of a key."""
+    return tuple(encoded.split("!"))
+
+
+def text_of(segment: str) -> str | None:
+    """The text in a text segment; `None` where it is a digest and the true text stands in the value."""
+    if not segment.startswith("@"):
+        raise InvalidKeyError(f"{segment!r} is no text segment: text begins with '@'")
+    if '"' in segment:
+        return None
+    return _ESCAPE.sub(_unescape, segment[1:])
+
+
+def is_number(segment: str) -> bool:
+    """Whether an encoded segment is a number."""
+    return len(segment) == 16 and segment.isdecimal() and segment.isascii()
+
+
+def check_key(encoded: object) -> None:
+    """Refuse whatever is not an encoded key. Drivers see encoded keys only."""
+    if not isinstance(encoded, str):
+        raise InvalidKeyError(f"a key is str, not {type(encoded).__name__}: build it with limpet.driver.key()")
+    _check_text(encoded)
+
+
+@lru_cache(maxsize=16384)
+def _check_text(encoded: str) -> None:
+    if not _KEY.fullmatch(encoded):
+        raise InvalidKeyError(
+            f"{encoded[:80]!r} is no encoded key: build it with key(name(...), text(...), number(...))"
+        )
+    if len(encoded) > MAX_KEY_BYTES // 4 and len(encoded.encode()) > MAX_KEY_BYTES:
+        raise InvalidKeyError(f"the key {encoded[:60]!r}... is longer than {MAX_KEY_BYTES} bytes")
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"#{ord(match[0]):02x}"
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))

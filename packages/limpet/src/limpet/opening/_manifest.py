@@ -1,0 +1,77 @@
+"""What every place says of itself: its format, the oldest reader that may open it, the wrappers that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from .._errors import ConflictError, FormatError, NotFoundError, WrongStackError
+from ..driver import Driver, If, Item, Put
+from ..wrappers import ReadOnly, Wrapper, layers
+from ..wrappers._reserved import MANIFEST
+
+__all__ = ["FORMAT", "MANIFEST", "check_manifest", "written_through"]
+
+FORMAT = 1
+"""Written by this release; frozen: key encoding, etag form, item metadata."""
+
+_OLDEST_READER = 1
+
+
+async def written_through(driver: Driver) -> Sequence[str] | None:
+    """The names of the wrappers that wrote a place, the innermost first; `None` for a new place. Raises `FormatError`."""
+    (item,) = await driver.get([MANIFEST])
+    return None if item is None else _read(item)["wrappers"]
+
+
+async def check_manifest(driver: Driver) -> None:
+    """Read the manifest below all wrappers and compare it with them; write it where the place is new.
+
+    Raises `FormatError` for a place of a newer release, `WrongStackError` for another stack of wrappers, and
+    `NotFoundError` for a new place that is opened for reading only.
+    """
+    found = layers(driver)
+    stack = [layer.stored_as for layer in reversed(found) if isinstance(layer, Wrapper) and layer.stored_as]
+    innermost = found[-1]
+    (item,) = await innermost.get([MANIFEST])
+    if item is None and any(isinstance(layer, ReadOnly) for layer in found):
+        raise NotFoundError("nothing was ever written here: open it without read_only() first, or look at its address")
+    if item is None:
+        manifest = {"format": FORMAT, "oldest_reader": _OLDEST_READER, "wrappers": stack}
+        try:
+            await innermost.apply([Put(MANIFEST, to_json(manifest).decode(), If.ABSENT)])
+        except ConflictError:  # somebody else opened the same new place
+            (item,) = await innermost.get([MANIFEST])
+    if item is not None:
+        _compare(item, stack)
+
+
+def _compare(item: Item, stack: list[str]) -> None:
+    manifest = _read(item)
+    if manifest["oldest_reader"] > FORMAT:
+        raise FormatError(
+            f"this place was written in format {manifest['format']}, which needs a reader of format "
+            f"{manifest['oldest_reader']} or newer; this release reads up to {FORMAT}: upgrade limpet"
+        )
+    if manifest["wrappers"] != stack:
+        raise WrongStackError(
+            f"this place was written through {_named(manifest['wrappers'])} and is opened through {_named(stack)}: "
+            "open it with the same wrappers, in the same order"
+        )
+
+
+def _read(item: Item) -> dict[str, Any]:
+    try:
+        manifest = from_json(item.value or "")
+    except ValueError as error:
+        raise FormatError(f"the manifest of this place cannot be read: {error}") from error
+    match manifest:
+        case {"format": int(), "oldest_reader": int(), "wrappers": [*_]}:
+            return dict(manifest)
+    raise FormatError("the manifest of this place is not one of Limpet's: another program may use the same name")
+
+
+def _named(stack: list[str]) -> str:
+    return " over ".join(repr(wrapper) for wrapper in reversed(stack)) or "no wrapper"

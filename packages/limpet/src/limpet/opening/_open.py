@@ -1,0 +1,108 @@
+"""Open a driver with everything around it, and close it in reverse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from .._errors import ConfigurationError
+from ..driver import Driver
+from ..structures import Spilled
+from ..wrappers import Coalescer, Wrap, Wrapper
+from ._manifest import check_manifest
+from ._registry import driver_from_url
+from ._urls import hide_password
+
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
+__all__ = ["Place", "assembled", "default_url", "open_place"]
+
+
+class Place:
+    """An open driver with everything around it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+
+    async def close(self) -> None:
+        """Let what is under way finish and close; a driver that the application had opened itself stays open."""
+        await self.driver.close()
+
+
+class _Borrowed(Wrapper):
+    """Around a driver that is the application's: whoever opens a driver is who closes it."""
+
+    async def close(self) -> None:
+        pass
+
+
+def default_url() -> str:
+    """Where "nothing" is: `limpet.db` in `LIMPET_HOME`, or else in the user's data folder."""
+    from platformdirs import user_data_path  # here: nobody who names a place pays for it
+
+    home = os.environ.get("LIMPET_HOME")
+    folder = Path(home).expanduser().absolute() if home else user_data_path("limpet", appauthor=False)
+    return f"sqlite:///{quote((folder / 'limpet.db').as_posix(), safe='/:')}"
+
+
+async def open_place(target: str | Driver | None, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Place:
+    """Open a URL, a driver, or the default place, with plug-ins, the coalescer and wrappers around it; check the manifest.
+
+    The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
+    is opened here and closed with the place.
+    """
+    driver, url = assembled(target, coalesce=coalesce, wrappers=wrappers)
+    try:
+        await driver.open()
+        await check_manifest(driver)
+        _plugins().hook.limpet_driver_opened(driver=driver, url=url)
+    except BaseException:
+        if driver.is_open:
+            await driver.close()
+        raise
+    return Place(driver)
+
+
+def assembled(target: str | Driver | None, *, coalesce: bool, wrappers: Sequence[Wrap]) -> tuple[Driver, str | None]:
+    """A driver with everything around it, not opened yet, and its URL as it may be shown. No IO but imports."""
+    if target is None:
+        target = default_url()
+    if isinstance(target, str):
+        url: str | None = hide_password(target)
+        driver = driver_from_url(target)
+    elif isinstance(target, Driver):
+        url, driver = None, target
+    else:
+        raise ConfigurationError(
+            f"{target!r} is no driver: pass a URL like 'sqlite:///data/agent.db', a Driver, or nothing"
+        )
+    if driver.is_open:
+        driver = _Borrowed(driver)
+    for wrap in _plugins().hook.limpet_wrap_driver(url=url):
+        driver = wrap(driver)
+    if coalesce and driver.capabilities.group:
+        driver = Coalescer(driver)
+    return Spilled(_wrapped(driver, wrappers)), url
+
+
+def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:
+    if callable(wrappers) or isinstance(wrappers, str):
+        raise ConfigurationError(f"wrappers is {wrappers!r}: put it in a list, like wrappers=[compressed()]")
+    for wrap in reversed(wrappers):
+        around = wrap(driver) if callable(wrap) else None
+        if not isinstance(around, Driver):
+            raise ConfigurationError(
+                f"{wrap!r} in wrappers= puts no driver around a driver: use compressed(), encrypted(...) and the like"
+            )
+        driver = around
+    return driver
+
+
+def _plugins() -> PluginManager:
+    from ..plugins import plugins  # here: pluggy is wanted at the first opening and not at import
+
+    return plugins()

@@ -1,0 +1,228 @@
+"""Everything that an agent keeps, on one driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from .._errors import InvalidKeyError
+from ..driver import Driver, Health
+from ..opening import Place
+from ..structures import Migrations, Spilled, sweep_all
+from ._approvals import ApprovalStore
+from ._blobs import BlobStore
+from ._checkpoints import CheckpointStore
+from ._containers import ContainerRepository
+from ._events import EventQueue
+from ._feedback import FeedbackStore
+from ._images import ImageRepository
+from ._keyvalue import KeyValueStore
+from ._retention import (
+    Retention,
+    RetentionPolicies,
+    RetentionReport,
+    retain_entries,
+    retain_history,
+    retain_kv,
+    retain_records,
+)
+from ._sessions import SessionRepository
+from ._state import AgentState
+from ._sweeper import Sweeper
+from ._threads import ThreadStore
+from ._work import WorkQueue, clean_work, work_wakeups
+
+__all__ = ["Persistence"]
+
+V = TypeVar("V")
+
+
+class Persistence:
+    """An attribute or a method for each store. Made by `create_persistence`; close it, or use it in `async with`."""
+
+    approvals: ApprovalStore
+    blobs: BlobStore
+    checkpoints: CheckpointStore
+    containers: ContainerRepository
+    feedback: FeedbackStore
+    images: ImageRepository
+    sessions: SessionRepository
+    threads: ThreadStore
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.approvals = ApprovalStore(place.driver)
+        self.checkpoints = CheckpointStore(place.driver)
+        self.blobs = BlobStore(place.driver)
+        self.sessions = SessionRepository(place.driver)
+        self.images = ImageRepository(place.driver, self.sessions)
+        self.threads = ThreadStore(place.driver, self.approvals, self.checkpoints)
+        self.feedback = self.threads.feedback
+        self.containers = ContainerRepository(place.driver, self.images, self.sessions)
+        self._work_wakeups = work_wakeups(place.driver)
+
+    @property
+    def driver(self) -> Driver:
+        """The open driver, for structures of one's own (`limpet.structures`)."""
+        return self._place.driver
+
+    @overload
+    def kv(self, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[V]: ...
+    @overload
+    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]: ...
+    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]:
+        """The values of one type in a namespace; `kind` is a pydantic model, or any type that pydantic can adapt. No IO.
+
+        Any text is a namespace, but those that begin with `__` are the library's own: `InvalidKeyError`.
+        """
+        _ensure_users(namespace)
+        return KeyValueStore(self._driver_of(namespace), kind, namespace, migrations=migrations)
+
+    async def get_kv_store(self, kind: type[V], namespace: str) -> KeyValueStore[V]:
+        """`kv` in Naylence's spelling."""
+        return self.kv(kind, namespace)
+
+    def state(
+        self,
+        kind: type[V],
+        namespace: str,
+        *,
+        key: str = "state",
+        factory: Callable[[], V] | None = None,
+        migrations: Migrations | None = None,
+        history: int = 0,
+        ttl: float = 15.0,
+        timeout: float | None = 30.0,
+    ) -> AgentState[V]:
+        """One state of type `kind`, which one task at a time changes; `AgentState` says how. No IO.
+
+        Of the library's own namespaces only those that begin with `__agent_` may be given: `InvalidKeyError`.
+        """
+        _ensure_users(namespace, but="__agent_")
+        return AgentState(
+            self._driver_of(namespace),
+            kind,
+            namespace,
+            key=key,
+            factory=factory,
+            migrations=migrations,
+            history=history,
+            ttl=ttl,
+            timeout=timeout,
+        )
+
+    def events(
+        self,
+        *,
+        retention: timedelta | None = timedelta(hours=24),
+        max_count: int | None = None,
+        acknowledged: bool = False,
+        consumer_ttl: timedelta = timedelta(days=7),
+        cleanup_interval: timedelta | None = timedelta(minutes=5),
+        poll: float = 0.5,
+    ) -> EventQueue:
+        """The event queue of this place: `async with persistence.events() as queue: ...`; `EventQueue` says what is kept."""
+        return EventQueue(
+            self.driver,
+            retention=retention,
+            max_count=max_count,
+            acknowledged=acknowledged,
+            consumer_ttl=consumer_ttl,
+            cleanup_interval=cleanup_interval,
+            poll=poll,
+        )
+
+    def work(
+        self,
+        name: str,
+        *,
+        group: str = "default",
+        visibility: float | timedelta = timedelta(seconds=30),
+        max_attempts: int = 5,
+        poll: float = 0.5,
+    ) -> WorkQueue:
+        """A queue of jobs, each done by one worker of a group; `WorkQueue` says how. No IO.
+
+        A claimed job comes back after `visibility` (seconds) unless its worker renews it, and is a dead letter after
+        `max_attempts`. Who waits for a job looks every `poll` seconds whether one came back.
+        """
+        return WorkQueue(
+            self.driver,
+            name,
+            group=group,
+            visibility=visibility,
+            max_attempts=max_attempts,
+            poll=poll,
+            wakeups=self._work_wakeups,
+        )
+
+    def _driver_of(self, namespace: str) -> Driver:
+        """What keeps a namespace: here the same driver for all of them."""
+        return self.driver
+
+    async def health(self) -> Health:
+        """Ask the backend for a sign of life: for a readiness probe. Raises `UnavailableError`."""
+        return await self.driver.health()
+
+    async def purge(self) -> int:
+        """Free what expired, what deleted conversations left and jobs that everybody claimed; answer how many items. Any process may, at any time."""
+        freed = await self.approvals.cleanup() + await self.threads.sweep() + await sweep_all(self.driver)
+        freed += await clean_work(self.driver)
+        if isinstance(self.driver, Spilled):
+            freed += await self.driver.sweep()
+        return freed + await self.driver.purge()
+
+    async def apply_retention(self, policies: RetentionPolicies) -> RetentionReport:
+        """Remove what the policies do not keep, and answer how much; safe beside writers, in constant memory.
+
+        Any process may, at any time; `sweeper` does it by itself. Not atomic: where it ends in the middle, call it again.
+        """
+        driver = self.driver
+        stores = {namespace: self.kv(object, namespace) for namespace in policies.kv}
+        now = (await driver.health()).clock_ms
+        removed: dict[str, int] = {}
+        for kind, records in (("containers", self.containers), ("images", self.images), ("sessions", self.sessions)):
+            retention: Retention | None = getattr(policies, kind)
+            if retention is not None:
+                removed[kind] = await retain_records(driver, records.retained, retention, now)
+        if policies.messages is not None:
+            removed["messages"] = await retain_entries(driver, self.sessions.retained, policies.messages, now)
+        if policies.history is not None:
+            removed["history"] = await retain_history(driver, policies.history, now)
+        kv = {each: await retain_kv(driver, store.base, policies.kv[each], now) for each, store in stores.items()}
+        return RetentionReport(**removed, kv=kv)
+
+    def sweeper(self, policies: RetentionPolicies | None = None, *, every: timedelta = timedelta(minutes=5)) -> Sweeper:
+        """Call `purge`, and `apply_retention` with `policies`, in the background: `async with persistence.sweeper(): ...`
+
+        Any process may have one, and only one does the work at a time.
+        """
+
+        async def work() -> None:
+            await self.purge()
+            if policies is not None:
+                await self.apply_retention(policies)
+
+        return Sweeper(self.driver, work, every)
+
+    async def aclose(self) -> None:
+        """Wait for what is under way, then close. A driver that the application had opened itself stays open."""
+        await self._work_wakeups.close()
+        await self._place.close()
+
+    close = aclose
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _ensure_users(namespace: str, *, but: str | None = None) -> None:
+    if isinstance(namespace, str) and namespace.startswith("__") and not (but and namespace.startswith(but)):
+        raise InvalidKeyError(f"the namespace {namespace!r} begins with '__' and so is the library's own: rename it")

@@ -1,0 +1,21 @@
+"""Keys of the library's own that lie below every wrapper, in the clear."""
+
+from __future__ import annotations
+
+from ..driver import Key, key, name
+
+__all__ = ["MANIFEST", "PROGRESS", "RING", "is_ours"]
+
+MANIFEST = name("manifest")
+"""The key, in every place that Limpet ever opened."""
+
+RING = name("keyring")
+"""Where an encrypted place keeps its keys, locked."""
+
+PROGRESS = key(RING, name("rotation"))
+"""How far a rotation came."""
+
+
+def is_ours(key: Key) -> bool:
+    """Whether a key is the key ring's, which callers never see."""
+    return key == RING or key.startswith(f"{RING}!")

@@ -1,0 +1,416 @@
+"""What lies below an encrypted driver, what it gives back, and what it refuses to give back."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from limpet import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    InvalidKeyError,
+    TooLargeError,
+    WrongStackError,
+    create_persistence,
+    create_storage,
+)
+from limpet.driver import (
+    Append,
+    Check,
+    Delete,
+    Driver,
+    If,
+    Item,
+    Key,
+    MemoryDriver,
+    Put,
+    key,
+    name,
+    new_etag,
+    number,
+    text,
+)
+from limpet.opening import MANIFEST
+from limpet.structures import Log
+from limpet.wrappers import Encrypted, encrypted
+
+KEY = bytes(range(32))
+KV = name("kv")
+ALICE, BOB = key(KV, text("users"), text("alice")), key(KV, text("users"), text("bob"))
+CANARY = "canary"
+
+
+@pytest.fixture
+async def inner() -> AsyncIterator[MemoryDriver]:
+    async with MemoryDriver() as driver:
+        yield driver
+
+
+@pytest.fixture
+async def driver(inner: MemoryDriver) -> Encrypted:
+    driver = Encrypted(inner, key=KEY)
+    await driver.open()
+    return driver
+
+
+async def one(driver: Driver, at: Key) -> Item:
+    (item,) = await driver.get([at])
+    assert item is not None
+    return item
+
+
+async def everything(driver: Driver) -> dict[Key, Item]:
+    return {item.key: item for item in (await driver.scan("", limit=1000)).items}
+
+
+async def stored(inner: Driver) -> dict[Key, Item]:
+    """What lies below, without the key ring."""
+    return {at: item for at, item in (await everything(inner)).items() if at != "keyring"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "text", "\0😀", b"", b"bytes\xff", '{"a":1}', "12345", "x" * 100_000],
+    ids=lambda value: repr(value[:9]),
+)
+async def test_values_come_back_and_never_look_alike(
+    inner: MemoryDriver, driver: Encrypted, value: str | bytes
+) -> None:
+    await driver.apply([Put(ALICE, value), Put(BOB, value)])
+    for at in (ALICE, BOB):
+        item = await one(driver, at)
+        assert (item.value, type(item.value), item.key) == (value, type(value), at)
+    first, second = (item.value for item in (await stored(inner)).values())
+    assert isinstance(first, bytes)
+    assert first != second
+    assert {at: item.value for at, item in (await everything(driver)).items()} == {ALICE: value, BOB: value}
+
+
+async def test_text_of_keys_is_digested_and_names_and_numbers_are_not(inner: MemoryDriver, driver: Encrypted) -> None:
+    places = [key(KV, text(CANARY)), key(KV, text("x"), text(CANARY)), key(name("other"), text(CANARY), number(7))]
+    await driver.apply([Put(at, CANARY) for at in places])
+    below = list(await stored(inner))
+    assert not any(CANARY in at for at in below)
+    assert sorted(at.split("!")[0] for at in below) == ["kv", "kv", "other"]
+    assert any(at.endswith(f"!{number(7)}") for at in below)
+    digests = {at.split("!")[1 if at.startswith("other") else -1] for at in below}
+    assert len(digests) == 3, "equal text below different keys digests alike"
+    assert sorted(await everything(driver)) == sorted(places)
+
+
+async def test_what_lies_below_a_key_stays_below_it(driver: Encrypted) -> None:
+    deep = [key(*[text("deep")] * depth) for depth in (1, 39, 40, 41, 60)]
+    deep += [key(deep[-1], number(3)), key(deep[-1], name("child"), number(4)), key(name("n" * 1000), text("x"))]
+    await driver.apply([Put(at, at) for at in deep])
+    for base in [*deep, key(text("dee")), deep[0] + "p"]:
+        wanted = {at for at in deep if at.startswith(f"{base}!")}
+        assert {item.key for item in (await driver.scan(base)).items} == wanted
+    assert [item and item.value for item in await driver.get(deep)] == deep
+    assert await driver.clear(deep[-4]) == 2
+    assert set(await everything(driver)) == {*deep[:5], deep[-1]}
+
+
+async def test_a_page_is_continued_from_its_next(driver: Encrypted) -> None:
+    places = {key(KV, text(str(at)), *([text("deep")] * (at % 45))) for at in range(200)}
+    await driver.apply([Put(at, "x") for at in places])
+    for reverse in (False, True):
+        found: list[Key] = []
+        bound: Key | None = None
+        while True:
+            way: dict[str, Any] = {"before": bound} if reverse else {"after": bound}
+            page = await driver.scan(KV, limit=7, reverse=reverse, values=False, **way)
+            found += [item.key for item in page.items]
+            assert all(item.value is None for item in page.items)
+            bound = page.next
+            if bound is None:
+                break
+        assert len(found) == len(places)
+        assert set(found) == places
+
+
+@pytest.mark.parametrize("how", ["swapped", "moved", "an older version", "another etag"])
+async def test_a_sealed_value_is_bound_to_its_place_and_its_etag(
+    inner: MemoryDriver, driver: Encrypted, how: str
+) -> None:
+    await driver.apply([Put(ALICE, "admin"), Put(BOB, "guest")])
+    alice, bob = [item for at in (ALICE, BOB) for item in await inner.get([driver.stored_key(at)]) if item]
+    if how == "another etag":
+        await inner.apply([Put(bob.key, bob.value or "")])
+    elif how == "an older version":
+        await driver.apply([Put(BOB, "new")])
+        newer = await one(inner, bob.key)
+        await inner.apply([Delete(bob.key)])
+        await inner.apply([Put(bob.key, bob.value or "", etag=newer.etag)])
+    else:
+        etag = bob.etag if how == "moved" else alice.etag
+        await inner.apply([Delete(bob.key)])
+        await inner.apply([Put(bob.key, alice.value or "", etag=etag)])
+    for read in (driver.get([BOB]), driver.scan("")):
+        with pytest.raises(CorruptDataError, match="moved from elsewhere") as caught:
+            await read
+        assert bob.key in str(caught.value)
+    assert (await one(driver, ALICE)).value == "admin"
+
+
+async def test_an_entry_of_a_log_is_bound_to_its_log(inner: MemoryDriver, driver: Encrypted) -> None:
+    logs = [Log(driver, key(name("messages"), text(session))) for session in ("mine", "yours")]
+    for log in logs:
+        await log.create()
+        await log.append(f"of {log.base}")
+    assert [[entry.value for entry in await log.read()] for log in logs] == [[f"of {log.base}"] for log in logs]
+    mine, yours = sorted(at for at in await stored(inner) if "!e!" in at)
+    item = await one(inner, mine)
+    await inner.apply([Delete(yours)])
+    await inner.apply([Put(yours, item.value or "", etag=item.etag)])
+    broken = []
+    for log in logs:
+        try:
+            await log.read()
+        except CorruptDataError:
+            broken.append(log)
+    assert len(broken) == 1
+    whole = bytes(item.value)[:1] + b"\0" + bytes(item.value)[2:] if isinstance(item.value, bytes) else b""
+    await inner.apply([Delete(mine)])
+    await inner.apply([Put(mine, whole, etag=item.etag)])
+    with pytest.raises(CorruptDataError):  # that it is an entry is authenticated, too
+        await driver.get([mine])
+
+
+async def test_no_cut_and_no_changed_byte_goes_unnoticed(inner: MemoryDriver, driver: Encrypted) -> None:
+    await driver.apply([Put(ALICE, "a secret")])
+    item = await one(inner, driver.stored_key(ALICE))
+    sealed = bytes(item.value) if isinstance(item.value, bytes) else b""
+    wrong: list[str | bytes] = [sealed[:length] for length in range(len(sealed))]
+    wrong += [bytes([*sealed[:at], sealed[at] ^ 1, *sealed[at + 1 :]]) for at in range(len(sealed)) if at not in (2, 3)]
+    for value in [*wrong, sealed + b"x", sealed.decode("latin-1"), "", "plain text", "123"]:
+        await inner.apply([Delete(item.key)])
+        await inner.apply([Put(item.key, value, etag=item.etag)])
+        with pytest.raises(CorruptDataError, match="kv!"):
+            await driver.get([ALICE])
+
+
+async def test_conflicts_carry_what_was_put_and_name_what_cannot_be_read(
+    inner: MemoryDriver, driver: Encrypted
+) -> None:
+    await driver.apply([Put(ALICE, "a"), Put(BOB, "b")])
+    refused = [Put(ALICE, "x", If.ABSENT), Put(BOB, "x", new_etag())]
+    with pytest.raises(ConflictError) as caught:
+        await driver.apply(refused)
+    assert {at: item and (item.key, item.value) for at, item in caught.value.items.items()} == {
+        ALICE: (ALICE, "a"),
+        BOB: (BOB, "b"),
+    }
+    await inner.apply([Put(driver.stored_key(BOB), "damaged")])
+    (verdict,) = await driver.apply_many([refused])
+    assert isinstance(verdict, ConflictError)
+    assert verdict.keys == (ALICE, BOB)
+    assert set(verdict.items) == {ALICE}
+
+
+async def test_only_the_counter_of_a_log_lies_in_the_clear(inner: MemoryDriver, driver: Encrypted) -> None:
+    log = Log(driver, key(name("messages"), text(CANARY)))
+    await log.create()
+    await log.append("a", "b")
+    await driver.apply([Put(key(name("user"), text("n")), "1234"), Put(key(name("user"), name("pin")), "1234")])
+    await driver.apply([Put(key(name("user"), name("n")), "12345678901234567"), Put(name("n"), "12")])
+    clear = {at: item.value for at, item in (await stored(inner)).items() if isinstance(item.value, str)}
+    ((at, value),) = clear.items()
+    assert (at.startswith('messages!@"'), at.endswith("!n"), value) == (True, True, "2")
+    fresh = Encrypted(inner, key=KEY)
+    await fresh.open()
+    assert log.counter in await everything(fresh), "a counter is listed under its true key while its log is there"
+    with pytest.raises(ConflictError) as caught:
+        await driver.apply([Put(log.counter, "7", If.ABSENT)])
+    found = caught.value.items[log.counter]
+    assert found is not None
+    assert (found.key, found.value) == (log.counter, "2")
+    await driver.apply([Delete(log.base)])
+    assert (await everything(driver))[log.counter].value == "2", (
+        "who has asked for it knows its key without its log, too"
+    )
+    other = Encrypted(inner, key=KEY)
+    await other.open()
+    (left,) = (item for item in (await everything(other)).values() if item.value == "2")
+    assert left.key == at, "to anybody else it has the key that it is stored at"
+    assert (await one(other, left.key)).value == "2"
+
+
+@pytest.mark.parametrize("depth", [38, 39, 40, 41, 60])
+async def test_a_log_works_however_deep_it_lies(inner: MemoryDriver, driver: Encrypted, depth: int) -> None:
+    log = Log(driver, key(*[text("deep")] * depth))
+    await log.create()
+    assert [await log.append(str(n)) for n in range(3)] == [0, 1, 2]
+    assert await log.append_unique("3", "id") == (3, True)
+    assert await log.append_unique("3", "id") == (3, False)
+    other = Encrypted(inner, key=KEY)
+    await other.open()
+    assert [entry.value for entry in await Log(other, log.base).read()] == ["0", "1", "2", "3"]
+    assert await Log(other, log.base).truncate(0) == 3
+    assert {log.base, log.counter} < set(await everything(other))
+    assert await Log(other, log.base).delete()
+
+
+async def test_no_entry_is_stored_where_nobody_looks_for_it(driver: Encrypted) -> None:
+    head = Put(name("head"), "")
+    await driver.apply([head])
+    for depth in range(30, 60):
+        for numbers in range(4):
+            entries = key(*[text("deep")] * depth, *[number(7)] * numbers)
+            try:
+                first = await driver.append("log!n", [Put(entries, "x")], Check(head.key))
+            except InvalidKeyError:
+                assert numbers > 1
+                assert depth > 30
+            else:
+                assert (await one(driver, f"{entries}!{number(first)}")).value == "x"
+
+
+async def test_a_counter_of_another_name_counts_all_the_same(driver: Encrypted) -> None:
+    head = Put(name("head"), "")
+    await driver.apply([head])
+    unit = Append(name("counter"), (Put(name("entries"), "x"),), Check(head.key, head.etag))
+    first = await driver.append(unit.log, unit.puts, unit.check)
+    verdicts = await driver.apply_many([[Put(ALICE, "a")], unit, [Put(BOB, "b", If.PRESENT)], unit])
+    assert (first, verdicts[0], verdicts[1], verdicts[3]) == (0, None, 1, 2)
+    assert isinstance(verdicts[2], ConflictError)
+    assert (await one(driver, unit.log)).value == "3"
+
+
+async def test_the_key_ring_is_nobodys_to_see_or_to_clear(inner: MemoryDriver, driver: Encrypted) -> None:
+    await driver.apply([Put(ALICE, "x")])
+    ring = await one(inner, "keyring")
+    for at in ("keyring", key("keyring", name("rotation"))):
+        with pytest.raises(InvalidKeyError, match="use another name"):
+            await driver.get([at])
+        with pytest.raises(InvalidKeyError):
+            await driver.apply([Put(at, "x")])
+    await driver.apply([Put(name("keyrings"), "not ours")])
+    assert await driver.clear("") == 2
+    assert await everything(driver) == {}
+    assert await one(inner, "keyring") == ring
+    page = await driver.scan("", limit=1)
+    assert (page.items, page.next) in (([], None), ([], "keyring"))
+    assert (await driver.scan("", after="keyring")).items == []
+
+
+async def test_hints_name_true_keys_and_never_digests(inner: MemoryDriver, driver: Encrypted) -> None:
+    other = Encrypted(inner, key=KEY)
+    await other.open()
+    mine, theirs = driver.watch(""), other.watch("")
+    assert (await anext(mine), await anext(theirs)) == (None, None)
+    log = Log(driver, key(name("messages"), text("s")))
+    await log.create()
+    await log.append("x")
+    await driver.apply([Put(name("plain"), "x"), Put(ALICE, "x")])
+    created = frozenset({log.base, log.counter})
+    for hints in (mine, theirs):
+        assert await anext(hints) == created
+        entry, counter = sorted(await anext(hints) or ())
+        assert (counter, entry.startswith(f"{log.base}!e!")) == (log.counter, True)
+        assert await anext(hints) == frozenset({"plain", ALICE})
+    await driver.apply([Delete(ALICE)])
+    assert await anext(mine) == frozenset({ALICE})
+    assert await anext(theirs) is None, "only who deleted it knows what it was"
+    await driver.apply([Put(BOB, "x")])
+    await inner.apply([Put(driver.stored_key(BOB), "damaged")])
+    assert (await anext(theirs), await anext(theirs)) == (None, None)
+    below = driver.watch(key(KV, text("users")))
+    assert await anext(below) is None
+    await driver.apply([Put(key(KV, text("others"), text("x")), "x")])
+    await driver.apply([Put(ALICE, "x")])
+    async with asyncio.timeout(2):
+        assert await anext(below) == frozenset({ALICE})
+    for each in (mine, theirs, below):
+        await each.aclose()  # type: ignore[attr-defined]
+
+
+async def test_limits_are_refused_before_anything_is_sealed(inner: MemoryDriver, driver: Encrypted) -> None:
+    most = driver.capabilities.max_value_bytes
+    assert inner.capabilities.max_value_bytes - 2048 < most < inner.capabilities.max_value_bytes
+    with pytest.raises(TooLargeError, match=f"alice.*takes {most}"):
+        await driver.apply([Put(ALICE, bytes(most + 1))])
+    await driver.apply([Put(key(*[text("x")] * 300), bytes(most))])
+    assert len(await everything(driver)) == 1
+
+
+async def test_a_wrapper_that_is_not_open_says_so() -> None:
+    driver = Encrypted(MemoryDriver(), key=KEY)
+    for call in (driver.get([ALICE]), driver.apply([Put(ALICE, "x")]), driver.scan(""), driver.clear("")):
+        with pytest.raises(ClosedError):
+            await call
+    async with driver:
+        await driver.open()
+    with pytest.raises(ClosedError):
+        await driver.get([ALICE])
+
+
+async def test_the_stack_is_checked_before_anything_is_written(inner: MemoryDriver) -> None:
+    async with create_storage(inner) as storage:
+        await storage.set_item("a", "plain")
+    before = await everything(inner)
+    with pytest.raises(WrongStackError, match="without encryption"):
+        await create_storage(inner, wrappers=[encrypted(key=KEY)])
+    assert await everything(inner) == before
+    await inner.apply([Delete(MANIFEST)])
+    with pytest.raises(WrongStackError):
+        await create_storage(inner, wrappers=[encrypted(key=KEY)])
+    assert set(await everything(inner)) == set(before) - {MANIFEST}
+
+
+async def test_an_encrypted_place_is_not_opened_plainly(inner: MemoryDriver) -> None:
+    async with create_persistence(inner, wrappers=[encrypted(key=KEY)]) as persistence:
+        await persistence.sessions.save_session({"sessionId": CANARY})
+        assert [session.session_id for session in await persistence.sessions.find_all_sessions()] == [CANARY]
+    before = await everything(inner)
+    with pytest.raises(WrongStackError, match="'encrypted'"):
+        await create_persistence(inner)
+    assert await everything(inner) == before
+    async with create_persistence(inner, wrappers=[encrypted(key=KEY)]) as persistence:
+        assert await persistence.sessions.session_exists(CANARY)
+        assert (await one(persistence.driver, MANIFEST)).value == (await one(inner, MANIFEST)).value
+        assert MANIFEST in await everything(persistence.driver)
+
+
+async def test_the_default_sign_of_life_does_not_disturb(inner: MemoryDriver) -> None:
+    class Bare(MemoryDriver):
+        health = Driver.health
+
+    async with Encrypted(Bare(), key=KEY) as driver:
+        await driver.health()
+        await everything(driver)
+
+
+async def test_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limpet.wrappers._encrypted.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"limpet\[encryption\]"):
+        Encrypted(MemoryDriver(), key=KEY)
+
+
+def test_nobody_who_does_not_encrypt_imports_cryptography() -> None:
+    script = "import sys, limpet, limpet.wrappers; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+async def test_no_repr_shows_a_key(driver: Encrypted) -> None:
+    assert repr(KEY)[2:20] not in f"{driver!r} {driver.ring!r} {vars(driver.ring.digests)!r}".replace("index_key", "")
+
+
+async def test_a_second_one_around_it_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="second one"):
+        Encrypted(Encrypted(MemoryDriver(), key=KEY), key=KEY)
+
+
+def test_the_capabilities_say_what_is_lost() -> None:
+    plain = MemoryDriver.capabilities
+    assert replace(Encrypted(MemoryDriver(), key=KEY).capabilities, text_order=True) == replace(
+        plain,
+        max_value_bytes=plain.max_value_bytes - Encrypted.added,
+        max_batch_bytes=plain.max_batch_bytes - plain.max_batch_bytes // 8,
+    )
