@@ -21,7 +21,7 @@ async def left(persistence: Persistence) -> list[Key]:
 
 @pytest.fixture
 def freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limpet.stores._checkpoints._GRACE_MS", -60_000)
+    monkeypatch.setattr("limpet.stores.checkpoints._store._GRACE_MS", -60_000)
 
 
 async def test_who_remembers_a_deleted_thread_writes_to_the_new_one(persistence: Persistence) -> None:
@@ -143,7 +143,7 @@ async def test_what_a_copy_that_died_left_shows_nothing_and_is_freed(
     await persistence.checkpoints.put("t", {"long": LONG}, id="c0")
     before = len(await left(persistence))
     dies = CheckpointStore(persistence.driver)
-    monkeypatch.setattr("limpet.stores._checkpoints._AT_ONCE", 1)
+    monkeypatch.setattr("limpet.stores.checkpoints._store._AT_ONCE", 1)
     whole = dies._snapshot
 
     async def cut_off(base: Key) -> AsyncIterator[Item]:

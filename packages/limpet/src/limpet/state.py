@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ._errors import ConfigurationError
 from .stores import Persistence
-from .stores._history import Revision
-from .stores._state import AgentState, StateHistory
+from .stores.records import AgentState, Revision, StateHistory
 from .structures import Migrations
 
 __all__ = ["AgentState", "BaseAgentState", "Revision", "StateHistory", "StatefulAgent"]

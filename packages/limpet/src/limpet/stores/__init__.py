@@ -1,21 +1,21 @@
 """Floor 3, what applications call. For annotations: the objects come from `create_persistence` and `create_storage`."""
 
-from ._approvals import ApprovalStore, Claim
-from ._blobs import BlobStore
-from ._checkpoints import CheckpointStore
-from ._containers import ContainerRepository
-from ._events import Event, EventQueue, Recovered
-from ._feedback import FeedbackStore
-from ._images import ImageRepository
-from ._keyvalue import KeyValueStore
-from ._lineage import Lineage
 from ._persistence import Persistence
-from ._retention import Retention, RetentionPolicies, RetentionReport
-from ._sessions import SessionRepository
-from ._storage import Meta, Storage
-from ._sweeper import Sweeper
-from ._threads import ThreadStats, ThreadStore
-from ._work import DeadLetter, Job, WorkQueue
+from .approvals import ApprovalStore, Claim
+from .checkpoints import CheckpointStore
+from .conversations import (
+    ContainerRepository,
+    FeedbackStore,
+    ImageRepository,
+    Lineage,
+    SessionRepository,
+    ThreadStats,
+    ThreadStore,
+)
+from .queues import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
+from .records import KeyValueStore
+from .storage import BlobStore, Meta, Storage
+from .upkeep import Retention, RetentionPolicies, RetentionReport, Sweeper
 
 __all__ = [
     "ApprovalStore",

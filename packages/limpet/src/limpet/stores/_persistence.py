@@ -11,28 +11,22 @@ from .._errors import InvalidKeyError
 from ..driver import Driver, Health
 from ..opening import Place
 from ..structures import Migrations, Spilled, sweep_all
-from ._approvals import ApprovalStore
-from ._blobs import BlobStore
-from ._checkpoints import CheckpointStore
-from ._containers import ContainerRepository
-from ._events import EventQueue
-from ._feedback import FeedbackStore
-from ._images import ImageRepository
-from ._keyvalue import KeyValueStore
-from ._retention import (
+from .approvals import ApprovalStore
+from .checkpoints import CheckpointStore
+from .conversations import ContainerRepository, FeedbackStore, ImageRepository, SessionRepository, ThreadStore
+from .queues import EventQueue, WorkQueue, clean_work, work_wakeups
+from .records import AgentState, KeyValueStore
+from .storage import BlobStore
+from .upkeep import (
     Retention,
     RetentionPolicies,
     RetentionReport,
+    Sweeper,
     retain_entries,
     retain_history,
     retain_kv,
     retain_records,
 )
-from ._sessions import SessionRepository
-from ._state import AgentState
-from ._sweeper import Sweeper
-from ._threads import ThreadStore
-from ._work import WorkQueue, clean_work, work_wakeups
 
 __all__ = ["Persistence"]
 

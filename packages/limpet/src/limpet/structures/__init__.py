@@ -1,18 +1,15 @@
 """Floor 2, written once for every backend: documents with indexes, logs, leases, content in chunks."""
 
-from ._attempt import Known, Plan, Repeated, attempt
-from ._chunks import Chunks, Content, sweep_chunks
 from ._codec import Codec, ModelCodec, TypeCodec, dump_record, load_record
-from ._collection import Collection, RepairReport
-from ._holding import Holding
-from ._indexes import Index
+from ._counter import Counter
 from ._keyed_locks import changing
-from ._lease import Grant, Lease
 from ._listing import Listing, Page
-from ._log import Entry, Log, LogCache, visible
 from ._migrations import Migrations
-from ._spilled import MAX_VALUE_BYTES, Spilled
-from ._sweeping import SWEEP, marker, sweep_all, sweep_now
+from ._transact import Plan, ReadSet, Repeated, transact
+from .blobs import MAX_VALUE_BYTES, Chunks, Content, Spilled, sweep_chunks
+from .collection import Collection, Index, RepairReport
+from .lease import Grant, Held, Holding, Lease
+from .log import SWEEP, Entry, Log, LogCache, marker, sweep_all, sweep_now, visible
 
 __all__ = [
     "MAX_VALUE_BYTES",
@@ -21,11 +18,12 @@ __all__ = [
     "Codec",
     "Collection",
     "Content",
+    "Counter",
     "Entry",
     "Grant",
+    "Held",
     "Holding",
     "Index",
-    "Known",
     "Lease",
     "Listing",
     "Log",
@@ -34,11 +32,11 @@ __all__ = [
     "ModelCodec",
     "Page",
     "Plan",
+    "ReadSet",
     "RepairReport",
     "Repeated",
     "Spilled",
     "TypeCodec",
-    "attempt",
     "changing",
     "dump_record",
     "load_record",
@@ -46,5 +44,6 @@ __all__ = [
     "sweep_all",
     "sweep_chunks",
     "sweep_now",
+    "transact",
     "visible",
 ]

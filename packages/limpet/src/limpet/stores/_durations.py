@@ -1,0 +1,24 @@
+"""Seconds, as applications give them, to the milliseconds that drivers take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from .._errors import InvalidValueError
+
+__all__ = ["duration_to_ms", "ttl_to_ms"]
+
+
+def ttl_to_ms(ttl: float | timedelta | None) -> int | None:
+    """A time to live in milliseconds, `None` for one without end. Raises `InvalidValueError`."""
+    return None if ttl is None else duration_to_ms(ttl)
+
+
+def duration_to_ms(time: float | timedelta, called: str = "ttl") -> int:
+    """A duration in milliseconds, at least one. Raises `InvalidValueError`, which calls the duration by its name."""
+    seconds = time.total_seconds() if isinstance(time, timedelta) else time
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InvalidValueError(f"{called} is {time!r}: give more than 0 seconds, as a number or a timedelta")
+    if seconds >= 1e11:
+        raise InvalidValueError(f"{called} is {time!r}: give less than 100,000,000,000 seconds, some 3,000 years")
+    return max(1, round(seconds * 1000))

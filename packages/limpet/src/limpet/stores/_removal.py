@@ -1,0 +1,52 @@
+"""Removing records with what belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._errors import TooLargeError
+from ..driver import Driver, Key, Write
+from ..structures import Collection, Plan, ReadSet, sweep_now, transact
+
+__all__ = ["Removal", "Retained", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How one record is removed: what has to be known, and the writes that follow from it."""
+
+    keys: Sequence[Key]
+    plan: Callable[[ReadSet], list[Write]]
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """One kind of records, as a retention policy sees it."""
+
+    records: Collection[Any]
+    removals: Callable[[str], Awaitable[Sequence[Removal]]]
+    """From an id to how that record is removed, and after it each one that belongs to it."""
+    logs: Key | None = None
+    """What the logs of the records lie below, where they have logs."""
+
+
+async def remove(driver: Driver, removals: Iterable[Removal]) -> None:
+    """Remove records in one atomic batch, then free what short logs among them left.
+
+    Raises `TooLargeError`, and removes nothing, where the driver takes no batch of that size.
+    """
+    removals = list(removals)
+
+    def plan(known: ReadSet) -> Plan[list[Write]]:
+        writes = [write for removal in removals for write in removal.plan(known)]
+        limit = driver.capabilities.max_writes
+        if len(writes) > limit:
+            raise TooLargeError(
+                f"removing all of this at once takes {len(writes)} writes and this driver takes {limit} in a batch: "
+                "remove what belongs to it first, in parts"
+            )
+        return Plan(writes, writes)
+
+    await sweep_now(driver, await transact(driver, [key for removal in removals for key in removal.keys], plan))

@@ -1,0 +1,319 @@
+"""Approvals: a state that waits for somebody's word, claimed by exactly one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from ..._errors import AlreadyClaimedError, ConflictError, LeaseLostError, NotFoundError
+from ...driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
+from ...records import ApprovalRecord, ClaimRecord, as_record, utc_now
+from ...structures import Collection, Held, Holding, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
+from .._durations import duration_to_ms
+from .._removal import Removal
+
+__all__ = ["ApprovalStore", "Claim"]
+
+_LIVE, _HELD = name("approvals.live"), name("approvals.claim")
+WEEK = timedelta(days=7)
+CLAIM = timedelta(minutes=5)
+_ENDED = "the claim of approval {!r} has ended: look at it anew, and claim it again where it is pending"
+_PAGE = 100
+
+
+class ApprovalStore:
+    """Suspended states by id, thread and agent, newest first.
+
+    An approval is pending until somebody claims it, claimed until that claim is completed, given back or ends by itself,
+    and then decided or pending again. One that nobody claimed in its time has expired, and no method shows it any more.
+    Beside the record lie two items that expire by the backend's clock: one as long as it may be claimed, one as long as
+    a claim lasts.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._records: Collection[ApprovalRecord] = Collection(
+            driver,
+            "approvals",
+            ModelCodec(ApprovalRecord),
+            id_of=lambda record: record.id,
+            indexes=[
+                Index(f"{phase}.{of}", partial(_indexed, phase, of))
+                for phase in ("open", "decided")
+                for of in ("all", "thread", "agent")
+            ],
+            created_at=lambda record: round(record.created_at.timestamp() * 1000),
+        )
+
+    async def suspend(
+        self,
+        *,
+        thread_id: str,
+        agent_name: str,
+        node_name: str,
+        state: Any,
+        id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        ttl: float | timedelta = WEEK,
+    ) -> ApprovalRecord:
+        """Store a state until somebody decides, for up to `ttl` (a timedelta, or seconds).
+
+        `state` is whatever can be written as JSON, models too. The thread need not be one of `persistence.threads`.
+        Raises `ConflictError` where the id is taken, and `InvalidValueError`.
+        """
+        left = duration_to_ms(ttl)
+        moment = utc_now()
+        record = as_record(
+            ApprovalRecord,
+            {
+                "id": uuid4().hex if id is None else id,
+                "thread_id": thread_id,
+                "agent_name": agent_name,
+                "node_name": node_name,
+                "state": state,
+                "metadata": metadata,
+                "created_at": moment,
+                "expires_at": moment + timedelta(milliseconds=left),
+            },
+        )
+        at, live, _ = self._keys(record.id)
+
+        def plan(known: ReadSet) -> Plan[ApprovalRecord]:
+            if known[at] is not None:
+                raise ConflictError(
+                    f"there is an approval {record.id!r} already: choose another id", items={at: known[at]}
+                )
+            return Plan([Put(live, "", None, left), *self._records.plan_save(known, record)], record)
+
+        return await transact(self._driver, [at], plan, assume={at: None})
+
+    async def get(self, id: str) -> ApprovalRecord | None:
+        """The approval, `None` where there is none or nobody claimed it in its time. One driver call."""
+        keys = self._keys(id)
+        return self._read(id, dict(zip(keys, await self._driver.get(keys), strict=True)))
+
+    def list(
+        self,
+        *,
+        thread_id: str | None = None,
+        agent_name: str | None = None,
+        decided: bool = False,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[ApprovalRecord]:
+        """The approvals of a thread, of an agent, of both, or all, newest first: the open ones, or those decided."""
+        phase = "decided" if decided else "open"
+        index, value = "all", "all"
+        if agent_name is not None:
+            index, value = "agent", agent_name
+        if thread_id is not None:
+            index, value = "thread", thread_id
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[ApprovalRecord], str | None]:
+            room = min(room, self._driver.capabilities.max_keys // 3)
+            page = await self._records.find(f"{phase}.{index}", value, limit=room, cursor=position)
+            wanted = [record.id for record in page if agent_name in (None, record.agent_name)]
+            keys = [each for id in wanted for each in self._keys(id)]
+            known = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
+            found = [self._read(id, known) for id in wanted]
+            return [each for each in found if each and (each.status == "decided") == decided], page.cursor
+
+        return Listing(["approvals", phase, str(thread_id), str(agent_name)], fetch, limit=limit, cursor=cursor)
+
+    async def claim(
+        self,
+        id: str,
+        *,
+        by: str,
+        decision: str,
+        reason: str | None = None,
+        thread_id: str | None = None,
+        agent_name: str | None = None,
+        ttl: float | timedelta = CLAIM,
+    ) -> Claim:
+        """Take an approval, with a decision: of any number of callers exactly one gets it. Two driver calls.
+
+        The claim lasts for `ttl` unless it is renewed; then, or when it is given back, the approval may be claimed
+        again. `thread_id` and `agent_name` have to be the approval's, where they are given. Raises
+        `AlreadyClaimedError`, which names the winner, and `NotFoundError` where there is none, or not any more.
+        """
+        left = duration_to_ms(ttl)
+        _, live, held = keys = self._keys(id)
+        said = as_record(ClaimRecord, {"by": by, "decision": decision, "reason": reason, "claimed_at": utc_now()})
+
+        def plan(known: ReadSet) -> Plan[Claim]:
+            record = self._read(id, known)
+            if (
+                record is None
+                or thread_id not in (None, record.thread_id)
+                or agent_name not in (None, record.agent_name)
+            ):
+                raise NotFoundError(
+                    f"there is no approval {id!r}{_of(thread_id, agent_name)}: it was never there, or its time is over"
+                )
+            if record.status != "pending":
+                assert record.claim is not None
+                winner = record.claim
+                raise AlreadyClaimedError(
+                    id, by=winner.by, decision=winner.decision, decided=record.status == "decided"
+                )
+            taken = record.model_copy(update={"attempts": record.attempts + 1, "claim": said, "status": "claimed"})
+            holding = Holding(self._driver, held, new_etag(), left, ended=_ENDED.format(id))
+            writes = [holding.taking, Check(live, If.PRESENT), *self._records.plan_save(known, taken)]
+            return Plan(writes, Claim(self, taken, holding))
+
+        return await transact(self._driver, keys, plan)
+
+    async def delete(self, id: str) -> bool:
+        """Remove an approval, claimed or not; answer whether there was one. A claim of it can't be completed any more."""
+        removal = self._removal(id)
+
+        def plan(known: ReadSet) -> Plan[bool]:
+            return Plan(removal.plan(known), self._read(id, known) is not None)
+
+        return await transact(self._driver, removal.keys, plan)
+
+    async def cleanup(self, *, decided: timedelta | None = None) -> int:
+        """Remove the approvals that nobody claimed in their time, and answer how many there were.
+
+        With `decided` also those that were decided longer ago than that, by the backend's clock. `persistence.purge()`
+        does the first, and so does a sweeper, by itself.
+        """
+        removed = 0
+        cursor, more = None, True
+        while more:
+            page = await self._records.find("open.all", "all", limit=_PAGE, cursor=cursor)
+            keys = [each for record in page for each in self._keys(record.id)]
+            known = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
+            for record in page:
+                removed += self._read(record.id, known) is None and await self._expire(record.id)
+            cursor, more = page.cursor, page.cursor is not None
+        if decided is not None:
+            limit = (await self._driver.health()).clock_ms - round(decided.total_seconds() * 1000)
+            async for record in self._records.find("decided.all", "all"):
+                (item,) = await self._driver.get([self._records.key(record.id)], values=False)
+                if item is not None and item.updated_at < limit:
+                    removed += await self.delete(record.id)
+        return removed
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
+
+    # For threads, which approvals belong to.
+
+    async def removals(self, thread_id: str) -> Sequence[Removal]:
+        """How every approval of a thread is removed, the expired and the decided ones too."""
+        ids = [
+            record.id
+            for phase in ("open", "decided")
+            async for record in self._records.find(f"{phase}.thread", thread_id)
+        ]
+        return [self._removal(id) for id in ids]
+
+    # How.
+
+    def _keys(self, id: str) -> tuple[Key, Key, Key]:
+        """Of the record, of what is there as long as it may be claimed, and of the claim."""
+        return self._records.key(id), key(_LIVE, text(id)), key(_HELD, text(id))
+
+    def _read(self, id: str, known: ReadSet) -> ApprovalRecord | None:
+        """What the record and the two items beside it say together."""
+        at, live, held = self._keys(id)
+        record = self._records.decode(known[at], id)
+        if record is None or record.decided_at is not None:
+            return record
+        if known[held] is not None:
+            return record.model_copy(update={"status": "claimed"})
+        return record.model_copy(update={"status": "pending"}) if known[live] is not None else None
+
+    async def _expire(self, id: str) -> bool:
+        keys = self._keys(id)
+
+        def plan(known: ReadSet) -> Plan[bool]:
+            # Neither of the two items beside it is there: nobody can bring one back, so the record's etag is enough.
+            if known[keys[0]] is None or self._read(id, known) is not None:
+                return Plan([], False)
+            return Plan(self._records.plan_delete(known, id), True)
+
+        return await transact(self._driver, keys, plan)
+
+    def _removal(self, id: str) -> Removal:
+        at, live, held = self._keys(id)
+
+        def plan(known: ReadSet) -> list[Write]:
+            gone = self._records.plan_delete(known, id)
+            return [*gone, Delete(live), Delete(held)] if gone else []
+
+        return Removal([at, live, held], plan)
+
+
+class Claim(Held):
+    """An approval that is ours for now: complete it, or give it back.
+
+    `async with await approvals.claim(...) as claim:` renews it while the block runs, completes it when the block ends
+    well, and gives it back when it raises.
+    """
+
+    def __init__(self, store: ApprovalStore, approval: ApprovalRecord, holding: Holding) -> None:
+        super().__init__(holding)
+        self.approval = approval
+        """As claimed, with `attempts` and the decision."""
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"Claim({self.approval!r})"
+
+    async def complete(self) -> ApprovalRecord:
+        """Say that what was decided is done; answer the approval, which is decided now, for good.
+
+        Raises `LeaseLostError` where the claim had ended: then the approval is somebody else's, or pending again.
+        """
+        if not self._ended or self.approval.status != "decided":
+            decided = {"decided_at": utc_now(), "status": "decided"}
+            self.approval = await self._end(decided, also=[Delete(self._store._keys(self.approval.id)[1])])
+        return self.approval
+
+    async def give_back(self) -> None:
+        """Let others claim it. Of a claim that has ended already, nothing."""
+        with suppress(LeaseLostError):
+            self.approval = await self._end({"status": "pending"}, also=[])
+
+    async def _end(self, change: dict[str, Any], also: Sequence[Write]) -> ApprovalRecord:
+        id = self.approval.id
+        at, _, held = keys = self._store._keys(id)
+
+        def plan(known: ReadSet) -> Plan[ApprovalRecord]:
+            lease, record = known[held], self._store._records.decode(known[at], id)
+            if record is not None and record.decided_at is not None and record.attempts == self.approval.attempts:
+                return Plan([], record)  # done already, though the answer was lost
+            if record is None or lease is None or not self._holding.owns(lease):
+                raise self._holding.gone()
+            ended = record.model_copy(update=change)
+            return Plan([Delete(held, lease.etag), *also, *self._store._records.plan_save(known, ended)], ended)
+
+        if self._ended:
+            raise self._holding.gone()
+        ended = await transact(self._store._driver, keys, plan)
+        self._ended = True
+        return ended
+
+    async def _block_ended(self, error: BaseException | None) -> None:
+        await (self.complete() if error is None else self.give_back())
+
+
+def _indexed(phase: str, of: str, record: ApprovalRecord) -> str | None:
+    if (record.decided_at is not None) != (phase == "decided"):
+        return None
+    values: dict[str, str] = {"all": "all", "thread": record.thread_id, "agent": record.agent_name}
+    return values[of]
+
+
+def _of(thread_id: str | None, agent_name: str | None) -> str:
+    named = [f"of the thread {thread_id!r}"] * (thread_id is not None)
+    named += [f"of the agent {agent_name!r}"] * (agent_name is not None)
+    return "".join(f" {part}" for part in named)

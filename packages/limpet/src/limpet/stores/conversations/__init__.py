@@ -1,0 +1,18 @@
+"""Containers, images, sessions, threads and their messages. For this floor; the public door is `limpet.stores`."""
+
+from ._containers import ContainerRepository
+from ._feedback import FeedbackStore
+from ._images import ImageRepository
+from ._lineage import Lineage
+from ._sessions import SessionRepository
+from ._threads import ThreadStats, ThreadStore
+
+__all__ = [
+    "ContainerRepository",
+    "FeedbackStore",
+    "ImageRepository",
+    "Lineage",
+    "SessionRepository",
+    "ThreadStats",
+    "ThreadStore",
+]

@@ -1,0 +1,216 @@
+"""Feedback on threads and their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from pydantic_core import to_json
+
+from ..._errors import ConflictError, NotFoundError
+from ...driver import Check, Driver, Key, Write
+from ...records import FeedbackRecord, ThreadRecord, as_record, utc_now
+from ...structures import Collection, Counter, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
+from ._saving import created_at
+
+__all__ = ["FeedbackStore"]
+
+_BATCH = 20
+"""Records removed at a time; each is a document, its entries and its share of a shard."""
+
+
+class FeedbackStore:
+    """Feedback by id, thread, message, user, agent, type and rating, newest first. It goes with its thread."""
+
+    def __init__(self, driver: Driver, threads: Collection[ThreadRecord]) -> None:
+        self._driver = driver
+        self._threads = threads
+        self._count = Counter(driver, "feedback")
+        self._records: Collection[FeedbackRecord] = Collection(
+            driver,
+            "feedback",
+            ModelCodec(FeedbackRecord),
+            id_of=lambda record: record.id,
+            indexes=[
+                Index("thread", lambda record: record.thread_id),
+                Index("message", _message),
+                Index("user", lambda record: record.user_id),
+                Index("agent", lambda record: record.agent_name),
+                Index("type", lambda record: record.feedback_type),
+                Index("rating", lambda record: None if record.rating is None else str(record.rating)),
+            ],
+            created_at=created_at,
+        )
+
+    async def add(
+        self,
+        thread_id: str,
+        *,
+        rating: int | None = None,
+        comment: str | None = None,
+        message_id: str | None = None,
+        feedback_type: str = "rating",
+        query: str | None = None,
+        response: str | None = None,
+        correction: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+        id: str | None = None,
+    ) -> FeedbackRecord:
+        """Store what somebody thought; user and agent are the thread's unless given. Two driver calls.
+
+        Whether the message is there is not looked at. Raises `NotFoundError` where there is no such thread,
+        `ConflictError` for an id that is taken, `InvalidValueError` for a rating that is not 1 to 5.
+        """
+        told = {
+            "id": uuid4().hex if id is None else id,
+            "thread_id": thread_id,
+            "message_id": message_id,
+            "user_id": user_id or "",
+            "agent_name": agent_name or "",
+            "rating": rating,
+            "comment": comment,
+            "feedback_type": feedback_type,
+            "query": query,
+            "response": response,
+            "correction": correction,
+            "metadata": dict(metadata or {}),
+            "created_at": utc_now(),
+        }
+        record = as_record(FeedbackRecord, told)
+        at, of, shard = self._records.key(record.id), self._threads.key(thread_id), self._count.shard(record.id)
+
+        def plan(known: ReadSet) -> Plan[FeedbackRecord]:
+            thread = self._threads.decode(known[of], thread_id)
+            if thread is None:
+                raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
+            if known[at] is not None:
+                raise ConflictError(
+                    f"there is feedback {record.id!r} already: choose another id", items={at: known[at]}
+                )
+            theirs = {
+                "user_id": thread.user_id if user_id is None else user_id,
+                "agent_name": thread.agent_name if agent_name is None else agent_name,
+            }
+            full = record.model_copy(update=theirs)
+            writes = [Check(of), *self._records.plan_save(known, full)]
+            return Plan([*writes, *self._count.plan(known, {shard: 1})], full)
+
+        return await transact(self._driver, [of, shard, at], plan, assume={at: None})
+
+    async def get(self, id: str) -> FeedbackRecord | None:
+        """The feedback, `None` where there is none, or its thread was deleted."""
+        record = await self._records.get(id)
+        return None if record is None or not await self._there([record]) else record
+
+    def list(
+        self,
+        *,
+        thread_id: str | None = None,
+        message_id: str | None = None,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+        feedback_type: str | None = None,
+        rating: int | None = None,
+        min_rating: int | None = None,
+        max_rating: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        offset: int = 0,
+    ) -> Listing[FeedbackRecord]:
+        """What all the filters given agree on, newest first. A page is three driver calls.
+
+        It is found by the first of message (with its thread), thread, user, agent, rating and type that is given; what the others
+        leave out is read and skipped. So are the first `offset`; a cursor leads on without that.
+        """
+        index, value = self._index(thread_id, message_id, user_id, agent_name, feedback_type, rating)
+
+        def wanted(record: FeedbackRecord) -> bool:
+            return (
+                thread_id in (None, record.thread_id)
+                and message_id in (None, record.message_id)
+                and user_id in (None, record.user_id)
+                and agent_name in (None, record.agent_name)
+                and feedback_type in (None, record.feedback_type)
+                and rating in (None, record.rating)
+                and (min_rating is None or (record.rating is not None and record.rating >= min_rating))
+                and (max_rating is None or (record.rating is not None and record.rating <= max_rating))
+            )
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[FeedbackRecord], str | None]:
+            records = self._records
+            listing = records.all if index is None else lambda **more: records.find(index, value, **more)
+            page = await listing(limit=room, cursor=position)
+            found = [record for record in page if wanted(record)]
+            there = await self._there(found)
+            return [record for record in found if record.thread_id in there], page.cursor
+
+        told = [thread_id, message_id, user_id, agent_name, feedback_type, rating, min_rating, max_rating]
+        return Listing(["feedback", *map(str, told)], fetch, limit=limit, cursor=cursor, offset=offset)
+
+    async def delete(self, id: str) -> bool:
+        """Remove feedback; answer whether there was any."""
+        return await self._remove([id]) == 1
+
+    async def count(self) -> int:
+        """How many there are, exactly. One driver call."""
+        return await self._count.total()
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
+
+    # For threads, which feedback belongs to.
+
+    async def clear(self, thread_id: str) -> int:
+        """Remove all feedback of a thread, in batches; answer how many. Safe to repeat."""
+        removed = 0
+        while page := await self._records.find("thread", thread_id, limit=_BATCH):
+            removed += await self._remove([record.id for record in page])
+        return removed
+
+    async def _remove(self, ids: Sequence[str]) -> int:
+        keys = {id: self._records.key(id) for id in ids}
+        shards = {id: self._count.shard(id) for id in ids}
+
+        def plan(known: ReadSet) -> Plan[int]:
+            writes: list[Write] = []
+            fewer: dict[Key, int] = {}
+            for id, at in keys.items():
+                if known[at] is not None:
+                    writes += self._records.plan_delete(known, id)
+                    fewer[shards[id]] = fewer.get(shards[id], 0) - 1
+            return Plan([*writes, *self._count.plan(known, fewer)], -sum(fewer.values()))
+
+        return await transact(self._driver, [*keys.values(), *sorted(set(shards.values()))], plan)
+
+    async def _there(self, records: Sequence[FeedbackRecord]) -> set[str]:
+        """Which of the threads are there: feedback is hidden with its thread, and freed a little later."""
+        ids = sorted({record.thread_id for record in records})
+        found = await self._driver.get([self._threads.key(id) for id in ids], values=False) if ids else []
+        return {id for id, item in zip(ids, found, strict=True) if item is not None}
+
+    def _index(
+        self,
+        thread_id: str | None,
+        message_id: str | None,
+        user_id: str | None,
+        agent_name: str | None,
+        feedback_type: str | None,
+        rating: int | None,
+    ) -> tuple[str | None, str]:
+        if thread_id is not None and message_id is not None:
+            return "message", _pair(thread_id, message_id)
+        named = {"thread": thread_id, "user": user_id, "agent": agent_name}
+        named |= {"rating": None if rating is None else str(rating), "type": feedback_type}
+        return next(((index, value) for index, value in named.items() if value is not None), (None, ""))
+
+
+def _message(record: FeedbackRecord) -> str | None:
+    return None if record.message_id is None else _pair(record.thread_id, record.message_id)
+
+
+def _pair(*parts: str) -> str:
+    return to_json(parts).decode()

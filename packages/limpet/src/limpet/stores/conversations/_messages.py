@@ -1,0 +1,166 @@
+"""The messages of a conversation, on a log: what sessions and threads call theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Generic, TypeVar
+
+from ..._errors import CorruptDataError, InvalidValueError, NotFoundError
+from ...driver import Driver, Key, key, name, text
+from ...records import Message
+from ...structures import Entry, Listing, Log, LogCache, dump_record
+
+__all__ = ["Messages"]
+
+M = TypeVar("M", bound=Message)
+
+_SEARCH = 100
+"""Messages read at a time while looking for one by its id."""
+
+
+class Messages(Generic[M]):
+    """The messages of every conversation of one kind, each on a log of its own."""
+
+    def __init__(
+        self, driver: Driver, collection: str, owner: str, load: Callable[[str, str], M], make: str = "create it first"
+    ) -> None:
+        """`collection` is the first segment of the keys, `owner` what a conversation is called in messages.
+
+        `load` reads a stored message and is told where it lies; `make` says how to make a conversation.
+        """
+        self._collection = name(collection)
+        self._load = load
+        self._make = make
+        self._owner = owner
+        self._cache = LogCache()
+        self._logs = lru_cache(maxsize=4096)(lambda conversation: Log(driver, self._base(conversation), self._cache))
+
+    def log(self, conversation: str) -> Log:
+        """The log of a conversation. No IO."""
+        return self._logs(conversation)
+
+    async def add(self, conversation: str, message: M, *, unique: bool) -> M:
+        """Append a message, answer it as stored. Raises `NotFoundError` where there is no such conversation."""
+        stamped = message.stamped()
+        try:
+            if not unique:
+                return stamped.numbered(await self.log(conversation).append(dump_record(stamped)))
+            if message.id is None:
+                raise InvalidValueError("unique=True needs a message with an id: it is the id that is added once")
+            seq, added = await self.log(conversation).append_unique(dump_record(stamped), message.id)
+        except NotFoundError:
+            raise self._missing(conversation) from None
+        if added:
+            return stamped.numbered(seq)
+        entry = await self.log(conversation).get(seq)
+        if entry is None:  # cut off since: then it is no longer there, and may be added
+            return await self.add(conversation, message, unique=True)
+        return self._message(conversation, entry)
+
+    async def add_all(self, conversation: str, messages: Sequence[M]) -> list[M]:
+        """Append messages, all of them or none, and answer them as stored."""
+        stamped = [message.stamped() for message in messages]
+        if not stamped:
+            return []
+        try:
+            first = await self.log(conversation).append(*map(dump_record, stamped))
+        except NotFoundError:
+            raise self._missing(conversation) from None
+        return [message.numbered(seq) for seq, message in enumerate(stamped, first)]
+
+    def list(
+        self,
+        conversation: str,
+        *,
+        last: int | None,
+        before: int | None,
+        after: int | None,
+        limit: int | None,
+        cursor: str | None,
+        offset: int = 0,
+    ) -> Listing[M]:
+        """Messages in the order of adding; with `last` the newest ones, and a cursor to those before them."""
+        if last is not None and limit is not None:
+            raise InvalidValueError(
+                "last= and limit= exclude each other: last takes from the end, limit from the start"
+            )
+        if offset < 0 or (offset and (last, before, after, cursor) != (None, None, None, None)):
+            raise InvalidValueError(
+                "offset= counts from the start, from 0 on: give no last=, before=, after= or cursor="
+            )
+        backwards = last is not None
+        log = self.log(conversation)
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[M], str | None]:
+            low, high = after, before
+            if offset and position is None:
+                low = await log.nth(offset) - 1
+            if position is not None:
+                low, high = (low, int(position)) if backwards else (int(position), high)
+            entries, more = await log.read_part(after=low, before=high, limit=room, reverse=backwards)
+            following = str(entries[-1].seq) if entries and more else None
+            return [self._message(conversation, entry) for entry in entries], following
+
+        query = [self._base(conversation), "last" if backwards else "messages", str(before), str(after)]
+        return Listing(query, fetch, limit=last if backwards else limit, cursor=cursor, backwards=backwards)
+
+    async def remove(self, conversation: str, message: str | int) -> bool:
+        """Remove one message, named by its id or its seq; answer whether it was there."""
+        try:
+            seq = await self.seq_of(conversation, message)
+        except NotFoundError:
+            return False
+        return await self.log(conversation).remove(seq)
+
+    async def change(self, conversation: str, message: str | int, change: Callable[[M], M]) -> M:
+        """Store what `change` makes of a message, under its number. Raises what `Log.replace` raises."""
+        seq = await self.seq_of(conversation, message)
+
+        def changed(entry: Entry) -> str:
+            return dump_record(change(self._message(conversation, entry)))
+
+        try:
+            return self._message(conversation, await self.log(conversation).replace(seq, changed))
+        except NotFoundError:
+            raise NotFoundError(f"there is no message {message!r} in the {self._owner} {conversation!r}") from None
+
+    async def clear(self, conversation: str) -> int:
+        """Remove all messages; answer how many there were."""
+        return await self.log(conversation).truncate(-1)
+
+    async def truncate_after(self, conversation: str, message: str | int) -> int:
+        """Remove every message behind one, named by its id or its seq; answer how many went.
+
+        An id is looked for from the end; of several with the same id the newest counts. Raises `NotFoundError`.
+        """
+        return await self.log(conversation).truncate(await self.seq_of(conversation, message))
+
+    async def seq_of(self, conversation: str, message: str | int) -> int:
+        """The seq of a message that is named by it or by its id. Raises `NotFoundError` for an id that is not there."""
+        return message if isinstance(message, int) else await self._find(conversation, message)
+
+    async def count(self, conversation: str) -> int:
+        """How many messages there are, without a scan."""
+        return await self.log(conversation).count()
+
+    async def _find(self, conversation: str, message_id: str) -> int:
+        before: int | None = None
+        while entries := (await self.log(conversation).read_part(before=before, limit=_SEARCH, reverse=True))[0]:
+            for entry in entries:
+                if self._message(conversation, entry).id == message_id:
+                    return entry.seq
+            before = entries[-1].seq
+        raise NotFoundError(f"there is no message {message_id!r} in the {self._owner} {conversation!r}")
+
+    def _base(self, conversation: str) -> Key:
+        return key(self._collection, text(conversation))
+
+    def _missing(self, conversation: str) -> NotFoundError:
+        return NotFoundError(f"there is no {self._owner} {conversation!r}: {self._make}")
+
+    def _message(self, conversation: str, entry: Entry) -> M:
+        where = f"message {entry.seq} of the {self._owner} {conversation!r}"
+        if not isinstance(entry.value, str):
+            raise CorruptDataError(f"{where} should be JSON and is bytes")
+        return self._load(entry.value, where).numbered(entry.seq)

@@ -1,0 +1,243 @@
+"""AgentX's sessions, with their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from ..._errors import ConflictError, NotFoundError
+from ...driver import Driver, Key, Write, name
+from ...records import Message, SessionRecord, as_record
+from ...structures import Collection, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
+from .._removal import Removal, Retained, remove
+from ._lineage import Lineage, family, lineage
+from ._messages import Messages
+from ._saving import created_at, save_record, stamped
+
+__all__ = ["SessionRepository"]
+
+R = TypeVar("R")
+
+_MESSAGES = name("messages")
+
+
+class SessionRepository:
+    """Sessions by id, image and container, newest first; messages in the order of adding.
+
+    A session and its messages live and die together: the head of the messages' log is made and removed in the
+    session's own batch.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._records = Collection(
+            driver,
+            "sessions",
+            ModelCodec(SessionRecord),
+            id_of=lambda record: record.session_id,
+            indexes=[
+                Index("image", lambda record: record.image_id),
+                Index("container", lambda record: record.container_id),
+                family(_ancestors),
+            ],
+            created_at=created_at,
+        )
+        self._messages = Messages(
+            driver, _MESSAGES, "session", Message.load, "save it first, or pass create=True to make it with the message"
+        )
+
+    async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
+        """Store a session whole, new or not, and answer it as stored: with its timestamps. Its messages stay."""
+        record = as_record(SessionRecord, session)
+        return await save_record(self._driver, self._records, record, log=self._messages.log(record.session_id))
+
+    async def find_session_by_id(self, session_id: str) -> SessionRecord | None:
+        """The session, `None` where there is none."""
+        return await self._records.get(session_id)
+
+    async def find_session_by_image_id(self, image_id: str) -> SessionRecord | None:
+        """The newest session of an image, `None` where there is none."""
+        page = await self._records.find("image", image_id, limit=1)
+        return page[0] if page else None
+
+    def find_sessions_by_container_id(
+        self, container_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Listing[SessionRecord]:
+        """The sessions of a container, newest first."""
+        return self._records.find("container", container_id, limit=limit, cursor=cursor)
+
+    def find_all_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[SessionRecord]:
+        """All sessions, newest first."""
+        return self._records.all(limit=limit, cursor=cursor)
+
+    async def session_exists(self, session_id: str) -> bool:
+        """Whether there is such a session."""
+        return await self._records.exists(session_id)
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
+
+    async def delete_session(self, session_id: str) -> None:
+        """Remove a session with its messages, atomically; of one that is not there, nothing."""
+        await remove(self._driver, [self.removal(session_id)])
+
+    # Forks.
+
+    async def fork(self, session_id: str, *, at: int | str | None = None, id: str | None = None) -> SessionRecord:
+        """A session of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+
+        The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
+        numbers. Image and container are the parent's. Raises `NotFoundError` for a session or message that is not there,
+        `ConflictError` where the id is taken, `TooLargeError` for a fork of forks, more than 128 deep.
+        """
+        return await self.fork_with(session_id, at, {} if id is None else {"session_id": id}, [], _alone)
+
+    async def fork_with(
+        self,
+        session_id: str,
+        at: int | str | None,
+        change: Mapping[str, Any],
+        keys: Sequence[Key],
+        plan: Callable[[ReadSet, SessionRecord], tuple[Sequence[Write], R]],
+    ) -> R:
+        """Fork in the batch of what the fork belongs to: `plan` is given what is known (`keys` too) and the fork."""
+        if isinstance(at, str):
+            at = await self._messages.seq_of(session_id, at)
+        change = {"session_id": uuid4().hex, **change}
+        fork_id = change["session_id"]
+        parent, own = self._records.key(session_id), self._records.key(fork_id)
+
+        def planned(known: ReadSet, writes: list[Write], end: int) -> Plan[R]:
+            of = self._records.decode(known[parent], session_id)
+            if of is None:
+                raise NotFoundError(f"there is no session {session_id!r}")
+            lineage = {"parent_session_id": session_id, "ancestors": [*_ancestors(of), session_id]}
+            fork = of.model_copy(update={**lineage, "created_at": None, "updated_at": None, **change})
+            fork = stamped(fork, None)
+            more, result = plan(known, fork)
+            return Plan([*writes, *self._records.plan_save(known, fork, if_absent=True), *more], result)
+
+        log = self._messages.log(session_id)
+        try:
+            return await log.transact_fork(self._messages.log(fork_id), at, [parent, own, *keys], planned)
+        except ConflictError:
+            raise ConflictError(
+                f"there is a session {fork_id!r} already, or what it belongs to: choose another id"
+            ) from None
+        except NotFoundError:
+            if at is None or not await self.session_exists(session_id):
+                raise NotFoundError(f"there is no session {session_id!r} to fork") from None
+            raise NotFoundError(f"there is no message {at} in the session {session_id!r} to fork at") from None
+
+    async def lineage(self, session_id: str) -> Lineage[SessionRecord]:
+        """All that a session was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+
+        Four driver calls for a family of up to 200. Raises `NotFoundError`.
+        """
+        return await lineage(self._records, session_id, _ancestors, "session")
+
+    # Messages.
+
+    async def add_message(
+        self,
+        session_id: str,
+        message: Message | Mapping[str, Any],
+        *,
+        unique: bool = False,
+        create: bool | SessionRecord | Mapping[str, Any] = False,
+    ) -> Message:
+        """Append a message and answer it as stored: with its id, timestamp and seq.
+
+        One driver call once the session is known, however long the conversation is. With `unique` a message whose id
+        is there already is not added again: the stored one is answered. Raises `NotFoundError` for a session that
+        does not exist or was deleted, unless `create`: then it is made, from the record given or with its id alone.
+        """
+        wanted = Message.of(message)
+        while True:
+            try:
+                return await self._messages.add(session_id, wanted, unique=unique)
+            except NotFoundError:
+                if create is False:
+                    raise
+            record = SessionRecord(session_id=session_id) if create is True else as_record(SessionRecord, create)
+            await self._ensure(record.model_copy(update={"session_id": session_id}))
+
+    def get_messages(
+        self,
+        session_id: str,
+        *,
+        last: int | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[Message]:
+        """The messages of a session in the order of adding; none for a session that does not exist.
+
+        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them
+        first; the page's cursor then leads to those before.
+        """
+        return self._messages.list(session_id, last=last, before=before, after=after, limit=limit, cursor=cursor)
+
+    async def count_messages(self, session_id: str) -> int:
+        """How many messages a session has, without reading them; 0 for a session that does not exist."""
+        return await self._messages.count(session_id)
+
+    async def clear_messages(self, session_id: str) -> int:
+        """Remove all messages of a session, which stays; answer how many there were."""
+        return await self._messages.clear(session_id)
+
+    async def truncate_after_message(self, session_id: str, message: str | int) -> int:
+        """Remove every message behind one, named by id or seq, atomically; answer how many went.
+
+        Raises `NotFoundError` for an id that is not there.
+        """
+        return await self._messages.truncate_after(session_id, message)
+
+    # For what sessions belong to, and what cleans up.
+
+    def find_sessions_by_image_id(
+        self, image_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Listing[SessionRecord]:
+        """The sessions of an image, newest first."""
+        return self._records.find("image", image_id, limit=limit, cursor=cursor)
+
+    def removal(self, session_id: str) -> Removal:
+        """How a session is removed with its messages."""
+        log = self._messages.log(session_id)
+
+        def plan(known: ReadSet) -> list[Write]:
+            return [*self._records.plan_delete(known, session_id), *log.plan_delete(known)]
+
+        return Removal([self._records.key(session_id), *log.keys], plan)
+
+    async def removals(self, session_id: str) -> Sequence[Removal]:
+        """How a session is removed, and what belongs to it: nothing else."""
+        return [self.removal(session_id)]
+
+    @property
+    def retained(self) -> Retained:
+        """What a retention policy acts on."""
+        return Retained(self._records, self.removals, logs=_MESSAGES)
+
+    async def _ensure(self, record: SessionRecord) -> None:
+        """Make a session with its log, or whichever of the two is missing."""
+        log = self._messages.log(record.session_id)
+        at = self._records.key(record.session_id)
+        keys = [at, *log.keys]
+
+        def plan(known: ReadSet) -> Plan[None]:
+            own = [] if known[at] is not None else self._records.plan_save(known, stamped(record, None))
+            return Plan([*own, *log.plan_create(known)], None)
+
+        await transact(self._driver, keys, plan, assume=dict.fromkeys(keys))
+
+
+def _ancestors(record: SessionRecord) -> Sequence[str]:
+    return record.ancestors or ()
+
+
+def _alone(known: ReadSet, fork: SessionRecord) -> tuple[Sequence[Write], SessionRecord]:
+    return [], fork

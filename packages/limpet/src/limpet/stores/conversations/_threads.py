@@ -1,0 +1,454 @@
+"""Threads with their messages, forks, and what hangs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from pydantic_core import from_json, to_json
+
+from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
+from ...driver import KEEP, Delete, Driver, Item, Key, Put, Write, key, name, text
+from ...driver._defaults import everything
+from ...driver._types import Keep
+from ...records import ThreadMessage, ThreadRecord, as_record, utc_now
+from ...structures import (
+    Collection,
+    Counter,
+    Index,
+    Listing,
+    ModelCodec,
+    Plan,
+    ReadSet,
+    RepairReport,
+    load_record,
+    sweep_now,
+    transact,
+    visible,
+)
+from ..approvals import ApprovalStore
+from ..checkpoints import CheckpointStore
+from ._feedback import FeedbackStore
+from ._lineage import Lineage, family, lineage
+from ._messages import Messages
+from ._saving import created_at
+
+__all__ = ["ThreadStats", "ThreadStore"]
+
+_MESSAGES, _DELETED = name("threads.messages"), name("threads.deleted")
+_AT_ONCE = 20
+"""Approvals that go in the batch which removes their thread; more of them go right after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadStats:
+    """How many there are of each."""
+
+    threads: int
+    feedback: int
+    messages: int | None
+    """`None` unless asked for."""
+
+
+class ThreadStore:
+    """Threads by id, user and agent, newest first; messages in the order of adding."""
+
+    def __init__(self, driver: Driver, approvals: ApprovalStore, checkpoints: CheckpointStore) -> None:
+        self._driver = driver
+        self._approvals = approvals
+        self._checkpoints = checkpoints
+        self._records: Collection[ThreadRecord] = Collection(
+            driver,
+            "threads",
+            ModelCodec(ThreadRecord, without=frozenset({"message_count", "active_at"})),
+            id_of=lambda record: record.id,
+            indexes=[
+                Index("user", lambda record: record.user_id),
+                Index("agent", lambda record: record.agent_name),
+                Index("both", lambda record: _both(record.user_id, record.agent_name)),
+                family(_ancestors),
+            ],
+            created_at=created_at,
+        )
+        self._messages = Messages(driver, _MESSAGES, "thread", _load)
+        self._count = Counter(driver, "threads")
+        self.feedback = FeedbackStore(driver, self._records)
+        """What people thought of threads and messages; `persistence.feedback` is the same."""
+
+    async def create(
+        self,
+        *,
+        user_id: str,
+        agent_name: str,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        exist_ok: bool = False,
+    ) -> ThreadRecord:
+        """Make a thread, with an id of its own unless one is given. Two driver calls.
+
+        Raises `ConflictError` where the id is taken, unless `exist_ok`: then the thread that is there is answered, unchanged.
+        """
+        moment = utc_now()
+        told = {
+            "id": uuid4().hex if id is None else id,
+            "user_id": user_id,
+            "agent_name": agent_name,
+            "title": title,
+            "metadata": dict(metadata or {}),
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        record = as_record(ThreadRecord, told)
+        log = self._messages.log(record.id)
+
+        def plan(known: ReadSet) -> Plan[bool]:
+            if exist_ok and known[self._records.key(record.id)] is not None:
+                return Plan([], False)
+            return Plan([*self._plan_new(known, record), *log.plan_create(known)], True)
+
+        while True:
+            try:
+                made = await transact(self._driver, [*self._keys(record.id), *log.keys], plan)
+            except _NotGone:
+                await self._finish(record.id)
+            else:
+                found = record if made else await self.get(record.id)
+                if found is not None:
+                    return found
+
+    async def get(self, thread_id: str) -> ThreadRecord | None:
+        """The thread with its message count, `None` where there is none. One driver call."""
+        at, log = self._records.key(thread_id), self._messages.log(thread_id)
+        item, head, counter = await self._driver.get([at, *log.keys])
+        record = self._records.decode(item, thread_id)
+        return None if record is None else _with_messages(record, head, counter)
+
+    def list(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        offset: int = 0,
+    ) -> Listing[ThreadRecord]:
+        """The threads of a user, of an agent, of both, or all, made last first. A page is three driver calls.
+
+        The order is that of making, so that no thread moves while somebody pages. `offset` reads what it skips: pass the
+        page's cursor on instead.
+        """
+        index, value = "all", ""
+        if user_id is not None and agent_name is not None:
+            index, value = "both", _both(user_id, agent_name)
+        elif user_id is not None:
+            index, value = "user", user_id
+        elif agent_name is not None:
+            index, value = "agent", agent_name
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[ThreadRecord], str | None]:
+            room = min(room, self._driver.capabilities.max_keys // 2)
+            if index == "all":
+                page = await self._records.all(limit=room, cursor=position)
+            else:
+                page = await self._records.find(index, value, limit=room, cursor=position)
+            keys = [each for record in page for each in self._messages.log(record.id).keys]
+            items = await self._driver.get(keys) if keys else []
+            counted = zip(page, items[::2], items[1::2], strict=True)
+            return [_with_messages(*each) for each in counted], page.cursor
+
+        return Listing(["threads", index, value], fetch, limit=limit, cursor=cursor, offset=offset)
+
+    async def update(
+        self,
+        thread_id: str,
+        *,
+        title: str | Keep | None = KEEP,
+        metadata: Mapping[str, Any] | Keep = KEEP,
+        merge_metadata: Mapping[str, Any] | None = None,
+    ) -> ThreadRecord:
+        """Change the title, replace the metadata (`metadata=`), or merge into it, one level deep (`merge_metadata=`).
+
+        Concurrent merges are all kept. Raises `NotFoundError`, and `InvalidValueError` for both kinds of metadata at once.
+        """
+        if metadata is not KEEP and merge_metadata is not None:
+            raise InvalidValueError("metadata= replaces and merge_metadata= merges: give one of them")
+
+        def change(record: ThreadRecord) -> ThreadRecord:
+            merged = record.metadata if metadata is KEEP else metadata
+            told = {
+                "title": record.title if title is KEEP else title,
+                "metadata": {**merged, **(merge_metadata or {})},
+                "updated_at": utc_now(),
+            }
+            return as_record(ThreadRecord, {**dict(record), **told})
+
+        try:
+            record = await self._records.update(thread_id, change)
+        except NotFoundError:
+            raise self._missing(thread_id) from None
+        return _with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
+
+    async def delete(self, thread_id: str) -> bool:
+        """Remove a thread with its messages, feedback, checkpoints and approvals; answer whether there was one.
+
+        For whoever reads, the thread, its messages, feedback and checkpoints go in one batch, whatever their number, and so do its first
+        twenty approvals; the rest goes right after. Where this ends in the middle, `persistence.purge()`, or making a thread of
+        that id, ends it. Messages that forks share stay as long as a fork needs them.
+        """
+        approvals = (await self._approvals.removals(thread_id))[:_AT_ONCE]
+        log = self._messages.log(thread_id)
+        keys = [*self._keys(thread_id), *log.keys, *self._checkpoints.keys(thread_id)]
+        keys += [each for removal in approvals for each in removal.keys]
+
+        def plan(known: ReadSet) -> Plan[list[Write]]:
+            gone = self._records.plan_delete(known, thread_id)
+            if not gone:
+                return Plan([], [])
+            gone += log.plan_delete(known)
+            gone += self._checkpoints.plan_delete(known, thread_id)
+            gone += [write for removal in approvals for write in removal.plan(known)]
+            gone += self._count.plan(known, {self._count.shard(thread_id): -1})
+            return Plan([*gone, Put(key(_DELETED, text(thread_id)), to_json([thread_id]).decode())], gone)
+
+        gone = await transact(self._driver, keys, plan)
+        if not gone:
+            return False
+        await self._finish(thread_id)
+        await sweep_now(self._driver, gone)
+        return True
+
+    async def stats(self, *, messages: bool = False) -> ThreadStats:
+        """How many threads and how much feedback there is, exactly: two driver calls, however many there are.
+
+        `messages` adds up what each thread has: exact too, but two small items are read for each thread.
+        """
+        total = None
+        if messages:
+            total = sum([thread.message_count async for thread in self.list()])
+        return ThreadStats(await self._count.total(), await self.feedback.count(), total)
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
+
+    # Forks.
+
+    async def fork(
+        self,
+        thread_id: str,
+        *,
+        at: int | str | None = None,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
+        id: str | None = None,
+    ) -> ThreadRecord:
+        """A thread of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+
+        The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
+        numbers. User, agent and metadata are the parent's unless given, and the title is "Fork of" and the parent's. Raises
+        `NotFoundError` for a thread or message that is not there, `ConflictError` where the id is taken, `TooLargeError` for
+        a fork of forks, more than 128 deep.
+        """
+        if isinstance(at, str):
+            at = await self._messages.seq_of(thread_id, at)
+        fork_id = uuid4().hex if id is None else id
+        parent = self._records.key(thread_id)
+
+        def plan(known: ReadSet, writes: list[Write], end: int) -> Plan[ThreadRecord]:
+            of = self._records.decode(known[parent], thread_id)
+            if of is None:
+                raise self._missing(thread_id)
+            moment = utc_now()
+            told = {
+                "id": fork_id,
+                "user_id": of.user_id if user_id is None else user_id,
+                "title": f"Fork of {of.title or of.id}" if title is None else title,
+                "metadata": of.metadata if metadata is None else dict(metadata),
+                "parent_thread_id": of.id,
+                "fork_at": end - 1 if end else None,
+                "ancestors": [*of.ancestors, of.id],
+                "created_at": moment,
+                "updated_at": moment,
+            }
+            record = as_record(ThreadRecord, {**dict(of), **told})
+            return Plan([*self._plan_new(known, record), *writes], record)
+
+        while True:
+            try:
+                await self._messages.log(thread_id).transact_fork(
+                    self._messages.log(fork_id), at, [*self._keys(fork_id), parent], plan
+                )
+            except _NotGone:
+                await self._finish(fork_id)
+            except ConflictError:
+                raise ConflictError(f"there is a thread {fork_id!r} already: choose another id") from None
+            except NotFoundError:
+                if at is None or await self.get(thread_id) is None:
+                    raise self._missing(thread_id) from None
+                raise NotFoundError(f"there is no message {at} in the thread {thread_id!r} to fork at") from None
+            else:
+                found = await self.get(fork_id)
+                if found is None:
+                    raise self._missing(fork_id)
+                return found
+
+    async def lineage(self, thread_id: str) -> Lineage[ThreadRecord]:
+        """All that a thread was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+
+        Four driver calls for a family of up to 200. Raises `NotFoundError`.
+        """
+        return await lineage(self._records, thread_id, _ancestors, "thread")
+
+    # Messages.
+
+    async def add_message(
+        self,
+        thread_id: str,
+        role: str,
+        content: Any = None,
+        *,
+        id: str | None = None,
+        unique: bool = False,
+        **more: Any,
+    ) -> ThreadMessage:
+        """Append a message and answer it as stored: with its id, timestamp and seq.
+
+        `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
+        driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
+        history too, is not added again: the stored one is answered. Raises `NotFoundError`, and `InvalidValueError`.
+        """
+        told = {**more, "role": role, "content": content} | ({} if id is None else {"id": id})
+        return await self._messages.add(thread_id, as_record(ThreadMessage, told), unique=unique)
+
+    async def add_messages(
+        self, thread_id: str, messages: Sequence[ThreadMessage | Mapping[str, Any]]
+    ) -> Sequence[ThreadMessage]:
+        """Append messages, a turn say, all of them or none, and answer them as stored. Raises `NotFoundError`."""
+        return await self._messages.add_all(thread_id, [as_record(ThreadMessage, message) for message in messages])
+
+    def get_messages(
+        self,
+        thread_id: str,
+        *,
+        last: int | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        offset: int = 0,
+    ) -> Listing[ThreadMessage]:
+        """The messages of a thread in the order of adding; none for a thread that does not exist.
+
+        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them first; the
+        page's cursor then leads to those before. `offset` skips as many from the start, without reading them.
+        """
+        return self._messages.list(
+            thread_id, last=last, before=before, after=after, limit=limit, cursor=cursor, offset=offset
+        )
+
+    async def update_message(self, thread_id: str, message: str | int, **changes: Any) -> ThreadMessage:
+        """Change fields of a message, named by id or seq, and answer it; its id, number and timestamp stay.
+
+        Raises `NotFoundError` for one that is not there, and `UnsupportedError` for one that a fork shares.
+        """
+        fixed = {"id", "timestamp"} & changes.keys()
+        if fixed:
+            raise InvalidValueError(
+                f"the {' and the '.join(sorted(fixed))} of a message cannot be changed: leave it out"
+            )
+        return await self._messages.change(
+            thread_id, message, lambda old: as_record(ThreadMessage, {**old.model_dump(exclude_unset=True), **changes})
+        )
+
+    async def delete_message(self, thread_id: str, message: str | int) -> bool:
+        """Remove one message, named by id or seq; answer whether it was there. Forks keep it."""
+        return await self._messages.remove(thread_id, message)
+
+    async def count_messages(self, thread_id: str) -> int:
+        """How many messages a thread has, without reading them; 0 for a thread that does not exist."""
+        return await self._messages.count(thread_id)
+
+    async def clear_messages(self, thread_id: str) -> int:
+        """Remove all messages of a thread, which stays as it is; answer how many there were. Forks keep theirs."""
+        return await self._messages.clear(thread_id)
+
+    async def truncate_after_message(self, thread_id: str, message: str | int) -> int:
+        """Remove every message behind one, named by id or seq, atomically; answer how many went.
+
+        Raises `NotFoundError` for an id that is not there.
+        """
+        return await self._messages.truncate_after(thread_id, message)
+
+    # How.
+
+    async def sweep(self) -> int:
+        """End the deletions that stopped in the middle; answer how many. `persistence.purge()` calls it."""
+        ended = 0
+        async for item in everything(self._driver, _DELETED):
+            await self._finish(_id(item))
+            ended += 1
+        return ended
+
+    async def _finish(self, thread_id: str) -> None:
+        """Remove what hung on a thread that was deleted. Safe to repeat: no thread of that id can be made meanwhile."""
+        await self.feedback.clear(thread_id)
+        for removal in await self._approvals.removals(thread_id):
+            await transact(self._driver, removal.keys, lambda known, plan=removal.plan: Plan(plan(known), None))  # type: ignore[misc]
+        await self._driver.apply([Delete(key(_DELETED, text(thread_id)))])
+
+    def _keys(self, thread_id: str) -> tuple[Key, Key, Key]:
+        """What making and deleting a thread has to know, besides its log."""
+        return self._records.key(thread_id), key(_DELETED, text(thread_id)), self._count.shard(thread_id)
+
+    def _plan_new(self, known: ReadSet, record: ThreadRecord) -> Sequence[Write]:
+        at, deleted, shard = self._keys(record.id)
+        if known[at] is not None:
+            raise ConflictError(
+                f"there is a thread {record.id!r} already: choose another id, or pass exist_ok=True",
+                items={at: known[at]},
+            )
+        if known[deleted] is not None:
+            raise _NotGone
+        return [*self._records.plan_save(known, record, if_absent=True), *self._count.plan(known, {shard: 1})]
+
+    def _missing(self, thread_id: str) -> NotFoundError:
+        return NotFoundError(f"there is no thread {thread_id!r}: create it first")
+
+
+class _NotGone(Exception):
+    """A thread of that id was deleted, and what hung on it is not all removed yet."""
+
+
+def _with_messages(record: ThreadRecord, head: Item | None, counter: Item | None) -> ThreadRecord:
+    count = visible(head, counter)
+    if not count or counter is None:
+        return record
+    moment = datetime.fromtimestamp(counter.updated_at / 1000, UTC)
+    return record.model_copy(update={"message_count": count, "active_at": moment})
+
+
+def _load(stored: str, where: str) -> ThreadMessage:
+    return load_record(ThreadMessage, stored, where)
+
+
+def _ancestors(record: ThreadRecord) -> Sequence[str]:
+    return record.ancestors
+
+
+def _both(user_id: str, agent_name: str) -> str:
+    return to_json([user_id, agent_name]).decode()
+
+
+def _id(item: Item) -> str:
+    try:
+        match from_json(item.value or ""):
+            case [str(thread_id)]:
+                return thread_id
+    except ValueError as error:
+        raise CorruptDataError(f"the item at {item.key!r} cannot be read: {error}") from error
+    raise CorruptDataError(f"the item at {item.key!r} should name a thread that was deleted")

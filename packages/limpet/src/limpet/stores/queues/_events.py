@@ -1,0 +1,391 @@
+"""The event queue: channels of events that are stored before anybody hears of them, in one order for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from ..._errors import (
+    ClosedError,
+    ConfigurationError,
+    CorruptDataError,
+    EventsLostError,
+    InvalidCursorError,
+    InvalidValueError,
+    LimpetError,
+    NotFoundError,
+)
+from ...driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
+from ...driver._defaults import everything
+from ...structures import Entry, Log, LogCache, Plan, ReadSet, sweep_now, transact, visible
+from .._durations import duration_to_ms
+from ..upkeep import Retention, Sweeper, trim_log
+from ._wakeups import Wakeups
+
+__all__ = ["Callback", "Event", "EventQueue", "Recovered", "Unsubscribe"]
+
+_LOGS, _CHANNELS, _ACKS = name("events"), name("events.channels"), name("events.acks")
+_PAGE = 100
+_logger = logging.getLogger("limpet")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, as it was stored."""
+
+    channel: str
+    cursor: str
+    """Its place in the channel: later events have cursors that sort behind it. Pass it on as it came."""
+    event: Any
+    published_at: datetime
+    """By the backend's clock. The order is that of the cursors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A page of a channel's history."""
+
+    events: list[Event]
+    """In order."""
+    has_more: bool
+    """Whether there were more of them: ask again, after the last one's cursor."""
+    lost: int
+    """How many events before the first of these, and after the cursor that was given, retention has removed."""
+
+
+Callback: TypeAlias = Callable[[Event], Awaitable[object] | object]
+Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
+
+
+class EventQueue:
+    """Channels of events, each in one order that the store gives. `persistence.events()` and `create_queue` make one.
+
+    A publish that returns is stored; one that raises may be repeated, and only after `OutcomeUnknownError` may the event
+    then be there twice. Every subscriber sees every event from where it begins, in order. Whoever starts again after its last ack sees an event twice only if it had not acknowledged it.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        retention: timedelta | None = timedelta(hours=24),
+        max_count: int | None = None,
+        acknowledged: bool = False,
+        consumer_ttl: timedelta = timedelta(days=7),
+        cleanup_interval: timedelta | None = timedelta(minutes=5),
+        poll: float = 0.5,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """What is kept: for `retention` (`None`: for ever), and at most `max_count` events of a channel.
+
+        With `acknowledged` also nothing that every consumer of its channel has acknowledged; a channel without consumers
+        keeps all. A consumer that acknowledged nothing for `consumer_ttl` is forgotten. `cleanup_interval` is how often
+        one of all open queues removes the rest (`None`: only `cleanup` does). `poll` is after how many seconds a
+        subscriber looks again where the driver tells of no changes.
+        """
+        if poll <= 0:
+            raise ConfigurationError(f"poll is {poll}: give more than 0 seconds")
+        self._driver = driver
+        self._retention = None
+        if retention is not None or max_count is not None:
+            self._retention = Retention(max_age=retention, max_count=max_count)
+        self._acknowledged = acknowledged
+        self._consumer_ttl = duration_to_ms(consumer_ttl, "consumer_ttl")
+        self._wakeups = Wakeups(driver, _LOGS, poll)
+        self._sweeper = None
+        if cleanup_interval is not None:
+            self._sweeper = Sweeper(driver, self.cleanup, cleanup_interval, name="events")
+        self._subscribers: set[asyncio.Task[None]] = set()
+        self._close = close
+        self._cache = LogCache()
+        self._log = lru_cache(maxsize=4096)(lambda channel: Log(driver, _base(channel), self._cache))
+        self._closed = False
+
+    # Writing.
+
+    async def publish(self, channel: str, event: Any) -> str:
+        """Store an event (anything that can be written as JSON, models too), tell the subscribers, answer its cursor.
+
+        One driver call, once the channel is known; calls of many tasks travel together.
+        """
+        self._check()
+        try:
+            value = to_json(event).decode()
+        except (PydanticSerializationError, ValueError) as error:
+            raise InvalidValueError(f"the event cannot be written as JSON: {error}") from error
+        log = self._log(channel)
+        while True:
+            try:
+                seq = await log.append(value)
+            except NotFoundError:  # new, or removed because it was empty
+                await self._create(channel)
+            else:
+                self._wakeups.wake(log.base)
+                return number(seq)
+
+    # Reading.
+
+    async def recover(self, channel: str, after: str | None = None, *, limit: int = 1000) -> Recovered:
+        """The events behind a cursor (`None`: from the first that is left), at most `limit`; none of an unknown channel.
+
+        Raises `InvalidCursorError` for a cursor that this channel has not given out.
+        """
+        self._check()
+        if limit < 1:
+            raise InvalidValueError(f"limit is {limit}: ask for at least one event")
+        position = _position(after)
+        entries = await self._log(channel).read(after=position, limit=limit + 1)
+        events = [_event(channel, entry) for entry in entries[:limit]]
+        if entries:
+            lost = 0 if position is None else entries[0].seq - position - 1
+            return Recovered(events, len(entries) > limit, lost)
+        return Recovered([], False, await self._lost(channel, position))
+
+    async def stream(
+        self, channel: str, *, after: str | None = None, consumer: str | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """History, then live, without a gap or a double: every event behind `after`, or behind a consumer's last ack.
+
+        `after` goes before the ack. Without either from the first that is left. Ends with the queue. Raises `EventsLostError` for a reader that
+        fell behind the retention, `InvalidCursorError` for a cursor that this channel has not given out.
+        """
+        self._check()
+        if consumer is not None and after is None:
+            after = await self.get_cursor(consumer, channel)
+        position = _position(after)
+        log, fresh = self._log(channel), True
+        with self._wakeups.waiting(log.base) as woken:
+            while not self._closed:
+                woken.clear()  # before reading: whoever publishes from here on wakes us again
+                try:
+                    entries, more = await log.read_part(after=position, limit=_PAGE)
+                except ClosedError:
+                    if self._closed:
+                        return  # closed while we read
+                    raise
+                for entry in entries:
+                    if position is not None and entry.seq > position + 1:
+                        raise EventsLostError(channel, lost=entry.seq - position - 1, resume=number(entry.seq - 1))
+                    position = entry.seq
+                    yield _event(channel, entry)
+                if not entries and fresh and (lost := await self._lost(channel, position)):
+                    raise EventsLostError(channel, lost=lost, resume=number((position or 0) + lost))
+                if not more:  # that was the end: there is more only where somebody woke us
+                    await woken.wait()
+                fresh = False
+
+    async def subscribe(
+        self, channel: str, callback: Callback, *, after: str | None = None, consumer: str | None = None
+    ) -> Unsubscribe:
+        """Call back with every event from now on, or behind `after` or a consumer's last ack; answer how to end it.
+
+        `after` goes before the ack; a consumer without one begins with the first event that is left.
+        One call at a time, in order; a coroutine is awaited. What a callback raises is logged (`limpet`), and so is
+        what was lost because the callback fell behind the retention; the next event comes all the same. Raises `InvalidCursorError`
+        for a cursor that this channel has not given out.
+        """
+        self._check()
+        if consumer is not None and after is None:
+            after = await self.get_cursor(consumer, channel)
+        if after is None and consumer is None:
+            (counter,) = await self._driver.get([self._log(channel).counter])
+            after = number(int(str(counter.value)) - 1) if counter is not None and counter.value != "0" else None
+        await self._lost(channel, _position(after))
+        task = asyncio.create_task(self._serve(channel, callback, after))
+        self._subscribers.add(task)
+        task.add_done_callback(self._subscribers.discard)
+
+        async def unsubscribe() -> None:
+            task.cancel()
+            if task is not asyncio.current_task():
+                await asyncio.wait([task])
+
+        return unsubscribe
+
+    # What was seen.
+
+    async def ack(self, consumer: str, channel: str, cursor: str) -> None:
+        """Note that a consumer has seen everything up to this cursor. It only ever moves forward.
+
+        Raises `InvalidCursorError` for one that this channel has not given out.
+        """
+        self._check()
+        position = _position(cursor)
+        at, counter = _ack(channel, consumer), self._log(channel).counter
+
+        def plan(known: ReadSet) -> Plan[None]:
+            following = known[counter]
+            if position is None or following is None or position >= int(str(following.value)):
+                raise InvalidCursorError(f"{cursor!r} is no cursor of the channel {channel!r}: pass one on as it came")
+            seen = known[at]
+            furthest = position if seen is None else max(position, _seen(str(seen.value)))
+            return Plan([Put(at, str(furthest), If.ABSENT if seen is None else seen.etag, self._consumer_ttl)], None)
+
+        await transact(self._driver, [at, counter], plan)
+
+    async def get_cursor(self, consumer: str, channel: str) -> str | None:
+        """What a consumer acknowledged last; `None` where it never did, or not for so long that it was forgotten."""
+        self._check()
+        (item,) = await self._driver.get([_ack(channel, consumer)])
+        return None if item is None else number(_seen(str(item.value)))
+
+    # Keeping house.
+
+    async def cleanup(self) -> int:
+        """Remove what is not kept; answer how many events. Any process may, at any time."""
+        removed = 0
+        now = (await self._driver.health()).clock_ms
+        async for item in everything(self._driver, _CHANNELS):
+            channel = str(item.value)
+            log = self._log(channel)
+            if self._retention is not None:
+                removed += await trim_log(log, self._retention, now)
+            if self._acknowledged:
+                base = key(_ACKS, text(channel))
+                seen = [_seen(str(ack.value)) async for ack in everything(self._driver, base)]
+                removed += await log.trim(min(seen) + 1) if seen else 0
+            await self._remove_empty(channel)
+        return removed
+
+    async def channels(self) -> list[str]:
+        """Every channel that has events, or had some at the last `cleanup`, in the driver's order of their names."""
+        self._check()
+        return [str(item.value) async for item in everything(self._driver, _CHANNELS)]
+
+    async def close(self) -> None:
+        """End all streams and subscriptions, then what belongs to the queue. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        tasks = [task for task in self._subscribers if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._sweeper is not None:
+            await self._sweeper.__aexit__(None, None, None)
+        await self._wakeups.close()
+        if self._close is not None:
+            await self._close()
+
+    aclose = close
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Begin to keep house. `async with` does it."""
+        if self._sweeper is not None:
+            await self._sweeper.__aenter__()
+
+    # How.
+
+    async def _create(self, channel: str) -> None:
+        """Make a channel with its name in the list of them, if nobody has."""
+        log = self._log(channel)
+        listed = key(_CHANNELS, text(channel))
+
+        def plan(known: ReadSet) -> Plan[None]:
+            return Plan([*log.plan_create(known), *([] if known[log.base] else [Put(listed, channel)])], None)
+
+        await transact(self._driver, log.keys, plan)
+
+    async def _lost(self, channel: str, position: int | None) -> int:
+        """How many events behind a position are gone, where a read found none behind it."""
+        if position is None:
+            return 0
+        log = self._log(channel)
+        (counter,) = await self._driver.get([log.counter])
+        following = 0 if counter is None else int(str(counter.value))
+        if position >= following:
+            raise InvalidCursorError(f"{number(position)!r} is no cursor of the channel {channel!r}: begin anew")
+        entries = await log.read(after=position, limit=1)  # again: something may have come since
+        return (entries[0].seq if entries else following) - position - 1
+
+    async def _remove_empty(self, channel: str) -> None:
+        """Remove a channel that has no events left. Its numbers go on for a month, so that cursors stay true."""
+        log = self._log(channel)
+
+        def plan(known: ReadSet) -> Plan[list[Write]]:
+            head, counter = (known[at] for at in log.keys)
+            if head is None or counter is None or visible(head, counter) > 0:
+                return Plan([], [])
+            writes = [*log.plan_delete(known), Delete(key(_CHANNELS, text(channel)))]
+            return Plan(writes, writes)
+
+        await sweep_now(self._driver, await transact(self._driver, log.keys, plan))
+
+    async def _serve(self, channel: str, callback: Callback, after: str | None) -> None:
+        while True:
+            try:
+                async for event in self.stream(channel, after=after):
+                    after = event.cursor
+                    await self._call(callback, event)
+                return
+            except EventsLostError as lost:
+                _logger.warning("%s", lost)
+                after = lost.resume
+            except ClosedError:
+                return
+            except LimpetError as error:
+                if self._closed:
+                    return
+                _logger.warning("a subscription to %r failed and goes on: %s", channel, error)
+                await asyncio.sleep(self._wakeups.poll)
+
+    async def _call(self, callback: Callback, event: Event) -> None:
+        try:
+            answer = callback(event)
+            if isinstance(answer, Awaitable):
+                await answer
+        except Exception:
+            _logger.exception("a callback on %r failed at %s", event.channel, event.cursor)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError("the queue is closed: open a new one")
+
+
+def _base(channel: str) -> Key:
+    return key(_LOGS, text(channel))
+
+
+def _ack(channel: str, consumer: str) -> Key:
+    return key(_ACKS, text(channel), text(consumer))
+
+
+def _position(cursor: str | None) -> int | None:
+    """The number that a cursor stands for; nothing, or an empty one, for the very beginning."""
+    if cursor is None or cursor == "":
+        return None
+    if not isinstance(cursor, str) or len(cursor) != 16 or not (cursor.isascii() and cursor.isdecimal()):
+        raise InvalidCursorError(f"{cursor!r} is no cursor of an event: pass one on as it came")
+    return int(cursor)
+
+
+def _seen(value: str) -> int:
+    if not value.isdecimal():
+        raise CorruptDataError(f"an acknowledgement says {value!r}, which is no number")
+    return int(value)
+
+
+def _event(channel: str, entry: Entry) -> Event:
+    try:
+        event = from_json(entry.value)
+    except ValueError as error:
+        raise CorruptDataError(f"event {entry.seq} of the channel {channel!r} is no JSON: {error}") from error
+    return Event(channel, number(entry.seq), event, datetime.fromtimestamp(entry.appended_at / 1000, UTC))

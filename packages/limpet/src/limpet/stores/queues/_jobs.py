@@ -1,0 +1,393 @@
+"""The work queue: jobs that are done by one worker each, come back when he dies, and end as dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from ..._errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    InvalidValueError,
+    NotFoundError,
+)
+from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, new_etag, number, split, text
+from ...driver._defaults import backoff, everything
+from ...structures import Entry, Held, Holding, Listing, Log, LogCache, Plan, ReadSet, transact, visible
+from .._durations import duration_to_ms
+from ._wakeups import Wakeups
+
+__all__ = ["DeadLetter", "Job", "WorkQueue", "clean_work", "work_wakeups"]
+
+_LOGS, _QUEUES, _GROUPS = name("work"), name("work.queues"), name("work.groups")
+_TAKEN, _LEASES, _DEAD = name("work.taken"), name("work.leases"), name("work.dead")
+_PAGE = 500
+_TRIES = 200
+_CLAIM_BYTES = 1 << 20
+"""How much of jobs one claim takes, where it is more than one job: it has to fit into one batch."""
+_LONGEST_PAUSE = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that was tried for the last time."""
+
+    id: str
+    value: Any
+    attempts: int
+    error: str | None
+    """What the last try said of it, where it said something."""
+
+
+class WorkQueue:
+    """Jobs by name, each done once by each group of workers. `persistence.work(name)` makes one; that costs nothing.
+
+    A job that is claimed is its worker's for `visibility`, and longer while he renews it. Then another may claim it,
+    with `attempts` one higher; after `max_attempts` it is a dead letter. What it does outside may happen twice, where a
+    worker dies after it and before `complete`. Jobs are handed out in order, those that came back first. A group begins
+    with its first `claim`, at the oldest job that is still there; from then on nothing is removed that it did not claim.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        queue: str,
+        *,
+        group: str = "default",
+        visibility: float | timedelta = timedelta(seconds=30),
+        max_attempts: int = 5,
+        poll: float = 0.5,
+        wakeups: Wakeups | None = None,
+    ) -> None:
+        if max_attempts < 1 or poll <= 0:
+            raise ConfigurationError(f"max_attempts is {max_attempts}, poll is {poll}: give at least one, more than 0")
+        self.name, self.group = queue, group
+        self._driver = driver
+        self._log = Log(driver, key(_LOGS, text(queue)), LogCache())
+        self._visibility_ms = duration_to_ms(visibility, "visibility")
+        self._max_attempts = max_attempts
+        self._poll = poll
+        self._wakeups = wakeups or work_wakeups(driver)
+        self._next = _below(_GROUPS, queue, group)
+        self._taken = _below(_TAKEN, queue, group)
+        self._leases = _below(_LEASES, queue, group)
+        self._dead = _below(_DEAD, queue, group)
+        self._one_at_a_time = asyncio.Lock()
+        self._looked = 0.0
+        """When this one last looked for what came back."""
+
+    async def put(self, *values: Any) -> list[str]:
+        """Add jobs (anything that can be written as JSON), all or none; answer their ids. One driver call, when warm."""
+        if not values:
+            raise InvalidValueError("put() without a job: give at least one")
+        try:
+            written = [to_json(value).decode() for value in values]
+        except (PydanticSerializationError, ValueError) as error:
+            raise InvalidValueError(f"the job cannot be written as JSON: {error}") from error
+        while True:
+            try:
+                first = await self._log.append(*written)
+            except NotFoundError:
+                await self._create()
+            else:
+                self._wakeups.wake(self._log.base)
+                return [number(first + n) for n in range(len(written))]
+
+    async def claim(self, limit: int = 1, *, wait: float = 0.0) -> list[Job]:
+        """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none.
+
+        A claim whose answer was lost (`OutcomeUnknownError`) may have taken jobs: they come back after `visibility`.
+        """
+        if limit < 1:
+            raise InvalidValueError(f"limit is {limit}: ask for at least one job")
+        until = monotonic() + wait
+        with self._wakeups.waiting(self._log.base) if wait > 0 else nullcontext(asyncio.Event()) as woken:
+            while True:
+                woken.clear()  # before looking: whoever puts from here on wakes us again
+                jobs = await self._look(limit)
+                left = until - monotonic()
+                if jobs or left <= 0:
+                    return jobs
+                with suppress(TimeoutError):  # what comes back tells nobody: look again now and then
+                    async with asyncio.timeout(min(left, self._poll)):
+                        await woken.wait()
+
+    async def depth(self) -> int:
+        """How many jobs this group has not claimed yet, without a scan. Those that it has claimed are not counted."""
+        head, counter, following = await self._driver.get([*self._log.keys, self._next])
+        left = visible(head, counter)
+        if counter is None or following is None:
+            return left
+        return min(left, max(0, _number(counter) - _number(following)))
+
+    async def claimed(self) -> int:
+        """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
+        return len([item async for item in everything(self._driver, self._taken, values=False)])
+
+    def dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[DeadLetter]:
+        """The jobs that were tried for the last time, oldest first."""
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[DeadLetter], str | None]:
+            page = await self._driver.scan(self._dead, after=position, limit=room)
+            return [_letter(item) for item in page.items], page.next
+
+        return Listing([self._dead], fetch, limit=limit, cursor=cursor)
+
+    async def revive(self, id: str) -> bool:
+        """Let a dead letter be claimed again, as if for the first time; answer whether there was one."""
+        at, taken = key(self._dead, _id(id)), key(self._taken, _id(id))
+
+        def plan(known: ReadSet) -> Plan[bool]:
+            item = known[at]
+            if item is None:
+                return Plan([], False)
+            again = {"attempts": 0, "value": _state(item)["value"]}
+            return Plan([Delete(at, item.etag), Put(taken, to_json(again).decode(), If.ABSENT)], True)
+
+        revived = await transact(self._driver, [at], plan)
+        self._wakeups.wake(self._log.base)
+        return revived
+
+    async def drop(self, id: str) -> bool:
+        """Remove a dead letter for good; answer whether there was one."""
+        try:
+            await self._driver.apply([Delete(key(self._dead, _id(id)), If.PRESENT)])
+        except ConflictError:
+            return False
+        return True
+
+    # How.
+
+    async def _create(self) -> None:
+        listed = key(_QUEUES, text(self.name))
+
+        def plan(known: ReadSet) -> Plan[None]:
+            named = [] if known[self._log.base] else [Put(listed, self.name)]
+            return Plan([*self._log.plan_create(known), *named], None)
+
+        await transact(self._driver, self._log.keys, plan)
+
+    async def _look(self, limit: int) -> list[Job]:
+        """What came back first, then what is new. A busy queue looks for the former once in `poll` only."""
+        started = monotonic()
+        due = started - self._looked >= self._poll
+        jobs = await self._come_back(limit) if due else []
+        if len(jobs) < limit:
+            async with self._one_at_a_time:
+                jobs += await self._new(limit - len(jobs))
+        if not jobs and not due:
+            jobs = await self._come_back(limit)
+        return jobs
+
+    async def _come_back(self, limit: int) -> list[Job]:
+        """Jobs whose worker is gone, or whose pause is over."""
+        started = monotonic()
+        jobs: list[Job] = []
+        after: Key | None = None
+        while True:
+            page = await self._driver.scan(self._taken, after=after, limit=_PAGE, values=False)
+            leases = await self._driver.get([self._lease(item) for item in page.items]) if page.items else []
+            for item, lease in zip(page.items, leases, strict=True):
+                job = await self._retake(item) if lease is None else None
+                if job is not None:
+                    jobs.append(job)
+                if len(jobs) == limit:
+                    return jobs
+            if page.next is None:
+                self._looked = started
+                return jobs
+            after = page.next
+
+    async def _retake(self, item: Item) -> Job | None:
+        id = split(item.key)[-1]
+        holding = self._holding(id)
+        lease = holding.taking.key
+
+        def plan(known: ReadSet) -> Plan[Job | None]:
+            taken = known[item.key]
+            if taken is None or known[lease] is not None:
+                return Plan([], None)
+            state = _state(taken)
+            if state["attempts"] >= self._max_attempts:
+                # Whoever took it meanwhile has changed it: its etag stands for the lease, too.
+                return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), to_json(state).decode())], None)
+            state = {**state, "attempts": state["attempts"] + 1}
+            writes: list[Write] = [holding.taking, Put(taken.key, to_json(state).decode(), taken.etag)]
+            return Plan(writes, Job(self, id, state, holding))
+
+        return await transact(self._driver, [item.key, lease], plan)
+
+    async def _new(self, limit: int) -> list[Job]:
+        """The next jobs that nobody of the group has claimed."""
+        limit = min(limit, (self._driver.capabilities.max_writes - 1) // 2)
+        tries = 0
+        while True:
+            (item,) = await self._driver.get([self._next])
+            following = 0 if item is None else _number(item)
+            found, _ = await self._log.read_part(after=following - 1, limit=limit)
+            entries = _up_to(_CLAIM_BYTES, found)
+            if not entries and item is not None:
+                return []
+            following = entries[-1].seq + 1 if entries else 0  # nothing yet: the group is known from here on
+            jobs = []
+            writes: list[Write] = [Put(self._next, str(following), If.ABSENT if item is None else item.etag)]
+            for entry in entries:
+                id = number(entry.seq)
+                state = {"attempts": 1, "value": _value(entry)}
+                holding = self._holding(id)
+                writes += [holding.taking, Put(key(self._taken, id), to_json(state).decode(), If.ABSENT)]
+                jobs.append(Job(self, id, state, holding))
+            try:
+                await self._driver.apply(writes)
+            except ConflictError:  # others of the group were faster
+                tries += 1
+                if tries == _TRIES:
+                    raise
+                if tries % 2 == 0:
+                    await backoff(min(tries // 2, 3))
+            else:
+                return jobs
+
+    def _lease(self, taken: Item) -> Key:
+        return key(self._leases, split(taken.key)[-1])
+
+    def _holding(self, id: str) -> Holding:
+        return Holding(
+            self._driver,
+            key(self._leases, id),
+            new_etag(),
+            self._visibility_ms,
+            ended=f"the job {id} of {self.name!r} is no longer ours: stop, somebody else may be at it",
+        )
+
+
+class Job(Held):
+    """A job that is ours for now: complete it, or let it be tried again.
+
+    `async with job:` renews it while the block runs, completes it when the block ends well, and lets it be tried again
+    later when it raises; the exception goes on.
+    """
+
+    def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], holding: Holding) -> None:
+        super().__init__(holding)
+        self.id = id
+        self.value: Any = state["value"]
+        self.attempts: int = state["attempts"]
+        """How often it was claimed, this time included."""
+        self._queue = queue
+        self._lease = holding.taking.key
+
+    def __repr__(self) -> str:
+        return f"Job(id={self.id!r}, value={self.value!r}, attempts={self.attempts})"
+
+    async def complete(self) -> None:
+        """It is done. Raises `LeaseLostError` where it had come back: then somebody else does it, or did."""
+        await self._end(lambda etag: [Delete(self._lease, etag), Delete(self._at)])
+
+    async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
+        """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter.
+
+        Raises `LeaseLostError` where it had come back.
+        """
+        if delay is None:
+            delay = min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1))
+        pause = None if delay in (0, timedelta()) else duration_to_ms(delay, "delay")
+        written = to_json({"attempts": self.attempts, "value": self.value, "error": error}).decode()
+
+        def plan(etag: Etag) -> list[Write]:
+            if self.attempts >= self._queue._max_attempts:
+                dead = key(self._queue._dead, self.id)
+                return [Delete(self._lease, etag), Delete(self._at), Put(dead, written)]
+            ends = Delete(self._lease, etag) if pause is None else Put(self._lease, "pause", etag, pause)
+            return [ends, Put(self._at, written)]
+
+        await self._end(plan)
+
+    @property
+    def _at(self) -> Key:
+        return key(self._queue._taken, self.id)
+
+    async def _end(self, plan: Callable[[Etag], list[Write]]) -> None:
+        if self._ended:
+            raise self._holding.gone()
+        await self._holding.write(plan)
+        self._ended = True
+
+    async def _block_ended(self, error: BaseException | None) -> None:
+        if error is None:
+            await self.complete()
+        else:
+            stopped = not isinstance(error, Exception)  # cancelled: no fault of the job's
+            await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
+
+
+def work_wakeups(driver: Driver) -> Wakeups:
+    """What wakes those who wait for a job, for all queues of a place."""
+    return Wakeups(driver, _LOGS, 0.5)
+
+
+async def clean_work(driver: Driver) -> int:
+    """Cut off the jobs that every group of their queue has claimed; answer how many. What is claimed has its own copy."""
+    removed = 0
+    async for listed in everything(driver, _QUEUES):
+        queue = str(listed.value)
+        # A group that comes while we look misses nothing that is put after it came: these numbers are all smaller.
+        groups = [_number(item) async for item in everything(driver, key(_GROUPS, text(queue)))]
+        if groups:
+            removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))
+    return removed
+
+
+def _up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """As many as one batch can take, at least one."""
+    for count, entry in enumerate(entries):
+        size -= len(entry.value)
+        if size < 0 and count > 0:
+            return entries[:count]
+    return entries
+
+
+def _id(id: str) -> str:
+    if not isinstance(id, str) or len(id) != 16 or not (id.isascii() and id.isdecimal()):
+        raise InvalidValueError(f"{id!r} is no id of a job: pass one on as it came")
+    return id
+
+
+def _below(base: Key, queue: str, group: str) -> Key:
+    return key(base, text(queue), text(group))
+
+
+def _number(item: Item) -> int:
+    if not isinstance(item.value, str) or not item.value.isdecimal():
+        raise CorruptDataError(f"the item at {item.key!r} should be a number")
+    return int(item.value)
+
+
+def _state(item: Item) -> dict[str, Any]:
+    try:
+        state = from_json(item.value or "")
+    except ValueError as error:
+        raise CorruptDataError(f"the job at {item.key!r} cannot be read: {error}") from error
+    if not isinstance(state, dict) or not isinstance(state.get("attempts"), int) or "value" not in state:
+        raise CorruptDataError(f"the item at {item.key!r} is no job")
+    return state
+
+
+def _value(entry: Entry) -> Any:
+    try:
+        return from_json(entry.value)
+    except ValueError as error:
+        raise CorruptDataError(f"job {entry.seq} cannot be read: {error}") from error
+
+
+def _letter(item: Item) -> DeadLetter:
+    state = _state(item)
+    return DeadLetter(split(item.key)[-1], state["value"], state["attempts"], state.get("error"))

@@ -1,0 +1,86 @@
+"""Who waits for changes below a key: woken by this process, by the driver's watch, or by looking again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import accumulate
+
+from ..._errors import LimpetError
+from ...driver import Driver, Key
+
+__all__ = ["Wakeups"]
+
+_ANYWAY = 5.0
+"""Seconds after which everybody looks again although nobody said anything: hints may be lost."""
+
+
+class Wakeups:
+    """One watch on a driver for however many wait; it begins with the first of them and ends with the last."""
+
+    def __init__(self, driver: Driver, base: Key, poll: float) -> None:
+        """`poll` is after how many seconds who waits is woken where the driver tells of no changes."""
+        self._driver = driver
+        self._base = base
+        self.poll = poll
+        self._waiting: dict[Key, set[asyncio.Event]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def waiting(self, at: Key) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something below `at` may have changed; who waits clears it before looking."""
+        woken = asyncio.Event()
+        self._waiting.setdefault(at, set()).add(woken)
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._look_again())]
+            if self._driver.capabilities.watch:
+                self._tasks.append(asyncio.create_task(self._listen()))
+        try:
+            yield woken
+        finally:
+            self._waiting[at].discard(woken)
+            if not self._waiting[at]:
+                del self._waiting[at]
+            if not self._waiting:
+                self._end()
+
+    def wake(self, at: Key | None) -> None:
+        """Something below `at` has changed, or anything (`None`)."""
+        for woken in (
+            self._waiting.get(at, ()) if at is not None else [w for all in self._waiting.values() for w in all]
+        ):
+            woken.set()
+
+    async def close(self) -> None:
+        """Wake everybody for the last time."""
+        self.wake(None)
+        self._end()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        self._tasks = []
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(_ANYWAY if self._driver.capabilities.watch else self.poll)
+            self.wake(None)
+
+    async def _listen(self) -> None:
+        while True:
+            with suppress(LimpetError):
+                async for keys in self._driver.watch(self._base):
+                    if keys is None:
+                        self.wake(None)
+                        continue
+                    for at in {at for changed in keys for at in accumulate(changed.split("!"), "{}!{}".format)}:
+                        if at in self._waiting:
+                            self.wake(at)
+            await asyncio.sleep(self.poll)  # who may not listen looks now and then
+            self.wake(None)

@@ -1,0 +1,88 @@
+"""The revisions of an agent's state: saved with it, in its own batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from pydantic_core import from_json, to_json
+
+from ..._errors import CorruptDataError
+from ...driver import Delete, Driver, Item, Key, Put, Write, key, name, number
+
+__all__ = ["HISTORY", "Revision", "Revisions", "saved_at"]
+
+T = TypeVar("T")
+
+HISTORY = name("history")
+"""Below it, and the key of a state: which revisions there are, and below that the revisions by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision(Generic[T]):
+    """A state as it was saved."""
+
+    number: int
+    """Ascending from 1, never used twice for one state."""
+    saved_at: datetime
+    """UTC, by the backend's clock."""
+    state: T
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    last: int = 0
+    numbers: tuple[int, ...] = ()
+
+
+class Revisions:
+    """Where the revisions of the state at `at` lie, and how they change. Only who holds the state's lease writes them."""
+
+    def __init__(self, at: Key) -> None:
+        self.base = key(HISTORY, at)
+
+    def key(self, revision: int) -> Key:
+        """Where a revision lies."""
+        return f"{self.base}!{number(revision)}"
+
+    def plan_add(self, item: Item | None, stored: str, keep: int) -> Sequence[Write]:
+        """The writes that add a revision and remove the oldest, so that `keep` are left."""
+        kept = self._kept(item)
+        new = kept.last + 1
+        numbers = (*kept.numbers, new)[-keep:]
+        return [Put(self.key(new), stored), *self._writes(kept, _Kept(new, numbers))]
+
+    def plan_drop(self, item: Item | None, stale: Collection[int] | None = None) -> Sequence[Write]:
+        """The writes that remove every stale revision (`None`: every one); none where there is none."""
+        kept = self._kept(item)
+        numbers = tuple(n for n in kept.numbers if stale is not None and n not in stale)
+        return [] if numbers == kept.numbers else self._writes(kept, replace(kept, numbers=numbers))
+
+    def _writes(self, old: _Kept, new: _Kept) -> Sequence[Write]:
+        value = to_json({"last": new.last, "kept": new.numbers}).decode()
+        return [Put(self.base, value), *(Delete(self.key(n)) for n in old.numbers if n not in new.numbers)]
+
+    def _kept(self, item: Item | None) -> _Kept:
+        if item is None:
+            return _Kept()
+        try:
+            match from_json(item.value or ""):
+                case {"last": int(last), "kept": [*numbers]}:
+                    return _Kept(last, tuple(int(n) for n in numbers))
+        except ValueError as error:
+            raise CorruptDataError(f"the history at {item.key!r} cannot be read: {error}") from error
+        raise CorruptDataError(f"the history at {item.key!r} is none of ours")
+
+    async def read(self, driver: Driver, *, values: bool = True) -> Sequence[tuple[int, Item]]:
+        """Every revision there is, newest first. Two driver calls."""
+        (item,) = await driver.get([self.base])
+        numbers = self._kept(item).numbers[::-1]
+        items = await driver.get([self.key(n) for n in numbers], values=values) if numbers else []
+        return [(n, found) for n, found in zip(numbers, items, strict=True) if found is not None]
+
+
+def saved_at(item: Item) -> datetime:
+    """When an item was written, by the backend's clock."""
+    return datetime.fromtimestamp(item.updated_at / 1000, UTC)

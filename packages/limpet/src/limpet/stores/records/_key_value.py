@@ -1,0 +1,219 @@
+"""Values of one type by key, in a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from ..._errors import ConflictError, CorruptDataError, InvalidKeyError, InvalidValueError, NotFoundError
+from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, key, name, text
+from ...structures import Listing, Migrations, Page, Plan, ReadSet, Repeated, TypeCodec, changing, transact
+from .._durations import ttl_to_ms
+from ..storage import read, true_paths, write
+
+__all__ = ["KeyValueStore"]
+
+V = TypeVar("V")
+
+_BASE = name("kv")
+_FIRST = Migrations()
+_VERSION = "version"
+
+
+class KeyValueStore(Generic[V]):
+    """The values of one type in one namespace. Making the object does no IO; keep it, it is what knows the type.
+
+    `kind` is a pydantic model, or any type that pydantic can adapt. Stores on one namespace share its data, and each
+    reads it as its own type. What `get` returned is the caller's own: changing it changes nothing that is stored.
+
+    A value that is no valid `kind` raises `CorruptDataError`, which names it, in every method that reads values;
+    `migrations` repair it: it is migrated when read and stored in the current version when next written.
+    """
+
+    def __init__(self, driver: Driver, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> None:
+        self._driver = driver
+        self._codec: TypeCodec[V] = TypeCodec(kind, migrations or _FIRST)
+        self.base = key(_BASE, text(_checked(namespace, "namespace")))
+        self.namespace = namespace
+
+    # One value.
+
+    async def get(self, key: str) -> V | None:
+        """The value, `None` where there is none. One driver call, as in every method that does not say otherwise."""
+        found = await self.get_with_etag(key)
+        return None if found is None else found[0]
+
+    async def get_with_etag(self, key: str) -> tuple[V, Etag] | None:
+        """The value with its version, for `set(..., if_match=etag)`."""
+        (item,) = await self._driver.get([self.at(key)])
+        return None if item is None else (self.decode(item, key), item.etag)
+
+    async def has(self, key: str) -> bool:
+        """Whether there is a value; it is not read."""
+        (item,) = await self._driver.get([self.at(key)], values=False)
+        return item is not None
+
+    async def set(
+        self,
+        key: str,
+        value: V,
+        *,
+        ttl: float | timedelta | None = None,
+        if_match: Etag | None = None,
+        if_absent: bool = False,
+    ) -> Etag:
+        """Store a value, new or not, and answer its etag. What was there is replaced, its expiry too.
+
+        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
+        not hold, `InvalidValueError` for a value that is not of the store's type or would not come back equal.
+        """
+        if if_absent and if_match is not None:
+            raise InvalidValueError("if_match and if_absent exclude each other: ask for one of them")
+        put = Put(self.at(key), self.encode(key, value), If.ABSENT if if_absent else if_match, ttl_to_ms(ttl))
+        await self._driver.apply([put])
+        return put.etag
+
+    async def replace(
+        self, key: str, value: V, *, ttl: float | timedelta | None = None, if_match: Etag | None = None
+    ) -> Etag:
+        """Store a value where there is one, else as `set`. Raises `NotFoundError`, which is a `KeyError`."""
+        put = Put(self.at(key), self.encode(key, value), if_match or If.PRESENT, ttl_to_ms(ttl))
+        try:
+            await self._driver.apply([put])
+        except ConflictError as conflict:
+            if conflict.items.get(put.key, put) is None:
+                raise self._missing(key) from conflict
+            raise
+        return put.etag
+
+    async def update(self, key: str, change: Callable[[V], V], *, once: str | None = None) -> V:
+        """Read a value, let `change` give the new one, store it if nobody else was faster, else again; answer it.
+
+        `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
+        `NotFoundError`, which is a `KeyError`, where there is no such value. `once` makes a retry after
+        `OutcomeUnknownError` safe: with the same token it changes nothing a second time.
+        """
+        if not callable(change):
+            raise InvalidValueError("update takes a function of the value: to store another value use replace or set")
+        at = self.at(key)
+
+        def plan(known: ReadSet) -> Plan[V]:
+            item = known[at]
+            if item is None:
+                raise self._missing(key)
+            changed = change(self.decode(item, key))
+            if isinstance(changed, Awaitable):
+                raise InvalidValueError("change must be a plain function: it may run again after a conflict")
+            return Plan([Put(at, self.encode(key, changed), item.etag, KEEP)], changed)
+
+        async with changing(self._driver, at):
+            try:
+                return await transact(self._driver, [at], plan, once=once)
+            except Repeated:
+                found = await self.get_with_etag(key)
+                if found is None:
+                    raise self._missing(key) from None
+                return found[0]
+
+    async def delete(self, key: str, *, if_match: Etag | None = None) -> bool:
+        """Remove a value; answer whether there was one. Raises `ConflictError` with `if_match`."""
+        try:
+            await self._driver.apply([Delete(self.at(key), if_match or If.PRESENT)])
+        except ConflictError:
+            if if_match is not None:
+                raise
+            return False
+        return True
+
+    # Several values.
+
+    async def get_many(self, keys: Iterable[str]) -> dict[str, V | None]:
+        """The values of several keys, in the order asked, `None` where there is none."""
+        asked = list(dict.fromkeys(keys))
+        items = await self._items([self.at(key) for key in asked])
+        return {key: None if item is None else self.decode(item, key) for key, item in zip(asked, items, strict=True)}
+
+    async def set_many(self, values: Mapping[str, V], *, ttl: float | timedelta | None = None) -> dict[str, Etag]:
+        """Store several values, all or none, and answer their etags.
+
+        Raises `TooLargeError`, and stores nothing, for more than the driver takes in one batch: use several calls.
+        """
+        ttl_ms = ttl_to_ms(ttl)
+        puts = {key: Put(self.at(key), self.encode(key, value), None, ttl_ms) for key, value in values.items()}
+        if puts:
+            await self._driver.apply(list(puts.values()))
+        return {key: put.etag for key, put in puts.items()}
+
+    async def list(self) -> dict[str, V]:
+        """Every value by its key, in the order of the keys; all of them in memory, so for small namespaces."""
+        return dict(await self.items())
+
+    def keys(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
+        """Every key in order; values are not read, so keys of values that cannot be read come too."""
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[str], str | None]:
+            page = await self._driver.scan(self.base, after=position, limit=room, values=False)
+            paths = await true_paths(self._driver, page.items)
+            return [path[-1] for path in paths if path is not None], page.next
+
+        return Listing([self.base, "keys"], fetch, limit=limit, cursor=cursor)
+
+    def items(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
+        """Every key with its value, in the order of the keys."""
+
+        async def fetch(position: str | None, room: int) -> tuple[Sequence[tuple[str, V]], str | None]:
+            page = await self._driver.scan(self.base, after=position, limit=room)
+            return [self._pair(item) for item in page.items], page.next
+
+        return Listing([self.base, "items"], fetch, limit=limit, cursor=cursor)
+
+    async def page(self, *, limit: int = 100, cursor: str | None = None) -> Page[tuple[str, V]]:
+        """The next `limit` keys with their values; `page.cursor` leads to those after them."""
+        return await self.items(limit=limit, cursor=cursor)
+
+    async def clear(self) -> int:
+        """Remove every value of the namespace; answer how many. Not atomic, safe to repeat."""
+        return await self._driver.clear(self.base)
+
+    # For what is built on it: where a value lies and how it is stored.
+
+    def at(self, key: str) -> Key:
+        """Where the value lies."""
+        return f"{self.base}!{text(_checked(key, 'key'))}"
+
+    def encode(self, key: str, value: V) -> str:
+        """What is stored: JSON text, below a header where the version or a true key has to be kept."""
+        version = self._codec.version
+        meta = {} if version == 1 else {_VERSION: version}
+        return str(write(self.at(key), (self.namespace, key), self._codec.dump(value), meta))
+
+    def decode(self, item: Item, key: str) -> V:
+        """The value in an item. Raises `CorruptDataError` also for another one under a colliding digest."""
+        found, value = self._pair(item)
+        if found != key:
+            raise CorruptDataError(f"the item at {item.key!r} holds the record {found!r}, not {key!r}")
+        return value
+
+    def _pair(self, item: Item) -> tuple[str, V]:
+        plain = read(item)
+        namespace, key = plain.path if len(plain.path) == 2 else ("", "")
+        where = f"the record {key!r} in the namespace {self.namespace!r}"
+        version = plain.meta.get(_VERSION, 1)
+        if namespace != self.namespace or not isinstance(version, int):
+            raise CorruptDataError(f"the item at {item.key!r} is no record in the namespace {self.namespace!r}")
+        return key, self._codec.load(plain.payload, version, where)
+
+    async def _items(self, keys: Sequence[Key]) -> Sequence[Item | None]:
+        limit = self._driver.capabilities.max_keys
+        parts = [await self._driver.get(keys[start : start + limit]) for start in range(0, len(keys), limit)]
+        return [item for part in parts for item in part]
+
+    def _missing(self, key: str) -> NotFoundError:
+        return NotFoundError(f"there is no record {key!r} in the namespace {self.namespace!r}: set it first")
+
+
+def _checked(value: str, what: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidKeyError(f"a {what} is text, not {type(value).__name__}: write it as text")
+    return value

@@ -1,0 +1,202 @@
+"""The state of an agent: one object that one task at a time changes, across processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Generic, TypeVar, overload
+
+from pydantic import ValidationError
+
+from ..._errors import ConfigurationError, InvalidValueError, NotFoundError, explain
+from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
+from ...structures import Grant, Lease, Migrations
+from ._history import Revision, Revisions, saved_at
+from ._key_value import KeyValueStore
+
+__all__ = ["AgentState", "StateHistory", "lease_of"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MOST = 256
+"""Revisions kept at most: that many can be removed in one batch."""
+
+
+def lease_of(driver: Driver, at: Key) -> Lease:
+    """What protects the state at `at`."""
+    return Lease(driver, key(name("lease"), at))
+
+
+class AgentState(Generic[T]):
+    """One state of type `kind`, at `key` in a namespace of a key-value store. Making the object does no IO.
+
+        async with agent.state as state:
+            state.count += 1
+
+    In the block the state is held by a lease: one holder at a time, across tasks and processes. It is saved at the end
+    in one batch with the release of the lease: only if it changed, and not after an exception. What a caller does with
+    the object afterwards changes nothing. At most three driver calls when nobody else wants the state, two where the
+    same object used it last.
+
+    Entering raises `LeaseTimeoutError` where somebody else holds it for too long, `NestedLeaseError` in a task that holds
+    it already, `CorruptDataError` for a state that is no valid `kind`. Leaving raises `LeaseLostError` where the
+    process was stopped for longer than the lease lasts and somebody else took over, and `InvalidValueError` for a state
+    that would not come back; in both cases nothing is saved.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        kind: type[T],
+        namespace: str,
+        *,
+        key: str = "state",
+        factory: Callable[[], T] | None = None,
+        migrations: Migrations | None = None,
+        history: int = 0,
+        ttl: float = 15.0,
+        timeout: float | None = 30.0,
+    ) -> None:
+        """`factory` makes the state where there is none yet (default: `kind()`); nothing is stored until it changes.
+
+        `history` is how many revisions are kept, the newest one among them. `ttl` is how many seconds after its
+        holder's death the state can be had again; while the holder lives the lease is renewed. `timeout` is how many
+        seconds to wait for another holder (`None`: for as long as it takes).
+        """
+        if not 0 <= history <= _MOST:
+            raise ConfigurationError(f"history is {history}: keep 0 to {_MOST} revisions")
+        if factory is not None and not callable(factory):
+            raise ConfigurationError(
+                f"factory is a {type(factory).__name__}: pass a function that makes the first state, like lambda: State(...)"
+            )
+        self.namespace = namespace
+        self.key = key
+        self.history: StateHistory[T] = StateHistory(self, driver)
+        self._driver = driver
+        self._records: KeyValueStore[T] = KeyValueStore(driver, kind, namespace, migrations=migrations)
+        self._at = self._records.at(key)
+        self._revisions = Revisions(self._at)
+        self._lease = lease_of(driver, self._at)
+        self._kind = kind
+        self._factory = factory
+        self._keep = history
+        self._ttl = ttl
+        self._timeout = timeout
+        self._entered: AbstractAsyncContextManager[T] | None = None
+
+    async def __aenter__(self) -> T:
+        block = self._block()
+        state = await block.__aenter__()
+        self._entered = block  # one holder at a time: this is its own
+        return state
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        block, self._entered = self._entered, None
+        if block is not None:
+            await block.__aexit__(kind, error, trace)
+
+    @overload
+    async def with_state(self, change: Callable[[T], Awaitable[R]]) -> R: ...
+    @overload
+    async def with_state(self, change: Callable[[T], R]) -> R: ...
+    async def with_state(self, change: Callable[[T], Any]) -> Any:
+        """Call a function, plain or `async`, with the state as in `async with`; answer what it answers."""
+        if not callable(change):
+            raise InvalidValueError("with_state takes a function of the state: to hold the state use 'async with'")
+        async with self as state:
+            result = change(state)
+            return await result if isinstance(result, Awaitable) else result
+
+    async def get_state(self) -> T:
+        """A copy of what was saved last, or of the first state; no waiting. One driver call."""
+        (item,) = await self._driver.get([self._at])
+        return self._load(item)
+
+    async def clear_state(self, *, history: bool = False) -> bool:
+        """Remove the state, waiting for its holder; answer whether there was one. With `history` its revisions go, too."""
+        async with self._hold(history=history) as grant:
+            item = grant.known[self._at]
+            writes: list[Write] = [] if item is None else [Delete(self._at, item.etag)]
+            if history:
+                writes += self._revisions.plan_drop(grant.known[self._revisions.base])
+            grant.saves = writes
+        return item is not None
+
+    # How.
+
+    def _hold(self, *, history: bool = False) -> AbstractAsyncContextManager[Grant]:
+        reading = [self._at, self._revisions.base] if self._keep or history else [self._at]
+        return self._lease.hold(ttl=self._ttl, timeout=self._timeout, reading=reading)
+
+    @asynccontextmanager
+    async def _block(self) -> AsyncIterator[T]:
+        async with self._hold() as grant:
+            state = self._load(grant.known[self._at])
+            before = self._records.encode(self.key, state)
+            yield state
+            after = self._records.encode(self.key, state)
+            if after != before:
+                grant.saves = self._save(grant, after)
+
+    def _save(self, grant: Grant, stored: str) -> Sequence[Write]:
+        item = grant.known[self._at]
+        writes: list[Write] = [Put(self._at, stored, If.ABSENT if item is None else item.etag)]
+        if self._keep:
+            writes += self._revisions.plan_add(grant.known[self._revisions.base], stored, self._keep)
+        return writes
+
+    def _load(self, item: Item | None) -> T:
+        if item is None:  # a copy of the first one too: a factory may give the same object every time
+            item = Item(self._at, self._records.encode(self.key, self._first()), new_etag(), 0)
+        return self._records.decode(item, self.key)
+
+    def _first(self) -> T:
+        if self._factory is not None:
+            return self._factory()
+        try:
+            return self._kind()
+        except (ValidationError, TypeError) as error:
+            why = explain(error) if isinstance(error, ValidationError) else str(error)
+            raise ConfigurationError(
+                f"there is no state yet, and {self._kind!r} cannot make the first one ({why}): pass a factory= "
+                "(state_factory= of a StatefulAgent)"
+            ) from error
+
+
+class StateHistory(Generic[T]):
+    """What a state was: its last revisions, kept where the state was made with `history=`."""
+
+    def __init__(self, state: AgentState[T], driver: Driver) -> None:
+        self._state = state
+        self._driver = driver
+
+    async def list(self) -> Sequence[Revision[T]]:
+        """Every revision that is kept, newest first. Two driver calls."""
+        found = await self._state._revisions.read(self._driver)
+        return [self._revision(number, item) for number, item in found]
+
+    async def get(self, number: int) -> Revision[T] | None:
+        """One revision, `None` where it is not kept."""
+        (item,) = await self._driver.get([self._state._revisions.key(number)])
+        return None if item is None else self._revision(number, item)
+
+    async def restore(self, number: int) -> T:
+        """Make the state what it was, as a new revision, waiting for its holder; answer it. Raises `NotFoundError`."""
+        state = self._state
+        async with state._hold() as grant:
+            revision = await self.get(number)
+            if revision is None:
+                raise NotFoundError(
+                    f"revision {number} of the state {state.namespace!r} is not kept: see history.list()"
+                )
+            grant.saves = state._save(grant, state._records.encode(state.key, revision.state))
+        return revision.state
+
+    def _revision(self, number: int, item: Item) -> Revision[T]:
+        stored = replace(item, key=self._state._at)
+        return Revision(number, saved_at(item), self._state._records.decode(stored, self._state.key))

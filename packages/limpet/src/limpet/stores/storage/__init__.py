@@ -1,0 +1,14 @@
+"""Plain keys and values, and blobs. For this floor; the public door is `limpet.stores`."""
+
+from ._blobs import BlobStore
+from ._plain import read, true_paths, write
+from ._storage import Meta, Storage
+
+__all__ = [
+    "BlobStore",
+    "Meta",
+    "Storage",
+    "read",
+    "true_paths",
+    "write",
+]

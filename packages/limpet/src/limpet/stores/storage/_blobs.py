@@ -1,0 +1,172 @@
+"""Blobs: bytes of any length, streamed in and out, the same content stored once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
+from uuid import uuid4
+
+from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
+from ...driver import Driver, new_etag
+from ...records import BlobRecord, as_record, utc_now
+from ...structures import Chunks, Collection, Listing, ModelCodec, Plan, ReadSet, RepairReport, Spilled, transact
+
+__all__ = ["BlobStore"]
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+Source: TypeAlias = bytes | _Readable | AsyncIterable[bytes] | Iterable[bytes]
+"""Bytes, a binary file, or whatever gives pieces of bytes."""
+
+
+class BlobStore:
+    """Bytes by id, newest first. A blob is there once all of it is stored, and never changes."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver.inner if isinstance(driver, Spilled) else driver
+        self._chunks = Chunks(self._driver)
+        self._records: Collection[BlobRecord] = Collection(
+            self._driver,
+            "blobs",
+            ModelCodec(BlobRecord),
+            id_of=lambda record: record.id,
+            created_at=lambda record: round(record.created_at.timestamp() * 1000),
+        )
+
+    async def put(
+        self,
+        source: Source,
+        *,
+        content_type: str | None = None,
+        id: str | None = None,
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> BlobRecord:
+        """Store bytes, in constant memory however long they are, and answer what is known of them.
+
+        A file is read from where it stands, in a thread, and left open. Raises `ConflictError` for an id that is taken;
+        what had been stored of it is freed.
+        """
+        owner = new_etag()
+        chosen = uuid4().hex if id is None else id
+        await self._chunks.announce(owner, {"owner": owner, "at": self._records.key(chosen)})
+        content = await self._chunks.write(owner, _cut(_pieces(source), self._chunks.size))
+        record = as_record(
+            BlobRecord,
+            {
+                "id": chosen,
+                "size": content.size,
+                "sha256": content.sha256,
+                "content_type": content_type,
+                "name": name,
+                "metadata": None if metadata is None else dict(metadata),
+                "created_at": utc_now(),
+                "chunks": owner,
+                "chunk_size": content.chunk_size,
+            },
+        )
+        try:
+            await self._records.save(record, if_absent=True)
+        except ConflictError as taken:
+            await self._chunks.release(owner)
+            raise ConflictError(f"there is a blob {chosen!r} already: choose another id", items=taken.items) from None
+        return record
+
+    async def get(self, id: str) -> BlobRecord | None:
+        """What is known of a blob, `None` where there is none."""
+        return await self._records.get(id)
+
+    async def exists(self, id: str) -> bool:
+        """Whether there is such a blob."""
+        return await self._records.exists(id)
+
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[BlobRecord]:
+        """All blobs, newest first, without their bytes."""
+        return self._records.all(limit=limit, cursor=cursor)
+
+    async def stream(self, id: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end` (not included), in pieces, in constant memory.
+
+        Raises `NotFoundError`, and `CorruptDataError` where it was deleted meanwhile.
+        """
+        record = await self._records.get(id)
+        if record is None:
+            raise NotFoundError(f"there is no blob {id!r}: put it first")
+        if start < 0 or (end is not None and end < start):
+            raise InvalidValueError(f"{start} to {end} is no range of bytes: use 0 <= start <= end")
+        end = record.size if end is None else min(end, record.size)
+        if start >= end:
+            return
+        at = start // record.chunk_size * record.chunk_size
+        async for chunk in self._chunks.read(record.chunks, first=start // record.chunk_size):
+            yield chunk[max(0, start - at) : end - at]
+            at += len(chunk)
+            if at >= end:
+                return
+        raise CorruptDataError(f"the blob {id!r} ends after {at} of {record.size} bytes: it was deleted, or is damaged")
+
+    async def read(self, id: str, *, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes of a blob, or a range of them, at once. Raises `NotFoundError`."""
+        return b"".join([piece async for piece in self.stream(id, start=start, end=end)])
+
+    async def delete(self, id: str) -> bool:
+        """Remove a blob and free what no other one holds; answer whether there was one.
+
+        Who reads it at the moment gets `CorruptDataError` for what is gone.
+        """
+        at = self._records.key(id)
+
+        def plan(known: ReadSet) -> Plan[str | None]:
+            record = self._records.decode(known[at], id)
+            return Plan(self._records.plan_delete(known, id), None if record is None else record.chunks)
+
+        owner = await transact(self._driver, [at], plan)
+        if owner is not None:
+            await self._chunks.release(owner)
+        return owner is not None
+
+    async def repair(self) -> RepairReport:
+        """Compare every record with its index entries and mend these; needed only after a change from outside."""
+        return await self._records.repair()
+
+
+async def _pieces(source: Source) -> AsyncIterator[bytes]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield bytes(source)
+    elif isinstance(source, AsyncIterable):
+        async for piece in source:
+            yield _checked(piece)
+    elif callable(read := getattr(source, "read", None)):
+        while piece := _checked(await asyncio.to_thread(read, 1024 * 1024)):
+            yield piece
+    elif isinstance(source, Iterable) and not isinstance(source, str):
+        for piece in source:
+            yield _checked(piece)
+    else:
+        raise InvalidValueError(
+            f"a {type(source).__name__} gives no bytes: pass bytes, a file opened with 'rb', or an iterator of bytes"
+        )
+
+
+def _checked(piece: object) -> bytes:
+    if not isinstance(piece, bytes | bytearray | memoryview):
+        raise InvalidValueError(
+            f"a blob is bytes, and this gave {type(piece).__name__}: open the file with 'rb', or encode the text"
+        )
+    return bytes(piece)
+
+
+async def _cut(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of one size: so the same content is cut alike, however it came."""
+    rest = bytearray()
+    async for piece in pieces:
+        rest += piece
+        while len(rest) >= size:
+            yield bytes(rest[:size])
+            del rest[:size]
+    if rest:
+        yield bytes(rest)

@@ -1,0 +1,110 @@
+"""Which driver serves which paths, and walking several of them in one order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from ..._errors import ConfigurationError, NotFoundError
+from ...driver import Driver, Item
+from ...driver._defaults import everything
+from ...opening import Place
+from ._paths import Path, join, key_of
+
+__all__ = ["Mount", "Mounts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A driver and the path below which it serves."""
+
+    base: Path
+    place: Place
+
+    @property
+    def driver(self) -> Driver:
+        """The driver, open."""
+        return self.place.driver
+
+    def inner(self, path: Path) -> Path:
+        """A path as the driver knows it: without the base of the mount."""
+        return path[len(self.base) :]
+
+
+class Mounts:
+    """The longest mount that a path lies at or below serves it; the root serves the rest."""
+
+    def __init__(self, root: Place) -> None:
+        self._mounts: dict[Path, Mount] = {(): Mount((), root)}
+
+    def add(self, base: Path, place: Place) -> None:
+        """Mount a place. Raises `ConfigurationError` where something is mounted already."""
+        self.ensure_free(base)
+        self._mounts[base] = Mount(base, place)
+
+    def ensure_free(self, base: Path) -> None:
+        """Raise `ConfigurationError` unless something may be mounted at `base`."""
+        if base in self._mounts:
+            raise ConfigurationError(f"something is mounted at {join(base)!r} already: unmount it first")
+
+    def remove(self, base: Path) -> Place:
+        """Unmount; the place is the caller's to close. Raises `NotFoundError`."""
+        if not base or base not in self._mounts:
+            raise NotFoundError(f"nothing is mounted at {join(base)!r}")
+        return self._mounts.pop(base).place
+
+    def below(self, base: Path) -> list[Mount]:
+        """Every mount that serves something below `base`: the one that serves `base`, then those within."""
+        inside = [mount for at, mount in self._mounts.items() if len(at) > len(base) and at[: len(base)] == base]
+        return [self.serving(base), *sorted(inside, key=lambda mount: mount.base)]
+
+    def serving(self, path: Path) -> Mount:
+        """The mount that serves a path."""
+        if len(self._mounts) == 1:
+            return self._mounts[()]
+        return next(self._mounts[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self._mounts)
+
+    async def walk(self, base: Path, *, values: bool) -> AsyncIterator[tuple[Mount, Item]]:
+        """Every item below `base`, in key order across all mounts, in constant memory; what a mount hides is left out."""
+        async with AsyncExitStack() as stack:
+            heads: list[tuple[str, tuple[Mount, Item], AsyncGenerator[Item, None]]] = []
+
+            async def advance(mount: Mount, items: AsyncGenerator[Item, None]) -> None:
+                async for item in items:
+                    heads.append((_place(mount, item), (mount, item), items))
+                    return
+
+            for mount in self.below(base):
+                start = base if len(base) > len(mount.base) else mount.base
+                items = everything(mount.driver, key_of(mount.inner(start)), values=values)
+                stack.push_async_callback(items.aclose)
+                await advance(mount, items)
+            others = len(heads) > 1
+            while heads:
+                first = min(heads, key=lambda head: head[0])
+                heads.remove(first)
+                mount, item = first[1]
+                if not (others and self._hidden(mount, item)):
+                    yield mount, item
+                await advance(mount, first[2])
+
+    def _hidden(self, mount: Mount, item: Item) -> bool:
+        place = _place(mount, item)
+        return any(
+            len(at) > len(mount.base) and (place == key_of(at) or place.startswith(f"{key_of(at)}!"))
+            for at in self._mounts
+        )
+
+    async def close(self) -> None:
+        """Close every place, the last mounted first, whatever fails."""
+        async with AsyncExitStack() as stack:
+            for mount in self._mounts.values():
+                stack.push_async_callback(mount.place.close)
+
+
+def _place(mount: Mount, item: Item) -> str:
+    """Where an item lies in the storage as a whole."""
+    if not mount.base:
+        return item.key
+    return key_of(mount.base) + item.key[len(key_of(())) :]

@@ -1,0 +1,135 @@
+"""How a plain value is stored: JSON text or raw bytes, with a header line only where something has to be added.
+
+The header is `#limpet ` and a JSON object with `path` (where the key holds only a digest of it) and `meta` (what the
+application set with `set_meta`, or the version of a typed value). No JSON text begins with `#`; raw bytes that begin so get a header too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json, to_json
+
+from ..._errors import CorruptDataError, InvalidValueError
+from ...driver import Driver, Item, Key, Value, split, text_of
+from ._paths import Path
+
+__all__ = ["Plain", "dump_json", "read", "true_paths", "write"]
+
+_HEADER = "#limpet "
+
+
+@cache
+def _json() -> SchemaValidator:
+    """Says what is plain JSON, as pydantic's `JsonValue` does, which asks Python for the type of each part.
+
+    Built when the first value is written, not at import.
+    """
+    value = core_schema.definition_reference_schema("value")
+    kinds: list[core_schema.CoreSchema | tuple[core_schema.CoreSchema, str]] = [
+        core_schema.str_schema(),
+        core_schema.int_schema(),
+        core_schema.dict_schema(core_schema.str_schema(), value),
+        core_schema.list_schema(value),
+        core_schema.none_schema(),
+        core_schema.bool_schema(),
+        core_schema.float_schema(),
+    ]
+    either = core_schema.union_schema(kinds, mode="left_to_right", ref="value")
+    return SchemaValidator(core_schema.definitions_schema(value, [either]))
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A stored value taken apart."""
+
+    path: Path
+    payload: Value
+    """JSON text, or raw bytes."""
+    meta: Mapping[str, Any]
+
+    @property
+    def value(self) -> Any:
+        """The value as it went in."""
+        return self.payload if isinstance(self.payload, bytes) else _parse(self.payload, self.path)
+
+    @property
+    def raw(self) -> bytes:
+        """The stored bytes: the raw ones, or the JSON text as UTF-8."""
+        return self.payload if isinstance(self.payload, bytes) else self.payload.encode()
+
+
+def dump_json(value: Any) -> str:
+    """JSON text that reads back as an equal value of the same type. Raises `InvalidValueError` for what would not."""
+    try:
+        _json().validate_python(value, strict=True)
+        return to_json(value).decode()
+    except (ValidationError, ValueError) as error:
+        raise InvalidValueError(
+            f"a {type(value).__name__} that is not plain JSON all through (None, bool, int, float, str, list, dict with "
+            "text keys) would come back as something else: convert it first, or store bytes with set_item_raw"
+        ) from error
+
+
+def write(key: Key, path: Path, payload: Value, meta: Mapping[str, Any]) -> Value:
+    """The value to store."""
+    digested = '"' in key
+    looks_alike = isinstance(payload, bytes) and payload.startswith(_HEADER.encode())
+    if not (meta or digested or looks_alike):
+        return payload
+    header = to_json({"meta": dict(meta), **({"path": path} if digested else {})})
+    if isinstance(payload, bytes):
+        return _HEADER.encode() + header + b"\n" + payload
+    return f"{_HEADER}{header.decode()}\n{payload}"
+
+
+def read(item: Item) -> Plain:
+    """Take a stored value apart. Raises `CorruptDataError` for what Limpet did not write."""
+    value, header = item.value if item.value is not None else "", None
+    if isinstance(value, bytes):
+        if value.startswith(_HEADER.encode()):
+            line, _, value = value.partition(b"\n")
+            header = line.removeprefix(_HEADER.encode())
+    elif value.startswith(_HEADER):
+        text_line, _, value = value.partition("\n")
+        header = text_line.removeprefix(_HEADER).encode()
+    if header is None:
+        return Plain(_path(item.key), value, {})
+    match _parse(header.decode(errors="replace"), (item.key,)):
+        case {"path": [*path], "meta": dict(meta)}:
+            return Plain(tuple(map(str, path)), value, meta)
+        case {"meta": dict(meta)}:
+            return Plain(_path(item.key), value, meta)
+    raise CorruptDataError(f"the header of the item at {item.key!r} cannot be read")
+
+
+async def true_paths(driver: Driver, items: Sequence[Item]) -> list[Path | None]:
+    """The paths of items that were listed without their values; `None` for one that is gone since.
+
+    Digested keys need their values after all: one more driver call where there are any.
+    """
+    digested = [item.key for item in items if '"' in item.key]
+    limit = driver.capabilities.max_keys
+    whole: dict[Key, Item | None] = {}
+    for start in range(0, len(digested), limit):
+        part = digested[start : start + limit]
+        whole.update(zip(part, await driver.get(part), strict=True))
+    found = [whole.get(item.key, item) for item in items]
+    return [None if item is None else read(item).path for item in found]
+
+
+def _path(key: Key) -> Path:
+    segments = [text_of(segment) for segment in split(key)[1:]]
+    if None in segments:
+        raise CorruptDataError(f"the item at {key!r} lacks the header with its true key")
+    return tuple(segment or "" for segment in segments)
+
+
+def _parse(payload: str, path: Path) -> Any:
+    try:
+        return from_json(payload)
+    except ValueError as error:
+        raise CorruptDataError(f"the item {':'.join(path)!r} is no JSON: {error}") from error

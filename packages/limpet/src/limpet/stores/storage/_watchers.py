@@ -1,0 +1,135 @@
+"""Who wants to hear of changes: from this process by our own writes, from others by the driver's watch."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ...driver import split, text_of
+from ._mounts import Mount, Mounts
+from ._paths import Path, join, key_of
+from ._plain import read
+
+__all__ = ["Callback", "Event", "Unwatch", "Watchers"]
+
+Event: TypeAlias = Literal["update", "remove"]
+Callback: TypeAlias = Callable[[Event, str], Awaitable[None] | None]
+Unwatch: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@dataclass(eq=False, slots=True)
+class _Watcher:
+    callback: Callback
+    path: Path
+    """Changes below it are reported, and to it itself."""
+    view: Path
+    """The prefix that its keys are told without."""
+
+
+class Watchers:
+    """The watches of one storage, shared by its prefix views."""
+
+    def __init__(self, mounts: Mounts) -> None:
+        self._mounts = mounts
+        self._watchers: list[_Watcher] = []
+        self._tasks: dict[Path, asyncio.Task[None]] = {}
+        self._calls: set[asyncio.Future[None]] = set()
+
+    async def add(self, callback: Callback, path: Path, view: Path) -> Unwatch:
+        """Begin a watch; the answer ends it."""
+        watcher = _Watcher(callback, path, view)
+        self._watchers.append(watcher)
+        await asyncio.gather(*(self._listen(mount) for mount in self._mounts.below(path)))
+
+        async def unwatch() -> None:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+            await self._settle()
+
+        return unwatch
+
+    async def remove(self, view: Path) -> None:
+        """End every watch at or below a prefix."""
+        self._watchers = [watcher for watcher in self._watchers if watcher.path[: len(view)] != view]
+        await self._settle()
+
+    def want(self, mount: Mount) -> bool:
+        """Whether our own writes on a mount are to be reported by us, and somebody listens."""
+        return not mount.driver.capabilities.watch and any(self._reaches(watcher, mount) for watcher in self._watchers)
+
+    def wrote(self, mount: Mount, event: Event, path: Path) -> None:
+        """Report a write of this process, unless the driver's own watch will."""
+        if self._watchers and not mount.driver.capabilities.watch:
+            self._tell(event, path)
+
+    def mounted(self, mount: Mount) -> None:
+        """Listen to a new mount, where somebody watches above it."""
+        if any(self._reaches(watcher, mount) for watcher in self._watchers):
+            task = asyncio.ensure_future(self._listen(mount))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def unmounted(self, base: Path) -> None:
+        """Stop listening to a mount that is about to be closed."""
+        task = self._tasks.pop(base, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _reaches(self, watcher: _Watcher, mount: Mount) -> bool:
+        shared = min(len(watcher.path), len(mount.base))
+        return watcher.path[:shared] == mount.base[:shared]
+
+    async def _listen(self, mount: Mount) -> None:
+        if not mount.driver.capabilities.watch or mount.base in self._tasks:
+            return
+        live = asyncio.Event()
+        hearing = self._tasks[mount.base] = asyncio.create_task(self._hear(mount, live))
+        waiting = asyncio.create_task(live.wait())
+        await asyncio.wait({hearing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if hearing.done():  # it ends only by an error, or with the driver
+            del self._tasks[mount.base]
+            await hearing
+
+    async def _hear(self, mount: Mount, live: asyncio.Event) -> None:
+        async for hint in mount.driver.watch(key_of(())):
+            live.set()
+            keys = sorted(hint or ())
+            for key, item in zip(keys, await mount.driver.get(keys), strict=True):
+                if item is not None:
+                    self._tell("update", (*mount.base, *read(item).path))
+                elif '"' not in key:  # of a digested key that is gone nobody knows the text
+                    self._tell("remove", (*mount.base, *_path_of(key)))
+
+    def _tell(self, event: Event, path: Path) -> None:
+        for watcher in list(self._watchers):
+            if path[: len(watcher.path)] == watcher.path:
+                call = asyncio.ensure_future(_call(watcher.callback, event, join(path[len(watcher.view) :])))
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
+
+    async def _settle(self) -> None:
+        if self._calls:
+            await asyncio.wait(self._calls)
+        if not self._watchers:
+            for base in list(self._tasks):
+                await self.unmounted(base)
+
+
+async def _call(callback: Callback, event: Event, key: str) -> None:
+    """A callback's error is the application's: it breaks neither the write that it hears of nor other watches."""
+    try:
+        answer = callback(event, key)
+        if inspect.isawaitable(answer):
+            await answer
+    except Exception as error:  # noqa: BLE001 - handed to the event loop's handler
+        context = {"message": f"a watch of {key!r} raised", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _path_of(key: str) -> Path:
+    return tuple(text_of(segment) or "" for segment in split(key)[1:])

@@ -1,0 +1,218 @@
+"""What is kept for how long, and one pass that removes the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from heapq import heappop, heappush
+
+from ..._errors import ConfigurationError, ConflictError, LeaseTimeoutError
+from ...driver import Delete, Driver, Item, Key, Write, is_number, key, split
+from ...driver._defaults import everything
+from ...structures import Log, Plan, ReadSet, sweep_now, transact
+from .._removal import Removal, Retained
+from ..records import HISTORY, Revisions, lease_of
+
+__all__ = ["Retention", "RetentionPolicies", "RetentionReport", "retain_entries", "retain_history"]
+__all__ += ["retain_kv", "retain_records", "trim_log"]
+
+_CHUNK = 256
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What to keep: nothing that was last written longer ago than `max_age`, and the newest `max_count` of the rest.
+
+    Ages are judged by the backend's clock.
+    """
+
+    max_age: timedelta | None = None
+    max_count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_age is None and self.max_count is None:
+            raise ConfigurationError("a retention keeps everything: give max_age=, max_count=, or both")
+        if self.max_age is not None and self.max_age <= timedelta(0):
+            raise ConfigurationError(f"max_age is {self.max_age}: it would remove everything, clear() does that")
+        if self.max_count is not None and self.max_count < 1:
+            raise ConfigurationError(f"max_count is {self.max_count}: it would remove everything, clear() does that")
+
+    def cutoff(self, now: int) -> int:
+        """What was last written before this moment goes: milliseconds since 1970, as `now`."""
+        return 0 if self.max_age is None else now - round(self.max_age.total_seconds() * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionPolicies:
+    """How long which store keeps what; `None`: for ever.
+
+    A container, an image or a session goes with all that belongs to it. By age it goes only when everything that belongs to
+    it is too old, by count when it is not among those saved last; a session counts as saved when its messages change, too.
+    """
+
+    containers: Retention | None = None
+    images: Retention | None = None
+    sessions: Retention | None = None
+    messages: Retention | None = None
+    """Of each session."""
+    history: Retention | None = None
+    """The revisions of each agent state. A state that is held at the time is left to the next pass."""
+    kv: Mapping[str, Retention] = field(default_factory=dict)
+    """By namespace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionReport:
+    """How many records one pass removed because of each policy, without what belonged to them."""
+
+    containers: int = 0
+    images: int = 0
+    sessions: int = 0
+    messages: int = 0
+    history: int = 0
+    kv: Mapping[str, int] = field(default_factory=dict)
+
+
+async def retain_kv(driver: Driver, base: Key, retention: Retention, now: int) -> int:
+    """Remove the records of a namespace that should not be kept; answer how many. What is written meanwhile stays."""
+    removed = 0
+    chunk: list[list[Write]] = []
+
+    async def flush() -> int:
+        verdicts = await driver.apply_many(chunk) if chunk else []
+        chunk.clear()
+        for verdict in verdicts:
+            if isinstance(verdict, Exception) and not isinstance(verdict, ConflictError):
+                raise verdict
+        return verdicts.count(None)
+
+    async for item, _ in _stale(driver, base, retention, now):
+        chunk.append([Delete(item.key, item.etag)])
+        if len(chunk) == _CHUNK:
+            removed += await flush()
+    return removed + await flush()
+
+
+async def retain_records(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
+    """Remove the records of a kind that should not be kept, with what belongs to them; answer how many."""
+    removed = 0
+    async for item, moment in _stale(driver, retained.records.base, retention, now, retained.logs):
+        id = await retained.records.id_at(item)
+        if id is None:
+            continue
+        own, *belonging = await retained.removals(id)
+        cutoff = retention.cutoff(now)
+        limit = cutoff if moment < cutoff else None
+        if limit is not None and not await _all_older(driver, belonging, limit):
+            continue
+        # The record itself goes last: where this ends in the middle, the next pass finds it again.
+        for removal in belonging:
+            await _remove(driver, removal, limit)
+        removed += await _remove(driver, own, moment + 1)
+    return removed
+
+
+async def retain_entries(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
+    """Cut off the oldest entries of each record's log that should not be kept; answer how many."""
+    removed = 0
+    async for item in everything(driver, retained.records.base, values=False):
+        if retained.logs is not None:
+            removed += await trim_log(Log(driver, key(retained.logs, split(item.key)[-1])), retention, now)
+    return removed
+
+
+async def trim_log(log: Log, retention: Retention, now: int) -> int:
+    """Cut off the oldest entries of a log that should not be kept; answer how many."""
+    first = 0
+    if retention.max_count is not None and await log.count() > retention.max_count:
+        left, before = retention.max_count, None
+        while left and (entries := (await log.read_part(before=before, limit=min(left, _PAGE), reverse=True))[0]):
+            left -= len(entries)
+            first = before = entries[-1].seq
+    if retention.max_age is not None:
+        cutoff, limit = retention.cutoff(now), 1
+        while entries := (await log.read_part(after=first - 1, limit=limit))[0]:
+            old = [entry.seq for entry in entries if entry.appended_at < cutoff]
+            first = old[-1] + 1 if old else first
+            if len(old) < len(entries):
+                break
+            limit = _PAGE
+    return await log.trim(first) if first else 0
+
+
+async def retain_history(driver: Driver, retention: Retention, now: int) -> int:
+    """Remove the revisions of all agent states that should not be kept; answer how many."""
+    removed = 0
+    async for item in everything(driver, HISTORY, values=False):
+        if is_number(split(item.key)[-1]):
+            continue
+        at = item.key.removeprefix(f"{HISTORY}!")
+        revisions = Revisions(at)
+        found = await revisions.read(driver, values=False)
+        cutoff = retention.cutoff(now)
+        stale = {number for number, revision in found if revision.updated_at < cutoff}
+        stale |= {number for number, _ in found[retention.max_count :]} if retention.max_count else set()
+        if not stale:
+            continue
+        try:
+            async with lease_of(driver, at).hold(timeout=0, reading=[revisions.base]) as grant:
+                grant.saves = revisions.plan_drop(grant.known[revisions.base], stale)
+        except LeaseTimeoutError:
+            continue
+        removed += len(stale)
+    return removed
+
+
+async def _stale(
+    driver: Driver, base: Key, retention: Retention, now: int, logs: Key | None = None
+) -> AsyncIterator[tuple[Item, int]]:
+    """The items below `base` that should not be kept, without their values, and when each was last written.
+
+    In memory are no more than `max_count` of them.
+    """
+    cutoff = retention.cutoff(now)
+    newest: list[tuple[int, Key, Item]] = []
+    after: Key | None = None
+    while True:
+        page = await driver.scan(base, after=after, values=False, limit=min(_CHUNK, driver.capabilities.max_keys))
+        for item, moment in zip(page.items, await _moments(driver, page.items, logs), strict=True):
+            if moment < cutoff:
+                yield item, moment
+            elif retention.max_count is not None:
+                heappush(newest, (moment, item.key, item))
+                if len(newest) > retention.max_count:
+                    oldest, _, surplus = heappop(newest)
+                    yield surplus, oldest
+        after = page.next
+        if after is None:
+            return
+
+
+async def _moments(driver: Driver, items: Sequence[Item], logs: Key | None) -> Sequence[int]:
+    if logs is None or not items:
+        return [item.updated_at for item in items]
+    found = await driver.get([Log(driver, key(logs, split(item.key)[-1])).counter for item in items], values=False)
+    return [max(each.updated_at for each in pair if each) for pair in zip(items, found, strict=True)]
+
+
+async def _all_older(driver: Driver, removals: Sequence[Removal], limit: int) -> bool:
+    for removal in removals:
+        found = await driver.get(removal.keys, values=False)
+        if any(item is not None and item.updated_at >= limit for item in found):
+            return False
+    return True
+
+
+async def _remove(driver: Driver, removal: Removal, limit: int | None) -> bool:
+    """Remove a record unless something of it was written at `limit` or later; answer whether it was."""
+
+    def plan(known: ReadSet) -> Plan[Sequence[Write]]:
+        kept = limit is not None and any(item and item.updated_at >= limit for item in known.values())
+        writes = [] if kept else removal.plan(known)
+        return Plan(writes, writes)
+
+    writes = await transact(driver, removal.keys, plan)
+    await sweep_now(driver, writes)
+    return bool(writes)

@@ -1,0 +1,80 @@
+"""Keeping house in the background: whoever comes first does it, once in a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from random import uniform
+from types import TracebackType
+from typing import Self
+
+from ..._errors import ClosedError, ConfigurationError, LeaseTimeoutError, LimpetError
+from ...driver import Driver, Put, key
+from ...driver import name as segment
+from ...structures import Lease
+
+__all__ = ["Sweeper"]
+
+_logger = logging.getLogger("limpet")
+
+
+class Sweeper:
+    """Does its work in the background while its block runs, first at once and then `every` so often.
+
+    Of all processes that have a sweeper on one place, one works at a time, and a pass of one counts for all. A pass that
+    fails is logged (`limpet`) and tried again the next time.
+    """
+
+    def __init__(
+        self, driver: Driver, work: Callable[[], Awaitable[object]], every: timedelta, *, name: str = "sweeper"
+    ) -> None:
+        """`name` is whose house it is: those of the same name share the work."""
+        self._every = every.total_seconds()
+        if self._every <= 0:
+            raise ConfigurationError(f"every is {every}: give more than 0 seconds")
+        self._lease = Lease(driver, key("lease", segment(name)))
+        self._done = key(self._lease.base, "done")
+        """There for as long as nobody has to do it again."""
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self.passes = 0
+        """How many passes this one has done."""
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
+
+    async def _run(self) -> None:
+        while True:
+            pause = self._every
+            try:
+                pause = await self._once()
+            except LeaseTimeoutError:
+                pass  # somebody else is at it
+            except ClosedError:
+                return
+            except LimpetError as error:
+                _logger.warning("keeping house failed and is tried again in %.0f s: %s", pause, error)
+            await asyncio.sleep(pause + uniform(0.0, 0.1) * pause)
+
+    async def _once(self) -> float:
+        """Do a pass where one is due; answer in how many seconds the next one is."""
+        async with self._lease.hold(timeout=0, reading=[self._done]) as grant:
+            done = grant.known[self._done]
+            if done is not None and done.ttl_ms is not None:  # else it is our own, from before the pause
+                return done.ttl_ms / 1000
+            await self._work()
+            self.passes += 1
+            grant.saves = [Put(self._done, "", None, round(self._every * 1000))]
+        return self._every

@@ -1,0 +1,93 @@
+"""Read, plan, apply; after a conflict plan again on what is there now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+from .._errors import ConflictError
+from ..driver import Driver, If, Item, Key, Put, Write, key, name, text
+from ..driver._defaults import backoff
+
+__all__ = ["Plan", "ReadSet", "Repeated", "receipt_key", "transact"]
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+ReadSet: TypeAlias = Mapping[Key, Item | None]
+"""What a plan knows of the store: an item, or `None` for nothing, at each key."""
+
+_TRIES = 200
+_PATIENCE = 8
+_RECEIPT_TTL_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[R_co]):
+    """What to write, and what to answer once it is written. No writes: the answer stands as it is."""
+
+    writes: Sequence[Write]
+    result: R_co
+
+
+class Repeated(Exception):
+    """The receipt of this attempt is there already: an earlier attempt with the same token was applied."""
+
+
+def receipt_key(token: str) -> Key:
+    """Where the receipt for a `once` token lies, for a day."""
+    return key(name("once"), text(token))
+
+
+async def transact(
+    driver: Driver,
+    keys: Iterable[Key],
+    plan: Callable[[ReadSet], Plan[R]],
+    *,
+    assume: ReadSet | None = None,
+    once: str | None = None,
+) -> R:
+    """Read `keys`, ask `plan` what to write, apply it; after a `ConflictError` ask again, with jitter.
+
+    `plan` is a plain function that may run again: every item that it relies on has to be in its writes with a
+    condition. `assume` holds guesses that save the reading; a wrong one costs a second try. `once` adds a receipt,
+    kept for a day: where it is there already, `Repeated` is raised and nothing is written.
+
+    Raises `ConflictError` after 200 lost races, and whatever the driver raises: an `OutcomeUnknownError` is never
+    retried here.
+    """
+    known: dict[Key, Item | None] = dict(assume or {})
+    receipt = None if once is None else receipt_key(once)
+    await _read(driver, known, [wanted for wanted in keys if wanted not in known])
+    tries = 0
+    while True:
+        planned = plan(known)
+        if not planned.writes:
+            return planned.result
+        writes = planned.writes
+        if receipt is not None:
+            writes = [*writes, Put(receipt, "", If.ABSENT, _RECEIPT_TTL_MS)]
+        try:
+            await driver.apply(writes)
+        except ConflictError as conflict:
+            if receipt in conflict.keys:
+                raise Repeated from conflict
+            tries += 1
+            if tries == _TRIES:
+                raise
+            # Who wins comes back at once, and who sleeps meets only winners. So every other try comes at once, too (on a
+            # backend where processes take turns the turn is still ours), and after many losses each does.
+            if tries % 2 == 0 and tries < _PATIENCE:
+                await backoff(min(tries // 2, 3))
+            known.update(conflict.items)
+            await _read(driver, known, [failed for failed in conflict.keys if failed not in conflict.items])
+        else:
+            return planned.result
+
+
+async def _read(driver: Driver, known: dict[Key, Item | None], keys: Sequence[Key]) -> None:
+    limit = driver.capabilities.max_keys
+    for start in range(0, len(keys), limit):
+        part = keys[start : start + limit]
+        known.update(zip(part, await driver.get(part), strict=True))

@@ -1,0 +1,197 @@
+"""Content in chunks that are found by what they hold: the same bytes are stored once, however often they occur."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from ..._errors import CorruptDataError
+from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, number, text
+from ...driver._defaults import everything
+from .._transact import Plan, ReadSet, transact
+
+__all__ = ["OWNERS", "Chunks", "Content", "sweep_chunks"]
+
+CHUNK, PARTS, OWNERS = name("chunk"), name("chunk.parts"), name("chunk.owners")
+_SIZE = 512 * 1024
+_AT_ONCE = 4
+"""Chunks in memory while writing and while reading."""
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was stored."""
+
+    size: int
+    """In bytes."""
+    sha256: str
+    """Of all of it, as hexadecimal digits."""
+    chunk_size: int
+    """Bytes in each chunk but the last, where the content was cut evenly."""
+
+
+class Chunks:
+    """Ordered chunks of whoever owns them.
+
+    `chunk!@<sha256>` counts its users and `chunk!@<sha256>!bytes` is the content; `chunk.parts!@<owner>!<n>` says which
+    chunk is the n-th; `chunk.owners!@<owner>` says at which key the owner is named, and is there before the first chunk.
+    A chunk is counted in the batch that names it and freed in the one that takes its last name, so neither is ever wrong.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    @property
+    def size(self) -> int:
+        """Bytes in a chunk: less than the usual where the driver takes less."""
+        can = self._driver.capabilities
+        return max(1, min(_SIZE, can.max_value_bytes, can.max_batch_bytes - 4096))
+
+    async def announce(self, owner: str, at: dict[str, Any]) -> None:
+        """Say where the owner will be named: what is written for it and never named is freed after a day."""
+        await self._driver.apply([Put(key(OWNERS, text(owner)), to_json(at).decode())])
+
+    async def write(self, owner: str, pieces: AsyncIterable[bytes]) -> Content:
+        """Store pieces, each of at most `size` bytes, as the owner's chunks; in constant memory."""
+        whole, size, count, largest = sha256(), 0, 0, 0
+        window: list[bytes] = []
+        async for piece in pieces:
+            whole.update(piece)
+            size, largest = size + len(piece), max(largest, len(piece))
+            window.append(piece)
+            if len(window) == _AT_ONCE:
+                await self._put(owner, count, window)
+                count, window = count + len(window), []
+        await self._put(owner, count, window)
+        return Content(size, whole.hexdigest(), largest)
+
+    async def read(self, owner: str, *, first: int = 0) -> AsyncIterator[bytes]:
+        """The owner's chunks in order, from number `first` on. Raises `CorruptDataError` where one is missing."""
+        base = key(PARTS, text(owner))
+        after = None if first == 0 else key(base, number(first - 1))
+        expected = first
+        while True:
+            page = await self._driver.scan(base, after=after, limit=100)
+            for start in range(0, len(page.items), _AT_ONCE):
+                part = page.items[start : start + _AT_ONCE]
+                digests = [_digest(item) for item in part]
+                found = await self._driver.get([key(CHUNK, text(digest), name("bytes")) for digest in digests])
+                for item, chunk in zip(part, found, strict=True):
+                    if chunk is None or not isinstance(chunk.value, bytes) or item.key != key(base, number(expected)):
+                        raise CorruptDataError(f"chunk {expected} of the content {owner!r} is missing")
+                    yield chunk.value
+                    expected += 1
+            if page.next is None:
+                return
+            after = page.next
+
+    async def release(self, owner: str) -> int:
+        """Free the owner's chunks, but those that others have too; answer how many parts there were. Safe to repeat."""
+        base = key(PARTS, text(owner))
+        freed = 0
+        while (page := await self._driver.scan(base, limit=100)).items:
+            for start in range(0, len(page.items), _AT_ONCE):
+                part = page.items[start : start + _AT_ONCE]
+                await asyncio.gather(*(self._drop(item) for item in part))
+                freed += len(part)
+        await self._driver.apply([Delete(key(OWNERS, text(owner)))])
+        return freed
+
+    async def _put(self, owner: str, first: int, window: Sequence[bytes]) -> None:
+        if not window:
+            return
+        digests = [sha256(piece).hexdigest() for piece in window]
+        heads = [key(CHUNK, text(digest)) for digest in digests]
+        known = dict(zip(heads, await self._driver.get(heads), strict=True))
+        numbered = zip(range(first, first + len(window)), digests, window, strict=True)
+        await asyncio.gather(*(self._put_one(owner, n, digest, piece, known) for n, digest, piece in numbered))
+
+    async def _put_one(self, owner: str, n: int, digest: str, piece: bytes, known: ReadSet) -> None:
+        head = key(CHUNK, text(digest))
+        part = Put(key(PARTS, text(owner), number(n)), f"{digest} {len(piece)}")
+
+        def plan(known: ReadSet) -> Plan[None]:
+            there = known[head]
+            if there is None:
+                return Plan([Put(head, "1", If.ABSENT), Put(key(head, name("bytes")), piece), part], None)
+            return Plan([Put(head, str(_users(there) + 1), there.etag), part], None)
+
+        await transact(self._driver, [head], plan, assume={head: known[head]})
+
+    async def _drop(self, part: Item) -> None:
+        head = key(CHUNK, text(_digest(part)))
+
+        def plan(known: ReadSet) -> Plan[None]:
+            there, own = known[head], known[part.key]
+            if own is None:
+                return Plan([], None)
+            writes: list[Write] = [Delete(part.key, own.etag)]
+            if there is not None and _users(there) > 1:
+                writes.append(Put(head, str(_users(there) - 1), there.etag))
+            elif there is not None:
+                writes += [Delete(head, there.etag), Delete(key(head, name("bytes")))]
+            return Plan(writes, None)
+
+        await transact(self._driver, [head, part.key], plan)
+
+
+async def sweep_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
+    """Free the content of owners that nothing names any more; answer how many parts went. Any process may, at any time.
+
+    An owner is looked at a day after it was announced. One that is named no more is marked, and freed a day after that: who
+    reads it at the moment can end. `driver` is the one below `Spilled`, which shows what is stored as it is stored.
+    """
+    now = (await driver.health()).clock_ms
+    chunks = Chunks(driver)
+    freed = 0
+    async for item in everything(driver, OWNERS):
+        if item.updated_at > now - grace_ms:
+            continue
+        owner, told = _told(item)
+        if await _is_named(driver, owner, told):
+            continue
+        if told.get("dead"):
+            freed += await chunks.release(owner)
+        else:
+            await driver.apply_many([[Put(item.key, to_json({**told, "dead": True}).decode(), item.etag)]])
+    return freed
+
+
+async def _is_named(driver: Driver, owner: str, told: dict[str, Any]) -> bool:
+    if "at" in told:
+        (item,) = await driver.get([Key(told["at"])])
+        return item is not None and isinstance(item.value, str) and owner in item.value
+    # An append whose number nobody came to tell: look through the log.
+    async for item in everything(driver, Key(told["below"])):
+        if isinstance(item.value, str) and owner in item.value:
+            return True
+    return False
+
+
+def _told(item: Item) -> tuple[str, dict[str, Any]]:
+    try:
+        told = from_json(item.value or "")
+    except ValueError as error:
+        raise CorruptDataError(f"the item at {item.key!r} cannot be read: {error}") from error
+    if not isinstance(told, dict) or not isinstance(told.get("owner"), str) or not {"at", "below"} & told.keys():
+        raise CorruptDataError(f"the item at {item.key!r} names no owner")
+    return told["owner"], told
+
+
+def _digest(part: Item) -> str:
+    digest, _, size = str(part.value).partition(" ")
+    if not size.isdecimal():
+        raise CorruptDataError(f"the item at {part.key!r} names no chunk")
+    return digest
+
+
+def _users(head: Item) -> int:
+    if not isinstance(head.value, str) or not head.value.isdecimal():
+        raise CorruptDataError(f"the item at {head.key!r} counts nothing")
+    return int(head.value)

@@ -1,0 +1,231 @@
+"""Values beyond 1 MiB, on every driver: in chunks, with a pointer in their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeVar
+
+from pydantic_core import from_json, to_json
+
+from ..._errors import ConflictError, CorruptDataError, LimpetError, UnsupportedError
+from ...driver import (
+    Append,
+    Batch,
+    Capabilities,
+    Check,
+    Item,
+    Key,
+    Page,
+    Put,
+    Value,
+    Verdict,
+    Work,
+    Write,
+    key,
+    new_etag,
+    number,
+    size_of,
+)
+from ...driver._gate import check_unit
+from ...wrappers._wrapper import Wrapper
+from ._chunks import Chunks, sweep_chunks
+
+__all__ = ["MAX_VALUE_BYTES", "Spilled"]
+
+W = TypeVar("W", bound=Write)
+
+_POINTER = "#limpet-spilled "
+_LONG = 1024 * 1024
+MAX_VALUE_BYTES = 128 * 1024 * 1024
+_PAGE_BYTES = 8 * 1024 * 1024
+_PICTURE = re.compile(rb"[A-Za-z0-9+/=_-]{65536,}")
+"""A long run without a quote or a backslash: a picture in JSON, say. Cut out, it is the same content in every message."""
+
+
+class Spilled(Wrapper):
+    """Stores a value of more than 1 MiB, or more than the driver takes, in chunks, and a pointer to them under its key.
+
+    Smaller values pass untouched, without another call. The chunks are there before the batch with the pointer; those
+    of a value that was deleted, replaced, refused or never came to be are freed by `sweep`, a day later.
+    """
+
+    def _declared(self, inner: Capabilities) -> Capabilities:
+        alone = inner.atomic == "item"  # chunks need batches: nothing is longer than the driver takes
+        self._limit = inner.max_value_bytes if alone else min(_LONG, inner.max_value_bytes)
+        self._surely_short = self._limit // 4
+        if alone:
+            return inner
+        most = max(MAX_VALUE_BYTES, inner.max_value_bytes)
+        return replace(inner, max_value_bytes=most, max_batch_bytes=max(most, inner.max_batch_bytes))
+
+    async def apply(self, batch: Batch) -> None:
+        try:
+            await self.inner.apply(await self._pointed(batch) if self._spills(batch) else batch)
+        except ConflictError as conflict:
+            raise await self._reported(conflict) from None
+
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        try:
+            if not any(self._is_long(put.value) for put in puts) or not self._spills(Append(log, tuple(puts), check)):
+                return await self.inner.append(log, puts, check)
+            owners: dict[str, int] = {}
+            pointers = [await self._pointer(put, owners, place) for place, put in enumerate(puts)]
+            first = await self.inner.append(log, pointers, check)
+        except ConflictError as conflict:
+            raise await self._reported(conflict) from None
+        await self._tell(owners, puts, first)
+        return first
+
+    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        pointed: list[Work] = []
+        refused: dict[int, LimpetError] = {}
+        told: dict[int, dict[str, int]] = {}
+        for place, unit in enumerate(work):
+            try:
+                if not self._spills(unit):
+                    pass
+                elif isinstance(unit, Append):
+                    owners = told.setdefault(place, {})
+                    puts = [await self._pointer(put, owners, n) for n, put in enumerate(unit.puts)]
+                    unit = Append(unit.log, tuple(puts), unit.check)
+                else:
+                    unit = await self._pointed(unit)
+                pointed.append(unit)
+            except LimpetError as error:
+                refused[place] = error
+        answers = iter(await self.inner.apply_many(pointed))
+        verdicts: list[Verdict] = []
+        for place, unit in enumerate(work):
+            verdict = refused[place] if place in refused else next(answers)
+            if isinstance(verdict, ConflictError):
+                verdict = await self._reported(verdict)
+            elif isinstance(verdict, int) and isinstance(unit, Append) and place in told:
+                await self._tell(told[place], unit.puts, verdict)
+            verdicts.append(verdict)
+        return verdicts
+
+    async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
+        items = await self.inner.get(keys, values=values)
+        for item in items:
+            if item is not None and _points(item.value):
+                return [await self._whole(item) for item in items]
+        return items
+
+    async def scan(
+        self,
+        base: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        reverse: bool = False,
+        limit: int = 100,
+        values: bool = True,
+    ) -> Page:
+        page = await self.inner.scan(base, after=after, before=before, reverse=reverse, limit=limit, values=values)
+        if not any(_points(item.value) for item in page.items):
+            return page
+        items: list[Item] = []
+        room = _PAGE_BYTES
+        for item in page.items:
+            if room <= 0:  # the page would grow beyond what a reader expects of one
+                return Page(items, items[-1].key)
+            whole = await self._whole(item)
+            if whole is None:
+                continue
+            items.append(whole)
+            room -= len(whole.value or "") if whole is not item else 0
+        return Page(items, page.next)
+
+    async def sweep(self) -> int:
+        """Free the chunks of values that are no longer there; answer how many parts went."""
+        return await sweep_chunks(self.inner)
+
+    def _spills(self, unit: Work) -> bool:
+        """Whether something of it goes into chunks. Then all of it is looked at before anything is written."""
+        for write in unit.puts if isinstance(unit, Append) else unit:
+            if isinstance(write, Put) and self._is_long(write.value):
+                break
+        else:
+            return False
+        check_unit(unit, self.capabilities)
+        if self.capabilities.atomic == "item":
+            raise UnsupportedError(
+                f"a value that begins with {_POINTER!r} needs batches: this backend can write one item atomically and no "
+                "more (capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
+            )
+        return True
+
+    def _is_long(self, value: Value) -> bool:
+        if not isinstance(value, (str, bytes)) or (len(value) <= self._surely_short and not _points(value)):
+            return False
+        # What only looks like a pointer goes the same way, so that it comes back as what it is.
+        return _points(value) or size_of(value) > self._limit
+
+    async def _pointed(self, batch: Batch) -> Batch:
+        return [await self._pointer(write, None, 0) if isinstance(write, Put) else write for write in batch]
+
+    async def _pointer(self, put: Put, owners: dict[str, int] | None, place: int) -> Put:
+        """The put itself, or one of a pointer whose content is stored. `owners` collects those of an append."""
+        if not self._is_long(put.value):
+            return put
+        owner = new_etag()
+        chunks = Chunks(self.inner)
+        await chunks.announce(owner, {"owner": owner, "at" if owners is None else "below": put.key})
+        data = put.value.encode() if isinstance(put.value, str) else put.value
+        content = await chunks.write(owner, _pieces(data, chunks.size))
+        if owners is not None:
+            owners[owner] = place
+        told = {"owner": owner, "size": content.size, "text": isinstance(put.value, str)}
+        return replace(put, value=_POINTER + to_json(told).decode())
+
+    async def _tell(self, owners: dict[str, int], puts: Sequence[Put], first: int) -> None:
+        """Where the entries of an append came to lie."""
+        for owner, place in owners.items():
+            at = key(puts[place].key, number(first + place))
+            await Chunks(self.inner).announce(owner, {"owner": owner, "at": at})
+
+    async def _whole(self, item: Item | None) -> Item | None:
+        """An item with the value that its pointer stands for; `None` for one that was replaced while it was read."""
+        if item is None or not _points(item.value):
+            return item
+        owner, size, is_text = _read(item)
+        try:
+            data = b"".join([chunk async for chunk in Chunks(self.inner).read(owner)])
+            if len(data) != size:
+                raise CorruptDataError(f"the value at {item.key!r} ends after {len(data)} of {size} bytes")
+            return replace(item, value=data.decode() if is_text else data)
+        except CorruptDataError:
+            (again,) = await self.inner.get([item.key])
+            if again is not None and again.etag == item.etag:
+                raise
+            return await self._whole(again)
+
+    async def _reported(self, conflict: ConflictError) -> ConflictError:
+        """A conflict without pointers: what is spilled is named and not carried, as everything that is large."""
+        items = {at: item for at, item in conflict.items.items() if item is None or not _points(item.value)}
+        return conflict if len(items) == len(conflict.items) else ConflictError(keys=conflict.keys, items=items)
+
+
+def _points(value: Value | None) -> bool:
+    return isinstance(value, str) and value.startswith(_POINTER)
+
+
+def _read(item: Item) -> tuple[str, int, bool]:
+    try:
+        match from_json(str(item.value).removeprefix(_POINTER)):
+            case {"owner": str(owner), "size": int(size), "text": bool(is_text)}:
+                return owner, size, is_text
+    except ValueError as error:
+        raise CorruptDataError(f"the pointer at {item.key!r} cannot be read: {error}") from error
+    raise CorruptDataError(f"the pointer at {item.key!r} points at nothing")
+
+
+async def _pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
+    """Even pieces, but a long run begins one and ends one: so it is cut alike wherever it stands."""
+    bounds = [0, *(bound for found in _PICTURE.finditer(data) for bound in found.span()), len(data)]
+    for start, end in pairwise(bounds):
+        for at in range(start, end, size):
+            yield data[at : min(at + size, end)]

@@ -1,0 +1,283 @@
+"""Documents with secondary indexes that are never stale, on any driver."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
+from ...driver import KEEP, Check, Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, split, text, text_of
+from ...driver._defaults import everything
+from ...driver._types import Cond, Keep
+from .._codec import Codec
+from .._keyed_locks import changing
+from .._listing import Listing
+from .._transact import Plan, ReadSet, Repeated, transact
+from ._indexes import Index, IndexSet
+
+__all__ = ["Collection", "RepairReport"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What `Collection.repair` found."""
+
+    documents: int
+    added: int
+    """Index entries that were missing."""
+    removed: int
+    """Index entries that pointed at nothing, or at a document that has moved on."""
+    unreadable: tuple[str, ...]
+    """The ids of documents that cannot be read; they were left as they are."""
+
+
+class Collection(Generic[T]):
+    """Documents of one type, each with an id, kept together with their index entries in one atomic batch.
+
+    With `created_at` (milliseconds since 1970) lists run newest first, ties by id; without it they run in the order
+    of the ids. A document's key is `<collection>!@<id>`.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        collection: str,
+        codec: Codec[T],
+        *,
+        id_of: Callable[[T], str],
+        indexes: Sequence[Index[T]] = (),
+        created_at: Callable[[T], int] | None = None,
+    ) -> None:
+        self._driver = driver
+        self.base = name(collection)
+        """Below it lie the documents."""
+        self._codec = codec
+        self.id_of = id_of
+        self._newest_first = created_at is not None
+        self._entries = IndexSet(collection, indexes, id_of, created_at)
+        self._indexed = bool(indexes) or self._newest_first
+
+    def key(self, id: str) -> Key:
+        """Where the document with this id lies."""
+        return key(self.base, text(id))
+
+    # One document.
+
+    async def get(self, id: str) -> T | None:
+        """The document, `None` where there is none. One driver call."""
+        return (await self.get_many([id]))[0]
+
+    async def get_many(self, ids: Sequence[str]) -> list[T | None]:
+        """A document or `None` for each id, in order."""
+        items = await self._read([self.key(id) for id in ids])
+        return [self.decode(item, id) for id, item in zip(ids, items, strict=True)]
+
+    async def get_with_etag(self, id: str) -> tuple[T, Etag] | None:
+        """The document with its version, for `save(..., if_match=etag)`."""
+        (item,) = await self._driver.get([self.key(id)])
+        document = self.decode(item, id)
+        return None if item is None or document is None else (document, item.etag)
+
+    async def exists(self, id: str) -> bool:
+        """Whether there is such a document; its value is not read."""
+        (item,) = await self._driver.get([self.key(id)], values=False)
+        return item is not None
+
+    async def save(
+        self, document: T, *, if_match: Etag | None = None, if_absent: bool = False, ttl_ms: int | None = None
+    ) -> Etag:
+        """Store a document whole, under its id, and answer its new etag. One driver call when it is new, else two.
+
+        Raises `ConflictError` where `if_match` or `if_absent` does not hold.
+        """
+        at = self.key(self.id_of(document))
+
+        def plan(known: ReadSet) -> Plan[Etag]:
+            writes = self.plan_save(known, document, if_match=if_match, if_absent=if_absent, ttl_ms=ttl_ms)
+            return Plan(writes, next(write.etag for write in writes if isinstance(write, Put) and write.key == at))
+
+        return await transact(self._driver, [at], plan, assume=None if if_match else {at: None})
+
+    async def update(self, id: str, change: Callable[[T], T], *, once: str | None = None) -> T:
+        """Read a document, let `change` give the new one, store it if nobody else was faster, else again.
+
+        `change` is a plain function that may run more than once. The expiry is kept. Raises `NotFoundError` where there is no such document. `once`
+        makes a retry after `OutcomeUnknownError` safe: with the same token it changes nothing a second time.
+        """
+        at = self.key(id)
+
+        def plan(known: ReadSet) -> Plan[T]:
+            document = self.decode(known[at], id)
+            if document is None:
+                raise NotFoundError(f"there is no {self.base} document {id!r}: save it first")
+            changed = change(document)
+            if isinstance(changed, Awaitable):
+                raise InvalidValueError("change must be a plain function: it may run again after a conflict")
+            if self.id_of(changed) != id:
+                raise InvalidValueError(
+                    f"the id {id!r} became {self.id_of(changed)!r}: save it as a document of its own"
+                )
+            return Plan(self.plan_save(known, changed, ttl_ms=KEEP), changed)
+
+        async with changing(self._driver, at):
+            try:
+                return await transact(self._driver, [at], plan, once=once)
+            except Repeated:
+                document = await self.get(id)
+                if document is None:
+                    raise NotFoundError(f"there is no {self.base} document {id!r} any more") from None
+                return document
+
+    async def delete(self, id: str) -> bool:
+        """Remove a document and its index entries; answer whether there was one."""
+        at = self.key(id)
+        return await transact(
+            self._driver, [at], lambda known: Plan(self.plan_delete(known, id), known[at] is not None)
+        )
+
+    # Many documents.
+
+    def all(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[T]:
+        """Every document, newest first or in the order of the ids."""
+        if self._newest_first:
+            return self._found("all", None, limit, cursor)
+        return Listing([self.base, "all"], self._in_order, limit=limit, cursor=cursor)
+
+    def find(self, index: str, value: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[T]:
+        """The documents that `index` finds by `value`, newest first or in the order of the ids. A page is two driver calls."""
+        return self._found(index, value, limit, cursor)
+
+    async def repair(self) -> RepairReport:
+        """Read every document and every entry; add entries that are missing, remove those that are wrong.
+
+        Needed after somebody changed the data from outside, and after a migration or a new index changed what is
+        found by what: else the library's own batches keep both in step.
+        Safe to run beside other writers.
+        """
+        documents = added = removed = 0
+        unreadable: list[str] = []
+        async for item in everything(self._driver, self.base):
+            documents += 1
+            try:
+                document = self._codec.decode(item)
+            except CorruptDataError:
+                unreadable.append(item.key)
+                continue
+            wanted = sorted(self._entries.entries(document))
+            found = await self._read(wanted)
+            missing = [entry for entry, there in zip(wanted, found, strict=True) if there is None]
+            if missing and await self._try([Check(item.key, item.etag), *self._puts(missing, document, item)]):
+                added += len(missing)
+        if self._indexed:
+            async for entry in everything(self._driver, self._entries.base):
+                (found_item,) = await self._driver.get([self.key(str(entry.value))])
+                if not self._matches(entry, found_item) and await self._try([Delete(entry.key, entry.etag)]):
+                    removed += 1
+        return RepairReport(documents, added, removed, tuple(unreadable))
+
+    # Plans, for stores that write more in the same batch.
+
+    def plan_save(
+        self,
+        known: ReadSet,
+        document: T,
+        *,
+        if_match: Etag | None = None,
+        if_absent: bool = False,
+        ttl_ms: int | Keep | None = None,
+    ) -> list[Write]:
+        """The writes that store `document` on top of what is known at its key, with the conditions that keep it so."""
+        id = self.id_of(document)
+        at = self.key(id)
+        item = known[at]
+        if (if_absent and item is not None) or (if_match is not None and (item is None or item.etag != if_match)):
+            raise ConflictError(f"the document {id!r} is not in the state that was asked for", items={at: item})
+        cond: Cond = If.ABSENT if item is None else item.etag
+        old = self._old_entries(item)
+        expires = ttl_ms is not KEEP and (ttl_ms is not None or (item is not None and item.ttl_ms is not None))
+        afresh = expires or (item is not None and not self._codec.is_current(item))
+        return [
+            Put(at, self._codec.encode(document), cond, ttl_ms),
+            *self._entries.writes(old, document, ttl_ms, afresh=afresh),
+        ]
+
+    def plan_delete(self, known: ReadSet, id: str) -> list[Write]:
+        """The writes that remove the document with this id and its entries; none where there is none."""
+        at = self.key(id)
+        item = known[at]
+        if item is None:
+            return []
+        return [Delete(at, item.etag), *self._entries.writes(self._old_entries(item), None, None, afresh=False)]
+
+    def decode(self, item: Item | None, id: str) -> T | None:
+        """The document in an item. Raises `CorruptDataError` for another document under a colliding digest."""
+        if item is None:
+            return None
+        document = self._codec.decode(item)
+        if self.id_of(document) != id:
+            raise CorruptDataError(f"the item at {item.key!r} holds the document {self.id_of(document)!r}, not {id!r}")
+        return document
+
+    def decode_or_none(self, item: Item | None) -> T | None:
+        """The document in an item, `None` also where it cannot be read: for a save that replaces it whole."""
+        try:
+            return None if item is None else self._codec.decode(item)
+        except CorruptDataError:
+            return None
+
+    async def id_at(self, item: Item) -> str | None:
+        """The id of a document that was listed without its value; `None` where it is gone and its key is a digest."""
+        shown = text_of(split(item.key)[-1])
+        if shown is not None:
+            return shown
+        (whole,) = await self._driver.get([item.key])
+        return None if whole is None else self.id_of(self._codec.decode(whole))
+
+    # How.
+
+    def _found(self, index: str, value: str | None, limit: int | None, cursor: str | None) -> Listing[T]:
+        prefix = self._entries.prefix(index, value)
+
+        async def fetch(position: str | None, room: int) -> tuple[list[T], str | None]:
+            room = min(room, self._driver.capabilities.max_keys)
+            if self._newest_first:
+                page = await self._driver.scan(prefix, before=position, reverse=True, limit=room)
+            else:
+                page = await self._driver.scan(prefix, after=position, limit=room)
+            items = await self._read([self.key(str(entry.value)) for entry in page.items])
+            pairs = zip(page.items, items, strict=True)
+            return [self._codec.decode(item) for entry, item in pairs if item and self._matches(entry, item)], page.next
+
+        return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor)
+
+    async def _in_order(self, position: str | None, room: int) -> tuple[list[T], str | None]:
+        page = await self._driver.scan(self.base, after=position, limit=room)
+        return [self._codec.decode(item) for item in page.items], page.next
+
+    def _matches(self, entry: Item, item: Item | None) -> bool:
+        return item is not None and entry.key in self._entries.entries(self._codec.decode(item))
+
+    def _old_entries(self, item: Item | None) -> set[Key]:
+        # A document that cannot be read is mended by saving over it; the entries it leaves are hidden, repair removes them.
+        document = self.decode_or_none(item) if self._indexed else None
+        return set() if document is None else self._entries.entries(document)
+
+    def _puts(self, entries: Sequence[Key], document: T, item: Item) -> list[Write]:
+        return [Put(entry, self.id_of(document), None, item.ttl_ms) for entry in entries]
+
+    async def _try(self, writes: Sequence[Write]) -> bool:
+        try:
+            await self._driver.apply(writes)
+        except ConflictError:
+            return False  # somebody is writing this very document, and keeps its entries right
+        return True
+
+    async def _read(self, keys: Sequence[Key]) -> list[Item | None]:
+        limit = self._driver.capabilities.max_keys
+        found: list[Item | None] = []
+        for start in range(0, len(keys), limit):
+            found += await self._driver.get(keys[start : start + limit])
+        return found

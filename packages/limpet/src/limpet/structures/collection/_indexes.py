@@ -1,0 +1,77 @@
+"""Index entries: written and removed in the document's own batch, compared with the document when found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ...driver import Delete, Key, Put, Write, key, name, number, text
+from ...driver._types import Keep
+
+__all__ = ["Index", "IndexSet"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Generic[T]):
+    """A way to find documents by a text."""
+
+    name: str
+    """A word of ours: lower-case letters, digits, `_`, `.`, `-`."""
+    value: Callable[[T], str | None]
+    """The text that a document is found by; `None`: it is not found by this index."""
+
+
+class IndexSet(Generic[T]):
+    """All entries of a collection's documents.
+
+    An entry's key is `<collection>.by!<index>[!<value>][!<created_at>]!<id>` and its value the id itself, for a
+    long id is only a digest in the key. The index `all` holds every document of a collection in creation order.
+    """
+
+    def __init__(
+        self,
+        collection: str,
+        indexes: Sequence[Index[T]],
+        id_of: Callable[[T], str],
+        created_at: Callable[[T], int] | None,
+    ) -> None:
+        self.base = name(f"{collection}.by")
+        self._indexes = {index.name: index for index in indexes}
+        self._id_of = id_of
+        self._created_at = created_at
+
+    def prefix(self, index: str, value: str | None) -> Key:
+        """What every entry for `value` lies below."""
+        if value is None:
+            return key(self.base, name(index))
+        return key(self.base, self._indexes[index].name, text(value))
+
+    def entries(self, document: T) -> set[Key]:
+        """The keys of a document's entries."""
+        tail = [text(self._id_of(document))]
+        found = set()
+        if self._created_at is not None:
+            tail.insert(0, number(max(0, self._created_at(document))))
+            found.add(key(self.base, "all", *tail))
+        for index in self._indexes.values():
+            value = index.value(document)
+            if value is not None:
+                found.add(key(self.base, index.name, text(value), *tail))
+        return found
+
+    def writes(self, old: Iterable[Key], document: T | None, ttl_ms: int | Keep | None, *, afresh: bool) -> list[Write]:
+        """What to write beside the document: its new entries, and no longer those of its old ones that it lost.
+
+        `afresh` writes every entry, for where the expiry changes with the document.
+        """
+        new = set() if document is None else self.entries(document)
+        kept = set(old)
+        writes: list[Write] = [Delete(entry) for entry in sorted(kept - new)]
+        if document is not None:
+            writes += [
+                Put(entry, self._id_of(document), None, ttl_ms) for entry in sorted(new if afresh else new - kept)
+            ]
+        return writes

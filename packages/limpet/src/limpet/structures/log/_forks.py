@@ -1,0 +1,134 @@
+"""What forks of logs share: counted by those who read it, freed when the last of them is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from pydantic_core import from_json, to_json
+
+from ..._errors import CorruptDataError
+from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name, number
+from .._transact import Plan, ReadSet, transact
+from ._head import Head
+
+__all__ = ["MOST_PARTS", "Branch", "collect", "entries_of", "plan_alone", "plan_use"]
+__all__ += ["receipts_of", "release", "shared_below", "users_key"]
+
+Branch: TypeAlias = tuple[Key, int]
+"""A log's base and one of its incarnations: whose entries are meant, whether or not the log is still there."""
+
+MOST_PARTS = 128
+"""Other logs that a fork of a fork of a fork may lie in."""
+
+_ALL = 10**16 - 1
+
+
+def entries_of(branch: Branch) -> Key:
+    """What the entries lie below."""
+    return f"{branch[0]}!e!{number(branch[1])}"
+
+
+def receipts_of(branch: Branch) -> Key:
+    """What the receipts of unique entries lie below."""
+    return key(branch[0], name("u"), number(branch[1]))
+
+
+def users_key(branch: Branch) -> Key:
+    """Where it is counted how many forks read the entries, and up to which number."""
+    return key(branch[0], name("f"), number(branch[1]))
+
+
+def plan_use(known: ReadSet, branch: Branch, end: int) -> Put:
+    """The write that counts one more fork, which reads the numbers below `end`."""
+    at = users_key(branch)
+    item = known[at]
+    users, upto = _read(item)
+    told = {"users": users + 1, "upto": max(upto, end)}
+    return Put(at, to_json(told).decode(), If.ABSENT if item is None else item.etag)
+
+
+def shared_below(known: ReadSet, branch: Branch) -> int:
+    """Forks may read the entries below this number."""
+    return _read(known[users_key(branch)])[1]
+
+
+def plan_alone(known: ReadSet, branch: Branch) -> list[Write]:
+    """The write that is refused where a fork comes to read entries meanwhile."""
+    at = users_key(branch)
+    item = known[at]
+    if item is not None:
+        return [Check(at, item.etag)]
+    return [Put(at, to_json({"users": 0, "upto": 0}).decode(), If.ABSENT)]
+
+
+async def release(driver: Driver, marker: Item, branches: Sequence[Branch], promise: Put) -> bool:
+    """Count one fork less on each branch, once: in the batch that removes the marker which says so.
+
+    `promise` is written where a branch has no fork left, to `collect` it. Answers whether it was.
+    """
+    keys = [marker.key, *map(users_key, branches)]
+
+    def plan(known: ReadSet) -> Plan[bool]:
+        if known[marker.key] is None:
+            return Plan([], False)
+        writes: list[Write] = [Delete(marker.key, marker.etag)]
+        left = False
+        for at in keys[1:]:
+            item = known[at]
+            users, upto = _read(item)
+            if item is None:
+                raise CorruptDataError(f"the item at {at!r} should count the forks of a log and is missing")
+            if users > 1:
+                writes.append(Put(at, to_json({"users": users - 1, "upto": upto}).decode(), item.etag))
+            else:
+                writes.append(Delete(at, item.etag))
+                left = True
+        return Plan([*writes, promise] if left else writes, left)
+
+    return await transact(driver, keys, plan)
+
+
+async def collect(driver: Driver, branch: Branch) -> int:
+    """Free the entries that neither the log nor a fork of it can show any more; answer how many. Safe to repeat.
+
+    What the log hides at one moment, and no fork reads at that moment, nobody can ever come to read: forks are made of
+    what the log shows, or of forks that are counted as long as they are there.
+    """
+    base, incarnation = branch
+    item, counted = await driver.get([base, users_key(branch)])
+    head = None if item is None else Head.read(item)
+    alive = head is not None and head.incarnation == incarnation
+    users, upto = _read(counted)
+    if not alive and not users:
+        await driver.apply([Delete(users_key(branch))])
+        return await driver.clear(entries_of(branch)) + await driver.clear(receipts_of(branch))
+    hidden = head.hidden() if head is not None and alive else [(0, _ALL)]
+    return await _free(driver, entries_of(branch), [(max(first, upto), end) for first, end in hidden if end > upto])
+
+
+async def _free(driver: Driver, entries: Key, ranges: Iterable[tuple[int, int]]) -> int:
+    freed = 0
+    for first, end in ranges:
+        after = None if first == 0 else key(entries, number(first - 1))
+        while True:
+            page = await driver.scan(entries, after=after, before=key(entries, number(end)), limit=256, values=False)
+            if page.items:
+                await driver.apply([Delete(item.key) for item in page.items])
+            freed += len(page.items)
+            after = page.next
+            if after is None:
+                break
+    return freed
+
+
+def _read(item: Item | None) -> tuple[int, int]:
+    if item is None:
+        return 0, 0
+    try:
+        match from_json(item.value or ""):
+            case {"users": int(users), "upto": int(upto)}:
+                return users, upto
+    except ValueError as error:
+        raise CorruptDataError(f"the item at {item.key!r} cannot be read: {error}") from error
+    raise CorruptDataError(f"the item at {item.key!r} should count the forks of a log")

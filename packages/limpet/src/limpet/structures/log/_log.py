@@ -1,0 +1,446 @@
+"""An append-only sequence: O(1) appends, pages both ways, truncation that hides at once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from secrets import randbelow
+from typing import TypeAlias, TypeVar
+
+from ..._errors import (
+    ConflictError,
+    CorruptDataError,
+    InvalidValueError,
+    NotFoundError,
+    TooLargeError,
+    UnsupportedError,
+)
+from ...driver import Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
+from ...driver._judge import count_of
+from .._keyed_locks import KeyedLocks, changing
+from .._transact import Plan, ReadSet, transact
+from ._entries import PART_BYTES, Entry, entry_of, read_entries
+from ._forks import (
+    MOST_PARTS,
+    Branch,
+    entries_of,
+    plan_alone,
+    plan_use,
+    receipts_of,
+    shared_below,
+    users_key,
+)
+from ._garbage import marker, sweep_now
+from ._head import Head
+
+__all__ = ["Entry", "Log", "LogCache", "visible"]
+
+_INLINE = 256
+"""Entries that a truncation deletes in its own batch; more of them are hidden at once and swept later."""
+_COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
+"""How long the counter outlives its log, so that a new log of that name goes on counting."""
+
+_Cut: TypeAlias = Callable[[Head, int], Head]
+R = TypeVar("R")
+
+
+class LogCache:
+    """The heads of the logs used last, so that a warm append or read asks for them no more than once."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self._size = size
+        self._heads: OrderedDict[Key, Item] = OrderedDict()
+        self.locks = KeyedLocks()
+
+    def get(self, base: Key) -> Item | None:
+        """The head as it was seen last."""
+        if base in self._heads:
+            self._heads.move_to_end(base)
+            return self._heads[base]
+        return None
+
+    def put(self, base: Key, head: Item | None) -> None:
+        """Remember a head, or that there is none."""
+        self._heads.pop(base, None)
+        if head is not None:
+            self._heads[base] = head
+            if len(self._heads) > self._size:
+                self._heads.popitem(last=False)
+
+
+class Log:
+    """One log below `base`. Making the object costs nothing and does no IO.
+
+    `base` holds the head, `base!n` the next number, `base!e!<incarnation>!<number>` the entries. The head is written
+    only by create, fork, truncate, trim and delete, so appends do not meet there: an append is one driver call when the
+    head is in the cache, else two, however long the log is. A read takes the entries and then the head (and first
+    the head, when it is not in the cache), so that it never shows what was cut off before it began.
+    """
+
+    def __init__(self, driver: Driver, base: Key, cache: LogCache | None = None) -> None:
+        self._driver = driver
+        self.base = base
+        self.counter = key(base, name("n"))
+        self._cache = cache or LogCache(1)
+        self._warm: tuple[Item, Key, Check] | None = None
+
+    # Life and death.
+
+    @property
+    def keys(self) -> tuple[Key, Key]:
+        """What `plan_create` and `plan_delete` have to know."""
+        return (self.base, self.counter)
+
+    def plan_create(self, known: ReadSet) -> list[Write]:
+        """The writes that make an empty log, for the batch of what it belongs to; none where there is one."""
+        if known[self.base] is not None:
+            return []
+        counter = known[self.counter]
+        head = Head(randbelow(10**16), 0 if counter is None else _following(counter))
+        return [
+            Put(self.base, head.write(), If.ABSENT),
+            Put(self.counter, str(head.floor), If.ABSENT if counter is None else counter.etag),
+        ]
+
+    def plan_delete(self, known: ReadSet) -> list[Write]:
+        """The writes that end the log, whatever its length; its entries are hidden at once and swept later."""
+        item, counter = known[self.base], known[self.counter]
+        if item is None:
+            return []
+        writes: list[Write] = [Delete(self.base, item.etag)]
+        if counter is not None:
+            writes.append(Put(self.counter, counter.value or "0", counter.etag, _COUNTER_TTL_MS))
+            head = Head.read(item)
+            items = head.count(_following(counter))
+            branch = (self.base, head.incarnation)
+            if head.shared:
+                writes.append(marker(items, collects=(branch,)))
+            elif _following(counter) > 0:
+                writes.append(marker(items, prefixes=(entries_of(branch), receipts_of(branch))))
+            if head.parts:
+                branches = tuple((part.base, part.incarnation) for part in head.parts)
+                writes.append(marker(head.own, releases=branches))
+        return writes
+
+    async def create(self) -> bool:
+        """Make an empty log; answer whether there was none. Numbers go on where an earlier log of that name stopped."""
+
+        def plan(known: ReadSet) -> Plan[bool]:
+            writes = self.plan_create(known)
+            return Plan(writes, bool(writes))
+
+        return await transact(self._driver, self.keys, plan, assume=dict.fromkeys(self.keys))
+
+    async def delete(self) -> bool:
+        """End the log; answer whether there was one. The entries of a short log are freed before this returns."""
+
+        def plan(known: ReadSet) -> Plan[list[Write]]:
+            writes = self.plan_delete(known)
+            return Plan(writes, writes)
+
+        writes = await transact(self._driver, self.keys, plan)
+        self._cache.put(self.base, None)
+        await sweep_now(self._driver, writes)
+        return bool(writes)
+
+    async def fork(self, target: Log, at: int | None = None) -> None:
+        """Make `target` a log that shares the entries up to number `at` (all there are), and goes on by itself.
+
+        Costs the same whatever the length is: nothing is copied. What either log appends or cuts off afterwards, the other does
+        not see; shared entries live as long as one of them needs them. Raises `NotFoundError` where `at` is not there,
+        `ConflictError` where the target is there already, `TooLargeError` for a fork that would lie in more than 128 others.
+        """
+        await self.transact_fork(target, at, [], lambda known, writes, end: Plan(writes, None))
+
+    async def transact_fork(
+        self, target: Log, at: int | None, keys: Sequence[Key], plan: Callable[[ReadSet, list[Write], int], Plan[R]]
+    ) -> R:
+        """Fork in the batch of what the target belongs to.
+
+        `plan` is given what is known (`keys` too), the writes of the fork, and the first number that is not shared.
+        """
+        while True:
+            item = self._cache.get(self.base) or await self._head_item()
+            head = Head.read(item)
+            users = [users_key((part.base, part.incarnation)) for part in head.spans(self.base)]
+
+            def planned(known: ReadSet, head: Head = head) -> Plan[R]:
+                return plan(known, *self._plan_fork(known, head.incarnation, target, at))
+
+            try:
+                async with changing(self._driver, users[-1]):
+                    return await transact(self._driver, [*self.keys, *target.keys, *users, *keys], planned)
+            except _HeadMoved:
+                self._cache.put(self.base, None)
+
+    def _plan_fork(self, known: ReadSet, incarnation: int, target: Log, at: int | None) -> tuple[list[Write], int]:
+        item, counter, there = known[self.base], known[self.counter], known[target.base]
+        if item is None or counter is None:
+            raise self._missing()
+        head = Head.read(item)
+        if head.incarnation != incarnation:
+            raise _HeadMoved
+        end = _following(counter) if at is None else at + 1
+        if at is not None and not (head.shows(at) and end <= _following(counter)):
+            raise NotFoundError(f"there is no entry {at} in the log at {self.base!r}: fork at one that is there")
+        if there is not None:
+            raise ConflictError(f"there is a log at {target.base!r} already", items={target.base: there})
+        earlier = known[target.counter]
+        following = end if earlier is None else max(end, _following(earlier))
+        forked = head.forked(self.base, end, randbelow(10**16), following)
+        if len(forked.parts) > MOST_PARTS:
+            raise TooLargeError(
+                f"this would be a fork of forks, {MOST_PARTS} deep: copy the entries into a new log and go on with that"
+            )
+        uses = bool(forked.parts) and forked.parts[-1].incarnation == incarnation
+        shared = replace(head, shared=head.shared or uses)
+        writes: list[Write] = [
+            Check(self.base, item.etag) if shared == head else Put(self.base, shared.write(), item.etag),
+            Put(target.base, forked.write(), If.ABSENT),
+            Put(target.counter, str(following), If.ABSENT if earlier is None else earlier.etag),
+        ]
+        writes += [plan_use(known, (part.base, part.incarnation), part.end) for part in forked.parts]
+        return writes, end
+
+    # Writing.
+
+    async def append(self, *values: Value, unique: str | None = None) -> int:
+        """Append values in order, all or none, and answer the number of the first one.
+
+        With `unique` (for a single value) nothing is appended where an entry with that id is there already: its
+        number is answered. Raises `NotFoundError` where there is no log, or no longer.
+        """
+        if unique is not None:
+            return (await self.append_unique(values[0], unique))[0]
+        if not values:
+            raise InvalidValueError("append() without a value: give at least one")
+        item = self._cache.get(self.base) or await self._head_item()
+        while True:
+            if self._warm is None or self._warm[0] is not item:
+                self._warm = (item, self._entries(Head.read(item)), Check(self.base, item.etag))
+            _, entries, check = self._warm
+            puts = [Put(entries, value) for value in values]
+            try:
+                return await self._driver.append(self.counter, puts, check)
+            except ConflictError as conflict:
+                self._cache.put(self.base, conflict.items.get(self.base))
+                item = conflict.items.get(self.base) or await self._head_item()
+
+    async def append_unique(self, value: Value, id: str) -> tuple[int, bool]:
+        """Append a value unless an entry with this id is there; answer its number and whether it is new.
+
+        Two driver calls. An entry that was truncated or trimmed away no longer counts.
+        """
+        seen: list[Item] = []
+
+        async with self._cache.locks.hold(self.base):
+            item = self._cache.get(self.base) or await self._head_item()
+            while True:
+                spans = Head.read(item).spans(self.base)
+                receipts = [key(receipts_of((part.base, part.incarnation)), text(id)) for part in spans]
+                try:
+                    result = await transact(
+                        self._driver,
+                        [self.base, self.counter, *receipts],
+                        lambda known, receipts=receipts, base=item: self._plan_unique(  # type: ignore[misc]
+                            known, value, receipts, base, seen
+                        ),
+                    )
+                except _HeadMoved:
+                    item = seen[-1]
+                    self._cache.put(self.base, item)
+                else:
+                    return result
+
+    async def truncate(self, after: int) -> int:
+        """Cut off every entry behind number `after` (-1: all of them); answer how many were cut."""
+        return await self._cut(lambda head, following: head.truncated(after, following))
+
+    async def trim(self, before: int) -> int:
+        """Cut off every entry below number `before`; answer how many were cut."""
+        return await self._cut(lambda head, following: head.trimmed(before, following))
+
+    async def remove(self, seq: int) -> bool:
+        """Cut one entry out; answer whether it was there. Each one that is cut out of the middle makes the head longer."""
+        return await self._cut(lambda head, following: head.without(seq, following)) == 1
+
+    async def replace(self, seq: int, change: Callable[[Entry], Value]) -> Entry:
+        """Store what `change`, a plain function that may run again, makes of an entry, under its number; answer it.
+
+        Raises `NotFoundError` where there is no such entry, and `UnsupportedError` for one that a fork shares, or may.
+        """
+        while True:
+            item = self._cache.get(self.base) or await self._head_item()
+            incarnation = Head.read(item).incarnation
+            branch = (self.base, incarnation)
+            at, users = key(entries_of(branch), number(max(0, seq))), users_key(branch)
+
+            def plan(known: ReadSet, branch: Branch = branch, at: Key = at) -> Plan[None]:
+                head_item, there = known[self.base], known[at]
+                if head_item is None:
+                    raise self._missing()
+                head = Head.read(head_item)
+                if head.incarnation != branch[1]:
+                    raise _HeadMoved
+                if head.shows(seq) and seq < max(head.own, shared_below(known, branch)):
+                    raise UnsupportedError(f"entry {seq} is shared with a fork and stays as it is: append a new one")
+                if there is None or not head.shows(seq):
+                    raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r}")
+                # Else it could be forked, and the entry shared, meanwhile.
+                alone = [Check(self.base, head_item.etag), *(plan_alone(known, branch) if head.shared else ())]
+                return Plan([*alone, Put(at, change(entry_of(there)), there.etag)], None)
+
+            try:
+                await transact(self._driver, [self.base, at, users], plan)
+            except _HeadMoved:
+                self._cache.put(self.base, None)
+                continue
+            changed = await self.get(seq)
+            if changed is None:
+                raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r} any more")
+            return changed
+
+    # Reading.
+
+    async def last(self, count: int) -> list[Entry]:
+        """The last `count` entries, oldest of them first."""
+        return (await self.read(limit=count, reverse=True))[::-1]
+
+    async def count(self) -> int:
+        """How many entries there are: one driver call, without a scan. 0 where there is no log."""
+        return visible(*await self._driver.get(self.keys))
+
+    async def nth(self, index: int) -> int:
+        """The number that the entry with this place has, from 0 on, without reading entries; 0 where there is no log."""
+        (item,) = await self._driver.get([self.base])
+        return 0 if item is None else Head.read(item).nth(index)
+
+    async def get(self, seq: int) -> Entry | None:
+        """The entry with this number, if it is visible."""
+        found = await self.read(after=seq - 1, before=seq + 1, limit=1)
+        return found[0] if found else None
+
+    async def read(
+        self, *, after: int | None = None, before: int | None = None, limit: int | None = None, reverse: bool = False
+    ) -> list[Entry]:
+        """Entries with `after < seq < before`, in order or in reverse, at most `limit`; none where there is no log."""
+        return (await self._read(after, before, limit, reverse, None))[0]
+
+    async def read_part(
+        self, *, after: int | None = None, before: int | None = None, limit: int, reverse: bool = False
+    ) -> tuple[list[Entry], bool]:
+        """As `read`, and whether there may be more behind them: it stops after some 8 MiB, for who reads part by part."""
+        return await self._read(after, before, limit, reverse, PART_BYTES)
+
+    # How.
+
+    async def _read(
+        self, after: int | None, before: int | None, limit: int | None, reverse: bool, most: int | None
+    ) -> tuple[list[Entry], bool]:
+        item = self._cache.get(self.base)
+        if item is None:
+            (item,) = await self._driver.get([self.base])
+        while item is not None:
+            found, more, last_head = await read_entries(
+                self._driver, self.base, Head.read(item), after, before, limit, reverse, most
+            )
+            self._cache.put(self.base, last_head)
+            if last_head is None or Head.read(last_head).incarnation == Head.read(item).incarnation:
+                return (found, more) if last_head is not None else ([], False)
+            item = last_head  # the log was deleted and made again while it was read
+        self._cache.put(self.base, None)
+        return [], False
+
+    async def _cut(self, cut: _Cut) -> int:
+        def plan(known: ReadSet) -> Plan[int]:
+            item, counter = known[self.base], known[self.counter]
+            if item is None or counter is None:
+                return Plan([], 0)
+            head, following = Head.read(item), _following(counter)
+            shorter = cut(head, following)
+            if shorter == head:
+                return Plan([], 0)
+            removed = head.count(following) - shorter.count(following)
+            # Under the counter's etag: no append slips in between reading it and cutting.
+            writes: list[Write] = [
+                Put(self.base, shorter.write(), item.etag),
+                Put(self.counter, counter.value or "0", counter.etag),
+            ]
+            return Plan([*writes, *self._free(head, shorter, following)], removed)
+
+        cut_off = await transact(self._driver, self.keys, plan)
+        self._cache.put(self.base, None)
+        return cut_off
+
+    def _free(self, head: Head, shorter: Head, following: int) -> list[Write]:
+        """Delete what is hidden now and was not before: here where it is little, else through the sweeper."""
+        entries = self._entries(head)
+        cut = shorter.cut_from(head)
+        hidden = [(max(first, head.own), end) for first, end in cut if end > head.own]
+        items = sum(end - first for first, end in hidden)
+        if head.shared and items:  # what forks read stays until the last of them goes
+            return [marker(items, collects=((self.base, head.incarnation),))]
+        if items <= _INLINE:
+            return [Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end)]
+        return [marker(items, ranges=tuple((entries, first, end) for first, end in hidden))]
+
+    def _plan_unique(
+        self, known: ReadSet, value: Value, receipts: Sequence[Key], base: Item, seen: list[Item]
+    ) -> Plan[tuple[int, bool]]:
+        item, counter = known[self.base], known[self.counter]
+        if item is None:
+            raise self._missing()
+        head = Head.read(item)
+        if head.incarnation != Head.read(base).incarnation:
+            seen.append(item)
+            raise _HeadMoved
+        for part, receipt in zip(head.spans(self.base), receipts, strict=True):
+            for found in _numbers(known[receipt]):
+                if part.first <= found < part.end and head.shows(found):
+                    return Plan([], (found, False))
+        receipt = receipts[-1]
+        there = known[receipt]
+        seq = 0 if counter is None else _following(counter)
+        # A fork may still find this id under its earlier number.
+        needed = [str(number) for number in _numbers(there)] if head.shared else []
+        writes: list[Write] = [
+            Check(self.base, item.etag),
+            Put(self.counter, str(seq + 1), If.ABSENT if counter is None else counter.etag),
+            Put(f"{self._entries(head)}!{number(seq)}", value),
+            Put(receipt, " ".join([*needed, str(seq)]), If.ABSENT if there is None else there.etag),
+        ]
+        return Plan(writes, (seq, True))
+
+    def _entries(self, head: Head) -> Key:
+        return entries_of((self.base, head.incarnation))
+
+    async def _head_item(self) -> Item:
+        (item,) = await self._driver.get([self.base])
+        if item is None:
+            raise self._missing()
+        self._cache.put(self.base, item)
+        return item
+
+    def _missing(self) -> NotFoundError:
+        return NotFoundError(f"there is no log at {self.base!r}: create it first, or it was deleted")
+
+
+def visible(head: Item | None, counter: Item | None) -> int:
+    """How many entries a log has, by the items at its `keys`."""
+    return 0 if head is None or counter is None else Head.read(head).count(_following(counter))
+
+
+def _following(counter: Item) -> int:
+    found = count_of(counter.value)
+    if found is None:
+        raise CorruptDataError(f"the item at {counter.key!r} should hold the next number of a log")
+    return found
+
+
+class _HeadMoved(Exception):
+    """The log was deleted and made again since its head was read."""
+
+
+def _numbers(receipt: Item | None) -> list[int]:
+    return [] if receipt is None else [int(number) for number in str(receipt.value).split()]
