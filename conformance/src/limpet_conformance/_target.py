@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from limpet.driver import Capabilities
-from limpet.plugins import plugins
+from limpet.plugins import call
 
 from ._driver_conformance import DriverConformance
 
@@ -38,9 +38,9 @@ def conformance_of(target: Target) -> type[DriverConformance]:
 def targets() -> dict[str, Target]:
     """Every target of every installed plug-in, by name."""
     found: dict[str, Target] = {}
-    for given in plugins().hook.limpet_conformance_targets():
+    for given, wrong in call("limpet_conformance_targets", may_fail=True):
         for target in given or ():
             if not isinstance(target, Target):
-                raise TypeError(f"limpet_conformance_targets() gave a {type(target).__name__}: give Targets")
+                raise wrong(f"returned a {type(target).__name__} from limpet_conformance_targets(): return Targets")
             found[target.name] = target
     return found

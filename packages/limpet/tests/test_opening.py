@@ -71,8 +71,8 @@ def test_options_are_read_by_their_type() -> None:
 
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = {scheme: entry for scheme, entry in installed_drivers().items() if scheme != "mysql"}
-    monkeypatch.setattr("limpet.opening._registry.installed_drivers", lambda: installed)
+    installed = [entry for scheme, entry in installed_drivers().items() if scheme != "mysql"]
+    monkeypatch.setattr("limpet.opening._registry.declared", lambda group: (installed, []))
     with pytest.raises(DriverNotFoundError, match=r"limpet-mysql, which is the extra limpet\[mysql\]"):
         driver_from_url("mysql://localhost")
     with pytest.raises(LookupError, match="memory"):

@@ -18,6 +18,7 @@ def create_persistence(
     *,
     coalesce: bool = True,
     wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
 ) -> Opening[Persistence]:
     """Open containers, images, sessions and messages on a driver.
 
@@ -28,19 +29,22 @@ def create_persistence(
     is open already is used and never closed. `coalesce=False` sends every call by itself.
 
     `wrappers` change what passes on its way to storage, the first one first: `[compressed(), encrypted(key=...)]`
-    (see `limpet.wrappers`).
+    (see `limpet.wrappers`). `plugins` names the packages whose plug-ins and drivers may be loaded, `[]` none but
+    Limpet's own; with `None` the variable `LIMPET_PLUGINS` decides.
 
-    Raises `ConfigurationError`, `DriverNotFoundError`, `UnavailableError`, `FormatError`, `WrongStackError` or
+    Raises `ConfigurationError`, `DriverNotFoundError`, `PluginError`, `UnavailableError`, `FormatError`, `WrongStackError` or
     `WrongKeyError` when opened.
     """
 
     async def open() -> Persistence:
-        return Persistence(await open_place(driver, coalesce=coalesce, wrappers=wrappers))
+        return Persistence(await open_place(driver, coalesce=coalesce, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)
 
 
-def create_persistence_from_env(*, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Opening[Persistence]:
+def create_persistence_from_env(
+    *, coalesce: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
+) -> Opening[Persistence]:
     """Open what the environment names: `LIMPET_URL` and its key, or a `FAME_STORAGE_PROFILE` of Naylence, or the default.
 
     `profile_from_env` in `limpet.profiles` lists the variables. `wrappers` stand around the encryption. Raises
@@ -49,7 +53,7 @@ def create_persistence_from_env(*, coalesce: bool = True, wrappers: Sequence[Wra
     profile = profile_from_env()
 
     async def open() -> Persistence:
-        return await open_profile(profile, coalesce=coalesce, wrappers=wrappers)
+        return await open_profile(profile, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
 
     return Opening(open)
 
@@ -59,10 +63,11 @@ def create_storage(
     *,
     coalesce: bool = True,
     wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
 ) -> Opening[Storage]:
     """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
 
     async def open() -> Storage:
-        return Storage(await open_place(driver, coalesce=coalesce, wrappers=wrappers))
+        return Storage(await open_place(driver, coalesce=coalesce, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)

@@ -2,7 +2,8 @@
 
     LimpetError
     ├── ConfigurationError (ValueError)        a URL, an option or a profile cannot be used
-    │   └── DriverNotFoundError (LookupError)  no installed package serves this URL scheme
+    │   ├── DriverNotFoundError (LookupError)  no installed package serves this URL scheme
+    │   └── PluginError                        an installed plug-in or driver cannot be used
     ├── InvalidKeyError (ValueError)           a key or one of its segments
     ├── InvalidValueError (ValueError)         a value, a record, a time to live
     ├── InvalidCursorError (ValueError)        a cursor of another query, or a damaged one
@@ -57,6 +58,7 @@ __all__ = [
     "NestedLeaseError",
     "NotFoundError",
     "OutcomeUnknownError",
+    "PluginError",
     "ReadOnlyError",
     "TooLargeError",
     "UnavailableError",
@@ -88,6 +90,17 @@ class ConfigurationError(LimpetError, ValueError):
 
 class DriverNotFoundError(ConfigurationError, LookupError):
     """No installed package serves this URL scheme; the message names the extra to install."""
+
+
+class PluginError(ConfigurationError):
+    """An installed plug-in or driver cannot be used: it fails on import, registers something wrong, or two claim one scheme.
+
+    `distribution` and `entry_point` name it; the cause is whatever its import or its hook raised.
+    """
+
+    def __init__(self, message: str = "", *, distribution: str = "", entry_point: str = "") -> None:
+        super().__init__(message)
+        self.distribution, self.entry_point = distribution, entry_point
 
 
 class InvalidKeyError(LimpetError, ValueError):

@@ -32,16 +32,17 @@ def create_queue(
     cleanup_interval: timedelta | None = timedelta(minutes=5),
     poll: float = 0.5,
     wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
 ) -> Opening[EventQueue]:
     """Open an event queue on a driver of its own.
 
         async with create_queue("sqlite:///data/queue.db", retention=timedelta(hours=24)) as queue: ...
 
-    The driver and `wrappers` are as with `create_persistence`, the rest is as with `EventQueue`.
+    The driver, `wrappers` and `plugins` are as with `create_persistence`, the rest is as with `EventQueue`.
     """
 
     async def open() -> EventQueue:
-        place = await open_place(driver, wrappers=wrappers)
+        place = await open_place(driver, wrappers=wrappers, plugins=plugins)
         queue = EventQueue(
             place.driver,
             retention=retention,

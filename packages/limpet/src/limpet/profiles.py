@@ -88,13 +88,19 @@ def profile_from_env() -> Profile:
     return Profile(folder=Path(fame.get("DB_DIRECTORY", _FOLDER)).expanduser(), key=key)
 
 
-async def open_profile(profile: Profile, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Persistence:
+async def open_profile(
+    profile: Profile,
+    *,
+    coalesce: bool = True,
+    wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
+) -> Persistence:
     """Open what a profile describes; `wrappers` stand around its encryption. Raises what `create_persistence` raises."""
     if profile.key is not None:
         wrappers = [*wrappers, encrypted(key=await find_key(profile.key))]
     if profile.folder is None:
-        return Persistence(await open_place(profile.url, coalesce=coalesce, wrappers=wrappers))
-    return await FolderPersistence.open(profile.folder, coalesce=coalesce, wrappers=wrappers)
+        return Persistence(await open_place(profile.url, coalesce=coalesce, wrappers=wrappers, plugins=plugins))
+    return await FolderPersistence.open(profile.folder, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
 
 
 class FolderPersistence(Persistence):
@@ -105,18 +111,28 @@ class FolderPersistence(Persistence):
     `FormatError` and is left as it is. Whatever is neither a key-value store nor a state raises `UnsupportedError`.
     """
 
-    def __init__(self, folder: Path, coalesce: bool, wrappers: Sequence[Wrap]) -> None:
+    def __init__(
+        self, folder: Path, coalesce: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
+    ) -> None:
         self.folder = folder.absolute()
         self._coalesce = coalesce
         self._wrappers = wrappers
+        self._plugins = plugins
         self._drivers: dict[str, _Database] = {}
         self._closed = False
 
     @classmethod
-    async def open(cls, folder: Path, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> FolderPersistence:
+    async def open(
+        cls,
+        folder: Path,
+        *,
+        coalesce: bool = True,
+        wrappers: Sequence[Wrap] = (),
+        plugins: Sequence[str] | None = None,
+    ) -> FolderPersistence:
         """Make the folder where it is missing. Raises `ConfigurationError`, or `DriverNotFoundError` without SQLite."""
-        driver_class("sqlite")
-        made = cls(folder, coalesce, wrappers)
+        driver_class("sqlite", plugins)
+        made = cls(folder, coalesce, wrappers, plugins)
         try:
             await asyncio.to_thread(made.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:
@@ -139,7 +155,9 @@ class FolderPersistence(Persistence):
             raise ClosedError("used after aclose(): open a new one")
         stem = file_stem(namespace)
         if stem not in self._drivers:
-            self._drivers[stem] = _Database(self.folder, stem, coalesce=self._coalesce, wrappers=self._wrappers)
+            self._drivers[stem] = _Database(
+                self.folder, stem, coalesce=self._coalesce, wrappers=self._wrappers, plugins=self._plugins
+            )
         return self._drivers[stem]
 
     async def health(self) -> Health:
@@ -166,9 +184,12 @@ class FolderPersistence(Persistence):
 
 
 class _Database(OnDemand):
-    def __init__(self, folder: Path, stem: str, *, coalesce: bool, wrappers: Sequence[Wrap]) -> None:
+    def __init__(
+        self, folder: Path, stem: str, *, coalesce: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None
+    ) -> None:
         path = folder / f"{stem}.db"
-        super().__init__(f"sqlite:///{quote(path.as_posix(), safe='/:')}", coalesce=coalesce, wrappers=wrappers)
+        url = f"sqlite:///{quote(path.as_posix(), safe='/:')}"
+        super().__init__(url, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
         self._path = path
 
     async def _open(self) -> Place:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
+
+from .._errors import LimpetError
 
 __all__ = ["main"]
 
@@ -18,4 +21,9 @@ def main() -> None:
             f"limpet: the command line needs the extra limpet[cli] ({error.name} is missing): "
             "install it from where limpet came from"
         )
-    application()()
+    warnings.formatwarning = lambda message, *_: f"limpet: {message}\n"
+    try:
+        app = application()
+    except LimpetError as error:
+        sys.exit(f"limpet: {error}")
+    app()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from ..plugins import plugins
+from ..plugins import call
 from . import _conformance, _demo, _doctor, _drivers, _items, _keys, _stats
 
 __all__ = ["application"]
 
 
 def application() -> typer.Typer:
-    """All commands, those of installed plug-ins last."""
+    """All commands, those of installed plug-ins last. A plug-in that fails is named on stderr and left out."""
     app = typer.Typer(
         name="limpet",
         help="Persistence for AI agents on whatever database you already run.",
@@ -32,5 +32,6 @@ def application() -> typer.Typer:
     app.command("keygen")(_keys.keygen)
     app.command("rotate")(_keys.rotate)
     app.command("conformance")(_conformance.conformance)
-    plugins().hook.limpet_commands(app=app)
+    for _ in call("limpet_commands", may_fail=True, app=app):
+        pass
     return app

@@ -14,6 +14,7 @@ from .._errors import CorruptDataError, LimpetError
 from ..driver import Driver, Put, key, name, new_etag, text
 from ..driver._defaults import everything
 from ..opening import MANIFEST, hide_password
+from ..plugins import broken_plugins
 from ..stores import Persistence
 from ..structures import SWEEP
 from ._output import AsJson, Place, out, run, show_json, table
@@ -65,6 +66,7 @@ def doctor(
 
 async def _examine(url: str, write: bool, check: bool) -> _Report:
     report = _Report(hide_password(url))
+    report.problems += map(str, broken_plugins())
     place = await open_as_written(url, coalesce=False, new=True)
     try:
         await _ask(place.driver, report)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from rich.markup import escape
 
-from .._errors import LimpetError
-from ..opening import driver_class, installed_drivers
+from .._entry_points import SWITCH, allowed_packages, declared, is_allowed, package_of, plugin_error
+from .._errors import ConfigurationError, LimpetError
+from ..driver import Capabilities, Driver
+from ..opening._registry import DRIVERS, claimed_schemes, driver_class
+from ..plugins import GROUP, broken_plugins
 from ._output import AsJson, out, show_json, table
 
 __all__ = ["drivers"]
 
 
 def drivers(json: AsJson = False) -> None:
-    """List the installed drivers, by what their URLs begin with, and what each can do at most."""
-    rows = []
-    for scheme, entry in installed_drivers().items():
-        version = entry.dist.version if entry.dist else ""
-        package = entry.dist.name if entry.dist else ""
-        row: dict[str, Any] = {"scheme": scheme, "package": package, "version": version, "class": entry.value}
-        try:
-            row["capabilities"] = asdict(driver_class(scheme).capabilities)
-        except LimpetError as error:
-            row["error"] = str(error)
-        rows.append(row)
+    """List the installed drivers, by what their URLs begin with, and what each can do at most; then the plug-ins.
+
+    A driver or plug-in that cannot be used, or that LIMPET_PLUGINS leaves out, is listed with the reason.
+    """
+    rows = [*_driver_rows(), *_plugin_rows()]
     if json:
         show_json(rows)
         return
@@ -33,9 +32,9 @@ def drivers(json: AsJson = False) -> None:
     for column in shown.columns:
         column.no_wrap = column.header != "package"  # a stranger's may be long: what is typed stays whole
         column.overflow = "fold"
-    by_class: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        first = by_class.setdefault(row["class"], {**row, "schemes": []})
+    by_class: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in (row for row in rows if row["scheme"]):
+        first = by_class.setdefault((row["package"], row["class"]), {**row, "schemes": []})
         first["schemes"].append(f"[bold]{row['scheme']}://[/]")
     for row in by_class.values():
         found = row.get("capabilities")
@@ -50,3 +49,59 @@ def drivers(json: AsJson = False) -> None:
             marks = [f"[red]{escape(str(row['error']))}[/]"]
         shown.add_row("\n".join(row["schemes"]), f"{row['package']} {row['version']}", *marks)
     out.print(shown)
+    for row in (row for row in rows if row["plugin"]):
+        error = f" [red]{escape(row['error'])}[/]" if "error" in row else ""
+        out.print(f"[bold]plug-in[/] {escape(row['plugin'])} {escape(row['package'])} {row['version']}{error}")
+
+
+def _driver_rows() -> Iterator[dict[str, Any]]:
+    claims = claimed_schemes()
+    for entry in declared(DRIVERS)[0]:
+        row = _row(entry, scheme=entry.name)
+        claimants = claims.get(entry.name.lower(), [])
+        try:
+            if entry not in claimants:
+                raise ConfigurationError(f"left out by {SWITCH}")
+            row["capabilities"] = _capabilities(driver_class(entry.name.lower()), entry)
+        except LimpetError as error:
+            row["error"] = str(error)
+        yield row
+
+
+def _capabilities(driver: type[Driver], entry: EntryPoint) -> dict[str, Any]:
+    found = getattr(driver, "capabilities", None)
+    if not isinstance(found, Capabilities):
+        raise plugin_error(package_of(entry), entry.name, entry.value, "declares no capabilities")
+    return asdict(found)
+
+
+def _plugin_rows() -> Iterator[dict[str, Any]]:
+    allowed = allowed_packages()
+    entries, unreadable = declared(GROUP)
+    broken = {(error.distribution, error.entry_point): str(error) for error in broken_plugins()}
+    for entry in entries:
+        row = _row(entry, plugin=entry.name)
+        if not is_allowed(entry, allowed):
+            row["error"] = f"left out by {SWITCH}"
+        elif (error := broken.get((row["package"], entry.name))) is not None:
+            row["error"] = error
+        yield row
+    for unread in unreadable:
+        yield {
+            "scheme": None,
+            "plugin": unread.entry_point,
+            "package": unread.distribution,
+            "version": "",
+            "class": "",
+            "error": str(unread),
+        }
+
+
+def _row(entry: EntryPoint, *, scheme: str | None = None, plugin: str | None = None) -> dict[str, Any]:
+    return {
+        "scheme": scheme,
+        "plugin": plugin,
+        "package": package_of(entry),
+        "version": entry.dist.version if entry.dist else "",
+        "class": entry.value,
+    }

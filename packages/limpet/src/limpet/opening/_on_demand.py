@@ -16,11 +16,19 @@ __all__ = ["OnDemand"]
 class OnDemand(Driver):
     """What `open_place` opens, opened by the first call; that call raises what opening raises, and the next one tries again."""
 
-    def __init__(self, url: str, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> None:
-        self.capabilities = assembled(url, coalesce=coalesce, wrappers=wrappers)[0].capabilities
+    def __init__(
+        self,
+        url: str,
+        *,
+        coalesce: bool = True,
+        wrappers: Sequence[Wrap] = (),
+        plugins: Sequence[str] | None = None,
+    ) -> None:
+        self.capabilities = assembled(url, coalesce=coalesce, wrappers=wrappers, plugins=plugins)[0].capabilities
         self._url = url
         self._coalesce = coalesce
         self._wrappers = wrappers
+        self._plugins = plugins
         self._place: Place | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -93,4 +101,4 @@ class OnDemand(Driver):
         return self._place.driver
 
     async def _open(self) -> Place:
-        return await open_place(self._url, coalesce=self._coalesce, wrappers=self._wrappers)
+        return await open_place(self._url, coalesce=self._coalesce, wrappers=self._wrappers, plugins=self._plugins)

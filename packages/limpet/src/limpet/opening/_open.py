@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from .._errors import ConfigurationError
+from .._errors import ConfigurationError, WrongStackError
 from ..driver import Driver
 from ..structures import Spilled
 from ..wrappers import Coalescer, Wrap, Wrapper
 from ._manifest import check_manifest
 from ._registry import driver_from_url
 from ._urls import hide_password
-
-if TYPE_CHECKING:
-    from pluggy import PluginManager
 
 __all__ = ["Place", "assembled", "default_url", "open_place"]
 
@@ -49,17 +45,32 @@ def default_url() -> str:
     return f"sqlite:///{quote((folder / 'limpet.db').as_posix(), safe='/:')}"
 
 
-async def open_place(target: str | Driver | None, *, coalesce: bool = True, wrappers: Sequence[Wrap] = ()) -> Place:
+async def open_place(
+    target: str | Driver | None,
+    *,
+    coalesce: bool = True,
+    wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
+) -> Place:
     """Open a URL, a driver, or the default place, with plug-ins, the coalescer and wrappers around it; check the manifest.
 
     The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
-    is opened here and closed with the place.
+    is opened here and closed with the place. `plugins` names the packages whose plug-ins and drivers may be loaded, as
+    `LIMPET_PLUGINS` does; each one named must work, else its `PluginError` is raised.
     """
-    driver, url = assembled(target, coalesce=coalesce, wrappers=wrappers)
+    from ..plugins import broken_plugins, call  # here: pluggy is wanted at the first opening and not at import
+
+    driver, url = assembled(target, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
     try:
         await driver.open()
-        await check_manifest(driver)
-        _plugins().hook.limpet_driver_opened(driver=driver, url=url)
+        try:
+            await check_manifest(driver)
+        except WrongStackError as error:
+            if broken := broken_plugins(plugins):
+                raise WrongStackError(f"{error}. And {'; '.join(map(str, broken))}") from error
+            raise
+        for _ in call("limpet_driver_opened", plugins=plugins, may_fail=True, driver=driver, url=url):
+            pass
     except BaseException:
         if driver.is_open:
             await driver.close()
@@ -67,13 +78,17 @@ async def open_place(target: str | Driver | None, *, coalesce: bool = True, wrap
     return Place(driver)
 
 
-def assembled(target: str | Driver | None, *, coalesce: bool, wrappers: Sequence[Wrap]) -> tuple[Driver, str | None]:
+def assembled(
+    target: str | Driver | None, *, coalesce: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
+) -> tuple[Driver, str | None]:
     """A driver with everything around it, not opened yet, and its URL as it may be shown. No IO but imports."""
+    from ..plugins import call
+
     if target is None:
         target = default_url()
     if isinstance(target, str):
         url: str | None = hide_password(target)
-        driver = driver_from_url(target)
+        driver = driver_from_url(target, plugins)
     elif isinstance(target, Driver):
         url, driver = None, target
     else:
@@ -82,8 +97,14 @@ def assembled(target: str | Driver | None, *, coalesce: bool, wrappers: Sequence
         )
     if driver.is_open:
         driver = _Borrowed(driver)
-    for wrap in _plugins().hook.limpet_wrap_driver(url=url):
-        driver = wrap(driver)
+    for wrap, wrong in call("limpet_wrap_driver", plugins=plugins, url=url):
+        if wrap is not None:
+            around = wrap(driver) if callable(wrap) else None
+            if not isinstance(around, Driver):
+                raise wrong(
+                    "puts no driver around a driver: limpet_wrap_driver() returns a function that does, or None"
+                )
+            driver = around
     if coalesce and driver.capabilities.group:
         driver = Coalescer(driver)
     return Spilled(_wrapped(driver, wrappers)), url
@@ -100,9 +121,3 @@ def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:
             )
         driver = around
     return driver
-
-
-def _plugins() -> PluginManager:
-    from ..plugins import plugins  # here: pluggy is wanted at the first opening and not at import
-
-    return plugins()

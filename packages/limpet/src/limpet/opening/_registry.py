@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._errors import ConfigurationError, DriverNotFoundError
+from .._entry_points import SWITCH, allowed_packages, declared, is_allowed, load, normal_name, package_of, plugin_error
+from .._errors import DriverNotFoundError, LimpetError, PluginError
 from ..driver import Driver
-from ._urls import parse_url
+from ._urls import hide_password, parse_url
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["DRIVERS", "driver_class", "driver_from_url", "installed_drivers"]
+__all__ = ["DRIVERS", "claimed_schemes", "class_at", "driver_class", "driver_from_url", "installed_drivers"]
 
 DRIVERS = "limpet.drivers"
 """The entry-point group: the name is the URL scheme, the value a `Driver` subclass."""
@@ -34,39 +37,93 @@ _EXTRAS = {
 }
 
 
-def installed_drivers() -> dict[str, EntryPoint]:
-    """Scheme to entry point of every installed driver, by name. Nothing is imported."""
-    from importlib.metadata import entry_points  # here: it takes a while, and importing limpet needs no driver
+def installed_drivers(plugins: Iterable[str] | None = None) -> dict[str, EntryPoint]:
+    """Scheme to entry point of every driver that is installed and allowed, by name. Nothing is imported.
 
-    return {entry.name: entry for entry in sorted(entry_points(group=DRIVERS), key=lambda entry: entry.name)}
+    Where several packages claim a scheme the first one by name is given here, and `driver_class` refuses.
+    """
+    return {scheme: entries[0] for scheme, entries in claimed_schemes(plugins).items()}
 
 
-def driver_class(scheme: str) -> type[Driver]:
-    """Import the driver for a scheme. Raises `DriverNotFoundError`, which names the extra to install."""
-    entry = installed_drivers().get(scheme)
-    if entry is None:
-        raise DriverNotFoundError(_missing(scheme))
-    try:
-        found = entry.load()
-    except ImportError as error:
-        raise DriverNotFoundError(
-            f"the driver for {scheme}:// cannot be imported ({error}). {_missing(scheme)}"
-        ) from error
+def claimed_schemes(plugins: Iterable[str] | None = None) -> dict[str, list[EntryPoint]]:
+    """Scheme to the entry points of the packages that claim it, of those that `plugins` (or `LIMPET_PLUGINS`) allows.
+
+    A package that the switch names goes before one that is allowed anyway.
+    """
+    allowed = allowed_packages(plugins)
+    claims: dict[str, list[EntryPoint]] = {}
+    for entry in declared(DRIVERS)[0]:
+        if is_allowed(entry, allowed):
+            claims.setdefault(entry.name.lower(), []).append(entry)
+    for scheme, entries in claims.items():
+        named = [entry for entry in entries if normal_name(package_of(entry)) in (allowed or ())]
+        claims[scheme] = named or entries
+    return claims
+
+
+def driver_class(scheme: str, plugins: Iterable[str] | None = None) -> type[Driver]:
+    """Import the driver for a scheme.
+
+    Raises `DriverNotFoundError`, which names the extra to install, or `PluginError` where several packages claim the
+    scheme or the one that does cannot be used.
+    """
+    entries = claimed_schemes(plugins).get(scheme, [])
+    if not entries:
+        raise DriverNotFoundError(_missing(scheme, plugins))
+    if len(entries) > 1:
+        packages = " and ".join(package_of(entry) or entry.value for entry in entries)
+        raise PluginError(
+            f"{packages} both serve {scheme}://: uninstall one of them, or name the one to use in {SWITCH}",
+            distribution=packages,
+            entry_point=scheme,
+        )
+    return class_at(entries[0])
+
+
+def class_at(entry: EntryPoint) -> type[Driver]:
+    """Import the driver that an entry point names. Raises `PluginError`."""
+    found = load(entry)
     if not (isinstance(found, type) and issubclass(found, Driver)):
-        raise ConfigurationError(f"the entry point {entry.value!r} for {scheme}:// is no limpet.driver.Driver")
+        raise plugin_error(package_of(entry), entry.name, entry.value, "is not a subclass of limpet.driver.Driver")
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(found.__abstractmethods__))
+        raise plugin_error(package_of(entry), entry.name, entry.value, f"is a driver that lacks {lacking}")
     return found
 
 
-def driver_from_url(url: str) -> Driver:
+def driver_from_url(url: str, plugins: Iterable[str] | None = None) -> Driver:
     """The driver that a URL describes, not opened yet. No IO but the import."""
-    return driver_class(parse_url(url).scheme).from_url(url)
+    scheme = parse_url(url).scheme
+    found = driver_class(scheme, plugins)
+    try:
+        made = found.from_url(url)
+    except LimpetError:
+        raise
+    except Exception as error:
+        raise _wrong(
+            scheme, plugins, hide_password(f"failed in from_url(): {type(error).__name__}: {error}")
+        ) from error
+    if not isinstance(made, Driver):
+        raise _wrong(scheme, plugins, f"returned {type(made).__name__} from from_url(), which is not a Driver")
+    return made
 
 
-def _missing(scheme: str) -> str:
+def _wrong(scheme: str, plugins: Iterable[str] | None, what: str) -> PluginError:
+    (entry,) = claimed_schemes(plugins)[scheme]
+    return plugin_error(package_of(entry), entry.name, entry.value, what)
+
+
+def _missing(scheme: str, plugins: Iterable[str] | None) -> str:
     if scheme in _EXTRAS:
         extra = _EXTRAS[scheme]
         return (
             f"{scheme}:// needs the package limpet-{extra}, which is the extra limpet[{extra}]: "
             "install it from where limpet came from"
         )
-    return f"no installed package serves {scheme}://; installed are {', '.join(installed_drivers()) or 'none'}"
+    kept_out = [package_of(entry) for entry in declared(DRIVERS)[0] if entry.name.lower() == scheme]
+    if kept_out:
+        return (
+            f"{scheme}:// is served by {' and '.join(kept_out)}, which {SWITCH} or plugins= does not name: add it there"
+        )
+    installed = ", ".join(installed_drivers(plugins)) or "none"
+    return f"no installed package serves {scheme}://; installed are {installed}"
