@@ -100,7 +100,11 @@ class FsDriver(BaseDriver):
         self._worker = worker
 
     def _open_store(self) -> None:
-        self._store.open()
+        try:
+            self._store.open()
+        except BaseException:
+            self._store.close()
+            raise
         self._checkpoints.owe()
 
     async def _close(self) -> None:

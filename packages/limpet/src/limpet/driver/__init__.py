@@ -10,6 +10,7 @@ from ._hints import Hearing, hints
 from ._judge import Judgement, Record, judge, needed
 from ._keys import MAX_KEY_BYTES, check_key, is_number, key, name, number, split, text, text_of
 from ._memory import MemoryDriver
+from ._new_files import give_to_owner, new_file_mode, new_folder_mode
 from ._paging import below, between, collect
 from ._rounds import Changes, LostRaceError, changes, on_connection, plain_puts, rounds
 from ._sorted_keys import SortedKeys
@@ -74,6 +75,7 @@ __all__ = [
     "collect",
     "distrust",
     "from_bytes",
+    "give_to_owner",
     "hints",
     "host_now_ms",
     "is_number",
@@ -82,6 +84,8 @@ __all__ = [
     "name",
     "needed",
     "new_etag",
+    "new_file_mode",
+    "new_folder_mode",
     "number",
     "on_connection",
     "plain_puts",
