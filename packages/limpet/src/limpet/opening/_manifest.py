@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 
 from .._errors import ConflictError, FormatError, NotFoundError, WrongStackError
 from ..driver import Driver, If, Item, Put
-from ..wrappers import ReadOnly, Wrapper, layers
+from ..wrappers import Encrypted, ReadOnly, Wrapper, layers
 from ..wrappers._reserved import MANIFEST
 
 __all__ = ["FORMAT", "MANIFEST", "check_manifest", "written_through"]
@@ -38,14 +38,17 @@ async def check_manifest(driver: Driver) -> None:
     (item,) = await innermost.get([MANIFEST])
     if item is None and any(isinstance(layer, ReadOnly) for layer in found):
         raise NotFoundError("nothing was ever written here: open it without read_only() first, or look at its address")
+    written = to_json({"format": FORMAT, "oldest_reader": _OLDEST_READER, "wrappers": stack}).decode()
     if item is None:
-        manifest = {"format": FORMAT, "oldest_reader": _OLDEST_READER, "wrappers": stack}
         try:
-            await innermost.apply([Put(MANIFEST, to_json(manifest).decode(), If.ABSENT)])
+            await innermost.apply([Put(MANIFEST, written, If.ABSENT)])
         except ConflictError:  # somebody else opened the same new place
             (item,) = await innermost.get([MANIFEST])
     if item is not None:
         _compare(item, stack)
+    for layer in found:
+        if isinstance(layer, Encrypted):
+            layer.learn_manifest(item.value if item is not None and item.value else written)
 
 
 def _compare(item: Item, stack: list[str]) -> None:

@@ -7,16 +7,44 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from .._errors import ClosedError, ConfigurationError, CorruptDataError, InvalidKeyError, WrongKeyError
-from ..driver import Append, Capabilities, Check, Driver, Item, Key, Page, Put, Verdict, Work, _defaults, name
+from .._errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    InvalidKeyError,
+    LimpetError,
+    OutcomeUnknownError,
+    WrongKeyError,
+)
+from ..driver import (
+    Append,
+    Batch,
+    Capabilities,
+    Check,
+    Delete,
+    Driver,
+    Item,
+    Key,
+    Page,
+    Put,
+    Value,
+    Verdict,
+    Work,
+    _defaults,
+    name,
+    number,
+)
 from ..driver._gate import check_get, check_scan, check_unit
 from ._key_digests import is_digested
 from ._key_sources import KeySource, find_key, key_in_environment
 from ._reserved import MANIFEST, RING, is_ours
+from ._under_way import UnderWay
 from ._value_wrapper import ValueWrapper
 
 if TYPE_CHECKING:
     from ._keyring import KeyRing
+    from ._ring_guard import RingGuard
 
 __all__ = ["Encrypted", "encrypted"]
 
@@ -54,6 +82,10 @@ class Encrypted(ValueWrapper):
         self._sources = (key, tuple(old_keys))
         self._keys: tuple[bytes, ...] = ()
         self._opened_ring: KeyRing | None = None
+        self._guard: RingGuard | None = None
+        self._lost: WrongKeyError | None = None
+        """Why nothing can be read or written any more: the place was made anew under a key that is not ours."""
+        self._under_way = UnderWay()
 
     # Open and close.
 
@@ -71,6 +103,8 @@ class Encrypted(ValueWrapper):
         """The keys in use, since `open`."""
         if self._opened_ring is None:
             raise ClosedError(f"{type(self).__name__} is not open yet: 'await driver.open()' or 'async with driver:'")
+        if self._lost is not None:
+            raise WrongKeyError(str(self._lost)) from self._lost
         return self._opened_ring
 
     async def open(self) -> None:
@@ -86,11 +120,21 @@ class Encrypted(ValueWrapper):
                 await self.inner.close()
             raise
 
+    async def close(self) -> None:
+        await self._under_way.end(super().close)
+
     async def reload(self) -> None:
         """Read the key ring again: a rotation elsewhere may have brought a newer key."""
         from ._keyring import open_ring  # here: importing limpet imports no cryptography
+        from ._ring_guard import RingGuard
 
         self._opened_ring = await open_ring(self.inner, self._keys)
+        self._guard = self._guard or RingGuard(self.inner)
+
+    def learn_manifest(self, manifest: Value) -> None:
+        """What the manifest of this place says, so that it can be put back with the key ring."""
+        if self._guard is not None:
+            self._guard.manifest = manifest
 
     # What is stored.
 
@@ -119,6 +163,13 @@ class Encrypted(ValueWrapper):
         return Item(true_key, value, item.etag, item.updated_at, item.ttl_ms)
 
     # The verbs that have to know more.
+
+    async def apply(self, batch: Batch) -> None:
+        ring = self.ring
+        with self._under_way:
+            await super().apply(batch)
+            if _puts(batch):
+                await self._prove(ring, [(batch, None)])
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         check_get(keys, self.capabilities)
@@ -156,9 +207,13 @@ class Encrypted(ValueWrapper):
         return Page(items if values else [replace(item, value=None) for item in items], page.next)
 
     async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        if log.endswith(_COUNTER):
-            return await super().append(log, puts, check)
         unit = Append(log, tuple(puts), check)
+        if log.endswith(_COUNTER):
+            ring = self.ring
+            with self._under_way:
+                first = await super().append(log, unit.puts, check)
+                await self._prove(ring, [(unit, first)])
+            return first
         check_unit(unit, self.capabilities)
         return await _defaults.append(self, unit)
 
@@ -169,12 +224,51 @@ class Encrypted(ValueWrapper):
             if isinstance(unit, Append) and not unit.log.endswith(_COUNTER)
         }
         if not sealed:
-            return await super().apply_many(work)
-        answers = iter(await super().apply_many([unit for place, unit in enumerate(work) if place not in sealed]))
+            return await self._apply_many(work)
+        answers = iter(await self._apply_many([unit for place, unit in enumerate(work) if place not in sealed]))
         return [
             await _defaults.verdict(self, sealed[place]) if place in sealed else next(answers)
             for place in range(len(work))
         ]
+
+    async def _apply_many(self, work: Sequence[Work]) -> list[Verdict]:
+        ring = self.ring
+        with self._under_way:
+            verdicts = await super().apply_many(work)
+            written = {
+                place: (unit, verdict)
+                for place, (unit, verdict) in enumerate(zip(work, verdicts, strict=True))
+                if not isinstance(verdict, Exception) and _puts(unit)
+            }
+            if written:
+                try:
+                    await self._prove(ring, list(written.values()))
+                except LimpetError as error:
+                    verdicts = [error if place in written else verdict for place, verdict in enumerate(verdicts)]
+        return verdicts
+
+    async def _prove(self, ring: KeyRing, written: Sequence[tuple[Work, Verdict]]) -> None:
+        """Return once the place is known to have the keys that sealed what was written; else remove that and raise."""
+        assert self._guard is not None  # it comes with the ring
+        try:
+            if await self._guard.holds(ring):
+                return
+            deletes = [[delete] for unit, first in written for delete in _undoing(ring, unit, first)]
+            for verdict in await self.inner.apply_many(deletes):
+                if isinstance(verdict, Exception) and not isinstance(verdict, ConflictError):
+                    raise verdict
+            await self.reload()
+        except LimpetError as error:
+            if isinstance(error, WrongKeyError):
+                self._lost = error
+            raise OutcomeUnknownError(
+                f"the write was sent, and whether this place still has the keys that sealed it is not known: {error}. "
+                "Read it back before you write it again"
+            ) from error
+        raise OutcomeUnknownError(
+            "this place came back empty and was made anew with other keys while this was written; what was written under "
+            "the keys that are gone was removed. Read it back before you write it again"
+        )
 
     async def clear(self, base: Key) -> int:
         check_scan(base, None, None, 1)
@@ -240,6 +334,19 @@ class Encrypted(ValueWrapper):
             for head, opened in zip(heads, await self._unsealed(heads), strict=True):
                 true_keys[head.key + _COUNTER] = opened.key + _COUNTER
         return [replace(item, key=true_keys[item.key]) if item.key in true_keys else item for item in items]
+
+
+def _puts(unit: Work) -> bool:
+    return isinstance(unit, Append) or any(isinstance(write, Put) for write in unit)
+
+
+def _undoing(ring: KeyRing, unit: Work, first: Verdict) -> list[Delete]:
+    """What would remove the puts of a unit that was written, and nothing else."""
+    stored = ring.digests.stored
+    if isinstance(unit, Append):
+        assert isinstance(first, int)
+        return [Delete(f"{stored(put.key)}!{number(n)}", put.etag) for n, put in enumerate(unit.puts, first)]
+    return [Delete(stored(write.key), write.etag) for write in unit if isinstance(write, Put)]
 
 
 def encrypted(*, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> Callable[[Driver], Driver]:

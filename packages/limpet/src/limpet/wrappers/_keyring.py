@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import urandom
+from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -73,6 +74,7 @@ class KeyRing:
     etag: Etag
     _stored: _Stored
     _keys: tuple[bytes, ...]
+    _bundle: bytes
 
     @property
     def locks(self) -> int:
@@ -83,6 +85,30 @@ class KeyRing:
     def leads(self) -> bool:
         """Whether the first of the keys given opens the newest lock, which a rotation leaves."""
         return _unlock(self._stored, self._stored.locks[-1], self._keys[0]) is not None
+
+    def put_back(self) -> Put:
+        """The write that stores this ring again where it is gone: the same version, whichever process writes it."""
+        return Put(RING, self._stored.write(), If.ABSENT, etag=self.etag)
+
+    def compare(self, item: Item) -> Literal["covers", "older", "foreign"]:
+        """What the ring stored at `item` is to this one: does it open what this one seals, or is it an older version?"""
+        stored, mine = _Stored.read(item), self._stored.locks[-1]
+        if stored.salt != self._stored.salt:
+            return "foreign"
+        if mine in stored.locks:
+            return "covers"
+        last = stored.locks[-1]
+        bundle = next(filter(None, (_unlock(stored, last, key) for key in self._keys)), None)
+        if bundle is not None:
+            known = self._bundle
+            return "covers" if bundle.startswith(known) else "older" if known.startswith(bundle) else "foreign"
+        if len(last) == len(mine):
+            return "foreign"  # two that grew apart: one of them was put back after a loss
+        return "covers" if len(last) > len(mine) else "older"
+
+    def in_place_of(self, older: Item) -> Put:
+        """The write that stores this ring over an older version of it."""
+        return Put(RING, self._stored.write(), older.etag)
 
     def without_older_locks(self) -> Put:
         """The write after which only the newest encryption key opens this place."""
@@ -165,7 +191,7 @@ def _opened(stored: _Stored, bundle: bytes, etag: Etag, keys: Sequence[bytes]) -
     index_key, *value_keys = (bundle[start : start + _BYTES] for start in range(0, len(bundle), _BYTES))
     digests = KeyDigests(_derive(index_key, stored.salt, b"keys"))
     sealer = Sealer([_derive(key, stored.salt, b"values") for key in value_keys])
-    return KeyRing(digests, sealer, etag, stored, tuple(keys))
+    return KeyRing(digests, sealer, etag, stored, tuple(keys), bundle)
 
 
 def _lock(salt: bytes, key: bytes, bundle: bytes) -> bytes:
