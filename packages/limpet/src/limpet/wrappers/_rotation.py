@@ -34,8 +34,8 @@ async def rotate(driver: Driver, *, progress: Callable[[Rotation], None] | None 
     """Seal anew what older keys sealed, then take the older keys off the key ring; answer what was done.
 
     `driver` is open and has an `Encrypted` in it, with the new key as `key` and the one before in `old_keys`. Readers
-    and writers go on. A run that was cut off is gone on with by the next one. Etags become new, expiry and keys stay:
-    the key that digests text is locked anew and not changed. Left as they are, readable all the same: what expires
+    and writers go on. A run that was cut off is gone on with by the next one. Etags become new, expiry, keys and times
+    of writing stay: the key that digests text is locked anew and not changed. Left as they are, readable all the same: what expires
     within the hour, and the fences of leases, so that whoever holds one goes on holding it.
 
     `progress` is called after each page of items. Raises `WrongKeyError` where `key` is an older one of this place, and
@@ -115,5 +115,9 @@ async def _seal_anew(encrypted: Encrypted, items: Sequence[Item]) -> int:
 
 
 def _anew(encrypted: Encrypted, item: Item) -> Put:
-    true_key, value = encrypted.ring.sealer.unseal(item)
-    return encrypted.seal(Put(true_key, value, item.etag, KEEP))
+    opened = encrypted.ring.sealer.unseal(item)
+    assert opened.value is not None  # a page was read with values
+    put = Put(opened.key, opened.value, item.etag, KEEP)
+    stored = encrypted.stored_key(put.key)
+    sealed = encrypted.ring.sealer.seal(put, stored, written_at=opened.updated_at)
+    return Put(stored, sealed, put.cond, put.ttl_ms, put.etag)

@@ -23,6 +23,8 @@ _VERSION = 1
 _WHOLE, _ENTRY = 0, 1
 _HEAD = 4
 _NONCE = 12
+_TIME = 8
+"""Bytes of a time: milliseconds since 1970."""
 _LEAST = _HEAD + _NONCE + 3 + 16
 
 
@@ -34,10 +36,15 @@ class Sealer:
         self.generation = len(value_keys)
         self._heads = [bytes((_VERSION, form)) + self.generation.to_bytes(2) for form in (_WHOLE, _ENTRY)]
 
-    def seal(self, put: Put, stored: Key, *, entry: bool = False) -> bytes:
-        """What to store at `stored` for a put; `entry`: the backend adds a number to that key."""
+    def seal(self, put: Put, stored: Key, *, entry: bool = False, written_at: int | None = None) -> bytes:
+        """What to store at `stored` for a put; `entry`: the backend adds a number to that key.
+
+        `written_at`: when the value was written in truth, where this only seals it anew.
+        """
         value = put.value
         kind, raw = (b"t", value.encode()) if isinstance(value, str) else (b"b", value)
+        if written_at is not None:
+            kind, raw = kind.upper(), written_at.to_bytes(_TIME) + raw
         true_key = b"" if put.key == stored else put.key.encode()
         head, nonce = self._heads[entry], urandom(_NONCE)
         plain = b"".join((kind, len(true_key).to_bytes(2), true_key, raw))
@@ -47,8 +54,8 @@ class Sealer:
         """Whether a value is sealed under an older key than the newest."""
         return isinstance(value, bytes) and int.from_bytes(value[2:_HEAD]) < self.generation
 
-    def unseal(self, item: Item) -> tuple[Key, Value]:
-        """The true key and the value of a stored item.
+    def unseal(self, item: Item) -> Item:
+        """The item as it was put: its true key, its value, and when it was written.
 
         Raises `CorruptDataError`, and `WrongKeyError` for a key that is newer than what this process knows.
         """
@@ -76,8 +83,12 @@ class Sealer:
             ) from error
         start = 3 + int.from_bytes(plain[1:3])
         true_key = plain[3:start].decode() or stored
+        kind, written_at = plain[:1], item.updated_at
+        if kind.isupper():
+            written_at, start = int.from_bytes(plain[start : start + _TIME]), start + _TIME
         raw = plain[start:]
-        return f"{true_key}!{number}" if number else true_key, raw.decode() if plain[:1] == b"t" else raw
+        value = raw.decode() if kind in b"tT" else raw
+        return Item(f"{true_key}!{number}" if number else true_key, value, item.etag, written_at, item.ttl_ms)
 
 
 def _bound(head: bytes, etag: Etag, stored: Key) -> bytes:
