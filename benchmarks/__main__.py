@@ -89,10 +89,10 @@ def markdown(result: dict[str, Any]) -> str:
         (ours, rate), *others = each["rates"].items()
         for name, theirs in others:
             ratio, bar = each["ratios"][name], each["bars"].get(name)
-            verdict = "" if bar is None else f"{bar:g}, {'met' if ratio >= bar else '**missed**'}"
+            outcome = "" if bar is None else f"{bar:g}, {'met' if ratio >= bar else '**missed**'}"
             mine = f"{rate:,.0f}" if ours == "limpet" else f"{rate:,.0f} among {ours}"
             beside = name if ours == "limpet" else f"among {name}"
-            lines.append(f"| {each['title']} | {mine} | {beside} | {theirs:,.0f} | {ratio:.2f} | {verdict} |")
+            lines.append(f"| {each['title']} | {mine} | {beside} | {theirs:,.0f} | {ratio:.2f} | {outcome} |")
     return "\n".join(lines)
 
 
@@ -109,9 +109,9 @@ def show(console: Console, comparison: Comparison) -> None:
     )
     for name, rate in comparison.rates.items():
         ratio, bar = comparison.ratios.get(name), comparison.bars.get(name)
-        verdict = "" if ratio is None or bar is None else ("[green]met[/]" if ratio >= bar else "[red]missed[/]")
+        outcome = "" if ratio is None or bar is None else ("[green]met[/]" if ratio >= bar else "[red]missed[/]")
         table.add_row(
-            name, f"{rate:,.0f}", "" if ratio is None else f"{ratio:.2f}", "" if bar is None else f"{bar} {verdict}"
+            name, f"{rate:,.0f}", "" if ratio is None else f"{ratio:.2f}", "" if bar is None else f"{bar} {outcome}"
         )
     console.print(table)
     console.print()

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limpet.opening import driver_class, installed_drivers, parse_url
+from limpet.driver.kit import parse_url
+from limpet.opening import driver_class, installed_drivers
 from limpet.plugins import GROUP
 from limpet_conformance.servers import running
 

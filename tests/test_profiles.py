@@ -19,7 +19,7 @@ from limpet import (
     create_persistence,
     create_persistence_from_env,
 )
-from limpet.driver import Key, MemoryDriver, Put, key, name
+from limpet.driver import Key, MemoryDriver, Put, Range, key, name
 from limpet.opening import OnDemand
 from limpet.profiles import FolderPersistence, Profile, file_stem, profile_from_env
 from limpet.state import BaseAgentState, StatefulAgent
@@ -355,7 +355,7 @@ async def test_on_demand_is_opened_once_by_whoever_comes_first(tmp_path: Path) -
     assert isinstance(opened, Spilled)
     assert isinstance(opened.inner, Cached)
     assert (await driver.health()).server == "SQLite"
-    assert len((await driver.scan("")).items) == 9
+    assert len((await driver.scan(Range(""))).items) == 9
     assert await driver.clear(name("a")) == 8
     assert driver.capabilities.shared
     await driver.close()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from limpet.opening import parse_url
+from limpet.driver.kit import parse_url
 
 __all__ = ["CONNECTIONS", "RAW", "Raw"]
 

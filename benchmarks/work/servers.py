@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from limpet import Storage, create_storage
-from limpet.driver import Put
+from limpet.driver import Put, Range
 from limpet.opening import driver_from_url
 from limpet_conformance.servers import find
 
@@ -151,11 +151,11 @@ async def _pages(kind: str, url: str) -> list[Comparison]:
         drivers.append(driver)
         numbers = iter(range(size))
         while part := list(itertools.islice(numbers, 4000)):
-            await driver.apply_many([[Put(f"kv!@{n:07}", "x")] for n in part])
+            await driver.commit([[Put(f"kv!@{n:07}", "x")] for n in part])
 
         async def pages(times: int, driver: Any = driver, size: int = size) -> None:
             for n in range(times):
-                page = await driver.scan("kv", after=f"kv!@{size // 2 + n % 100:07}", limit=50)
+                page = await driver.scan(Range("kv", after=f"kv!@{size // 2 + n % 100:07}", limit=50))
                 assert len(page.items) == 50
 
         contenders.append(Contender(f"{size:,}", pages))

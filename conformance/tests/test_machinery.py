@@ -9,22 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from limpet import UnavailableError
-from limpet.driver import (
-    Check,
-    Delete,
-    Driver,
-    Etag,
-    If,
-    Item,
-    MemoryDriver,
-    Put,
-    Record,
-    Write,
-    check_key,
-    host_now_ms,
-    judge,
-    new_etag,
-)
+from limpet.driver import Check, Delete, Driver, Etag, If, Item, MemoryDriver, Put, Range, Write, check_key, new_etag
+from limpet.driver.kit import Record, evaluate, host_now_ms
 from limpet_conformance import faults
 from limpet_conformance.faults import counted, dropped, late, skewed, swallowed
 from limpet_conformance.machinery.awkward_batches import cases
@@ -49,9 +35,9 @@ def test_the_list_of_awkward_batches_agrees_with_the_model_and_with_the_judge() 
             at: Record(stored.value, stored.etag, 0, None if stored.ttl_ms is None else 1_000 + stored.ttl_ms)
             for at, stored in case.before.items()
         }
-        judgement = judge([case.batch], 1_000, records)
-        assert (judgement.verdicts[0] is None) == (not case.failed), case.title
-        after = {at: record for at, record in (records | judgement.net).items() if record is not None}
+        evaluation = evaluate([case.batch], 1_000, records)
+        assert (evaluation.outcomes[0] is None) == (not case.failed), case.title
+        after = {at: record for at, record in (records | evaluation.effects).items() if record is not None}
         assert {at: (record.value, record.etag) for at, record in after.items()} == {
             at: (stored.value, stored.etag) for at, stored in case.after.items()
         }, case.title
@@ -95,12 +81,12 @@ def test_model_and_judge_agree(batches: list[list[tuple[str, str, If | Etag | No
             else:
                 batch.append(Check(at, If.PRESENT if cond in (None, If.ABSENT) else cond))
         failed = model.apply(batch)
-        judgement = judge([batch], 0, records)
-        records |= judgement.net
-        verdict = judgement.verdicts[0]
-        assert (verdict is None) == (not failed)
-        if verdict is not None:
-            assert set(verdict.keys) == failed  # type: ignore[union-attr]
+        evaluation = evaluate([batch], 0, records)
+        records |= evaluation.effects
+        outcome = evaluation.outcomes[0]
+        assert (outcome is None) == (not failed)
+        if outcome is not None:
+            assert set(outcome.keys) == failed  # type: ignore[union-attr]
         kept = {at: record.etag for at, record in records.items() if record is not None}
         assert kept == {at: stored.etag for at, stored in model.items.items()}
 
@@ -169,7 +155,7 @@ async def test_faults_end_with_their_context() -> None:
                 await driver.apply([THERE])
             await driver.apply([THERE])
             await driver.get(["a"])
-            await driver.scan("")
+            await driver.scan(Range(""))
         assert fault.fired == 1
         assert (counts.commits, counts.units, counts.fetches, counts.lists) == (1, 1, 1, 1)
         with swallowed(driver), late(driver, times=0):

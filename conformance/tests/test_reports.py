@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from limpet import ConfigurationError
-from limpet.driver import Capabilities, Put
+from limpet.driver import Capabilities, Put, Range
 from limpet.opening import driver_from_url
 from limpet_conformance import run
 
@@ -156,7 +156,7 @@ async def test_run_takes_empty_places_only(tmp_path: Path) -> None:
         await driver.clear("")
     assert await asyncio.to_thread(run, url, select="test_pages_of_every_size or test_deleted_stays") == 0
     async with driver_from_url(url) as driver:
-        assert not (await driver.scan("")).items, "the place was not emptied again"
+        assert not (await driver.scan(Range(""))).items, "the place was not emptied again"
 
 
 def test_the_table_of_a_page_is_written_anew(pytester: pytest.Pytester) -> None:

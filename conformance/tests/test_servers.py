@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from limpet.opening import parse_url
+from limpet.driver.kit import parse_url
 from limpet_conformance.servers import NotTestedError, _docker, _find, find, free_port, running
 from limpet_conformance.servers._docker import Image
 from limpet_conformance.servers._kinds import KINDS

@@ -10,8 +10,23 @@ from typing import ClassVar, Self
 from weakref import WeakValueDictionary
 
 import lmdb
-from limpet import ConfigurationError, CorruptDataError, LimpetError, UnavailableError, driver, opening
-from limpet.driver import Item, Key, Page, Record, Verdict, Work, host_now_ms, needed
+from limpet import ConfigurationError, CorruptDataError, LimpetError, UnavailableError
+from limpet.driver import Capabilities, Etag, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import (
+    BaseDriver,
+    FileLock,
+    Record,
+    Worker,
+    between,
+    evaluate,
+    from_bytes,
+    host_now_ms,
+    keys_to_read,
+    parse_url,
+    read_options,
+    to_bytes,
+    to_page,
+)
 
 __all__ = ["LmdbDriver"]
 
@@ -24,29 +39,29 @@ _environments: WeakValueDictionary[tuple[int, Path], lmdb.Environment] = WeakVal
 _mutex = threading.Lock()
 
 
-class LmdbDriver(driver.BaseDriver):
+class LmdbDriver(BaseDriver):
     """Items in one LMDB environment. An acknowledged write was synced to the disk; readers never wait for writers."""
 
-    capabilities = driver.Capabilities(durable="disk", shared=True, append=True)
+    capabilities = Capabilities(durable="disk", shared=True, append=True)
     client_errors: ClassVar[tuple[type[Exception], ...]] = (lmdb.Error, OSError)
 
     def __init__(self, folder: str | os.PathLike[str], *, map_gib: int = 16) -> None:
         """`folder` is made when missing, the one around it is not. `map_gib` is the most that the place may grow to."""
         super().__init__()
         self._folder, self._map_size = Path(folder).resolve(), map_gib * 1024**3
-        self._turn = driver.FileLock(str(self._folder / "turn"), timeout=30)
+        self._turn = FileLock(str(self._folder / "turn"), timeout=30)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`lmdb://./data` or `lmdb:///srv/data?map_gib=64`."""
-        parts = opening.parse_url(url)
+        parts = parse_url(url)
         if not parts.rest:
             raise ConfigurationError("lmdb:// names no folder: write lmdb://./data, or lmdb:///srv/data")
-        return cls(parts.rest, **opening.read_options(parts, {"map_gib": int}))
+        return cls(parts.rest, **read_options(parts, {"map_gib": int}))
 
     async def _open(self) -> None:
         self._env = await asyncio.to_thread(self._attach)
-        self._worker = driver.Worker(f"limpet-lmdb {self._folder}")
+        self._worker = Worker(f"limpet-lmdb {self._folder}")
 
     def _attach(self) -> lmdb.Environment:
         with _mutex:
@@ -78,30 +93,31 @@ class LmdbDriver(driver.BaseDriver):
 
         return await self._worker.run(fetch)
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
-        def commit() -> list[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        def commit() -> list[Outcome]:
             with self._turn.held(), self._env.begin(write=True) as txn:  # LMDB's own queue cannot be left again
-                judgement = driver.judge(work, host_now_ms(), {key: _row(txn, key).get(key) for key in needed(work)})
-                for key, record in judgement.net.items():
+                evaluation = evaluate(
+                    units, host_now_ms(), {key: _row(txn, key).get(key) for key in keys_to_read(units)}
+                )
+                for key, record in evaluation.effects.items():
                     _write(txn, key, record)
-            return judgement.verdicts
+            return evaluation.outcomes
 
         return await self._worker.run(commit)
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
+    async def _list(self, range: Range) -> Page:
         def page() -> Page:
             with self._env.begin() as txn:
                 now = host_now_ms()
-                found = _records(txn, *driver.between(base, after, before), reverse)
-                return driver.collect((it.item(at, now, values=values) for at, it in found if not it.gone(now)), limit)
+                found = _records(txn, *between(range), range.reverse)
+                return to_page(
+                    (it.item(at, now, values=range.values) for at, it in found if not it.gone(now)), range.limit
+                )
 
         return await self._worker.run(page)
 
-    async def health(self) -> driver.Health:
-        with self._call():
-            return driver.Health("LMDB", ".".join(map(str, lmdb.version())), host_now_ms())
+    async def _health(self) -> Health:
+        return Health("LMDB", ".".join(map(str, lmdb.version())), host_now_ms())
 
     def _translate(self, error: Exception) -> LimpetError:
         if isinstance(error, lmdb.MapFullError):
@@ -120,7 +136,7 @@ def _write(txn: lmdb.Transaction, key: Key, record: Record | None) -> None:
     parts = []
     for at, it in sorted({**_row(txn, key), key: record}.items()):
         if it is not None and it.value is not None:  # every record was read with its value
-            rest, value = at.encode()[_HEAD:], driver.to_bytes(it.value)
+            rest, value = at.encode()[_HEAD:], to_bytes(it.value)
             times = (it.updated_at, it.expires_at or 0)
             parts += [_PART.pack(len(rest), len(value), it.etag.encode(), *times), rest, value]
     _ = txn.put(key.encode()[:_HEAD], b"".join(parts)) if parts else txn.delete(key.encode()[:_HEAD])
@@ -145,5 +161,5 @@ def _unpacked(head: bytes, row: bytes) -> Iterator[tuple[Key, Record]]:
         rest, size, etag, updated_at, expires_at = _PART.unpack_from(row, end)
         middle = end + _PART.size + rest
         key, end = (head + row[middle - rest : middle]).decode(), middle + size
-        value = driver.from_bytes(row[middle:end])
-        yield key, Record(value, driver.Etag(etag.decode()), updated_at, expires_at or None)
+        value = from_bytes(row[middle:end])
+        yield key, Record(value, Etag(etag.decode()), updated_at, expires_at or None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from limpet import Persistence, create_persistence
+from limpet.driver import Range
 from limpet.opening import driver_from_url
 from limpet_conformance.faults import Counts, counted
 
@@ -102,7 +103,7 @@ async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Pa
             async for each in threads.list():
                 await threads.delete(each.id)
             assert await persistence.purge() >= (size if size == MANY else 0), "the sweeper frees the rest"
-            page = await persistence.driver.scan("threads.messages", values=False)
+            page = await persistence.driver.scan(Range("threads.messages", values=False))
             assert [item.key for item in page.items if not item.key.endswith("!n")] == []
     assert measured[0] == measured[1]
     assert calls(measured[0]["fork in the middle"]) == (1, 2, 0)

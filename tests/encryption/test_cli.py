@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from limpet import create_persistence
-from limpet.driver import Put
+from limpet.driver import Put, Range
 from limpet.opening import driver_from_url
 from limpet.wrappers import encrypted
 
@@ -83,7 +83,7 @@ async def test_doctor_reads_every_value(place: str, tmp_path: Path, monkeypatch:
         await persistence.kv(int, "numbers").set("one", 1)
     assert limpet("doctor", place, folder=tmp_path, **key).returncode == 0
     async with driver_from_url(place) as driver:
-        (item,) = (await driver.scan("kv")).items
+        (item,) = (await driver.scan(Range("kv"))).items
         assert isinstance(item.value, bytes)
         await driver.apply([Put(item.key, item.value[:-1])])
     ill = limpet("doctor", place, folder=tmp_path, **key)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from limpet import Persistence, create_persistence, create_storage
 from limpet.driver import Driver, MemoryDriver, Put, key, name, text
-from limpet.driver._defaults import everything
+from limpet.driver.kit import scan_all
 from limpet.opening import driver_from_url
 from limpet.stores import Retention, RetentionPolicies
 from limpet.wrappers import Encrypted, cached, encrypted, rotate
@@ -45,7 +45,7 @@ async def times(persistence: Persistence) -> dict[str, datetime | int]:
     (revision, *_) = await state.history.list()
     checkpoint = await persistence.checkpoints.get("thread")
     assert checkpoint is not None
-    whole = {item.key: item.updated_at async for item in everything(persistence.driver, "")}
+    whole = {item.key: item.updated_at async for item in scan_all(persistence.driver, "")}
     bare = {item.key: item.updated_at for item in await persistence.driver.get(list(whole), values=False) if item}
     assert bare == whole
     return {

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from limpet import ConflictError, OutcomeUnknownError, UnavailableError
-from limpet.driver import Check, If, Put
+from limpet.driver import Check, If, Put, Range
 from limpet_conformance.machinery.reading import walk
 from limpet_conformance.servers import Proxy
 
@@ -135,7 +135,9 @@ async def test_a_connection_is_cut(site: Site, proxy: Proxy, acted: bool, happen
         reads = await cut_everywhere(
             proxy, lambda _n: lambda: driver.get(["kv!@guard!@0"]), acted=acted, check=readable
         )
-        reads += await cut_everywhere(proxy, lambda _n: lambda: driver.scan("kv!@guard"), acted=acted, check=readable)
+        reads += await cut_everywhere(
+            proxy, lambda _n: lambda: driver.scan(Range("kv!@guard")), acted=acted, check=readable
+        )
         assert set(reads) == {"acknowledged"}, "a read is asked again"
     happened(
         f"{total.total()} cuts of writes: {table_of(total)}; nothing by halves, nothing twice; {reads.total()} reads asked again"

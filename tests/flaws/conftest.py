@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from limpet import Persistence, create_persistence
-from limpet.driver import Append, Driver, size_of
+from limpet.driver import Append, Driver
+from limpet.driver.kit import size_of
 from limpet.opening import driver_from_url
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from limpet import NotFoundError, Persistence, create_persistence
-from limpet.driver._defaults import everything
+from limpet.driver.kit import scan_all
 
 Row = dict[str, Any]
 
@@ -104,7 +104,7 @@ class NewDesign:
         return await self.store.delete_thread(thread)
 
     async def stored_bytes(self) -> int:
-        return sum([len(item.value or "") async for item in everything(self.persistence.driver, "")])
+        return sum([len(item.value or "") async for item in scan_all(self.persistence.driver, "")])
 
 
 Design = OldDesign | NewDesign

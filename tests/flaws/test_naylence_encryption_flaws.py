@@ -14,8 +14,8 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from limpet import ConfigurationError, CorruptDataError, LimpetError, WrongKeyError, create_persistence
-from limpet.driver import Delete, Driver, MemoryDriver, Put, to_bytes
-from limpet.driver._defaults import everything
+from limpet.driver import Delete, Driver, MemoryDriver, Put
+from limpet.driver.kit import scan_all, to_bytes
 from limpet.wrappers import encrypted, rotate
 
 OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
@@ -78,7 +78,7 @@ class NewDesign:
 
     async def move(self, namespace: str, source: str, target: str) -> None:
         """Somebody with access to the database, who saw which row came when."""
-        first, second = sorted([item async for item in everything(self.driver, "kv")], key=lambda item: item.updated_at)
+        first, second = sorted([item async for item in scan_all(self.driver, "kv")], key=lambda item: item.updated_at)
         await self.driver.apply([Delete(second.key)])
         await self.driver.apply([Put(second.key, first.value or "", etag=first.etag)])
 
@@ -87,7 +87,7 @@ class NewDesign:
             await rotate(persistence.driver)
 
     async def dump(self) -> bytes:
-        items = [item async for item in everything(self.driver, "")]
+        items = [item async for item in scan_all(self.driver, "")]
         return b"".join(item.key.encode() + to_bytes(item.value or "") for item in items)
 
 

@@ -19,7 +19,7 @@ from limpet.records import UserMessage
 from limpet.structures import Lease
 from limpet_conformance.faults import skewed
 
-Work = Callable[[Persistence, int, int], Awaitable[list[object]]]
+Unit = Callable[[Persistence, int, int], Awaitable[list[object]]]
 """With the task's number and how many times; answers what the test wants to know of each time."""
 
 
@@ -63,10 +63,10 @@ async def fork(persistence: Persistence, task: int, times: int) -> list[object]:
     return seen
 
 
-WORK: dict[str, Work] = {"increment": increment, "converse": converse, "fork": fork, "hold": hold}
+WORK: dict[str, Unit] = {"increment": increment, "converse": converse, "fork": fork, "hold": hold}
 
 
-async def main(url: str, work: str, tasks: int, times: int) -> None:
+async def main(url: str, units: str, tasks: int, times: int) -> None:
     async with create_persistence(url) as persistence:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
@@ -77,7 +77,7 @@ async def main(url: str, work: str, tasks: int, times: int) -> None:
             seen = []
             for _ in range(times):
                 started = monotonic()
-                seen += await WORK[work](persistence, task, 1)
+                seen += await WORK[units](persistence, task, 1)
                 worst = max(worst, monotonic() - started)
             return seen
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from limpet import create_persistence
+from limpet.driver import Range
 from limpet.records import ContainerRecord, ImageRecord, SessionRecord
 
 SCRIPT = Path(__file__).with_name("crowd.py")
@@ -104,6 +105,6 @@ async def test_forks_of_one_thread_share_what_was_there_and_are_counted(
         for id in kept:
             await threads.delete(id)
         await persistence.purge()
-        left = await persistence.driver.scan("threads.messages", limit=500, values=False)
+        left = await persistence.driver.scan(Range("threads.messages", limit=500, values=False))
         assert [item.key for item in left.items if not item.key.endswith("!n")] == []
     waited(worst, f"for one of {total} messages with a fork")

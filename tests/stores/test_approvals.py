@@ -16,6 +16,7 @@ from limpet import (
     Persistence,
     create_persistence,
 )
+from limpet.driver import Range
 from limpet.records import ApprovalRecord, UserMessage
 from limpet_conformance.faults import skewed
 
@@ -238,7 +239,7 @@ async def test_a_sweeper_cleans_up_by_itself(persistence: Persistence) -> None:
         async with asyncio.timeout(10):
             while not sweeper.passes:  # noqa: ASYNC110 - it counts, and tells nobody
                 await asyncio.sleep(0.01)
-    page = await persistence.driver.scan("approvals")
+    page = await persistence.driver.scan(Range("approvals"))
     assert not page.items
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from limpet import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, Persistence
-from limpet.driver import Delete, Driver
-from limpet.driver._defaults import everything
+from limpet.driver import Delete, Driver, Range
+from limpet.driver.kit import scan_all
 from limpet.structures import Spilled, sweep_chunks
 
 MIB = 1024 * 1024
@@ -26,7 +26,7 @@ def raw(persistence: Persistence) -> Driver:
 
 async def chunks(persistence: Persistence) -> int:
     """How many chunks there are, shared or not."""
-    return sum([item.key.endswith("!bytes") async for item in everything(raw(persistence), "chunk", values=False)])
+    return sum([item.key.endswith("!bytes") async for item in scan_all(raw(persistence), "chunk", values=False)])
 
 
 async def test_a_file_goes_in_and_comes_out(persistence: Persistence, tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ async def test_the_same_content_is_stored_once_however_it_came(persistence: Pers
     assert await persistence.blobs.delete(third.id)
     assert not await persistence.blobs.delete(third.id)
     assert await chunks(persistence) == 0
-    assert not (await raw(persistence).scan("chunk.parts")).items
-    assert not (await raw(persistence).scan("chunk.owners")).items
+    assert not (await raw(persistence).scan(Range("chunk.parts"))).items
+    assert not (await raw(persistence).scan(Range("chunk.owners"))).items
 
 
 async def test_many_put_and_delete_the_same_at_once(persistence: Persistence) -> None:
@@ -155,7 +155,7 @@ async def test_what_died_half_way_is_freed_in_time_and_nothing_else_is(persisten
 
 async def test_content_that_ends_early_is_an_error_and_not_the_end(persistence: Persistence) -> None:
     blob = await persistence.blobs.put(PICTURE)
-    *_, last = [item.key async for item in everything(raw(persistence), "chunk.parts", values=False)]
+    *_, last = [item.key async for item in scan_all(raw(persistence), "chunk.parts", values=False)]
     await raw(persistence).apply([Delete(last)])
     with pytest.raises(CorruptDataError, match="ends after"):
         await persistence.blobs.read(blob.id)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from limpet import ConflictError, CorruptDataError, NotFoundError, Persistence
 from limpet.driver import Delete, Item, Key
-from limpet.driver._defaults import everything
+from limpet.driver.kit import scan_all
 from limpet.stores import CheckpointStore
 
 LONG = "x" * 1000
@@ -16,7 +16,7 @@ LONG = "x" * 1000
 
 async def left(persistence: Persistence) -> list[Key]:
     """What lies below any thread's number."""
-    return [item.key async for item in everything(persistence.driver, "checkpoints", values=False)]
+    return [item.key async for item in scan_all(persistence.driver, "checkpoints", values=False)]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from limpet import ConfigurationError, ConflictError, InvalidValueError, NotFoundError, Persistence
-from limpet.driver._defaults import everything
+from limpet.driver.kit import scan_all
 
 
 async def ids(persistence: Persistence, thread: str = "t", **where: Any) -> list[str]:
@@ -18,7 +18,7 @@ async def ids(persistence: Persistence, thread: str = "t", **where: Any) -> list
 
 
 async def stored_bytes(persistence: Persistence) -> int:
-    return sum([len(item.key) + len(item.value or "") async for item in everything(persistence.driver, "")])
+    return sum([len(item.key) + len(item.value or "") async for item in scan_all(persistence.driver, "")])
 
 
 async def test_what_goes_in_comes_out(persistence: Persistence) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from limpet import ConfigurationError, CorruptDataError, NotFoundError, Persistence, create_persistence
 from limpet.driver import Put
-from limpet.driver._defaults import everything
+from limpet.driver.kit import scan_all
 from limpet.opening import driver_from_url
 from limpet.state import AgentState, BaseAgentState, StatefulAgent
 from limpet.structures import Migrations
@@ -53,7 +53,7 @@ async def test_history_keeps_the_last_revisions(persistence: Persistence) -> Non
     assert await agent.increment() == 6
     assert await CounterAgent(persistence=persistence, name="counter").clear_state(history=True)
     assert await history.list() == []
-    assert len([item async for item in everything(persistence.driver, "history")]) == 1, "only the last number is kept"
+    assert len([item async for item in scan_all(persistence.driver, "history")]) == 1, "only the last number is kept"
     await agent.increment()
     assert [revision.number for revision in await history.list()] == [9], "numbers are never used again"
 

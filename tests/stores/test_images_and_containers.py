@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from limpet import InvalidValueError, NotFoundError, Persistence
+from limpet.driver import Range
 from limpet.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
 
 AWKWARD_NAMES = [
@@ -74,7 +75,7 @@ async def test_a_rename_moves_the_index_entry(persistence: Persistence) -> None:
     assert len(await persistence.images.find_images_by_name("Renamed")) == 1
     await persistence.images.delete_image("i")
     assert await persistence.images.find_images_by_name("Renamed") == []
-    assert [item.key for item in (await persistence.driver.scan("images.by")).items] == []
+    assert [item.key for item in (await persistence.driver.scan(Range("images.by"))).items] == []
 
 
 async def test_update_metadata_merges_concurrently(persistence: Persistence) -> None:

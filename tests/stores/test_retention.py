@@ -182,18 +182,18 @@ async def test_what_is_written_while_a_pass_runs_stays() -> None:
         await store.set_many({f"k{n}": n for n in range(20)})
         await say(persistence, "s")
         await grow_old()
-        apply_many, commit = driver.apply_many, driver._commit
+        commit, written = driver.commit, driver._commit
 
-        async def others_first(work: Any) -> Any:
+        async def others_first(units: Any) -> Any:
             await store.set("k3", 33)
-            return await apply_many(work)
+            return await commit(units)
 
-        async def message_first(work: Any) -> Any:
-            driver._commit = commit  # type: ignore[method-assign]
+        async def message_first(units: Any) -> Any:
+            driver._commit = written  # type: ignore[method-assign]
             await say(persistence, "s")
-            return await commit(work)
+            return await written(units)
 
-        driver.apply_many = others_first  # type: ignore[method-assign]
+        driver.commit = others_first  # type: ignore[method-assign]
         assert (await persistence.apply_retention(RetentionPolicies(kv={"n": OLD}))).kv == {"n": 19}
         assert await store.list() == {"k3": 33}
         driver._commit = message_first  # type: ignore[method-assign]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from limpet import InvalidCursorError, InvalidValueError, NotFoundError, Persistence
-from limpet.driver import Delete
+from limpet.driver import Delete, Range
 from limpet.records import (
     ContainerRecord,
     ErrorMessage,
@@ -228,7 +228,7 @@ async def test_deleting_a_session_deletes_its_messages_and_a_new_one_starts_empt
     assert await sessions.get_messages("s1") == []
     with pytest.raises(NotFoundError):
         await sessions.add_message("s1", UserMessage(content="late"))
-    page = await persistence.driver.scan("messages")
+    page = await persistence.driver.scan(Range("messages"))
     assert [item.key for item in page.items] == ["messages!@s1!n"], "only the counter stays, and it expires"
     assert page.items[0].ttl_ms is not None
     await fill(persistence, 2)
@@ -243,8 +243,8 @@ async def test_long_conversations_are_swept_by_purge(persistence: Persistence) -
     await persistence.sessions.delete_session("s1")
     assert await persistence.sessions.get_messages("s1") == []
     assert await persistence.purge() >= 1200
-    assert [item.key for item in (await persistence.driver.scan("messages")).items] == ["messages!@s1!n"]
-    assert (await persistence.driver.scan("sweep")).items == []
+    assert [item.key for item in (await persistence.driver.scan(Range("messages"))).items] == ["messages!@s1!n"]
+    assert (await persistence.driver.scan(Range("sweep"))).items == []
 
 
 async def test_appending_while_the_session_is_deleted_is_stored_or_refused(persistence: Persistence) -> None:

@@ -102,7 +102,7 @@ async def test_after_an_exception_nothing_is_saved_and_nothing_dirty_kept(agent:
 
 
 async def test_nothing_is_written_when_nothing_changed(url: str) -> None:
-    async with driver_from_url(url) as driver, create_persistence(driver, coalesce=False) as persistence:
+    async with driver_from_url(url) as driver, create_persistence(driver, batching=False) as persistence:
         agent = CounterAgent(persistence=persistence, name="counter")
         async with agent.state as state:
             assert state.count == 0

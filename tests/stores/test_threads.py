@@ -8,7 +8,7 @@ from math import inf, isnan, nan
 
 import pytest
 from limpet import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence, UnsupportedError
-from limpet.driver import Delete
+from limpet.driver import Delete, Range
 from limpet.records import ThreadRecord
 from limpet.structures import sweep_all
 from pydantic import BaseModel
@@ -277,7 +277,7 @@ async def test_a_fork_survives_its_parent_with_its_lineage(persistence: Persiste
     for id in ("c", "d", "e", "f"):
         assert await threads.delete(id)
     await persistence.purge()
-    left = [item.key for item in (await persistence.driver.scan("", limit=200)).items]
+    left = [item.key for item in (await persistence.driver.scan(Range("", limit=200))).items]
     assert [each for each in left if not each.endswith("!n") and ".count!" not in each] == ["manifest"]
 
 
@@ -335,7 +335,7 @@ async def test_a_deletion_that_stopped_in_the_middle_is_ended(
 
 async def test_repair_finds_threads_again(persistence: Persistence) -> None:
     await made(persistence)
-    entries = (await persistence.driver.scan("threads.by")).items
+    entries = (await persistence.driver.scan(Range("threads.by"))).items
     await persistence.driver.apply([Delete(item.key) for item in entries])
     assert await persistence.threads.list() == []
     report = await persistence.threads.repair()

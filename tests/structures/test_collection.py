@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from limpet import ConflictError, CorruptDataError, FormatError, InvalidValueError, NotFoundError
-from limpet.driver import Driver, Put
+from limpet.driver import Driver, Put, Range
 from limpet.structures import Collection, Index, Migrations, ModelCodec
 from pydantic import BaseModel
 
@@ -179,4 +179,4 @@ async def test_a_long_id_is_found_and_listed_whole(driver: Driver) -> None:
     assert [doc.id for doc in await docs.all()] == [long]
     assert await docs.exists(long)
     assert await docs.delete(long)
-    assert (await driver.scan("")).items == []
+    assert (await driver.scan(Range(""))).items == []

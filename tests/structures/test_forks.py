@@ -8,7 +8,7 @@ import random
 import pytest
 from limpet import ConflictError, NotFoundError, TooLargeError, UnsupportedError
 from limpet.driver import Driver, key, name, text
-from limpet.driver._defaults import everything
+from limpet.driver.kit import scan_all
 from limpet.structures import Log, LogCache, sweep_all
 from limpet.structures.log import _forks as forks
 
@@ -30,7 +30,7 @@ async def values(log: Log) -> list[str]:
 
 async def stored(driver: Driver) -> int:
     """How many entries lie there, whoever needs them."""
-    return sum(["!e!" in item.key async for item in everything(driver, "logs")])
+    return sum(["!e!" in item.key async for item in scan_all(driver, "logs")])
 
 
 async def test_a_fork_shares_what_was_there_and_goes_on_by_itself(driver: Driver) -> None:
@@ -86,8 +86,8 @@ async def test_a_fork_outlives_its_parent_and_frees_it_in_the_end(driver: Driver
     assert await second.delete()
     await sweep_all(driver)
     assert await stored(driver) == 2
-    assert [item async for item in everything(driver, "sweep")] == []
-    assert [item.key async for item in everything(driver, "logs") if "!f!" in item.key] == []
+    assert [item async for item in scan_all(driver, "sweep")] == []
+    assert [item.key async for item in scan_all(driver, "logs") if "!f!" in item.key] == []
 
 
 async def test_what_the_parent_cuts_off_stays_with_the_fork(driver: Driver) -> None:
@@ -147,7 +147,7 @@ async def test_what_only_one_log_shows_may_be_replaced(driver: Driver) -> None:
         await each.delete()
         await sweep_all(driver)
     assert await stored(driver) == 0
-    assert [item.key async for item in everything(driver, "logs") if "!f!" in item.key] == []
+    assert [item.key async for item in scan_all(driver, "logs") if "!f!" in item.key] == []
 
 
 async def test_appends_while_it_is_forked_are_all_there(driver: Driver) -> None:
@@ -241,7 +241,7 @@ async def test_random_forks_match_lists(driver: Driver) -> None:
         await log_of(driver, id).delete()
     await sweep_all(driver)
     assert await stored(driver) == 0
-    assert [item async for item in everything(driver, "sweep")] == []
+    assert [item async for item in scan_all(driver, "sweep")] == []
 
 
 async def test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_sweep(driver: Driver) -> None:
@@ -290,4 +290,4 @@ async def test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_del
         await log_of(driver, id).delete()
     await sweep_all(driver)
     assert await stored(driver) == 0
-    assert [item.key async for item in everything(driver, "logs") if "!f!" in item.key] == []
+    assert [item.key async for item in scan_all(driver, "logs") if "!f!" in item.key] == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 from limpet import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
-from limpet.driver import Batch, Delete, Driver, If, Put, key, name, text
+from limpet.driver import Delete, Driver, If, Outcome, Put, Unit, key, name, text
 from limpet.structures import Lease
 from limpet_conformance.faults import dropped, swallowed
 
@@ -18,7 +19,7 @@ async def test_one_holder_at_a_time_with_rising_tokens(driver: Driver) -> None:
     inside = 0
     tokens: list[int] = []
 
-    async def work() -> None:
+    async def units() -> None:
         nonlocal inside
         async with Lease(driver, BASE).hold(ttl=5) as grant:
             inside += 1
@@ -27,7 +28,7 @@ async def test_one_holder_at_a_time_with_rising_tokens(driver: Driver) -> None:
             await asyncio.sleep(0)
             inside -= 1
 
-    await asyncio.gather(*(work() for _ in range(4)))
+    await asyncio.gather(*(units() for _ in range(4)))
     assert tokens == sorted(set(tokens))
     assert len(tokens) == 4
 
@@ -123,14 +124,14 @@ async def test_what_a_late_holder_still_saves_is_seen_by_the_next(driver: Driver
         await driver.apply([Put("kv!@a", "before")])
     grant = await late.acquire(ttl=30, reading=["kv!@a"])
     await driver.apply([Delete(late.base)])
-    apply = driver.apply
+    commit = driver.commit
 
-    async def after_the_late_one(batch: Batch) -> None:
-        driver.apply = apply  # type: ignore[method-assign]
+    async def after_the_late_one(units: Sequence[Unit]) -> list[Outcome]:
+        driver.commit = commit  # type: ignore[method-assign]
         assert await late.release(grant, Put("kv!@a", "late"))
-        await apply(batch)
+        return await commit(units)
 
-    driver.apply = after_the_late_one  # type: ignore[method-assign]
+    driver.commit = after_the_late_one  # type: ignore[method-assign]
     granted = await following.acquire(ttl=30, reading=["kv!@a"])
     item = granted.known["kv!@a"]
     if there:
@@ -143,15 +144,15 @@ async def test_what_a_late_holder_still_saves_is_seen_by_the_next(driver: Driver
 
 async def test_what_the_one_before_made_is_seen_although_it_was_absent_a_moment_ago(driver: Driver) -> None:
     quick, slow = Lease(driver, BASE), Lease(driver, BASE)
-    apply = driver.apply
+    commit = driver.commit
 
-    async def after_the_quick_one(batch: Batch) -> None:
-        driver.apply = apply  # type: ignore[method-assign]
+    async def after_the_quick_one(units: Sequence[Unit]) -> list[Outcome]:
+        driver.commit = commit  # type: ignore[method-assign]
         async with quick.hold(reading=["kv!@a"]) as grant:
             grant.saves = [Put("kv!@a", "quick", If.ABSENT)]
-        await apply(batch)
+        return await commit(units)
 
-    driver.apply = after_the_quick_one  # type: ignore[method-assign]
+    driver.commit = after_the_quick_one  # type: ignore[method-assign]
     granted = await slow.acquire(reading=["kv!@a"])
     item = granted.known["kv!@a"]
     assert item is not None

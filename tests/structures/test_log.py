@@ -7,7 +7,7 @@ import random
 
 import pytest
 from limpet import NotFoundError
-from limpet.driver import Driver, key, name, text
+from limpet.driver import Driver, Range, key, name, text
 from limpet.structures import Log, LogCache, sweep_all
 
 BASE = key(name("logs"), text("a"))
@@ -97,7 +97,7 @@ async def test_a_long_truncation_hides_at_once_and_is_swept_later(driver: Driver
     assert await sweep_all(driver) == 390
     assert await sweep_all(driver) == 0
     assert [entry.seq for entry in await log.read()] == [*range(10), 400]
-    page = await driver.scan(key(BASE, name("e")), limit=100)
+    page = await driver.scan(Range(key(BASE, name("e")), limit=100))
     assert len(page.items) == 11
 
 

@@ -10,8 +10,8 @@ from contextlib import aclosing
 
 import pytest
 from limpet import ConflictError, CorruptDataError, Persistence, Storage, TooLargeError
-from limpet.driver import KEEP, Append, Check, Delete, If, Put, key, name, text
-from limpet.driver._defaults import everything
+from limpet.driver import KEEP, Append, Check, Delete, If, Put, Range, key, name, text
+from limpet.driver.kit import scan_all
 from limpet.records import UserMessage
 from limpet.structures import MAX_VALUE_BYTES, Log, Spilled, sweep_chunks
 
@@ -26,7 +26,7 @@ def spilled(persistence: Persistence) -> Spilled:
 
 
 async def stored(driver: Spilled) -> int:
-    return sum([item.key.endswith("!bytes") async for item in everything(driver.inner, "chunk", values=False)])
+    return sum([item.key.endswith("!bytes") async for item in scan_all(driver.inner, "chunk", values=False)])
 
 
 async def swept(driver: Spilled) -> int:
@@ -46,9 +46,9 @@ async def test_long_text_and_bytes_come_back_by_get_and_scan(persistence: Persis
     assert data is not None
     assert short is not None
     assert (text.value, data.value, short.value) == (LONG, raw, "x")
-    page = await driver.scan("kv")
+    page = await driver.scan(Range("kv"))
     assert {item.key: item.value for item in page.items} == {"kv!@text": LONG, "kv!@bytes": raw, "kv!@short": "x"}
-    page = await driver.scan("kv", values=False)
+    page = await driver.scan(Range("kv", values=False))
     assert [item.value for item in page.items] == [None] * 3
 
 
@@ -78,17 +78,17 @@ async def test_appends_and_many_units(persistence: Persistence) -> None:
     await driver.apply([head, Put("log!n", "0")])
     check = Check("log", head.etag)
     assert await driver.append("log!n", [Put("log!e", "x"), Put("log!e", LONG)], check) == 0
-    answers = await driver.apply_many(
+    answers = await driver.commit(
         [[Put("kv!@a", LONG)], Append("log!n", (Put("log!e", LONG + "2"),), check), [Put("kv!@b", "x", If.PRESENT)]]
     )
     assert answers[:2] == [None, 2]
     assert isinstance(answers[2], ConflictError)
-    page = await driver.scan("log!e")
+    page = await driver.scan(Range("log!e"))
     assert [item.value for item in page.items] == ["x", LONG, LONG + "2"]
     assert await swept(driver) == 0, "each of them is named"
     await driver.apply([Delete(f"log!e!{1:016}")])
     assert await swept(driver) > 0
-    assert (await driver.scan("log!e")).items[-1].value == LONG + "2"
+    assert (await driver.scan(Range("log!e"))).items[-1].value == LONG + "2"
 
 
 async def test_a_picture_is_stored_once_in_however_many_messages(persistence: Persistence) -> None:
@@ -132,7 +132,7 @@ async def test_too_much_is_refused_before_anything_is_written(persistence: Persi
     driver = spilled(persistence)
     with pytest.raises(TooLargeError):
         await driver.apply([Put("kv!@a", b"x" * (MAX_VALUE_BYTES + 1))])
-    assert not (await driver.inner.scan("chunk.owners")).items
+    assert not (await driver.inner.scan(Range("chunk.owners"))).items
 
 
 async def test_a_page_of_long_values_ends_early_and_goes_on(persistence: Persistence) -> None:
@@ -143,7 +143,7 @@ async def test_a_page_of_long_values_ends_early_and_goes_on(persistence: Persist
     after = None
     pages = 0
     while True:
-        page = await driver.scan("kv", after=after)
+        page = await driver.scan(Range("kv", after=after))
         pages += 1
         seen += [str(item.value)[-1] for item in page.items]
         after = page.next
@@ -200,7 +200,7 @@ async def test_states_and_plain_items_too(persistence: Persistence, storage: Sto
 async def test_a_value_that_ends_early_is_an_error_and_never_a_shorter_value(persistence: Persistence) -> None:
     driver = spilled(persistence)
     await driver.apply([Put("kv!@long", LONG)])
-    *_, last = [item.key async for item in everything(driver.inner, "chunk.parts", values=False)]
+    *_, last = [item.key async for item in scan_all(driver.inner, "chunk.parts", values=False)]
     await driver.inner.apply([Delete(last)])
     with pytest.raises(CorruptDataError, match="ends after"):
         await driver.get(["kv!@long"])

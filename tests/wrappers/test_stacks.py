@@ -8,7 +8,7 @@ from itertools import permutations
 
 import pytest
 from limpet import ConfigurationError, create_persistence
-from limpet.driver import Driver, MemoryDriver
+from limpet.driver import Driver, MemoryDriver, Range
 from limpet.records import UserMessage
 from limpet.wrappers import (
     Cached,
@@ -79,4 +79,4 @@ async def test_every_order_works_or_is_refused(names: tuple[str, ...]) -> None:
                 assert len(await persistence.sessions.get_messages("s")) == turn + 1
         async with create_persistence(driver, wrappers=[*wrappers, read_only()]) as persistence:
             assert len(await persistence.sessions.get_messages("s")) == 2
-        assert "canary" not in str(list((await driver.scan("")).items))
+        assert "canary" not in str(list((await driver.scan(Range(""))).items))

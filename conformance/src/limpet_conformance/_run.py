@@ -11,8 +11,9 @@ from json import dumps
 from pathlib import Path
 
 from limpet import ConfigurationError
-from limpet.driver import Capabilities
-from limpet.opening import driver_from_url, hide_password
+from limpet.driver import Capabilities, Range
+from limpet.driver.kit import hide_password
+from limpet.opening import driver_from_url
 
 __all__ = ["run"]
 
@@ -48,7 +49,7 @@ def run(
 
 async def _look(url: str) -> Capabilities:
     async with driver_from_url(url) as driver:
-        page = await driver.scan("", limit=1, values=False)
+        page = await driver.scan(Range("", limit=1, values=False))
         if page.items or page.next is not None:
             raise ConfigurationError(
                 f"{hide_password(url)} is not empty: the suite clears the place that it is given, so give it an empty one"

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from limpet import ConfigurationError
-from limpet.driver import Item, Key, Record
+from limpet.driver import Item, Key
+from limpet.driver.kit import Record
 from limpet_conformance import Borrowed, Section
 from limpet_conformance.sections.clients import Clients
 from toys.shared_memory import SharedMemoryDriver

@@ -8,7 +8,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from limpet.driver import Append, Etag, Item, Judgement, Key, Put, Record, Work, judge, new_etag
+from limpet.driver import Append, Etag, Item, Key, Put, Unit, new_etag
+from limpet.driver.kit import Evaluation, Record, evaluate
 from limpet_conformance.sections.etags import Etags
 from toys.shared_memory import SharedMemoryDriver
 
@@ -23,7 +24,7 @@ class _Compares(SharedMemoryDriver):
     def folded(self, etag: str) -> str:
         return etag
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
         def loose(write: Any) -> Any:
             record = records.get(write.key)
             if (
@@ -34,8 +35,8 @@ class _Compares(SharedMemoryDriver):
                 return replace(write, cond=record.etag)
             return write
 
-        return judge(
-            [unit if isinstance(unit, Append) else [loose(write) for write in unit] for unit in work], now, records
+        return evaluate(
+            [unit if isinstance(unit, Append) else [loose(write) for write in unit] for unit in units], now, records
         )
 
 
@@ -70,15 +71,15 @@ class ComparesAsPattern(_Compares):
     def folded(self, etag: str) -> str:
         return "" if etag in ("%", "_" * 22) else etag
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
         def loose(write: Any) -> Any:
             record = records.get(write.key)
             if record is not None and write.cond in ("%", "_" * 22):
                 return replace(write, cond=record.etag)
             return write
 
-        return judge(
-            [unit if isinstance(unit, Append) else [loose(write) for write in unit] for unit in work], now, records
+        return evaluate(
+            [unit if isinstance(unit, Append) else [loose(write) for write in unit] for unit in units], now, records
         )
 
 
@@ -88,8 +89,8 @@ class _Stores(SharedMemoryDriver):
     def etag(self, key: Key, record: Record) -> Etag:
         return record.etag
 
-    def write(self, net: Records) -> None:
-        super().write({key: record and record._replace(etag=self.etag(key, record)) for key, record in net.items()})
+    def write(self, effects: Records) -> None:
+        super().write({key: record and record._replace(etag=self.etag(key, record)) for key, record in effects.items()})
 
 
 @caught_by(Etags)
@@ -132,28 +133,30 @@ class RemembersTheDeleted(SharedMemoryDriver):
 
     known: dict[tuple[Key, str], bool]
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
         known = self.__dict__.setdefault("known", {})
         passes: Callable[[Any], Any] = lambda write: (  # noqa: E731
             replace(write, cond=record.etag)
             if (record := records.get(write.key)) is not None and (write.key, write.cond) in known
             else write
         )
-        judgement = judge([u if isinstance(u, Append) else [passes(w) for w in u] for u in work], now, records)
-        for unit in work:
+        evaluation = evaluate([u if isinstance(u, Append) else [passes(w) for w in u] for u in units], now, records)
+        for unit in units:
             if not isinstance(unit, Append):
                 known.update({(write.key, write.etag): True for write in unit if isinstance(write, Put)})
-        return judgement
+        return evaluation
 
 
 @caught_by(Etags)
 class AnyEtagOfThePlace(SharedMemoryDriver):
     """An etag passes wherever it belongs to."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
         def loose(write: Any) -> Any:
             record = records.get(write.key)
             known = {other.etag for other in self.place.records.values()}
             return replace(write, cond=record.etag) if record is not None and write.cond in known else write
 
-        return judge([unit if isinstance(unit, Append) else [loose(w) for w in unit] for unit in work], now, records)
+        return evaluate(
+            [unit if isinstance(unit, Append) else [loose(w) for w in unit] for unit in units], now, records
+        )

@@ -6,8 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from limpet.driver import KEEP, Append, Batch, Item, Judgement, Key, Put, Record, Work, judge
+from limpet.driver import KEEP, Append, Batch, Item, Key, Put, Unit
+from limpet.driver.kit import Evaluation, Record, evaluate
 from limpet_conformance.sections.expiry import Expiry
+from toys.on_batches import OnBatches
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by
@@ -21,15 +23,15 @@ class _Writes(SharedMemoryDriver):
     def expiry(self, put: Put, old: Record | None, new: Record, now: int) -> int | None:
         return new.expires_at
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
-        for unit in work:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
+        for unit in units:
             for put in unit.puts if isinstance(unit, Append) else unit:
-                new = judgement.net.get(put.key)
+                new = evaluation.effects.get(put.key)
                 if isinstance(put, Put) and new is not None and new.etag == put.etag:
                     expires = self.expiry(put, records.get(put.key), new, now)
-                    judgement.net[put.key] = new._replace(expires_at=expires)
-        return judgement
+                    evaluation.effects[put.key] = new._replace(expires_at=expires)
+        return evaluation
 
 
 @caught_by(Expiry)
@@ -53,9 +55,9 @@ class ExpiredAreListed(SharedMemoryDriver):
 class ExpiredAreThereForConditions(SharedMemoryDriver):
     """Reads hide what has expired, conditions still see it."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
         alive = {key: record and record._replace(expires_at=None) for key, record in records.items()}
-        return judge(work, now, alive)
+        return evaluate(units, now, alive)
 
 
 @caught_by(Expiry)
@@ -137,11 +139,11 @@ class AMillisecondTooLong(SharedMemoryDriver):
 
 
 @caught_by(Expiry)
-class ZeroMeansForEver(SharedMemoryDriver):
+class ZeroMeansForEver(OnBatches):
     """A time to live of nothing is taken for none."""
 
-    async def apply(self, batch: Batch) -> None:
-        await super().apply([replace(w, ttl_ms=None) if isinstance(w, Put) and w.ttl_ms == 0 else w for w in batch])
+    async def applied(self, batch: Batch) -> None:
+        await super().applied([replace(w, ttl_ms=None) if isinstance(w, Put) and w.ttl_ms == 0 else w for w in batch])
 
 
 @caught_by(Expiry)
@@ -159,24 +161,24 @@ class PurgeTakesWhatLives(SharedMemoryDriver):
 class RefusedButShortened(SharedMemoryDriver):
     """A refused put has already set its time to live."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
-        for unit in work:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
+        for unit in units:
             for put in () if isinstance(unit, Append) else unit:
                 old = records.get(put.key)
-                if isinstance(put, Put) and isinstance(put.ttl_ms, int) and old and put.key not in judgement.net:
-                    judgement.net[put.key] = old._replace(expires_at=now + put.ttl_ms)
-        return judgement
+                if isinstance(put, Put) and isinstance(put.ttl_ms, int) and old and put.key not in evaluation.effects:
+                    evaluation.effects[put.key] = old._replace(expires_at=now + put.ttl_ms)
+        return evaluation
 
 
 @caught_by(Expiry)
 class UpdatedWhenItWasMade(SharedMemoryDriver):
     """`updated_at` says when an item was first put."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
-        for at, record in judgement.net.items():
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
+        for at, record in evaluation.effects.items():
             old = records.get(at)
             if record is not None and old is not None:
-                judgement.net[at] = record._replace(updated_at=old.updated_at)
-        return judgement
+                evaluation.effects[at] = record._replace(updated_at=old.updated_at)
+        return evaluation

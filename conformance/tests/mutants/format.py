@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from limpet.driver import Item, Key, MemoryDriver, Record, host_now_ms, new_etag
+from limpet.driver import Item, Key, MemoryDriver, new_etag
+from limpet.driver.kit import Record, host_now_ms
 from limpet_conformance.sections.format import Format
 from toys.shared_memory import SharedMemoryDriver
 

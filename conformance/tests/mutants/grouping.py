@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from limpet import LimpetError, TooLargeError, UnavailableError
-from limpet.driver import Append, Batch, Item, Judgement, Key, Put, Record, Verdict, Work, judge
+from limpet.driver import Append, Batch, Item, Key, Outcome, Put, Unit
+from limpet.driver.kit import Evaluation, Record, evaluate
 from limpet_conformance.sections.grouping import Grouping
+from toys.on_batches import OnBatches
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by
@@ -20,120 +22,120 @@ Records = Mapping[Key, Record | None]
 class VerdictsShifted(SharedMemoryDriver):
     """Each unit is given the verdict of the one before."""
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        verdicts = list(await super()._commit(work))
-        return verdicts[-1:] + verdicts[:-1]
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        outcomes = list(await super()._commit(units))
+        return outcomes[-1:] + outcomes[:-1]
 
 
 @caught_by(Grouping)
 class OneFailsAll(SharedMemoryDriver):
     """A group is one transaction, and one refusal rolls it back."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
-        failure = next((verdict for verdict in judgement.verdicts if isinstance(verdict, Exception)), None)
-        return judgement if failure is None else Judgement([failure] * len(work), {})
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
+        failure = next((outcome for outcome in evaluation.outcomes if isinstance(outcome, Exception)), None)
+        return evaluation if failure is None else Evaluation([failure] * len(units), {})
 
 
 @caught_by(Grouping)
 class StopsAtTheFirstFailure(SharedMemoryDriver):
     """What stands behind a refused unit is not done, and called done."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
         failed = next(
-            (at for at, verdict in enumerate(judgement.verdicts) if isinstance(verdict, Exception)), len(work)
+            (at for at, outcome in enumerate(evaluation.outcomes) if isinstance(outcome, Exception)), len(units)
         )
-        return Judgement(judgement.verdicts, judge(work[: failed + 1], now, records).net)
+        return Evaluation(evaluation.outcomes, evaluate(units[: failed + 1], now, records).effects)
 
 
 @caught_by(Grouping)
 class UnitsDoNotSeeEachOther(SharedMemoryDriver):
     """Each unit is judged against what was there before the group."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        verdicts: list[Verdict] = []
-        net: dict[Key, Record | None] = {}
-        for unit in work:
-            judgement = judge([unit], now, records)
-            verdicts += judgement.verdicts
-            net |= judgement.net
-        return Judgement(verdicts, net)
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        outcomes: list[Outcome] = []
+        effects: dict[Key, Record | None] = {}
+        for unit in units:
+            evaluation = evaluate([unit], now, records)
+            outcomes += evaluation.outcomes
+            effects |= evaluation.effects
+        return Evaluation(outcomes, effects)
 
 
 @caught_by(Grouping)
 class RefusedUnitsLeaveWrites(SharedMemoryDriver):
     """The writes of a refused batch stay in the group's overlay."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
-        for unit, verdict in zip(work, judgement.verdicts, strict=True):
-            if isinstance(verdict, Exception) and not isinstance(unit, Append) and len(unit) > 1 and len(work) > 1:
-                judgement.net.update(
-                    judge([[replace(w, cond=None) for w in unit if isinstance(w, Put)]], now, records).net
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
+        for unit, outcome in zip(units, evaluation.outcomes, strict=True):
+            if isinstance(outcome, Exception) and not isinstance(unit, Append) and len(unit) > 1 and len(units) > 1:
+                evaluation.effects.update(
+                    evaluate([[replace(w, cond=None) for w in unit if isinstance(w, Put)]], now, records).effects
                 )
-        return judgement
+        return evaluation
 
 
 @caught_by(Grouping)
 class ForgetsTheTail(SharedMemoryDriver):
     """A statement holds 500 units; the rest is acknowledged unwritten."""
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        return [*await super()._commit(work[:500]), *[None] * len(work[500:])]
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        return [*await super()._commit(units[:500]), *[None] * len(units[500:])]
 
 
 @caught_by(Grouping)
 class RaisesForOneUnit(SharedMemoryDriver):
     """An invalid unit makes the whole call raise."""
 
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        verdicts = await super().apply_many(work)
-        for verdict in verdicts:
-            if isinstance(verdict, ValueError):
-                raise verdict
-        return verdicts
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        outcomes = await super().commit(units)
+        for outcome in outcomes:
+            if isinstance(outcome, ValueError):
+                raise outcome
+        return outcomes
 
 
 @caught_by(Grouping)
 class OneEtagAGroup(SharedMemoryDriver):
     """All items of a group are stored under the etag of the first."""
 
-    def write(self, net: Records) -> None:
-        etag = next((record.etag for record in net.values() if record is not None), None)
-        super().write({at: record and record._replace(etag=etag or record.etag) for at, record in net.items()})
+    def write(self, effects: Records) -> None:
+        etag = next((record.etag for record in effects.values() if record is not None), None)
+        super().write({at: record and record._replace(etag=etag or record.etag) for at, record in effects.items()})
 
 
 @caught_by(Grouping)
-class CancelsTheNeighbours(SharedMemoryDriver):
+class CancelsTheNeighbours(OnBatches):
     """Calls that are made at once share one task, and cancelling one caller cancels it."""
 
     waiting: list[Batch]
-    sending: asyncio.Task[list[Verdict]] | None = None
+    sending: asyncio.Task[list[Outcome]] | None = None
 
-    async def apply(self, batch: Batch) -> None:
+    async def applied(self, batch: Batch) -> None:
         if self.sending is None:
             self.waiting = []
             self.sending = asyncio.create_task(self._send())
         place = len(self.waiting)
         self.waiting.append(batch)
-        verdict = (await self.sending)[place]
-        if isinstance(verdict, LimpetError):
-            raise verdict
+        outcome = (await self.sending)[place]
+        if isinstance(outcome, LimpetError):
+            raise outcome
 
-    async def _send(self) -> list[Verdict]:
+    async def _send(self) -> list[Outcome]:
         await asyncio.sleep(0)
         self.sending, batches = None, self.waiting
-        return await self.apply_many(batches)
+        return await SharedMemoryDriver.commit(self, batches)
 
 
 @caught_by(Grouping)
-class SwallowsCancellation(SharedMemoryDriver):
+class SwallowsCancellation(OnBatches):
     """A cancelled call returns as if nothing had happened."""
 
-    async def apply(self, batch: Batch) -> None:
+    async def applied(self, batch: Batch) -> None:
         try:
-            await super().apply(batch)
+            await super().applied(batch)
         except asyncio.CancelledError:
             return
 
@@ -158,33 +160,33 @@ class AnswersOfOthers(SharedMemoryDriver):
 class AnswersForNobody(SharedMemoryDriver):
     """A group of nothing is given a verdict."""
 
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        return await super().apply_many(work) or [None]
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        return await super().commit(units) or [None]
 
 
 @caught_by(Grouping)
 class AGroupIsOneBatch(SharedMemoryDriver):
     """The limit of a batch is held against the whole group."""
 
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        writes = [write for unit in work if not isinstance(unit, Append) for write in unit]
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        writes = [write for unit in units if not isinstance(unit, Append) for write in unit]
         size = sum(len(write.value) for write in writes if isinstance(write, Put))
         if self.capabilities.max_batch_bytes < size < self.capabilities.max_batch_bytes * 100:
-            return [TooLargeError("the group is too large")] * len(work)
-        return await super().apply_many(work)
+            return [TooLargeError("the group is too large")] * len(units)
+        return await super().commit(units)
 
 
 @caught_by(Grouping)
-class FortyCallsAtMost(SharedMemoryDriver):
+class FortyCallsAtMost(OnBatches):
     """A pool that is empty refuses instead of waiting."""
 
     calls = 0
 
-    async def apply(self, batch: Batch) -> None:
+    async def applied(self, batch: Batch) -> None:
         if self.calls >= 40:
             raise UnavailableError("the pool is empty")
         self.calls += 1
         try:
-            await super().apply(batch)
+            await super().applied(batch)
         finally:
             self.calls -= 1

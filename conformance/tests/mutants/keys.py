@@ -8,7 +8,8 @@ from dataclasses import replace
 from hashlib import sha256
 
 from limpet import InvalidKeyError
-from limpet.driver import Item, Key, Page, Record, Verdict, Work
+from limpet.driver import Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import Record
 from limpet_conformance.sections.keys import Keys
 from toys.shared_memory import SharedMemoryDriver
 
@@ -152,16 +153,18 @@ class _Below(SharedMemoryDriver):
     def is_below(self, key: Key, base: Key) -> bool:
         return key.startswith(base + "!")
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        if not base:
-            return await super()._list(base, after, before, reverse, limit, values)
+    async def _list(self, range: Range) -> Page:
+        if not range.base:
+            return await super()._list(range)
         now = self.now()
-        keys = sorted((key for key in self.place.records if self.is_below(key, base)), reverse=reverse)
-        keys = [key for key in keys if (after is None or key > after) and (before is None or key < before)]
-        items = (self.item(key, self.place.records[key], now, values) for key in keys)
-        return self.page((item for item in items if item is not None), limit)
+        keys = sorted((key for key in self.place.records if self.is_below(key, range.base)), reverse=range.reverse)
+        keys = [
+            key
+            for key in keys
+            if (range.after is None or key > range.after) and (range.before is None or key < range.before)
+        ]
+        items = (self.item(key, self.place.records[key], now, range.values) for key in keys)
+        return self.page((item for item in items if item is not None), range.limit)
 
 
 @caught_by(Keys)
@@ -213,9 +216,9 @@ class TakesWhatIsNoKey(SharedMemoryDriver):
 class RefusesLongKeys(SharedMemoryDriver):
     """Keys beyond 768 bytes, which an index of the backend cannot hold, are refused."""
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        verdicts = list(await super()._commit(work))
-        for place, unit in enumerate(work):
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        outcomes = list(await super()._commit(units))
+        for place, unit in enumerate(units):
             if isinstance(unit, list | tuple) and any(len(write.key.encode()) > 768 for write in unit):
-                verdicts[place] = InvalidKeyError("the key is too long for the index")
-        return verdicts
+                outcomes[place] = InvalidKeyError("the key is too long for the index")
+        return outcomes

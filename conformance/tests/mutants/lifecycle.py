@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Self
 
 from limpet import UnavailableError
-from limpet.driver import Delete, Health, Item, Key, Verdict, Work
+from limpet.driver import Delete, Health, Item, Key, Outcome, Range, Unit
 from limpet_conformance.sections.lifecycle import Lifecycle
 from toys.shared_memory import SharedMemoryDriver
 
@@ -64,9 +64,9 @@ class OpensAgain(SharedMemoryDriver):
 class WorksAfterClose(SharedMemoryDriver):
     """Nothing looks whether the driver was closed."""
 
-    def _check_open(self) -> None:
-        if self._loop is None:
-            super()._check_open()
+    def _check(self) -> None:
+        if self._owner is None:
+            super()._check()
 
 
 @caught_by(Lifecycle)
@@ -74,7 +74,7 @@ class WorksBeforeOpen(SharedMemoryDriver):
     """Opens itself when it is used."""
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
-        if self._loop is None:
+        if self._owner is None:
             await self.open()
         return await super().get(keys, values=values)
 
@@ -83,10 +83,10 @@ class WorksBeforeOpen(SharedMemoryDriver):
 class AnyLoopWillDo(SharedMemoryDriver):
     """Takes calls from any event loop."""
 
-    def _check_open(self) -> None:
-        if self._loop is not None and not self._closed:
+    def _check(self) -> None:
+        if self._owner is not None and not self._closed:
             return
-        super()._check_open()
+        super()._check()
 
 
 @caught_by(Lifecycle)
@@ -104,11 +104,11 @@ class BrokenByACancellation(SharedMemoryDriver):
 
     broken = False
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         if self.broken:
             raise UnavailableError("the connection is in use")
         try:
-            return await super()._commit(work)
+            return await super()._commit(units)
         except asyncio.CancelledError:
             self.broken = True
             raise
@@ -130,7 +130,7 @@ class ClearsWhatBeginsAlike(SharedMemoryDriver):
     """Clear of `a` removes `ab`."""
 
     async def clear(self, base: Key) -> int:
-        self._check_open()
+        self._check()
         gone = [key for key in self.place.records if key.startswith(base) and key != base]
         for key in gone:
             del self.place.records[key]
@@ -142,7 +142,7 @@ class ClearsOnePage(SharedMemoryDriver):
     """Clear removes the first page."""
 
     async def clear(self, base: Key) -> int:
-        page = await self.scan(base, limit=256, values=False)
+        page = await self.scan(Range(base, limit=256, values=False))
         await self.apply([Delete(item.key) for item in page.items])
         return len(page.items)
 
@@ -151,9 +151,8 @@ class ClearsOnePage(SharedMemoryDriver):
 class AnotherClockForHealth(SharedMemoryDriver):
     """Health tells its time in seconds."""
 
-    async def health(self) -> Health:
-        health = await super().health()
-        return replace(health, clock_ms=health.clock_ms // 1000)
+    async def _health(self) -> Health:
+        return replace(await super()._health(), clock_ms=self.now() // 1000)
 
 
 @caught_by(Lifecycle)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from limpet import ConflictError
-from limpet.driver import Append, If, Key, Put, Record, Verdict, Work, judge, needed
+from limpet.driver import Append, If, Key, Outcome, Put, Unit
+from limpet.driver.kit import Record, evaluate, keys_to_read
 from limpet_conformance.sections.races import Races
 from toys.pickled import PickledDriver
 from toys.shared_memory import SharedMemoryDriver
@@ -20,20 +21,20 @@ class _ReadsBeforeItsLock(SharedMemoryDriver):
 
     pauses = 1
 
-    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+    def stale(self, unit: Unit, key: Key, record: Record | None) -> bool:
         """Whether this driver still believes in what it read before the lock."""
         return True
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        old = {key: self.place.records.get(key) for key in needed(work)}
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        old = {key: self.place.records.get(key) for key in keys_to_read(units)}
         for _ in range(self.pauses):
             await asyncio.sleep(0)
         async with self.place.lock:
             fresh = {key: self.place.records.get(key) for key in old}
-            believed = {key: old[key] if self.stale(work[0], key, old[key]) else fresh[key] for key in old}
-            judgement = judge(work, self.now(), believed)
-            self.write(judgement.net)
-        return judgement.verdicts
+            believed = {key: old[key] if self.stale(units[0], key, old[key]) else fresh[key] for key in old}
+            evaluation = evaluate(units, self.now(), believed)
+            self.write(evaluation.effects)
+        return evaluation.outcomes
 
 
 @caught_by(Races)
@@ -45,7 +46,7 @@ class ConditionOutsideTheTransaction(_ReadsBeforeItsLock):
 class AbsentKeysAreNotLocked(_ReadsBeforeItsLock):
     """Rows are locked and read again, but what was absent has no row: a delete that found nothing stays nothing."""
 
-    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+    def stale(self, unit: Unit, key: Key, record: Record | None) -> bool:
         return record is None
 
 
@@ -53,7 +54,7 @@ class AbsentKeysAreNotLocked(_ReadsBeforeItsLock):
 class AbsenceIsNotDecidedByAnInsert(_ReadsBeforeItsLock):
     """A put if absent looks first and then upserts."""
 
-    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+    def stale(self, unit: Unit, key: Key, record: Record | None) -> bool:
         if isinstance(unit, Append):
             return False
         return any(write.key == key and isinstance(write, Put) and write.cond is If.ABSENT for write in unit)
@@ -63,7 +64,7 @@ class AbsenceIsNotDecidedByAnInsert(_ReadsBeforeItsLock):
 class ChecksAreNotLocked(_ReadsBeforeItsLock):
     """Snapshot isolation: written rows are validated at the end, rows that were only checked are not."""
 
-    def stale(self, unit: Work, key: Key, record: Record | None) -> bool:
+    def stale(self, unit: Unit, key: Key, record: Record | None) -> bool:
         if isinstance(unit, Append):
             return False
         return any(write.key == key and type(write).__name__ == "Check" for write in unit)
@@ -80,29 +81,29 @@ class ChecksAreNotLockedForLong(ChecksAreNotLocked):
 class TornCommit(SharedMemoryDriver):
     """Items of a batch are written one after the other, and readers do not wait."""
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         async with self.place.lock:
-            judgement = judge(work, self.now(), dict(self.place.records))
-            for key, record in judgement.net.items():
+            evaluation = evaluate(units, self.now(), dict(self.place.records))
+            for key, record in evaluation.effects.items():
                 self.write({key: record})
                 await asyncio.sleep(0)
-        return judgement.verdicts
+        return evaluation.outcomes
 
 
 @caught_by(Races)
 class ConflictCarriesWhatCameLater(SharedMemoryDriver):
     """The item in a conflict is read after the lock was given back."""
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        verdicts = await super()._commit(work)
-        for verdict in verdicts:
-            if isinstance(verdict, ConflictError):
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        outcomes = await super()._commit(units)
+        for outcome in outcomes:
+            if isinstance(outcome, ConflictError):
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
                 now = self.now()
-                records = {key: self.place.records.get(key) for key in verdict.keys}
-                verdict.items = {key: r.item(key, now) if r else None for key, r in records.items()}
-        return verdicts
+                records = {key: self.place.records.get(key) for key in outcome.keys}
+                outcome.items = {key: r.item(key, now) if r else None for key, r in records.items()}
+        return outcomes
 
 
 @caught_by(Races)
@@ -118,14 +119,14 @@ class LockedForThreadsOnly(PickledDriver):
 class AppendsWithoutTheLock(PickledDriver):
     """Only batches take the lock; appends go past it."""
 
-    def _lock_for(self, work: Sequence[Work]) -> bool:
-        return not any(isinstance(unit, Append) for unit in work)
+    def _lock_for(self, units: Sequence[Unit]) -> bool:
+        return not any(isinstance(unit, Append) for unit in units)
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        if self._lock_for(work):
-            return await super()._commit(work)
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        if self._lock_for(units):
+            return await super()._commit(units)
         records = self.load()
-        judgement = judge(work, max((r.updated_at for r in records.values()), default=0), records)
-        records.update({key: record for key, record in judgement.net.items() if record is not None})
+        evaluation = evaluate(units, max((r.updated_at for r in records.values()), default=0), records)
+        records.update({key: record for key, record in evaluation.effects.items() if record is not None})
         self.save(records)
-        return judgement.verdicts
+        return evaluation.outcomes

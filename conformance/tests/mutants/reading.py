@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from limpet.driver import Item, Key, MemoryDriver, Page, below, size_of
+from limpet.driver import Item, Key, MemoryDriver, Page, Range
+from limpet.driver.kit import below, size_of
 from limpet_conformance.sections.reading import Reading
 from toys.shared_memory import SharedMemoryDriver
 
@@ -53,21 +55,17 @@ class BoundsWidenTheBase(SharedMemoryDriver):
 class ReverseForgetsAfter(SharedMemoryDriver):
     """Backwards, only the bound where the page begins counts."""
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return await super()._list(base, None if reverse else after, before, reverse, limit, values)
+    async def _list(self, range: Range) -> Page:
+        return await super()._list(replace(range, after=None if range.reverse else range.after))
 
 
 @caught_by(Reading)
 class ReverseTurnsOnePageAround(SharedMemoryDriver):
     """Backwards, the first page forwards is turned around."""
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        page = await super()._list(base, after, before, False, limit, values)
-        return Page(page.items[::-1], page.next) if reverse else page
+    async def _list(self, range: Range) -> Page:
+        page = await super()._list(replace(range, reverse=False))
+        return Page(page.items[::-1], page.next) if range.reverse else page
 
 
 @caught_by(Reading)
@@ -186,12 +184,10 @@ class NoSnapshotOfSeveralKeys(SharedMemoryDriver):
 class NoSnapshotOfAPage(SharedMemoryDriver):
     """A page lists its keys first and then fetches, and others write in between."""
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        page = await super()._list(base, after, before, reverse, limit, False)
+    async def _list(self, range: Range) -> Page:
+        page = await super()._list(replace(range, values=False))
         await asyncio.sleep(0)
-        items = await self._fetch([item.key for item in page.items], values)
+        items = await self._fetch([item.key for item in page.items], range.values)
         return Page([item for item in items if item is not None], page.next)
 
 
@@ -203,16 +199,14 @@ class SeeksByReadingAll(MemoryDriver):
     def from_url(cls, url: str) -> SeeksByReadingAll:
         return cls()
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
+    async def _list(self, range: Range) -> Page:
         position: Key | None = None
-        while after is not None and (position is None or position < after):
-            page = await super()._list(base, position, None, False, 50, values)
+        while range.after is not None and (position is None or position < range.after):
+            page = await super()._list(replace(range, after=position, before=None, reverse=False, limit=50))
             if page.next is None:
                 break
             position = page.next
-        return await super()._list(base, after, before, reverse, limit, values)
+        return await super()._list(range)
 
 
 @caught_by(Reading)
@@ -228,5 +222,5 @@ class TheBaseIsListed(SharedMemoryDriver):
 class NoneMeansOne(SharedMemoryDriver):
     """A page of nothing is taken for a page of one."""
 
-    async def scan(self, base: Key, *, limit: int = 100, **bounds: Any) -> Page:
-        return await super().scan(base, limit=max(1, limit), **bounds)
+    async def scan(self, range: Range) -> Page:
+        return await super().scan(replace(range, limit=max(1, range.limit)))

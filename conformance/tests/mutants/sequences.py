@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from limpet.driver import Append, Delete, Judgement, Key, Page, Put, Record, Work, judge
+from limpet.driver import Append, Delete, Key, Page, Put, Range, Unit
+from limpet.driver.kit import Evaluation, Record, evaluate
 from limpet_conformance.sections.sequences import Sequences
 from toys.shared_memory import SharedMemoryDriver
 
@@ -17,9 +19,9 @@ Records = Mapping[Key, Record | None]
 class DeleteTakesTheChildren(SharedMemoryDriver):
     """Deleting an item removes its folder."""
 
-    def write(self, net: Records) -> None:
-        super().write(net)
-        for key, record in net.items():
+    def write(self, effects: Records) -> None:
+        super().write(effects)
+        for key, record in effects.items():
             if record is None:
                 for child in [at for at in self.place.records if at.startswith(key + "!")]:
                     del self.place.records[child]
@@ -29,9 +31,9 @@ class DeleteTakesTheChildren(SharedMemoryDriver):
 class AFolderHidesItsItem(SharedMemoryDriver):
     """Where a folder is there is no file: an item disappears when a child is put."""
 
-    def write(self, net: Records) -> None:
-        super().write(net)
-        for key, record in net.items():
+    def write(self, effects: Records) -> None:
+        super().write(effects)
+        for key, record in effects.items():
             parent = key.rpartition("!")[0]
             if record is not None and parent in self.place.records:
                 del self.place.records[parent]
@@ -43,26 +45,24 @@ class ADeletedKeyStaysAbsent(SharedMemoryDriver):
 
     graves: set[Key]
 
-    def write(self, net: Records) -> None:
-        super().write(net)
+    def write(self, effects: Records) -> None:
+        super().write(effects)
         graves = self.__dict__.setdefault("graves", set())
-        graves.update(key for key, record in net.items() if record is None)
+        graves.update(key for key, record in effects.items() if record is None)
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
         graves = self.__dict__.setdefault("graves", set())
-        return judge(work, now, {key: None if key in graves else record for key, record in records.items()})
+        return evaluate(units, now, {key: None if key in graves else record for key, record in records.items()})
 
 
 @caught_by(Sequences, effort=2.0)
 class BackwardsBetweenTwoBounds(SharedMemoryDriver):
     """Backwards and with both bounds, the bounds change places."""
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        if reverse and after is not None and before is not None and after > before:
-            after, before = before, after
-        return await super()._list(base, after, before, reverse, limit, values)
+    async def _list(self, range: Range) -> Page:
+        if range.reverse and range.after is not None and range.before is not None and range.after > range.before:
+            range = replace(range, after=range.before, before=range.after)
+        return await super()._list(range)
 
 
 @caught_by(Sequences, effort=2.0)
@@ -80,11 +80,11 @@ class ClearTakesTheBase(SharedMemoryDriver):
 class SecondPutOfABatchLosesItsCondition(SharedMemoryDriver):
     """Only the first condition of a batch is looked at."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        def first(unit: Work) -> Work:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        def first(unit: Unit) -> Unit:
             if isinstance(unit, Append):
                 return unit
             head, *rest = unit
             return [head, *(Put(w.key, w.value, None, w.ttl_ms, w.etag) if isinstance(w, Put) else w for w in rest)]
 
-        return judge([first(unit) for unit in work], now, records)
+        return evaluate([first(unit) for unit in units], now, records)

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-from limpet.driver import Append, Check, Delete, If, Judgement, Key, Page, Put, Record, Verdict, Work, judge, needed
+from limpet.driver import Append, Check, Delete, If, Key, Outcome, Page, Put, Range, Unit
+from limpet.driver.kit import Evaluation, Record, evaluate, keys_to_read
 from limpet_conformance.sections.structures import Structures
 from toys.shared_memory import SharedMemoryDriver
 
@@ -19,11 +20,9 @@ Records = Mapping[Key, Record | None]
 class TiesWrongInReverse(SharedMemoryDriver):
     """Backwards, keys that differ in their last segment only come forwards."""
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        page = await super()._list(base, after, before, reverse, limit, values)
-        if not reverse:
+    async def _list(self, range: Range) -> Page:
+        page = await super()._list(range)
+        if not range.reverse:
             return page
         groups: dict[Key, list[int]] = {}
         for place, item in enumerate(page.items):
@@ -36,13 +35,13 @@ class TiesWrongInReverse(SharedMemoryDriver):
 class ChecksAlwaysHold(SharedMemoryDriver):
     """A check of an item that is there passes under any etag: fences keep nobody out."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        def loose(unit: Work) -> Work:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        def loose(unit: Unit) -> Unit:
             if isinstance(unit, Append):
                 return unit
             return [Check(write.key) if isinstance(write, Check) else write for write in unit]
 
-        return judge([loose(unit) for unit in work], now, records)
+        return evaluate([loose(unit) for unit in units], now, records)
 
 
 @caught_by(Structures)
@@ -57,20 +56,20 @@ class LeasesByTheClientsClock(SharedMemoryDriver):
 class UpdatesAreLost(SharedMemoryDriver):
     """Conditions are judged before the lock."""
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        old = {key: self.place.records.get(key) for key in needed(work)}
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        old = {key: self.place.records.get(key) for key in keys_to_read(units)}
         await asyncio.sleep(0)
-        judgement = judge(work, self.now(), old)
-        self.write(judgement.net)
-        return judgement.verdicts
+        evaluation = evaluate(units, self.now(), old)
+        self.write(evaluation.effects)
+        return evaluation.outcomes
 
 
 @caught_by(Structures)
 class AbsenceIsNotAsked(SharedMemoryDriver):
     """A put if absent replaces what is there."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        def loose(unit: Work) -> Work:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        def loose(unit: Unit) -> Unit:
             if isinstance(unit, Append):
                 return unit
             return [
@@ -78,31 +77,31 @@ class AbsenceIsNotAsked(SharedMemoryDriver):
                 for w in unit
             ]
 
-        return judge([loose(unit) for unit in work], now, records)
+        return evaluate([loose(unit) for unit in units], now, records)
 
 
 @caught_by(Structures)
 class SecondDeletesAreLost(SharedMemoryDriver):
     """Of several deletes in a batch the first is done: index entries stay behind."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
-        for unit in work:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
+        for unit in units:
             if not isinstance(unit, Append):
                 for later in [write for write in unit if isinstance(write, Delete)][1:]:
-                    judgement.net.pop(later.key, None)
-        return judgement
+                    evaluation.effects.pop(later.key, None)
+        return evaluation
 
 
 @caught_by(Structures)
 class AppendsLeaveTheCountersEtag(SharedMemoryDriver):
     """An append keeps the counter's etag, so a cut that began before it does not see it."""
 
-    def judged(self, work: Sequence[Work], now: int, records: Records) -> Judgement:
-        judgement = judge(work, now, records)
-        for unit in work:
+    def evaluated(self, units: Sequence[Unit], now: int, records: Records) -> Evaluation:
+        evaluation = evaluate(units, now, records)
+        for unit in units:
             if isinstance(unit, Append):
-                counter, old = judgement.net.get(unit.log), records.get(unit.log)
+                counter, old = evaluation.effects.get(unit.log), records.get(unit.log)
                 if counter is not None and old is not None:
-                    judgement.net[unit.log] = counter._replace(etag=old.etag)
-        return judgement
+                    evaluation.effects[unit.log] = counter._replace(etag=old.etag)
+        return evaluation

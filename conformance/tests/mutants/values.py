@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from limpet.driver import Batch, Item, Key, Put, Record, Value
+from limpet.driver import Batch, Item, Key, Put, Value
+from limpet.driver.kit import Record
 from limpet_conformance.sections.values import Values
+from toys.on_batches import OnBatches
 from toys.shared_memory import SharedMemoryDriver
 
 from . import caught_by
@@ -142,16 +144,16 @@ class LargeValuesCut(_Changes):
 
 
 @caught_by(Values)
-class SurrogatesReplaced(SharedMemoryDriver):
+class SurrogatesReplaced(OnBatches):
     """What UTF-8 cannot write is replaced in silence."""
 
-    async def apply(self, batch: Batch) -> None:
+    async def applied(self, batch: Batch) -> None:
         def mended(put: Put) -> Put:
             return (
                 replace(put, value=put.value.encode(errors="replace").decode()) if isinstance(put.value, str) else put
             )
 
-        await super().apply([mended(write) if isinstance(write, Put) else write for write in batch])
+        await super().applied([mended(write) if isinstance(write, Put) else write for write in batch])
 
 
 @caught_by(Values)

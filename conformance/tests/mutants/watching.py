@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import ClassVar
 
 from limpet.driver import Key
@@ -17,8 +17,8 @@ from . import caught_by
 class NoFirstNone(SharedMemoryDriver):
     """Nothing says that the watch is live; the first thing is an empty hint."""
 
-    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        async for hint in super().watch(base):
+    async def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None]:
+        async for hint in super()._watch(base):
             yield frozenset() if hint is None else hint
 
 
@@ -26,8 +26,8 @@ class NoFirstNone(SharedMemoryDriver):
 class LiveOnlyAfterTheFirstWait(SharedMemoryDriver):
     """`None` comes before anything listens: what is written until the next wait is slept through."""
 
-    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        hints = super().watch(base)
+    async def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None]:
+        hints = super()._watch(base)
         yield None
         await anext(hints)
         async for hint in hints:
@@ -38,8 +38,7 @@ class LiveOnlyAfterTheFirstWait(SharedMemoryDriver):
 class LostWakeUp(SharedMemoryDriver):
     """A hint reaches whoever waits at that moment, and nobody else."""
 
-    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        self._check_open()
+    async def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None]:
         mine: tuple[Key, asyncio.Queue[frozenset[Key] | None]] = (base, asyncio.Queue())
         self.place.watchers.append(mine)
         try:
@@ -96,9 +95,9 @@ class OneWhoLeavesTakesAll(SharedMemoryDriver):
 
     deaf: ClassVar[set[tuple[str, Key]]] = set()
 
-    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
+    async def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None]:
         try:
-            async for hint in super().watch(base):
+            async for hint in super()._watch(base):
                 yield hint
         finally:
             self.deaf.add((self.name, base))
@@ -122,6 +121,5 @@ class WaitsOnAfterClose(SharedMemoryDriver):
 class AnyBaseWillDo(SharedMemoryDriver):
     """A base that is no key is watched for ever in vain."""
 
-    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        async for hint in super().watch(base if base == base.lower() else ""):
-            yield hint
+    def watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None, None]:
+        return super().watch(base if base == base.lower() else "")

@@ -11,22 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from limpet import ConfigurationError
-from limpet.driver import (
-    BaseDriver,
-    Capabilities,
-    Driver,
-    Health,
-    Item,
-    Key,
-    Page,
-    Record,
-    Verdict,
-    Work,
-    below,
-    collect,
-    host_now_ms,
-    judge,
-)
+from limpet.driver import Capabilities, Driver, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import BaseDriver, Record, below, evaluate, host_now_ms, to_page
 
 Records = dict[Key, Record]
 
@@ -78,36 +64,35 @@ class PickledDriver(BaseDriver):
             for key, record in zip(keys, found, strict=True)
         ]
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
+    async def _list(self, range: Range) -> Page:
         records, now = self.load(), host_now_ms()
-        low, high = below(base)
-        keys = sorted((key for key in records if key >= low and (high is None or key < high)), reverse=reverse)
-        return collect(
+        low, high = below(range.base)
+        keys = sorted((key for key in records if key >= low and (high is None or key < high)), reverse=range.reverse)
+        return to_page(
             (
-                records[key].item(key, now, values=values)
+                records[key].item(key, now, values=range.values)
                 for key in keys
-                if (after is None or key > after) and (before is None or key < before) and not records[key].gone(now)
+                if (range.after is None or key > range.after)
+                and (range.before is None or key < range.before)
+                and not records[key].gone(now)
             ),
-            limit,
+            range.limit,
         )
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         with self.locked():
             records = self.load()
-            judgement = judge(work, host_now_ms(), records)
-            for key, record in judgement.net.items():
+            evaluation = evaluate(units, host_now_ms(), records)
+            for key, record in evaluation.effects.items():
                 if record is None:
                     records.pop(key, None)
                 else:
                     records[key] = record
             self.save(records)
-        return judgement.verdicts
+        return evaluation.outcomes
 
-    async def health(self) -> Health:
-        with self._call():
-            return Health("a pickled file", "1", host_now_ms())
+    async def _health(self) -> Health:
+        return Health("a pickled file", "1", host_now_ms())
 
 
 def driver_from_url(url: str) -> Driver:

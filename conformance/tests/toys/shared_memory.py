@@ -7,29 +7,22 @@ different drivers interleave: everything awaits at least once, as a driver over 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from limpet import ClosedError, ConfigurationError
-from limpet.driver import (
+from limpet.driver import Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import (
     BaseDriver,
-    Capabilities,
-    Health,
-    Item,
-    Judgement,
-    Key,
-    Page,
+    Evaluation,
     Record,
     SortedKeys,
-    Verdict,
-    Work,
     below,
-    check_key,
-    collect,
+    evaluate,
     host_now_ms,
-    judge,
-    needed,
+    keys_to_read,
+    to_page,
 )
 
 Hints = asyncio.Queue[frozenset[Key] | None]
@@ -101,34 +94,34 @@ class SharedMemoryDriver(BaseDriver):
         return SortedKeys(self.place.records).between(low, high, reverse=reverse)
 
     def page(self, items: Iterator[Item], limit: int) -> Page:
-        return collect(items, limit)
+        return to_page(items, limit)
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
+    async def _list(self, range: Range) -> Page:
         await asyncio.sleep(0)
         now = self.now()
-        low, high = self.bounds(base, after, before)
-        listed = (self.item(key, self.place.records[key], now, values) for key in self.between(low, high, reverse))
-        return self.page((item for item in listed if item is not None), limit)
+        low, high = self.bounds(range.base, range.after, range.before)
+        listed = (
+            self.item(key, self.place.records[key], now, range.values) for key in self.between(low, high, range.reverse)
+        )
+        return self.page((item for item in listed if item is not None), range.limit)
 
     # Writing.
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         async with self.place.lock:
-            records = {key: self.place.records.get(key) for key in needed(work)}
+            records = {key: self.place.records.get(key) for key in keys_to_read(units)}
             await asyncio.sleep(0)
-            judgement = self.judged(work, self.now(), records)
-            self.write(judgement.net)
-            self.hint(judgement.net)
+            evaluation = self.evaluated(units, self.now(), records)
+            self.write(evaluation.effects)
+            self.hint(evaluation.effects)
         await asyncio.sleep(0)
-        return judgement.verdicts
+        return evaluation.outcomes
 
-    def judged(self, work: Sequence[Work], now: int, records: Mapping[Key, Record | None]) -> Judgement:
-        return judge(work, now, records)
+    def evaluated(self, units: Sequence[Unit], now: int, records: Mapping[Key, Record | None]) -> Evaluation:
+        return evaluate(units, now, records)
 
-    def write(self, net: Mapping[Key, Record | None]) -> None:
-        for key, record in net.items():
+    def write(self, effects: Mapping[Key, Record | None]) -> None:
+        for key, record in effects.items():
             if record is None:
                 self.place.records.pop(key, None)
             else:
@@ -136,16 +129,14 @@ class SharedMemoryDriver(BaseDriver):
 
     # The rest.
 
-    async def purge(self) -> int:
-        with self._call():
-            gone = [key for key, record in self.place.records.items() if record.gone(self.now())]
-            for key in gone:
-                del self.place.records[key]
-            return len(gone)
+    async def _purge(self) -> tuple[int, bool]:
+        gone = [key for key, record in self.place.records.items() if record.gone(self.now())]
+        for key in gone:
+            del self.place.records[key]
+        return len(gone), False
 
-    async def health(self) -> Health:
-        with self._call():
-            return Health("shared memory", "1", self.now())
+    async def _health(self) -> Health:
+        return Health("shared memory", "1", self.now())
 
     def hint(self, keys: Iterable[Key]) -> None:
         for base, hints in self.place.watchers:
@@ -153,10 +144,7 @@ class SharedMemoryDriver(BaseDriver):
             if seen:
                 hints.put_nowait(seen)
 
-    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        if base:
-            check_key(base)
-        self._check_open()
+    async def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None, None]:
         mine: tuple[Key, Hints] = (base, asyncio.Queue())
         self.place.watchers.append(mine)
         try:

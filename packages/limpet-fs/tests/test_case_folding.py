@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import pytest
-from limpet.driver import Put, key, name, text
+from limpet.driver import Put, Range, key, name, text
 from limpet_conformance import Section
 from limpet_conformance.sections.keys import Keys
 from limpet_conformance.sections.lifecycle import Lifecycle
@@ -63,7 +63,7 @@ async def test_names_stay_apart(folding: Path) -> None:
         assert [item.value for item in await driver.get(keys) if item] == keys
     shutil.rmtree(folding / "apart" / ".limpet")
     async with FsDriver(folding / "apart") as driver:  # and the names alone tell the keys
-        assert [item.key for item in (await driver.scan("", limit=1000)).items] == keys
+        assert [item.key for item in (await driver.scan(Range("", limit=1000))).items] == keys
         assert await driver.clear("") == len(keys)
 
 

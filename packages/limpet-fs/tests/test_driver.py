@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from limpet._errors import ClosedError, ReadOnlyError, UnavailableError
-from limpet.driver import Check, FileLock, Put, Work
+from limpet.driver import Check, Put, Range, Unit
+from limpet.driver.kit import FileLock
 from limpet_drivers.fs import FsDriver, _checkpoint, _client
 
 PUT_SYNCS = 1
@@ -42,15 +43,15 @@ async def test_a_write_costs_one_sync(tmp_path: Path) -> None:
         await driver.append("kv!@log", [Put("kv!@log!e", "x")], Check("kv!@a"))
         assert driver._files.syncs - before == 2 * PUT_SYNCS
         await driver.get(["kv!@a"])
-        await driver.scan("")
+        await driver.scan(Range(""))
         assert driver._files.syncs - before == 2 * PUT_SYNCS
 
 
 async def test_a_thousand_writes_that_travel_together_cost_one_sync(tmp_path: Path) -> None:
     async with FsDriver(tmp_path) as driver:
         before = driver._files.syncs
-        work: list[Work] = [[Put(f"kv!@{n}", "1")] for n in range(1000)]
-        assert await driver.apply_many(work) == [None] * 1000
+        units: list[Unit] = [[Put(f"kv!@{n}", "1")] for n in range(1000)]
+        assert await driver.commit(units) == [None] * 1000
         assert driver._files.syncs - before == PUT_SYNCS
 
 
@@ -166,7 +167,7 @@ async def test_who_is_cancelled_before_its_turn_writes_nothing(tmp_path: Path) -
                 await second
         await first
         lock.close()
-        assert [item.key for item in (await driver.scan("")).items] == ["kv!@first"]
+        assert [item.key for item in (await driver.scan(Range(""))).items] == ["kv!@first"]
 
 
 FORGETFUL = """

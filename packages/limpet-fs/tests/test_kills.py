@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from limpet.driver import Range
 from limpet_drivers.fs import FsDriver
 
 WRITER = Path(__file__).with_name("writer_to_kill.py")
@@ -38,7 +39,7 @@ async def look(base: Path) -> tuple[int, list[str]]:
         values = {None if item is None else str(item.value) for item in (left, right)}
         assert len(values) == 1, f"half a batch: {values}"
         (value,) = values
-        return int(value or 0), [item.key for item in (await driver.scan("", limit=1000)).items]
+        return int(value or 0), [item.key for item in (await driver.scan(Range("", limit=1000))).items]
 
 
 @pytest.mark.slow

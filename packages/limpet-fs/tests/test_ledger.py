@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from limpet._errors import CorruptDataError, FormatError
-from limpet.driver import Delete, Put
+from limpet.driver import Delete, Put, Range
 from limpet_drivers.fs import FsDriver, _frames, _ledger
 from limpet_drivers.fs._frames import BLOCK, Change, Entry, Header, frame, frames, marked
 
@@ -14,7 +14,7 @@ JOURNAL = Path(".limpet") / "journal"
 
 async def values(base: Path) -> dict[str, object]:
     async with FsDriver(base) as driver:
-        return {item.key: item.value for item in (await driver.scan("", limit=1000)).items}
+        return {item.key: item.value for item in (await driver.scan(Range("", limit=1000))).items}
 
 
 async def unfinished(base: Path, rounds: int) -> None:
@@ -127,7 +127,7 @@ async def test_a_writer_that_died_before_its_files_followed(tmp_path: Path) -> N
                 await dying.apply([Put("kv!@a", "2"), Delete("kv!@b"), Put("kv!@c", "2")])
         items = await witness.get(["kv!@a", "kv!@b", "kv!@c"])
         assert [None if item is None else item.value for item in items] == ["2", None, "2"]
-        assert [item.key for item in (await witness.scan("")).items] == ["kv!@a", "kv!@c"]
+        assert [item.key for item in (await witness.scan(Range(""))).items] == ["kv!@a", "kv!@c"]
         await dying.close()
 
 
@@ -155,7 +155,7 @@ async def test_every_process_follows_through_checkpoints(tmp_path: Path, monkeyp
                     assert item is not None
                     assert item.value == str(n)
         for driver in (one, other, late):
-            assert [item.value for item in (await driver.scan("")).items] == ["29", "28", "29", "29"]
+            assert [item.value for item in (await driver.scan(Range(""))).items] == ["29", "28", "29", "29"]
             assert driver._store.ledger.entries == one._store.ledger.entries
         assert len(list((tmp_path / ".limpet").glob("index-*"))) == 1
         (index,) = (tmp_path / ".limpet").glob("index-*")

@@ -18,9 +18,10 @@ from limpet.driver import (
     If,
     Item,
     MemoryDriver,
+    Outcome,
     Put,
-    Verdict,
-    Work,
+    Range,
+    Unit,
     key,
     name,
     text,
@@ -51,8 +52,8 @@ class Twins(RuleBasedStateMachine):
     def new_files(self) -> FsDriver:
         return FsDriver(self.folder.name, clock=lambda: self.now)
 
-    def run(self, work: Any) -> Any:
-        return self.runner.run(work)
+    def run(self, units: Any) -> Any:
+        return self.runner.run(units)
 
     def teardown(self) -> None:
         self.run(self.files.close())
@@ -61,11 +62,11 @@ class Twins(RuleBasedStateMachine):
 
     @rule(data=st.data(), size=st.integers(1, 4))
     def batches(self, data: st.DataObject, size: int) -> None:
-        work: list[Work] = []
+        units: list[Unit] = []
         for _ in range(size):
             chosen = data.draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=4, unique=True))
-            work.append([self.write(data, one) for one in chosen])
-        self.both(work)
+            units.append([self.write(data, one) for one in chosen])
+        self.both(units)
 
     def write(self, data: st.DataObject, one: str) -> Put | Delete | Check:
         item: Item | None = self.run(self.memory.get([one]))[0]
@@ -109,22 +110,24 @@ class Twins(RuleBasedStateMachine):
         self.run(self.files.purge())
         self.run(self.memory.purge())
 
-    def both(self, work: list[Work]) -> None:
-        on_files, in_memory = (self.run(driver.apply_many(work)) for driver in (self.files, self.memory))
-        assert [outcome(verdict) for verdict in on_files] == [outcome(verdict) for verdict in in_memory]
+    def both(self, units: list[Unit]) -> None:
+        on_files, in_memory = (self.run(driver.commit(units)) for driver in (self.files, self.memory))
+        assert [outcome(outcome) for outcome in on_files] == [outcome(outcome) for outcome in in_memory]
 
     @invariant()
     def same(self) -> None:
-        on_files, in_memory = (self.run(driver.scan("", limit=1000)).items for driver in (self.files, self.memory))
+        on_files, in_memory = (
+            self.run(driver.scan(Range("", limit=1000))).items for driver in (self.files, self.memory)
+        )
         assert [seen(item) for item in on_files] == [seen(item) for item in in_memory]
         got = [self.run(driver.get(KEYS)) for driver in (self.files, self.memory)]
         assert got[0] == got[1]
 
 
-def outcome(verdict: Verdict) -> object:
-    if isinstance(verdict, ConflictError):
-        return sorted(verdict.keys), dict(verdict.items)
-    return verdict
+def outcome(outcome: Outcome) -> object:
+    if isinstance(outcome, ConflictError):
+        return sorted(outcome.keys), dict(outcome.items)
+    return outcome
 
 
 def seen(item: Item) -> Item:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from limpet._errors import ConfigurationError, ConflictError
-from limpet.driver import Delete, Item, Put, key, name, text
+from limpet.driver import Delete, Item, Put, Range, key, name, text
 from limpet_drivers.fs import FsDriver
 
 IMG = key(name("images"), text("img_1"))
@@ -35,7 +35,7 @@ async def only(driver: FsDriver, wanted: str) -> Item | None:
 
 
 async def keys(driver: FsDriver, base: str = "") -> list[str]:
-    return [item.key for item in (await driver.scan(base, limit=1000)).items]
+    return [item.key for item in (await driver.scan(Range(base, limit=1000))).items]
 
 
 async def test_a_person_reads_what_was_put(pair: tuple[FsDriver, FsDriver], tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ async def test_foreign_files_are_left_alone(pair: tuple[FsDriver, FsDriver], tmp
 async def test_broken_json_hurts_nobody_else(pair: tuple[FsDriver, FsDriver], tmp_path: Path) -> None:
     await pair[0].apply([Put(IMG, VALUE), Put(kv("a"), "1")])
     (tmp_path / "images" / "img_1.json").write_text('{"name": ')
-    items = (await pair[1].scan("")).items
+    items = (await pair[1].scan(Range(""))).items
     assert [item.value for item in items] == ['{"name": ', "1"]
 
 
@@ -169,9 +169,9 @@ async def test_links_are_not_followed(
         with pytest.raises(ConfigurationError, match="move it away"):
             await driver.apply(batch)
     await driver.apply([Delete(kv("secret")), Delete(IMG)])
-    verdicts = await driver.apply_many([[Put(kv("new"), "1")], [Put(key(name("other"), text("a")), "1")]])
-    assert isinstance(verdicts[0], ConfigurationError)
-    assert verdicts[1] is None
+    outcomes = await driver.commit([[Put(kv("new"), "1")], [Put(key(name("other"), text("a")), "1")]])
+    assert isinstance(outcomes[0], ConfigurationError)
+    assert outcomes[1] is None
     assert [path.name for path in outside.iterdir()] == ["secret.json"]
     assert (outside / "secret.json").read_text() == '"secret"'
     assert (tmp_path / "images" / "img_1.json").is_symlink()

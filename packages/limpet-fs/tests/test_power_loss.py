@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from limpet.driver import Append, Check, Delete, MemoryDriver, Put, Work, key, name, text
+from limpet.driver import Append, Check, Delete, MemoryDriver, Put, Range, Unit, key, name, text
 from limpet_conformance.machinery.file_recorder import (
     FileRecorder,
     Keep,
@@ -34,7 +34,7 @@ def put(*texts: str, value: str | bytes) -> Put:
     return Put(at(*texts), value)
 
 
-HISTORY: list[Work] = [
+HISTORY: list[Unit] = [
     [put("a", value='{"n":1}'), put("b", value="first")],
     [put("a", value='{"n":2}')],
     [put("b", value=b"\0\1"), put("deep", "er", "still", value="[1,2]"), put("a", "below", value="x")],
@@ -59,13 +59,13 @@ async def _states() -> list[State]:
     async with MemoryDriver() as model:
         found = [await _state(model)]
         for unit in HISTORY:
-            assert not isinstance((await model.apply_many([unit]))[0], Exception)
+            assert not isinstance((await model.commit([unit]))[0], Exception)
             found.append(await _state(model))
         return found
 
 
 async def _state(driver: MemoryDriver | FsDriver) -> State:
-    page = await driver.scan("", limit=1000)
+    page = await driver.scan(Range("", limit=1000))
     assert page.next is None
     # The etag of a log's counter is made anew by each driver that assigns the numbers.
     return {item.key: (item.value, "" if item.key == at("log") else item.etag) for item in page.items}
@@ -88,17 +88,17 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_client, "os", _WithoutWaiting())
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(work)
+def _run(units: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(units)
 
 
-async def _record(base: Path, recorder: FileRecorder, history: Sequence[Work], durability: str = "disk") -> None:
+async def _record(base: Path, recorder: FileRecorder, history: Sequence[Unit], durability: str = "disk") -> None:
     driver = FsDriver(base, durability=durability)
     await driver.open()
     for round_, unit in enumerate(history, 1):
         recorder.mark(f"begun {round_}")
-        verdict = (await driver.apply_many([unit]))[0]
-        assert not isinstance(verdict, Exception)
+        outcome = (await driver.commit([unit]))[0]
+        assert not isinstance(outcome, Exception)
         recorder.mark(f"done {round_}")
         if round_ in CHECKPOINTS:
             await driver._thread.run(driver._checkpoints.finish)

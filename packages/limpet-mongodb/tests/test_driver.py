@@ -18,7 +18,7 @@ from limpet import (
     create_persistence,
     create_storage,
 )
-from limpet.driver import Append, Check, Delete, If, Put, Write
+from limpet.driver import Append, Check, Delete, If, Put, Range, Write
 from limpet_conformance.servers import running
 from limpet_drivers.mongodb import MongodbDriver
 from limpet_drivers.mongodb._options import Options
@@ -86,11 +86,11 @@ async def test_how_many_commands_each_call_is() -> None:
         calls: list[tuple[Callable[[], Awaitable[object]], dict[str, int]]] = [
             (lambda: driver.apply([put]), {"update": 1}),
             (lambda: driver.get(["kv!@a", "kv!@none"]), {"find": 1}),
-            (lambda: driver.scan("kv"), {"find": 1}),
+            (lambda: driver.scan(Range("kv")), {"find": 1}),
             (lambda: driver.apply([Put("kv!@a", "2", put.etag, etag=other.etag)]), {"update": 1}),
             (lambda: driver.apply([Put("kv!@c", "2", If.ABSENT)]), {"update": 1}),
             (lambda: driver.apply([Delete("kv!@c", If.PRESENT)]), {"delete": 1}),
-            (lambda: driver.apply_many([[Put(f"kv!@{n}", "x")] for n in range(1000)]), {"update": 1}),
+            (lambda: driver.commit([[Put(f"kv!@{n}", "x")] for n in range(1000)]), {"update": 1}),
         ]
         for call, wanted in calls:
             with counted.during() as sent:
@@ -131,8 +131,8 @@ async def test_a_server_that_stands_alone_says_what_it_lacks() -> None:
             [Put("kv!@b", "x", If.ABSENT)],
             [Delete("kv!@c")],
         ]
-        verdicts = await driver.apply_many(units)
-        assert [type(verdict).__name__ for verdict in verdicts] == ["NoneType", "ConflictError", "NoneType", "NoneType"]
+        outcomes = await driver.commit(units)
+        assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "ConflictError", "NoneType", "NoneType"]
 
 
 async def test_stores_on_a_server_that_stands_alone() -> None:
@@ -206,7 +206,7 @@ async def test_a_commit_whose_answer_is_lost_is_read_back(driver: MongodbDriver,
     await driver.apply([head, Put("log!n", "0")])
     committing(swallow)
     assert await driver.append("log!n", [Put("log!e", "x")], Check("log", head.etag)) == 0
-    assert len((await driver.scan("log!e")).items) == 1, "an append was sent twice"
+    assert len((await driver.scan(Range("log!e"))).items) == 1, "an append was sent twice"
 
 
 async def test_a_commit_that_never_arrived_is_sent_again_only_where_it_cannot_happen_twice(
@@ -240,10 +240,10 @@ async def test_a_transaction_that_lost_a_race_is_played_again(driver: MongodbDri
         await driver.apply([Put("kv!@a", "2", If.ABSENT), Put("kv!@other", "mine")])
     assert caught.value.keys == ("kv!@a",)
     committing(conflict)
-    verdicts = await driver.apply_many([[Put("kv!@c", "1"), Delete("kv!@b")], [Put("kv!@a", "x", If.ABSENT)]])
-    assert verdicts[0] is None
-    assert isinstance(verdicts[1], ConflictError)
-    values = {item.key: item.value for item in (await driver.scan("kv")).items}
+    outcomes = await driver.commit([[Put("kv!@c", "1"), Delete("kv!@b")], [Put("kv!@a", "x", If.ABSENT)]])
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], ConflictError)
+    values = {item.key: item.value for item in (await driver.scan(Range("kv"))).items}
     assert values == {"kv!@a": "1", "kv!@c": "1", "kv!@other": "meanwhile"}
 
 
@@ -262,7 +262,7 @@ async def test_what_a_round_rests_on_is_written_too(driver: MongodbDriver) -> No
     assert guard is None or guard["expiresAt"] == guard["updatedAt"], "what holds the place has expired"
     (absent,) = await driver.get(["kv!@absent"])
     assert absent is None
-    assert await driver.apply_many([Append("log!n", (Put("log!e", "x"),), Check("kv!@head", head.etag))]) == [0]
+    assert await driver.commit([Append("log!n", (Put("log!e", "x"),), Check("kv!@head", head.etag))]) == [0]
     assert await checks() == 2
     (item,) = await driver.get(["kv!@head"])
     assert item is not None

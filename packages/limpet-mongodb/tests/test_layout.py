@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from limpet import CorruptDataError, create_storage
-from limpet.driver import Put
+from limpet.driver import Put, Range
 from limpet_conformance.servers import running
 from limpet_drivers.mongodb import MongodbDriver
 from limpet_drivers.mongodb._layout import misfit, removes_expired
@@ -91,7 +91,7 @@ async def test_documents_of_another_program_are_named_and_left(url: str, items: 
         with pytest.raises(CorruptDataError, match="another collection"):
             await driver.get(["kv!@theirs"])
         with pytest.raises(CorruptDataError, match="another collection"):
-            await driver.scan("kv")
+            await driver.scan(Range("kv"))
         assert await items.find_one({"_id": "kv!@theirs"}) == {"_id": "kv!@theirs", "name": "Ada"}
 
 
@@ -124,6 +124,6 @@ async def test_a_long_page_is_cut_by_its_size(url: str) -> None:
     async with MongodbDriver.from_url(url) as driver:
         for n in range(6):
             await driver.apply([Put(f"kv!@{n}", "x" * 400_000)])
-        page = await driver.scan("kv")
+        page = await driver.scan(Range("kv"))
         assert len(page.items) == 3
         assert page.next == "kv!@2"

@@ -10,7 +10,7 @@ from uuid import uuid4
 import aiomysql
 import pymysql
 import pytest
-from limpet.opening import parse_url
+from limpet.driver.kit import parse_url
 from limpet_conformance.servers import Server, running
 
 

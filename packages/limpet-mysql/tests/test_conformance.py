@@ -12,7 +12,7 @@ import aiomysql
 import asyncmy
 import pytest
 from limpet.driver import Capabilities
-from limpet.opening import parse_url
+from limpet.driver.kit import parse_url
 from limpet_conformance import Borrowed, DriverConformance
 from limpet_conformance.servers import running
 from limpet_drivers.mysql import MysqlDriver

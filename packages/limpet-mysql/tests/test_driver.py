@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from limpet import create_storage
-from limpet.driver import Check, Delete, If, Put
+from limpet.driver import Check, Delete, If, Put, Range
 from limpet.opening import driver_from_url
 from limpet_conformance.servers import Server, find, running
 from limpet_drivers.mysql import _library
@@ -81,7 +81,7 @@ async def test_a_batch_as_large_as_declared(url: str) -> None:
         found = await driver.get([f"kv!@{n:06}" for n in range(driver.capabilities.max_keys)])
         assert all(found)
         await driver.apply([Delete(f"kv!@{n:06}") for n in range(count)])
-        assert (await driver.scan("kv")).items == []
+        assert (await driver.scan(Range("kv"))).items == []
 
 
 async def test_a_batch_beyond_one_packet_is_still_one_batch(url: str, sql: Any) -> None:
@@ -93,7 +93,7 @@ async def test_a_batch_beyond_one_packet_is_still_one_batch(url: str, sql: Any) 
 
         async def look() -> None:
             while not writing.done():
-                seen.add(len((await other.scan("kv", values=False)).items))
+                seen.add(len((await other.scan(Range("kv", values=False))).items))
                 await asyncio.sleep(0.01)
 
         writing = asyncio.create_task(driver.apply([Put(f"kv!@{n}", value) for n in range(count)]))
@@ -108,7 +108,7 @@ async def test_expired_items_are_removed_by_writes_and_by_purge(url: str, table:
         await driver.apply([Put(f"kv!@{n}", "x", ttl_ms=20) for n in range(2500)])
         await driver.apply([Delete("kv!@first")])
         await asyncio.sleep(0.05)
-        assert (await driver.scan("kv")).items == []
+        assert (await driver.scan(Range("kv"))).items == []
         assert await driver.purge() == 2500
         assert await sql.value(f"SELECT COUNT(*) FROM {table}") == 0
         await driver.apply([Put("kv!@a", "x", ttl_ms=20)])
@@ -123,7 +123,7 @@ async def test_clear_counts_what_lived(url: str) -> None:
         await driver.apply([Put("kv!@short", "x", ttl_ms=1), Put("other!@a", "x")])
         await asyncio.sleep(0.01)
         assert await driver.clear("kv") == 2345
-        assert [item.key for item in (await driver.scan("")).items] == ["other!@a"]
+        assert [item.key for item in (await driver.scan(Range(""))).items] == ["other!@a"]
 
 
 async def test_numbers_beyond_what_a_float_counts(url: str) -> None:
@@ -133,7 +133,7 @@ async def test_numbers_beyond_what_a_float_counts(url: str) -> None:
         puts = [Put("log!e", "x"), Put("log!e", "y")]
         assert await driver.append("log!n", puts, Check("log", head.etag)) == 2**53 + 1
         assert await driver.append("log!n", [Put("log!e", "z")], Check("log", head.etag)) == 2**53 + 3
-        items = (await driver.scan("log!e")).items
+        items = (await driver.scan(Range("log!e"))).items
         assert [int(item.key[-16:]) for item in items] == [2**53 + 1, 2**53 + 2, 2**53 + 3]
 
 

@@ -13,7 +13,8 @@ import asyncmy
 import pytest
 from limpet import ConfigurationError, ReadOnlyError, UnavailableError
 from limpet.driver import If, Put
-from limpet.opening import driver_from_url, parse_url
+from limpet.driver.kit import backend_now_ms, parse_url
+from limpet.opening import driver_from_url
 from limpet_conformance.servers import Server, find, running
 from limpet_drivers.mysql import MysqlDriver
 
@@ -171,7 +172,7 @@ async def test_settings_of_the_server_are_not_those_of_our_sessions(url: str, sq
         async with driver_from_url(url) as driver, driver_from_url(url) as other:
             await driver.apply([Put("kv!@a", "x")])
             assert (await other.get(["kv!@a"]))[0] is not None, "it was not committed"
-            clock = (await driver.health()).clock_ms
+            clock = await backend_now_ms(driver)
             await driver.apply([Put("kv!@a", "y", ttl_ms=60_000)])
             (item,) = await other.get(["kv!@a"])
             assert item is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from limpet import CorruptDataError, FormatError, TooLargeError, create_storage
-from limpet.driver import If, Put
+from limpet.driver import If, Put, Range
 from limpet.opening import driver_from_url
 
 
@@ -94,10 +94,10 @@ async def test_what_a_page_examines_does_not_grow_with_the_table(url: str, table
     async with driver_from_url(url) as driver:
         examined = []
         for size in (200, 3000):
-            await driver.apply_many([[Put(f"kv!@{n:05}", "x", ttl_ms=3_600_000)] for n in range(size)])
+            await driver.commit([[Put(f"kv!@{n:05}", "x", ttl_ms=3_600_000)] for n in range(size)])
             await sql(f"ANALYZE TABLE {table}")
             before = await _reads(sql)
-            page = await driver.scan("kv", after="kv!@00100", limit=50)
+            page = await driver.scan(Range("kv", after="kv!@00100", limit=50))
             assert [item.key for item in page.items] == [f"kv!@{n:05}" for n in range(101, 151)]
             examined.append(await _reads(sql) - before)
         assert examined[1] <= examined[0] + 20
@@ -107,9 +107,9 @@ async def test_what_a_page_examines_does_not_grow_with_the_table(url: str, table
 
 async def test_large_values_end_a_page_and_are_not_read_beyond_it(url: str) -> None:
     async with driver_from_url(url) as driver:
-        await driver.apply_many([[Put(f"kv!@{n:02}", bytes([n]) * 300_000)] for n in range(12)])
+        await driver.commit([[Put(f"kv!@{n:02}", bytes([n]) * 300_000)] for n in range(12)])
         for reverse in (False, True):
-            page = await driver.scan("kv", limit=12, reverse=reverse)
+            page = await driver.scan(Range("kv", limit=12, reverse=reverse))
             assert 3 <= len(page.items) <= 5
             assert page.next == page.items[-1].key
 
@@ -134,7 +134,7 @@ async def test_a_value_that_no_longer_comes_through_is_no_absent_one(url: str, s
     finally:
         await sql(f"SET GLOBAL max_allowed_packet = {packet}")
     async with driver_from_url(f"{url}&client=asyncmy") as driver:
-        for read in (driver.get(["kv!@a"]), driver.scan("kv"), driver.apply([Put("kv!@a", "x", If.ABSENT)])):
+        for read in (driver.get(["kv!@a"]), driver.scan(Range("kv")), driver.apply([Put("kv!@a", "x", If.ABSENT)])):
             with pytest.raises(TooLargeError, match="aiomysql"):
                 await read
         await driver.apply([Put("kv!@a", "x")])

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 from limpet import create_storage
+from limpet.driver import Range
 from limpet_conformance.servers import Server, find, running
 from limpet_drivers.postgresql import PostgresqlDriver
 
@@ -78,7 +79,7 @@ async def page(server: Server, psql: asyncpg.Connection, schema: str, size: int)
         )
         await psql.execute(f"VACUUM ANALYZE {schema}.limpet")
         middle = f"kv!@{size // 2:08}"
-        assert [item.key for item in (await driver.scan("kv", after=middle, limit=2)).items] == [
+        assert [item.key for item in (await driver.scan(Range("kv", after=middle, limit=2))).items] == [
             f"kv!@{size // 2 + n:08}" for n in (1, 2)
         ]
         examined = []

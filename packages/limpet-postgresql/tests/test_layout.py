@@ -90,7 +90,7 @@ async def test_two_tables_in_one_schema_share_nothing(schema: str) -> None:
 
 async def test_keys_sort_by_their_bytes_and_pages_enter_in_the_middle(schema: str, psql: asyncpg.Connection) -> None:
     async with PostgresqlDriver.from_url(url(schema)) as driver:
-        await driver.apply_many([[Put(f"kv!@{n:05}", "x")] for n in range(3000)])
+        await driver.commit([[Put(f"kv!@{n:05}", "x")] for n in range(3000)])
         await psql.execute(f'ANALYZE "{schema}".limpet')
         plan = await psql.fetch(
             f'EXPLAIN SELECT * FROM "{schema}".limpet WHERE key >= $1 AND key > $2 AND key < $3 ORDER BY key LIMIT 50',

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
-from limpet.opening import parse_url
+from limpet.driver.kit import parse_url
 from limpet_conformance import Borrowed, DriverConformance
 from limpet_conformance.servers import running
 from limpet_drivers.redis import RedisDriver

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from limpet import ConfigurationError, CorruptDataError, LimpetError, create_storage
-from limpet.driver import Check, Delete, Put
+from limpet.driver import Check, Delete, Put, Range
 from limpet_conformance.servers import Server, find, running
 from limpet_drivers.redis import RedisDriver
 from redis.asyncio import Redis
@@ -128,7 +128,7 @@ async def test_expired_items_leave_all_three_keys(server: Server, client: Redis)
     async with RedisDriver(server.url, base="short") as driver:
         await driver.apply([Put(f"kv!@{n}", "x", ttl_ms=20) for n in range(2500)])
         await asyncio.sleep(0.05)
-        assert (await driver.scan("kv")).items == []
+        assert (await driver.scan(Range("kv"))).items == []
         assert await driver.purge() == 2500
         assert await client.exists("{short}:items", "{short}:order", "{short}:expiry") == 0
 
@@ -159,7 +159,7 @@ async def test_numbers_beyond_what_lua_counts(server: Server, client: Redis) -> 
         puts = [Put("log!e", "x"), Put("log!e", "y")]
         assert await driver.append("log!n", puts, Check("log", head.etag)) == 2**53 + 1
         assert await driver.append("log!n", [Put("log!e", "z")], Check("log", head.etag)) == 2**53 + 3
-        items = (await driver.scan("log!e")).items
+        items = (await driver.scan(Range("log!e"))).items
         assert [int(item.key[-16:]) for item in items] == [2**53 + 1, 2**53 + 2, 2**53 + 3]
 
 
@@ -189,12 +189,12 @@ async def test_a_page_among_a_million_is_what_it_is_among_a_thousand(server: Ser
             for start in range(0, size, 16_000):
                 await driver.apply([Put(f"kv!@{n:08}", "x") for n in range(start, min(start + 16_000, size))])
             middle = f"kv!@{size // 2:08}"
-            await driver.scan("kv", limit=1)  # now the server knows the script
+            await driver.scan(Range("kv", limit=1))  # now the server knows the script
             for values in (True, False):
                 for reverse in (True, False):
                     end = {"before": middle} if reverse else {"after": middle}
                     await client.config_resetstat()
-                    page = await driver.scan("kv", **end, reverse=reverse, limit=50, values=values)
+                    page = await driver.scan(Range("kv", **end, reverse=reverse, limit=50, values=values))
                     assert len(page.items) == 50
                     stats = await client.info("commandstats")
                     counted.append(
@@ -220,8 +220,8 @@ async def test_the_rights_that_the_page_names_are_enough_and_no_more(server: Ser
                     [Put("kv!@a", "x", ttl_ms=60_000), Put("kv!@b", "x"), Put("n", "0"), Put("kv!@c", "x", ttl_ms=1)]
                 )
                 await driver.append("log!n", [Put("log!e", "x")], Check("n"))
-                assert len((await driver.scan("kv", reverse=True)).items) == 2
-                assert len((await driver.scan("kv")).items) == 2
+                assert len((await driver.scan(Range("kv", reverse=True))).items) == 2
+                assert len((await driver.scan(Range("kv"))).items) == 2
                 await driver.apply([Delete("kv!@b")])
                 async for _ in driver.watch("kv"):
                     break

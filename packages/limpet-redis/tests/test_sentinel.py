@@ -91,7 +91,7 @@ async def test_the_primary_is_killed_and_the_replica_takes_over(sentinels: Redis
             assert await anext(hints) is None, "look again"
             await driver.apply([Put("kv!@later", "x")])
             assert await anext(hints) == frozenset({"kv!@later"})
-        await hints.aclose()  # type: ignore[attr-defined]
+        await hints.aclose()
 
         await asyncio.to_thread(first.start)  # as a replica, once the sentinels have told it
         await asyncio.to_thread(sentinels.settle)

@@ -18,7 +18,8 @@ from time import monotonic
 
 import pytest
 from limpet import ClosedError, ConflictError, LimpetError, UnavailableError
-from limpet.driver import Etag, FileLock, If, Put
+from limpet.driver import Etag, If, Put, Range
+from limpet.driver.kit import FileLock
 from limpet_drivers.sqlite import SqliteDriver
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that stop a process, and no fork")
@@ -101,7 +102,7 @@ async def test_a_stopped_writer_costs_others_their_timeout_and_no_more(tmp_path:
         assert await driver.get(["kv!@0", "kv!@stopped"]) == [None, None], "reading goes on"
         await let_it_go_on(process)
         await driver.apply([Put("kv!@after", "v")])
-        found = [item.key for item in (await driver.scan("kv")).items]
+        found = [item.key for item in (await driver.scan(Range("kv"))).items]
         assert found == ["kv!@after", "kv!@stopped"], "what timed out is never done later"
 
 
@@ -120,7 +121,7 @@ async def test_a_write_that_is_cancelled_before_its_turn_is_never_done(tmp_path:
         assert second.cancelled()
         await let_it_go_on(process)
         await third
-        assert [item.key for item in (await driver.scan("kv")).items] == ["kv!@stopped", "kv!@third"]
+        assert [item.key for item in (await driver.scan(Range("kv"))).items] == ["kv!@stopped", "kv!@third"]
 
 
 @POSIX
@@ -363,7 +364,7 @@ async def test_a_full_database_says_so_and_goes_on_when_there_is_room(tmp_path: 
             assert not raised.value.sent, "it is known that nothing was written"
         await driver._client.write(lambda connection: connection.execute("PRAGMA max_page_count = 1000").fetchall())
         await driver.apply([Put("kv!@b", "x" * 100_000, If.ABSENT)])
-        assert [item.key for item in (await driver.scan("kv")).items] == ["kv!@a", "kv!@b"]
+        assert [item.key for item in (await driver.scan(Range("kv"))).items] == ["kv!@a", "kv!@b"]
 
 
 @POSIX

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from limpet.driver import KEEP, Append, Check, Etag, If, Put, Verdict, Work, host_now_ms
+from limpet.driver import KEEP, Append, Check, Etag, If, Outcome, Put, Range, Unit
+from limpet.driver.kit import host_now_ms
 from limpet_drivers.sqlite import SqliteDriver, _commands
 from limpet_drivers.sqlite._layout import migrate
 
@@ -33,13 +34,13 @@ def rows(connection: sqlite3.Connection) -> list[Row]:
     return found
 
 
-def commit(connection: sqlite3.Connection, unit: Work, now: int, *, judged: bool) -> Verdict:
+def commit(connection: sqlite3.Connection, unit: Unit, now: int, *, evaluated: bool) -> Outcome:
     expiry = _commands.Expiry()
-    if not judged:
+    if not evaluated:
         expiry._next = now + 1  # a write that has nothing to free
-    assert expiry.due(now) is judged
-    (verdict,) = _commands.commit(connection, [unit], "the database", expiry)
-    return verdict
+    assert expiry.due(now) is evaluated
+    (outcome,) = _commands.commit(connection, [unit], "the database", expiry)
+    return outcome
 
 
 NOW = 1_000_000
@@ -59,7 +60,7 @@ def test_one_statement_does_what_the_judge_says(puts: list[tuple[Put, int]]) -> 
     left: list[list[Row]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_commands, "_FREED_PER_WRITE", 0)  # an expired item has to be there to matter
-        for judged in (True, False):
+        for evaluated in (True, False):
             now = NOW
             connection = sqlite3.connect(":memory:", isolation_level=None)
             migrate(connection, "the database")
@@ -67,7 +68,7 @@ def test_one_statement_does_what_the_judge_says(puts: list[tuple[Put, int]]) -> 
             for put, pause in puts:
                 now += pause
                 patch.setattr(_commands, "host_now_ms", lambda now=now: now)
-                assert commit(connection, [put], now, judged=judged) is None
+                assert commit(connection, [put], now, evaluated=evaluated) is None
                 seen += rows(connection)
             connection.close()
             left.append(seen)
@@ -110,17 +111,17 @@ def test_an_append_that_is_not_judged_does_what_the_judge_says(
     monkeypatch.setattr(_commands, "_FREED_PER_WRITE", 0)
     for counter, puts in product(COUNTERS, ENTRIES):
         left: list[object] = []
-        for judged in (True, False):
+        for evaluated in (True, False):
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
                 migrate(connection, "the database")
                 if head:
                     connection.execute("INSERT INTO items VALUES ('log', '', ?, 1, ?)", (head[0] * 22, head[1]))
                 if counter:
                     connection.execute("INSERT INTO items VALUES ('log!n', ?, '', 1, ?)", counter)
-                verdict = commit(connection, Append("log!n", puts, Check("log", cond)), NOW, judged=judged)
+                outcome = commit(connection, Append("log!n", puts, Check("log", cond)), NOW, evaluated=evaluated)
                 found = [row for row in rows(connection) if row[0] != "log!n"]
                 counted = connection.execute("SELECT value, updated_at, expires_at FROM items WHERE key = 'log!n'")
-                left.append((verdict if isinstance(verdict, int) else type(verdict), found, counted.fetchall()))
+                left.append((outcome if isinstance(outcome, int) else type(outcome), found, counted.fetchall()))
         assert left[0] == left[1], (counter, puts)
 
 
@@ -146,11 +147,11 @@ async def test_a_lone_put_is_one_statement_and_a_thousand_are_one_transaction(tm
         await driver.apply([Put("kv!@a", "v")])
         assert [statement.split()[0] for statement in sent] == ["INSERT"]
         sent.clear()
-        assert await driver.apply_many([[Put(f"kv!@{n}", "v")] for n in range(1000)]) == [None] * 1000
+        assert await driver.commit([[Put(f"kv!@{n}", "v")] for n in range(1000)]) == [None] * 1000
         verbs = [statement.split()[0] for statement in sent]
         assert verbs.count("BEGIN") == verbs.count("COMMIT") == 1
         assert len(verbs) <= 25, "many rows in each statement"
-        assert len((await driver.scan("kv", limit=1000)).items) == 1000
+        assert len((await driver.scan(Range("kv", limit=1000))).items) == 1000
 
 
 async def test_expired_items_are_freed_by_the_writes_that_follow(
@@ -168,7 +169,7 @@ async def test_expired_items_are_freed_by_the_writes_that_follow(
             counted.append(await driver._client.read(lambda c: c.execute("SELECT count(*) FROM items").fetchone()[0]))
         assert counted[0] == 102 - 16, "a few each, so that no write pays for all"
         assert counted[-1] == 2
-        assert [item.key for item in (await driver.scan("kv")).items] == ["kv!@ever", "kv!@long"]
+        assert [item.key for item in (await driver.scan(Range("kv"))).items] == ["kv!@ever", "kv!@long"]
 
 
 def test_a_clock_that_is_set_back_stops_no_freeing() -> None:
@@ -196,7 +197,7 @@ async def test_purge_frees_all_that_expired_and_clear_counts_what_lived(
         await driver.apply([Put("kv!@short", "v", ttl_ms=5)])
         monkeypatch.setattr(_commands, "host_now_ms", lambda: now + 120_000)
         assert await driver.clear("kv") == 1500
-        assert [item.key for item in (await driver.scan("")).items] == ["kv", "other"]
+        assert [item.key for item in (await driver.scan(Range(""))).items] == ["kv", "other"]
         assert await driver.clear("") == 2
 
 

@@ -6,7 +6,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from limpet.driver import Put, host_now_ms
+from limpet.driver import Put
+from limpet.driver.kit import host_now_ms
 from limpet_drivers.sqlite import SqliteDriver, _health
 
 
@@ -16,6 +17,7 @@ async def test_a_sound_file_names_its_facts_and_no_problem(tmp_path: Path) -> No
         await driver.apply([Put("kv!@a", "v")])
         health = await driver.health()
     assert (health.server, health.version, health.problems) == ("SQLite", sqlite3.sqlite_version, ())
+    assert health.clock_ms is not None
     assert abs(health.clock_ms - host_now_ms()) < 60_000
     assert health.details["path"] == str(path)
     assert health.details["journal_mode"] == "wal"

@@ -14,6 +14,7 @@ from random import Random
 from time import monotonic
 
 import pytest
+from limpet.driver import Range
 from limpet_drivers.sqlite import SqliteDriver
 
 KILLS = 200
@@ -34,7 +35,7 @@ async def check(path: Path) -> int:
         assert right is not None
         assert left.value == right.value
         n = int(str(left.value))
-        entries = [item.key for item in (await driver.scan("kv!@entry")).items]
+        entries = [item.key for item in (await driver.scan(Range("kv!@entry"))).items]
         assert entries == sorted(f"kv!@entry!@{k}" for k in (n - 1, n) if k > 0)
         return n
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from limpet.driver import Item, Put, number
+from limpet.driver import Item, Put, Range, number
 from limpet_drivers.sqlite import SqliteDriver
 
 PROCESSES = 8
@@ -39,7 +39,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3])))
 async def everything(driver: SqliteDriver, base: str) -> AsyncIterator[Item]:
     after: str | None = None
     while True:
-        page = await driver.scan(base, after=after, limit=1000)
+        page = await driver.scan(Range(base, after=after, limit=1000))
         for item in page.items:
             yield item
         after = page.next

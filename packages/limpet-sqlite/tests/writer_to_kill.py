@@ -33,7 +33,7 @@ async def write(path: Path, seed: int) -> None:
     while True:
         rounds = random.choice([1, 1, 1, 5])
         batches = [round_of(n + k, random.choice([1, 1000, 50_000])) for k in range(1, rounds + 1)]
-        assert await driver.apply_many(batches) == [None] * rounds
+        assert await driver.commit(batches) == [None] * rounds
         n += rounds
         os.write(acks, b"%d\n" % n)
 

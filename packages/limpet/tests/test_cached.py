@@ -13,7 +13,6 @@ import pytest
 from limpet import ClosedError, ConfigurationError, ConflictError, ForeignLoopError, OutcomeUnknownError
 from limpet.driver import (
     Append,
-    Batch,
     Check,
     Delete,
     Driver,
@@ -21,9 +20,9 @@ from limpet.driver import (
     Item,
     Key,
     MemoryDriver,
+    Outcome,
     Put,
-    Verdict,
-    Work,
+    Unit,
     key,
     name,
     number,
@@ -89,14 +88,9 @@ class Shared(Wrapper):
         found: list[Item | None] = await self._stop("get", lambda: self.inner.get(keys, values=values))
         return found
 
-    async def apply(self, batch: Batch) -> None:
-        await self._stop("apply", lambda: self.inner.apply(batch))
-        if self.lose_answers:
-            raise OutcomeUnknownError("lost")
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        verdicts: list[Verdict] = await self._stop("apply_many", lambda: self.inner.apply_many(work))
-        return [OutcomeUnknownError("lost")] * len(work) if self.lose_answers else verdicts
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        outcomes: list[Outcome] = await self._stop("commit", lambda: self.inner.commit(units))
+        return [OutcomeUnknownError("lost")] * len(units) if self.lose_answers else outcomes
 
 
 @pytest.fixture
@@ -196,11 +190,11 @@ async def test_its_own_writes_show_at_once(raw: MemoryDriver) -> None:
             return await value(driver, at)
 
         assert await after(driver.apply([Put(A, "1")]), A) == "1"
-        assert await after(driver.apply_many([[Put(A, "2")], [Put(B, "2")]]), A) == "2"
+        assert await after(driver.commit([[Put(A, "2")], [Put(B, "2")]]), A) == "2"
         assert await after(driver.append(log, [Put(entries, "x"), Put(entries, "y")], Check(A)), log) == "2"
         assert await after(driver.append(log, [Put(entries, "z")], Check(A)), key(entries, number(2))) == "z"
         await driver.get([key(entries, number(3)), log])
-        await driver.apply_many([Append(log, (Put(entries, "w"),), Check(A))])
+        await driver.commit([Append(log, (Put(entries, "w"),), Check(A))])
         assert (await value(driver, key(entries, number(3))), await value(driver, log)) == ("w", "4")
         assert await after(driver.apply([Delete(B)]), B) is None
         assert await after(driver.clear(""), A) is None
@@ -213,7 +207,7 @@ async def test_an_append_shows_wherever_it_writes(raw: MemoryDriver) -> None:
         keys = [key(entries, number(n)) for n in range(2)]
         await driver.get(keys)
         await driver.append(log, [Put(entries, "x")], Check(A))
-        await driver.apply_many([Append(log, (Put(entries, "y"),), Check(A))])
+        await driver.commit([Append(log, (Put(entries, "y"),), Check(A))])
         assert [await value(driver, at) for at in keys] == ["x", "y"]
         await driver.get([key(entries, number(2))])
         await raw.append(log, [Put(entries, "one of ours whose answer was lost")], Check(A))
@@ -231,7 +225,7 @@ async def test_a_conflict_makes_it_read_again(raw: MemoryDriver) -> None:
             await driver.apply([Check(A, items[0].etag), Put(C, "x")])
         assert await value(driver) == "2"
         assert await value(driver, B) == "1"
-        await driver.apply_many([[Check(B, items[1].etag)]])
+        await driver.commit([[Check(B, items[1].etag)]])
         assert await value(driver, B) == "2"
 
 
@@ -244,16 +238,12 @@ async def test_hints_make_it_forget(raw: MemoryDriver) -> None:
         assert await value(driver) == "1"
 
 
-@pytest.mark.parametrize("write", ["apply", "apply_many"])
-async def test_a_get_under_way_while_a_write_passes_keeps_nothing_old(raw: MemoryDriver, write: str) -> None:
+async def test_a_get_under_way_while_a_write_passes_keeps_nothing_old(raw: MemoryDriver) -> None:
     """Every order of: the get reads, its answer comes, the write begins, is done, its answer comes."""
     shared = Shared(raw)
 
     async def start(driver: Driver, text: str) -> asyncio.Task[Any]:
-        if write == "apply":
-            task = asyncio.create_task(driver.apply([Put(A, text)]))
-        else:
-            task = asyncio.create_task(driver.apply_many([[Put(A, text)]]))  # type: ignore[arg-type]
+        task = asyncio.create_task(driver.apply([Put(A, text)]))
         await asyncio.sleep(0)
         return task
 
@@ -266,7 +256,7 @@ async def test_a_get_under_way_while_a_write_passes_keeps_nothing_old(raw: Memor
                     await raw.apply([Put(A, "old")])
                     driver._forget([A])
                     stop_get = getattr(shared, hold_get)["get"] = asyncio.Event()
-                    stop_write = getattr(shared, hold_write)[write] = asyncio.Event()
+                    stop_write = getattr(shared, hold_write)["commit"] = asyncio.Event()
                     text = f"new {turn}"
                     writing = None if get_first else await start(driver, text)
                     reading = asyncio.create_task(driver.get([A]))
@@ -290,10 +280,11 @@ async def test_no_reader_sees_half_of_a_batch(raw: MemoryDriver) -> None:
             await asyncio.sleep(random.choice([0, 0, 0.001]))
             return items
 
-        async def apply(self, batch: Batch) -> None:
+        async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
             await asyncio.sleep(random.choice([0, 0.001]))
-            await self.inner.apply(batch)
+            outcomes = await self.inner.commit(units)
             await asyncio.sleep(random.choice([0, 0.001]))
+            return outcomes
 
     random = Random(1)
     async with Cached(Slow(raw)) as driver:
@@ -323,7 +314,7 @@ async def test_after_an_unknown_outcome_it_asks_for_a_while(raw: MemoryDriver, n
     shared = Shared(raw)
     async with Cached(shared, max_stale=3600) as driver:
         if how == "cancelled":
-            shared.before["apply"] = asyncio.Event()
+            shared.before["commit"] = asyncio.Event()
             task = asyncio.create_task(driver.apply([Put(A, "1")]))
             await asyncio.sleep(0)
             task.cancel()
@@ -335,7 +326,7 @@ async def test_after_an_unknown_outcome_it_asks_for_a_while(raw: MemoryDriver, n
                 with pytest.raises(OutcomeUnknownError):
                     await driver.apply([Put(A, "1")])
             else:
-                await driver.apply_many([[Put(A, "1")]])
+                await driver.commit([[Put(A, "1")]])
         await value(driver)
         await raw.apply([Put(A, "applied late")])
         assert await value(driver) == "applied late"

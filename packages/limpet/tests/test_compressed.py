@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from limpet import ConfigurationError, ConflictError, CorruptDataError, TooLargeError
-from limpet.driver import Append, Check, Driver, MemoryDriver, Put, key, name, number
+from limpet.driver import Append, Check, Driver, MemoryDriver, Put, Range, key, name, number
 from limpet.wrappers import Compressed, compressed
 from limpet.wrappers._compressed import _zstd
 from limpet_conformance import DriverConformance
@@ -84,8 +84,8 @@ async def test_conflicts_carry_what_was_put(inner: MemoryDriver) -> None:
     refused = [Put(A, TEXT, cond=Put(A, "").etag)]
     with pytest.raises(ConflictError) as caught:
         await driver.apply(refused)
-    (verdict,) = await driver.apply_many([refused])
-    for conflict in (caught.value, verdict):
+    (outcome,) = await driver.commit([refused])
+    for conflict in (caught.value, outcome):
         assert isinstance(conflict, ConflictError)
         item = conflict.items[A]
         assert item is not None
@@ -107,10 +107,10 @@ async def test_appended_entries_are_packed_and_the_counter_is_not(inner: MemoryD
     await driver.apply([Put(A, "head"), Put(key(B, name("n")), "7")])
     unit = Append(key(B, name("n")), (Put(entries, TEXT), Put(entries, "x")), Check(A))
     assert await driver.append(unit.log, unit.puts, unit.check) == 7
-    assert await driver.apply_many([unit]) == [9]
+    assert await driver.commit([unit]) == [9]
     assert await stored(inner, key(B, name("n"))) == "11"
     assert len(await stored(inner, key(entries, number(7)))) < 200
-    assert [item.value for item in (await driver.scan(entries)).items] == [TEXT, "x", TEXT, "x"]
+    assert [item.value for item in (await driver.scan(Range(entries))).items] == [TEXT, "x", TEXT, "x"]
     with pytest.raises(ConflictError) as caught:
         await driver.append(unit.log, unit.puts, Check(A, Put(A, "").etag))
     assert caught.value.keys == (A,)
@@ -121,20 +121,20 @@ async def test_a_page_stays_near_its_size_when_it_is_unpacked(inner: MemoryDrive
     large = "x" * (512 * 1024)
     keys = [key(B, number(at)) for at in range(10)]
     await driver.apply([Put(at, large) for at in keys])
-    assert len((await inner.scan(B)).items) == 10
+    assert len((await inner.scan(Range(B))).items) == 10
     for reverse in (False, True):
         found: list[str] = []
         after: str | None = None
         while True:
             way = {"before": after} if reverse else {"after": after}
-            page = await driver.scan(B, **way, reverse=reverse)  # type: ignore[arg-type]
+            page = await driver.scan(Range(B, **way, reverse=reverse))  # type: ignore[arg-type]
             assert len(page.items) <= 3
             found += [item.key for item in page.items]
             after = page.next
             if after is None:
                 break
         assert found == (keys[::-1] if reverse else keys)
-    assert len((await driver.scan(B, values=False)).items) == 10
+    assert len((await driver.scan(Range(B, values=False))).items) == 10
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -157,7 +157,7 @@ async def test_a_damaged_value_is_an_error_that_names_the_key(inner: MemoryDrive
     packed = await stored(inner)
     assert isinstance(packed, bytes)
     await inner.apply([Put(A, done(packed))])
-    for read in (driver.get([A]), driver.scan("")):
+    for read in (driver.get([A]), driver.scan(Range(""))):
         with pytest.raises(CorruptDataError, match=message) as caught:
             await read
         assert repr(A) in str(caught.value)

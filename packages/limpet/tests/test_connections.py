@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from limpet import UnavailableError
-from limpet.driver import Connections
+from limpet.driver.kit import Connections
 
 
 class Connection:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from limpet._errors import ConfigurationError, UnavailableError
-from limpet.driver import FileLock
+from limpet.driver.kit import FileLock
 
 HOLDER = """
 import sys, time
-from limpet.driver import FileLock
+from limpet.driver.kit import FileLock
 with FileLock(sys.argv[1], timeout=5).held(shared=sys.argv[2] == "shared"):
     print("held", flush=True)
     sys.stdin.readline()
@@ -127,7 +127,7 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no
 
 FORKING = """
 import os, sys, time
-from limpet.driver import FileLock
+from limpet.driver.kit import FileLock
 lock = FileLock(sys.argv[1], timeout=5)
 with lock.held():
     child = os.fork()
@@ -188,7 +188,7 @@ def test_a_child_of_fork_holds_nothing(tmp_path: Path, does: str, ends: str) -> 
 
 WAITING = """
 import os, sys, threading, time
-from limpet.driver import FileLock
+from limpet.driver.kit import FileLock
 lock = FileLock(sys.argv[1], timeout=60)
 threading.Thread(target=lock.acquire, daemon=True).start()
 time.sleep(0.3)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from limpet import ConfigurationError, CorruptDataError, FormatError, LimpetError, WrongKeyError
-from limpet.driver import Delete, Driver, Item, Key, MemoryDriver, Put, key, name, text
+from limpet.driver import Delete, Driver, Item, Key, MemoryDriver, Put, Range, key, name, text
 from limpet.wrappers import Encrypted, rotate
-from limpet.wrappers._key_sources import KeySource, find_key, key_in_environment, new_key
+from limpet.wrappers.encryption._key_sources import KeySource, find_key, key_in_environment, new_key
 
 KEY = bytes(range(200, 232))
 OTHER = bytes(range(32))
@@ -34,7 +34,7 @@ async def inner() -> AsyncIterator[MemoryDriver]:
 
 
 async def items(driver: Driver) -> dict[Key, Item]:
-    return {item.key: item for item in (await driver.scan("")).items}
+    return {item.key: item for item in (await driver.scan(Range(""))).items}
 
 
 async def opened(inner: Driver, key: KeySource | None, *old: KeySource) -> Encrypted:
@@ -203,7 +203,7 @@ async def test_who_was_open_before_hears_of_a_new_key(inner: MemoryDriver) -> No
     with pytest.raises(WrongKeyError):
         await knows_one.get([AT])
     with pytest.raises(WrongKeyError):
-        await knows_one.scan("")
+        await knows_one.scan(Range(""))
     late = key(name("kv"), text("late"))
     await knows_one.apply([Put(late, "sealed by a late writer")])
     assert (await items(new))[late].value == "sealed by a late writer"

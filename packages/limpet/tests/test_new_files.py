@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limpet.driver import give_to_owner, new_file_mode, new_folder_mode
+from limpet.driver.kit import give_to_owner, new_file_mode, new_folder_mode
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no modes of files")
 

@@ -14,16 +14,8 @@ from limpet import (
     create_storage,
 )
 from limpet.driver import Driver, MemoryDriver, Put
-from limpet.opening import (
-    MANIFEST,
-    check_manifest,
-    default_url,
-    driver_from_url,
-    hide_password,
-    installed_drivers,
-    parse_url,
-    read_options,
-)
+from limpet.driver.kit import hide_password, parse_url, read_options
+from limpet.opening import MANIFEST, check_manifest, default_url, driver_from_url, installed_drivers
 from limpet.wrappers import Wrapper
 
 

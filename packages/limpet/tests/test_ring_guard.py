@@ -15,7 +15,7 @@ from limpet import (
     create_persistence,
     create_storage,
 )
-from limpet.driver import Append, Check, If, Item, Key, MemoryDriver, Put, key, name, text
+from limpet.driver import Append, Check, If, Item, Key, MemoryDriver, Put, Range, key, name, text
 from limpet.opening import MANIFEST
 from limpet.wrappers import Encrypted, encrypted, rotate
 from limpet.wrappers._reserved import RING
@@ -37,23 +37,23 @@ async def opened(server: MemoryDriver, *keys: bytes) -> Encrypted:
 
 
 async def stored(server: MemoryDriver) -> dict[Key, Item]:
-    return {item.key: item for item in (await server.scan("", limit=1000)).items}
+    return {item.key: item for item in (await server.scan(Range("", limit=1000))).items}
 
 
-@pytest.mark.parametrize("write", ["apply", "apply_many", "append", "append to a sealed log"])
+@pytest.mark.parametrize("write", ["a batch", "a group", "an append"])
 async def test_a_lost_ring_is_put_back_before_the_write_is_acknowledged(write: str, server: MemoryDriver) -> None:
     driver = await opened(server, NEW)
     await server.clear("")
     put = Put(A, "x")
-    if write == "apply":
+    if write == "a batch":
         await driver.apply([put])
-    elif write == "apply_many":
-        assert (await driver.apply_many([[put], [Put(B, "y", If.PRESENT)]]))[0] is None
+    elif write == "a group":
+        assert (await driver.commit([[put], [Put(B, "y", If.PRESENT)]]))[0] is None
     else:
-        log = key(name("log"), name("n" if write == "append" else "m"))
+        log = key(name("log"), name("n"))
         await driver.apply([Put(B, "head")])
         await server.clear("")
-        assert isinstance((await driver.apply_many([Append(log, (put,), Check(B))]))[0], ConflictError)
+        assert isinstance((await driver.commit([Append(log, (put,), Check(B))]))[0], ConflictError)
         await driver.apply([Put(B, "head")])
         assert await driver.append(log, [put], Check(B)) == 0
     again = await opened(server, NEW)
@@ -62,7 +62,7 @@ async def test_a_lost_ring_is_put_back_before_the_write_is_acknowledged(write: s
 
 
 async def _everything(driver: Encrypted) -> AsyncIterator[Item]:
-    for item in (await driver.scan("", limit=1000)).items:
+    for item in (await driver.scan(Range("", limit=1000))).items:
         yield item
 
 
@@ -163,6 +163,6 @@ async def test_a_check_that_fails_does_not_say_that_nothing_was_written(
     monkeypatch.setattr(server, "get", unavailable)
     with pytest.raises(OutcomeUnknownError, match="the network is down"):
         await driver.apply([Put(A, "x")])
-    assert [type(verdict) for verdict in await driver.apply_many([[Put(A, "x")], [Put(B, "x")]])] == [
+    assert [type(outcome) for outcome in await driver.commit([[Put(A, "x")], [Put(B, "x")]])] == [
         OutcomeUnknownError
     ] * 2

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from limpet import ConfigurationError, ConflictError, CorruptDataError, WrongKeyError, create_persistence
-from limpet.driver import Check, Driver, Item, Key, MemoryDriver, Page, Put, Verdict, Work, key, name, text
-from limpet.driver._defaults import everything
+from limpet.driver import Check, Driver, Item, Key, MemoryDriver, Outcome, Page, Put, Unit, key, name, text
+from limpet.driver.kit import scan_all
 from limpet.structures import Lease, Log
 from limpet.wrappers import Encrypted, Rotation, encrypted, rotate
 
@@ -31,7 +31,7 @@ async def opened(inner: Driver, key: bytes, *old: bytes) -> Encrypted:
 
 
 async def items(driver: Driver) -> dict[Key, Item]:
-    return {item.key: item async for item in everything(driver, "")}
+    return {item.key: item async for item in scan_all(driver, "")}
 
 
 def generations(found: dict[Key, Item]) -> set[int]:
@@ -90,9 +90,9 @@ async def test_it_finds_the_encryption_in_what_an_application_has_open(inner: Me
 class Yielding(MemoryDriver):
     """Lets others in before each call, as a backend at the other end of a wire does."""
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
         await asyncio.sleep(0)
-        return await super()._commit(work)
+        return await super()._commit(units)
 
     async def _list(self, *args: Any) -> Page:
         await asyncio.sleep(0)

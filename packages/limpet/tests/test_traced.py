@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from limpet import ConfigurationError, ConflictError, InvalidKeyError, create_persistence
-from limpet.driver import Append, Capabilities, Check, Driver, If, MemoryDriver, Put, key, name, text
+from limpet.driver import Append, Capabilities, Check, Driver, If, MemoryDriver, Put, Range, key, name, text
 from limpet.wrappers import Traced, Wrapper, traced
 from limpet_conformance import DriverConformance
 from opentelemetry.sdk.metrics import MeterProvider
@@ -88,30 +88,30 @@ B = key(name("kv"), text("b"))
 SPANS: dict[str, tuple[Callable[[Driver], Awaitable[object]], str, dict[str, object]]] = {
     "a get": (lambda d: d.get([A]), "get kv", {}),
     "a get of several": (lambda d: d.get([A, B]), "get kv", {"db.operation.batch.size": 2}),
-    "a put": (lambda d: d.apply([Put(A, "x")]), "apply kv", {}),
-    "a batch": (lambda d: d.apply([Put(A, "x"), Put(B, "x")]), "apply kv", {"db.operation.batch.size": 2}),
+    "a put": (lambda d: d.apply([Put(A, "x")]), "commit kv", {}),
+    "a batch": (lambda d: d.apply([Put(A, "x"), Put(B, "x")]), "commit kv", {"db.operation.batch.size": 2}),
     "a batch all over": (
         lambda d: d.apply([Put(A, "x"), Put(name("lease"), "x")]),
-        "apply",
+        "commit",
         {"db.operation.batch.size": 2, "db.collection.name": None},
     ),
-    "a page": (lambda d: d.scan(name("kv")), "scan kv", {"db.response.returned_rows": 1}),
+    "a page": (lambda d: d.scan(Range(name("kv"))), "scan kv", {"db.response.returned_rows": 1}),
     "a page of everything": (
-        lambda d: d.scan(""),
+        lambda d: d.scan(Range("")),
         "scan",
         {"db.response.returned_rows": 1, "db.collection.name": None},
     ),
     "a page below text": (
-        lambda d: d.scan(text(CANARY)),
+        lambda d: d.scan(Range(text(CANARY))),
         "scan",
         {"db.response.returned_rows": 0, "db.collection.name": None},
     ),
     "a group": (
-        lambda d: d.apply_many([[Put(B, "x")], Append(key(B, name("n")), (Put(B, "x"),), Check(A))]),
-        "apply_many kv",
+        lambda d: d.commit([[Put(B, "x")], Append(key(B, name("n")), (Put(B, "x"),), Check(A))]),
+        "commit kv",
         {"db.operation.batch.size": 2},
     ),
-    "an append": (lambda d: d.append(key(B, name("n")), [Put(B, "x")], Check(A)), "append kv", {}),
+    "an append": (lambda d: d.append(key(B, name("n")), [Put(B, "x")], Check(A)), "commit kv", {}),
     "a clearing": (lambda d: d.clear(A), "clear kv", {}),
     "a purge": (lambda d: d.purge(), "purge", {"db.collection.name": None}),
     "a sign of life": (lambda d: d.health(), "health", {"db.collection.name": None}),
@@ -143,7 +143,7 @@ async def test_errors_are_recorded_by_type_and_nothing_more(recorder: Recorder, 
     refused = [Put(A, "x", If.PRESENT)]
     with pytest.raises(ConflictError):
         await driver.apply(refused)
-    await driver.apply_many([refused])
+    await driver.commit([refused])
     with pytest.raises(InvalidKeyError):
         await driver.get([f"{CANARY} {CANARY}"])
     with pytest.raises(InvalidKeyError):
@@ -156,7 +156,6 @@ async def test_errors_are_recorded_by_type_and_nothing_more(recorder: Recorder, 
         kinds.append((span.attributes or {})["error.type"])
     assert kinds == ["ConflictError", "ConflictError", "InvalidKeyError", "InvalidKeyError"]
     assert sorted(str((point.attributes or {})["error.type"]) for point in recorder.points()) == [
-        "ConflictError",
         "ConflictError",
         "InvalidKeyError",
     ]
@@ -211,13 +210,13 @@ async def test_calls_that_travel_together_are_spans_of_who_called(recorder: Reco
         await asyncio.gather(*map(one, range(5)))
     spans = recorder.spans()
     callers = {span.context.span_id for span in spans if span.name.startswith("caller") and span.context}
-    calls = [span for span in spans if span.name == "apply agents"]
+    calls = [span for span in spans if span.name == "commit agents"]
     assert len(callers) == len(calls) == 5
     assert {span.parent.span_id for span in calls if span.parent} == callers
     assert dict(calls[0].attributes or {}) == {
         "db.system.name": "other",
         "db.namespace": "agents",
-        "db.operation.name": "apply",
+        "db.operation.name": "commit",
     }
 
 

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 import pytest
-from limpet.driver import Worker
+from limpet.driver.kit import Worker
 
 
 async def until_gone(name: str) -> None:
@@ -99,7 +99,7 @@ async def test_idle_work_happens_between_jobs_and_as_often_as_it_asks() -> None:
 def test_it_never_hangs_the_exit() -> None:
     program = """
 import asyncio, time
-from limpet.driver import Worker
+from limpet.driver.kit import Worker
 async def main():
     worker = Worker("w")
     await worker.run(lambda: None)

@@ -36,13 +36,13 @@ async def test_the_first_wrapper_is_the_outermost() -> None:
         assert [type(layer) for layer in layers(persistence.driver)] == [Spilled, Outer, Anywhere, Inner, MemoryDriver]
 
 
-async def test_wrappers_stand_around_the_coalescer() -> None:
+async def test_wrappers_stand_around_batching() -> None:
     class Grouping(MemoryDriver):
         capabilities = MemoryDriver.capabilities.__class__(group=True)
 
     async with create_persistence(Grouping(), wrappers=[Outer]) as persistence:
         names = [type(layer).__name__ for layer in layers(persistence.driver)]
-    assert names == ["Spilled", "Outer", "Coalescer", "Grouping"]
+    assert names == ["Spilled", "Outer", "Batching", "Grouping"]
 
 
 async def test_the_stack_is_part_of_the_place() -> None:
@@ -103,7 +103,7 @@ async def test_what_is_no_list_of_wrappers_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize("delegating", [Wrapper, OnDemand])
 def test_everything_that_a_driver_does_is_delegated(delegating: type[Driver]) -> None:
-    makes_or_opens = {"from_url", "capabilities"}
+    makes_or_opens = {"from_url", "capabilities", "apply", "append"}
     verbs = {name for name in vars(Driver) if not name.startswith("_")} - makes_or_opens
     assert "watch" in verbs
     assert verbs <= set(vars(delegating))

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from limpet.driver import BaseDriver, Driver
+from limpet.driver import Driver
+from limpet.driver.kit import BaseDriver
 from limpet.wrappers import layers
 
 __all__ = ["Call", "Fault", "Verb", "can_inject", "injected"]

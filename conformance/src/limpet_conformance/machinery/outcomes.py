@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from limpet import ConflictError
-from limpet.driver import Driver, Item, Key, Verdict, Write
+from limpet.driver import Driver, Item, Key, Outcome, Write
 
 __all__ = ["carried", "conflict_of", "current", "refused"]
 
@@ -26,10 +26,10 @@ def carried(conflict: ConflictError, key: Key) -> Item:
     return item
 
 
-def conflict_of(verdict: Verdict, what: str) -> ConflictError:
+def conflict_of(outcome: Outcome, what: str) -> ConflictError:
     """The conflict that a unit of a group must have met."""
-    assert isinstance(verdict, ConflictError), f"{what}: the verdict is {verdict!r} where a ConflictError belongs"
-    return verdict
+    assert isinstance(outcome, ConflictError), f"{what}: the verdict is {outcome!r} where a ConflictError belongs"
+    return outcome
 
 
 def current(conflict: ConflictError, failed: frozenset[Key], there: dict[Key, Item | None], what: str) -> None:

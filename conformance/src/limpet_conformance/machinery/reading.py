@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limpet.driver import Driver, Item, Key, Page
+from limpet.driver import Driver, Item, Key, Page, Range
 
 __all__ = ["one", "snapshot", "walk"]
 
@@ -28,7 +28,7 @@ async def walk(
     items: list[Item] = []
     empty = 0
     while True:
-        page = await driver.scan(base, after=after, before=before, reverse=reverse, limit=limit, values=values)
+        page = await driver.scan(Range(base, after=after, before=before, reverse=reverse, limit=limit, values=values))
         check_page(page, base, after, before, reverse, limit, text_order=driver.capabilities.text_order)
         items += page.items
         empty = 0 if page.items else empty + 1

@@ -13,7 +13,7 @@ from limpet import (
     LimpetError,
     UnsupportedError,
 )
-from limpet.driver import Append, Check, Delete, Driver, If, Put, Write, key, name, new_etag, number
+from limpet.driver import Append, Check, Delete, Driver, If, Put, Range, Write, key, name, new_etag, number
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -191,7 +191,7 @@ class Appending(Section):
 
         async def watch() -> None:
             while not done:
-                entries = [item.key for item in (await reader.scan(ENTRIES, limit=1000, values=False)).items]
+                entries = [item.key for item in (await reader.scan(Range(ENTRIES, limit=1000, values=False))).items]
                 assert entries == [key(ENTRIES, number(at)) for at in range(len(entries))], "a log with a hole"
                 counter, last = await reader.get([LOG, key(ENTRIES, number(len(entries)))])
                 if counter is not None and int(str(counter.value)) == len(entries):
@@ -205,19 +205,19 @@ class Appending(Section):
 
     @requires(atomic="batch")
     async def test_native_and_default_agree(self, pair: Pair) -> None:
-        """The verb, its default by compare-and-set, and `apply_many` number one log together."""
+        """The verb, its default by compare-and-set, and `commit` number one log together."""
         check = await _begin(pair[0])
         for at in range(0, 12, 4):
             assert await _append(pair[0], check, "verb") == at
             assert await Driver.append(pair[1], LOG, [Put(ENTRIES, "default")], check) == at + 1
-            assert await pair[1].apply_many([Append(LOG, (Put(ENTRIES, "group"), Put(ENTRIES, "group")), check)]) == [
+            assert await pair[1].commit([Append(LOG, (Put(ENTRIES, "group"), Put(ENTRIES, "group")), check)]) == [
                 at + 2
             ]
         values = [item.value for item in await walk(pair[0], ENTRIES)]
         assert values == ["verb", "default", "group", "group"] * 3
         bad = Check(key(name("nowhere")))
-        for verdict in await pair[0].apply_many([Append(LOG, (Put(ENTRIES, "x"),), bad)]):
-            assert conflict_of(verdict, "an append without its head").keys == (bad.key,)
+        for outcome in await pair[0].commit([Append(LOG, (Put(ENTRIES, "x"),), bad)]):
+            assert conflict_of(outcome, "an append without its head").keys == (bad.key,)
         with pytest.raises(ConflictError) as caught:
             await Driver.append(pair[0], LOG, [Put(ENTRIES, "x")], bad)
         assert caught.value.keys == (bad.key,)

@@ -191,8 +191,8 @@ class Batches(Section):
             with pytest.raises(UnsupportedError) as caught:
                 await driver.apply(batch)
             assert len(str(caught.value)) > 40, "the error does not say what to do"
-        (verdict,) = await driver.apply_many([[Put(A, "1"), Put(B, "2")]])
-        assert isinstance(verdict, UnsupportedError)
+        (outcome,) = await driver.commit([[Put(A, "1"), Put(B, "2")]])
+        assert isinstance(outcome, UnsupportedError)
         assert await snapshot(driver) == {}
 
     @requires(atomic="batch")
@@ -201,13 +201,13 @@ class Batches(Section):
         for case in listed:
             await driver.apply([Put(at, s.value, None, s.ttl_ms, s.etag) for at, s in case.before.items()])
         before = await _all(driver, listed)
-        verdicts = await driver.apply_many([case.batch for case in listed])
-        assert len(verdicts) == len(listed)
-        for case, verdict in zip(listed, verdicts, strict=True):
+        outcomes = await driver.commit([case.batch for case in listed])
+        assert len(outcomes) == len(listed)
+        for case, outcome in zip(listed, outcomes, strict=True):
             if case.failed:
-                current(conflict_of(verdict, case.title), case.failed, before, case.title)
+                current(conflict_of(outcome, case.title), case.failed, before, case.title)
             else:
-                assert verdict is None, f"{case.title}: {verdict!r}"
+                assert outcome is None, f"{case.title}: {outcome!r}"
         after = await _all(driver, listed)
         for case in listed:
             for at in {*case.before, *case.after}:

@@ -97,7 +97,7 @@ async def _listed(driver: Driver, complaint: str) -> dict[str, Any]:
 async def _round(driver: Driver, what: str) -> None:
     """Put every third awkward value and read it back."""
     values = dict(zip((key(name("clients"), number(at)) for at in range(len(VALUES))), VALUES[::3], strict=False))
-    assert set(await driver.apply_many([[Put(at, value)] for at, value in values.items()])) == {None}
+    assert set(await driver.commit([[Put(at, value)] for at, value in values.items()])) == {None}
     items = {item.key: item for item in await walk(driver)}
     for at, value in values.items():
         got = items[at].value

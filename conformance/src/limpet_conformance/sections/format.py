@@ -42,7 +42,7 @@ class Format(Section):
             puts = [Put(at, f"value of {at}") for at in KEYS]
             puts += [Put(key(F, number(at)), value) for at, value in enumerate(VALUES)]
             puts += [Put(key(F, name("expires")), "x", ttl_ms=3_600_000)]
-            assert set(await driver.apply_many([[put] for put in puts])) == {None}
+            assert set(await driver.commit([[put] for put in puts])) == {None}
             before = await snapshot(driver)
         async with self.opened(url) as driver:
             after = await snapshot(driver)

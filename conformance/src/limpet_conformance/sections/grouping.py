@@ -6,7 +6,23 @@ import asyncio
 from typing import Literal
 
 from limpet import ConflictError, InvalidKeyError, InvalidValueError, TooLargeError
-from limpet.driver import Append, Check, Delete, Driver, Etag, If, Key, Put, Work, Write, key, name, new_etag, number
+from limpet.driver import (
+    Append,
+    Check,
+    Delete,
+    Driver,
+    Etag,
+    If,
+    Key,
+    Put,
+    Range,
+    Unit,
+    Write,
+    key,
+    name,
+    new_etag,
+    number,
+)
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -26,29 +42,29 @@ def _at(place: int) -> Key:
 
 
 class Grouping(Section):
-    """`apply_many`, and many callers at once."""
+    """`commit`, and many callers at once."""
 
     async def test_nothing_to_do(self, driver: Driver) -> None:
-        assert await driver.apply_many([]) == []
-        assert await driver.apply_many([[], []]) == [None, None]
+        assert await driver.commit([]) == []
+        assert await driver.commit([[], []]) == [None, None]
 
     async def test_each_unit_gets_its_own_verdict(self, driver: Driver) -> None:
         await driver.apply([Put(_at(0), "there")])
         for failing in range(7):
-            units: list[Work] = [[Put(_at(100 + place), f"{failing}")] for place in range(7)]
+            units: list[Unit] = [[Put(_at(100 + place), f"{failing}")] for place in range(7)]
             units[failing] = [Put(_at(0), "x", If.ABSENT)]
-            verdicts = await driver.apply_many(units)
-            shown = [type(verdict).__name__ for verdict in verdicts]
+            outcomes = await driver.commit(units)
+            shown = [type(outcome).__name__ for outcome in outcomes]
             wanted = ["ConflictError" if place == failing else "NoneType" for place in range(7)]
             assert shown == wanted, f"the verdicts stand in the wrong places: {shown} for {wanted}"
-            assert conflict_of(verdicts[failing], "the failing unit").keys == (_at(0),)
+            assert conflict_of(outcomes[failing], "the failing unit").keys == (_at(0),)
         item = await one(driver, _at(0))
         assert item is not None
         assert item.value == "there"
 
     async def test_a_failing_unit_fails_alone(self, driver: Driver) -> None:
         await driver.apply([Put(_at(1), "1")])
-        verdicts = await driver.apply_many(
+        outcomes = await driver.commit(
             [
                 [Put(_at(0), "0")],
                 [Put(_at(1), "x", If.ABSENT)],
@@ -56,7 +72,7 @@ class Grouping(Section):
                 [Put(_at(3), "3", If.ABSENT)],
             ]
         )
-        assert [isinstance(verdict, ConflictError) for verdict in verdicts] == [False, True, True, False]
+        assert [isinstance(outcome, ConflictError) for outcome in outcomes] == [False, True, True, False]
         values = {at: item.value for at, item in (await snapshot(driver)).items()}
         assert values == {_at(0): "0", _at(1): "1", _at(3): "3"}
 
@@ -68,16 +84,16 @@ class Grouping(Section):
             [Check(_at(98), new_etag()), Put(_at(4), "4")],
             [Put(_at(5), "5"), Delete(_at(6))],
         ]
-        verdicts = await driver.apply_many(batches)
-        assert [isinstance(verdict, ConflictError) for verdict in verdicts] == [False, True, True, False]
+        outcomes = await driver.commit(batches)
+        assert [isinstance(outcome, ConflictError) for outcome in outcomes] == [False, True, True, False]
         assert sorted(await snapshot(driver)) == [_at(0), _at(1), _at(5)]
 
     async def test_an_invalid_unit_fails_alone(self, driver: Driver) -> None:
-        units: list[Work] = [
+        units: list[Unit] = [
             [Put(_at(0), "0")], [Put("Not A Key", "x")], [Put(_at(1), "\ud800")], [Put(_at(2), "2", ttl_ms=0)],
             [Put(_at(3), bytes(driver.capabilities.max_value_bytes + 1))], [Put(_at(4), "4")], [],
         ]  # fmt: skip
-        verdicts = await driver.apply_many(units)
+        outcomes = await driver.commit(units)
         kinds = [
             type(None),
             InvalidKeyError,
@@ -87,22 +103,22 @@ class Grouping(Section):
             type(None),
             type(None),
         ]
-        for place, (verdict, kind) in enumerate(zip(verdicts, kinds, strict=True)):
-            assert isinstance(verdict, kind), f"unit {place}: {verdict!r} where {kind.__name__} belongs"
+        for place, (outcome, kind) in enumerate(zip(outcomes, kinds, strict=True)):
+            assert isinstance(outcome, kind), f"unit {place}: {outcome!r} where {kind.__name__} belongs"
         assert sorted(await snapshot(driver)) == [_at(0), _at(4)]
 
     async def test_units_on_one_key_have_a_serial_order(self, driver: Driver) -> None:
         """Of rivals under one condition exactly one wins, whatever travels together."""
         first = Put(_at(0), "first")
         await driver.apply([first])
-        verdicts = await driver.apply_many([[Put(_at(0), str(rival), first.etag)] for rival in range(20)])
-        winners = [rival for rival, verdict in enumerate(verdicts) if verdict is None]
+        outcomes = await driver.commit([[Put(_at(0), str(rival), first.etag)] for rival in range(20)])
+        winners = [rival for rival, outcome in enumerate(outcomes) if outcome is None]
         assert len(winners) == 1, f"{len(winners)} of 20 rivals for one etag won"
         item = await one(driver, _at(0))
         assert item is not None
         assert item.value == str(winners[0])
-        verdicts = await driver.apply_many([[Put(_at(1), str(rival), If.ABSENT)] for rival in range(20)])
-        winners = [rival for rival, verdict in enumerate(verdicts) if verdict is None]
+        outcomes = await driver.commit([[Put(_at(1), str(rival), If.ABSENT)] for rival in range(20)])
+        winners = [rival for rival, outcome in enumerate(outcomes) if outcome is None]
         assert len(winners) == 1, f"{len(winners)} of 20 rivals for an absent key won"
         item = await one(driver, _at(1))
         assert item is not None
@@ -121,50 +137,50 @@ class Grouping(Section):
             [Put(_at(2), "first", If.ABSENT)],
         ]
         events: list[Event] = []
-        for batch, verdict in zip(batches, await driver.apply_many(batches), strict=True):
-            if verdict is None:
+        for batch, outcome in zip(batches, await driver.commit(batches), strict=True):
+            if outcome is None:
                 events.append(Applied(batch))
             else:
-                conflict = conflict_of(verdict, str(batch))
+                conflict = conflict_of(outcome, str(batch))
                 events.append(Refused(batch, conflict.keys, conflict.items))
         before = {_at(0): Stored("there", there.etag)}
         assert explain(before, events, await snapshot(driver)) is not None, f"no order explains {events}"
 
     async def test_a_thousand_puts_at_once(self, driver: Driver) -> None:
-        verdicts = await driver.apply_many([[Put(_at(place), str(place))] for place in range(1000)])
-        assert verdicts == [None] * 1000
+        outcomes = await driver.commit([[Put(_at(place), str(place))] for place in range(1000)])
+        assert outcomes == [None] * 1000
         assert [item.value for item in await walk(driver, limit=1000)] == [str(place) for place in range(1000)]
 
     @requires(atomic="batch")
     async def test_a_group_beyond_one_batch(self, driver: Driver) -> None:
         """Together more than one batch may hold, in writes and in bytes: each unit for itself may travel."""
-        units: list[Work] = [[Put(key(G, number(unit), number(at)), "x") for at in range(400)] for unit in range(4)]
+        units: list[Unit] = [[Put(key(G, number(unit), number(at)), "x") for at in range(400)] for unit in range(4)]
         units += [[Put(_at(50 + unit), b"x" * (3 * 1024 * 1024))] for unit in range(4)]
-        assert await driver.apply_many(units) == [None] * 8
+        assert await driver.commit(units) == [None] * 8
         assert len(await walk(driver, values=False, limit=1000)) == 1604
 
     @requires(atomic="batch")
     async def test_appends_in_a_group(self, driver: Driver) -> None:
         head, log, entries = key(G, name("head")), key(G, name("n")), key(G, name("entries"))
         await driver.apply([Put(head, "head")])
-        units: list[Work] = [
+        units: list[Unit] = [
             Append(log, (Put(entries, "a"), Put(entries, "b")), Check(head)),
             [Put(_at(0), "0", If.PRESENT)],
             Append(log, (Put(entries, "c"),), Check(key(G, name("no-head")))),
             Append(log, (Put(entries, "c"),), Check(head)),
             [Put(_at(1), "1")],
         ]
-        verdicts = await driver.apply_many(units)
-        assert {verdicts[0], verdicts[3]} in ({0, 2}, {0, 1}), (
-            f"the appends were numbered {verdicts[0]} and {verdicts[3]}"
+        outcomes = await driver.commit(units)
+        assert {outcomes[0], outcomes[3]} in ({0, 2}, {0, 1}), (
+            f"the appends were numbered {outcomes[0]} and {outcomes[3]}"
         )
-        assert isinstance(verdicts[1], ConflictError)
-        assert isinstance(verdicts[2], ConflictError)
-        assert verdicts[4] is None
+        assert isinstance(outcomes[1], ConflictError)
+        assert isinstance(outcomes[2], ConflictError)
+        assert outcomes[4] is None
         assert len(await walk(driver, entries)) == 3
 
     async def test_many_callers_at_once(self, pair: Pair) -> None:
-        async def work(place: int) -> None:
+        async def units(place: int) -> None:
             driver = pair[place % 2]
             await driver.apply([Put(_at(place), str(place), If.ABSENT)])
             item = await one(driver, _at(place))
@@ -172,12 +188,12 @@ class Grouping(Section):
             assert item.value == str(place), f"a caller was given {item.value!r}, which is another caller's"
             await driver.apply([Put(_at(place), f"{place} again", item.etag)])
 
-        await asyncio.gather(*map(work, range(100)))
+        await asyncio.gather(*map(units, range(100)))
         values = [item.value for item in await walk(pair[0], limit=1000)]
         assert values == [f"{place} again" for place in range(100)]
 
     async def test_many_readers_at_once_get_their_own_answers(self, pair: Pair) -> None:
-        await pair[0].apply_many([[Put(_at(place), str(place))] for place in range(60)])
+        await pair[0].commit([[Put(_at(place), str(place))] for place in range(60)])
 
         async def get(place: int) -> None:
             keys = [_at((place * step) % 60) for step in range(1, 1 + place % 4)] or [_at(place)]
@@ -185,7 +201,7 @@ class Grouping(Section):
             assert [item and item.key for item in items] == keys, "a reader was given the answer of another one"
 
         async def scan(place: int) -> None:
-            page = await pair[place % 2].scan(G, after=_at(place), limit=2)
+            page = await pair[place % 2].scan(Range(G, after=_at(place), limit=2))
             keys = [item.key for item in page.items]
             assert keys in ([], [_at(place + 1)], [_at(place + 1), _at(place + 2)]), "a reader was given another's page"
 
@@ -253,10 +269,10 @@ class Grouping(Section):
 
     async def test_the_etag_of_a_group_is_each_writers_own(self, driver: Driver) -> None:
         wanted: dict[Key, Etag] = {}
-        units: list[Work] = []
+        units: list[Unit] = []
         for place in range(50):
             put = Put(_at(place), "x")
             wanted[put.key] = put.etag
             units.append([put])
-        await driver.apply_many(units)
+        await driver.commit(units)
         assert {item.key: item.etag for item in await driver.get(list(wanted)) if item} == wanted

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from limpet import InvalidKeyError
-from limpet.driver import MAX_KEY_BYTES, Check, Delete, Driver, Key, Put, key, name, number, text
+from limpet.driver import MAX_KEY_BYTES, Check, Delete, Driver, Key, Put, Range, key, name, number, text
 
 from .._requires import requires
 from .._suite import Section
@@ -82,10 +82,10 @@ class Keys(Section):
         await _fill(driver, KEYS)
         wanted = await _order(driver, KEYS)
         for place, bound in enumerate(wanted):
-            page = await driver.scan("", after=bound, reverse=reverse, limit=1000, values=False)
+            page = await driver.scan(Range("", after=bound, reverse=reverse, limit=1000, values=False))
             rest = wanted[place + 1 :]
             assert [item.key for item in page.items] == (rest[::-1] if reverse else rest), f"after={bound!r}"
-            page = await driver.scan("", before=bound, reverse=reverse, limit=1000, values=False)
+            page = await driver.scan(Range("", before=bound, reverse=reverse, limit=1000, values=False))
             rest = wanted[:place]
             assert [item.key for item in page.items] == (rest[::-1] if reverse else rest), f"before={bound!r}"
 
@@ -112,7 +112,7 @@ class Keys(Section):
         for base in bases:
             wanted = [at for at in everything if at.startswith(base + "!")]
             for reverse in (False, True):
-                page = await driver.scan(base, limit=1000, reverse=reverse, values=False)
+                page = await driver.scan(Range(base, limit=1000, reverse=reverse, values=False))
                 got = [item.key for item in page.items]
                 assert got == (wanted[::-1] if reverse else wanted), f"below {base!r}: {_first_difference(got, wanted)}"
 
@@ -179,16 +179,16 @@ class Keys(Section):
             await driver.apply([Put(wrong, "x")])
         with pytest.raises(InvalidKeyError):
             await driver.apply([Delete(wrong)])
-        verdicts = await driver.apply_many([[Check(wrong)], [Put(good, "x")]])
-        assert isinstance(verdicts[0], InvalidKeyError)
-        assert verdicts[1] is None
+        outcomes = await driver.commit([[Check(wrong)], [Put(good, "x")]])
+        assert isinstance(outcomes[0], InvalidKeyError)
+        assert outcomes[1] is None
         if wrong:  # as a base, "" is everything; as a bound, None is none
             with pytest.raises(InvalidKeyError):
-                await driver.scan(wrong)
+                await driver.scan(Range(wrong))
             with pytest.raises(InvalidKeyError):
-                await driver.scan("", after=wrong)
+                await driver.scan(Range("", after=wrong))
             with pytest.raises(InvalidKeyError):
-                await driver.scan("", before=wrong)
+                await driver.scan(Range("", before=wrong))
         assert [item.key for item in await walk(driver)] == [good]
 
     async def test_a_single_key_is_not_a_sequence(self, driver: Driver) -> None:
@@ -217,8 +217,8 @@ class Keys(Section):
 
 
 async def _fill(driver: Driver, keys: tuple[Key, ...]) -> None:
-    verdicts = await driver.apply_many([[Put(at, f"value of {at}")] for at in keys])
-    assert verdicts == [None] * len(keys), f"a put of an awkward key was refused: {verdicts}"
+    outcomes = await driver.commit([[Put(at, f"value of {at}")] for at in keys])
+    assert outcomes == [None] * len(keys), f"a put of an awkward key was refused: {outcomes}"
 
 
 async def _order(driver: Driver, keys: Sequence[Key]) -> list[Key]:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from limpet import ClosedError, ConfigurationError, ForeignLoopError
-from limpet.driver import Append, Capabilities, Check, Driver, Put, key, name, number, text
+from limpet.driver import Append, Capabilities, Check, Driver, Put, Range, counter_key, key, name, number, text
 
 from .._suite import Section
 from ..faults import can_inject, slowed
@@ -22,9 +22,9 @@ A = key(name("lifecycle"), name("a"))
 _CALLS: dict[str, Callable[[Driver], Awaitable[Any]]] = {
     "get": lambda driver: driver.get([A]),
     "apply": lambda driver: driver.apply([Put(A, "x")]),
-    "scan": lambda driver: driver.scan(""),
-    "apply_many": lambda driver: driver.apply_many([[Put(A, "x")]]),
-    "append": lambda driver: driver.append(A, [Put(A, "x")], Check(A)),
+    "scan": lambda driver: driver.scan(Range("")),
+    "commit": lambda driver: driver.commit([[Put(A, "x")]]),
+    "append": lambda driver: driver.append(counter_key(A), [Put(A, "x")], Check(A)),
     "clear": lambda driver: driver.clear(""),
     "purge": lambda driver: driver.purge(),
     "health": lambda driver: driver.health(),
@@ -102,7 +102,7 @@ class Lifecycle(Section):
         async with self.opened(url) as driver:
             await driver.apply([Put(A, "x")])
             await driver.close()
-            if verb == "apply_many":
+            if verb == "commit":
                 await _every_verdict_is(driver, ClosedError)
                 return
             with pytest.raises(ClosedError):
@@ -139,7 +139,7 @@ class Lifecycle(Section):
             ):
                 calls = [
                     asyncio.create_task(call)
-                    for call in (driver.get([A]), driver.apply([Put(A, "1")]), driver.scan(""))
+                    for call in (driver.get([A]), driver.apply([Put(A, "1")]), driver.scan(Range("")))
                 ]
                 await asyncio.sleep(0.005)
                 await driver.close()
@@ -173,7 +173,7 @@ class Lifecycle(Section):
         for turn in range(30):
             calls: list[asyncio.Task[Any]] = [
                 asyncio.create_task(_CALLS[verb](driver))  # type: ignore[arg-type]
-                for verb in ("get", "scan", "apply", "apply_many", "purge")
+                for verb in ("get", "scan", "apply", "commit", "purge")
             ]
             for _ in range(turn % 6):
                 await asyncio.sleep(0)
@@ -217,7 +217,7 @@ class Lifecycle(Section):
             key(name("clear"), text("a b"), text("x")),
             A,
         ]
-        assert set(await driver.apply_many([[Put(at, "x")] for at in [*below, *beside]])) == {None}
+        assert set(await driver.commit([[Put(at, "x")] for at in [*below, *beside]])) == {None}
         assert await driver.clear(base) == len(below)
         assert sorted(item.key for item in await walk(driver)) == sorted(beside)
         assert await driver.clear(base) == 0
@@ -225,7 +225,7 @@ class Lifecycle(Section):
         assert await walk(driver) == []
 
     async def test_health(self, driver: Driver) -> None:
-        health = await driver.health()
+        health = await driver.health(probe=True)
         self.note("server", health.server)
         self.note("version", health.version)
         assert health.server
@@ -233,29 +233,30 @@ class Lifecycle(Section):
         await driver.apply([Put(A, "x")])
         item = await one(driver, A)
         assert item is not None
+        assert health.clock_ms is not None
         assert -1000 <= item.updated_at - health.clock_ms < 10_000, "health() tells another clock than updated_at"
         assert isinstance(health.problems, tuple)
         assert all(isinstance(problem, str) and problem for problem in health.problems)
         assert all(isinstance(fact, str) and isinstance(said, str) for fact, said in health.details.items())
 
     async def test_an_append_is_not_mistaken_for_a_batch(self, driver: Driver) -> None:
-        (verdict,) = await driver.apply_many([Append(A, (Put(A, "x"),), Check(key(name("nowhere"))))])
-        assert isinstance(verdict, Exception)
+        (outcome,) = await driver.commit([Append(A, (Put(A, "x"),), Check(key(name("nowhere"))))])
+        assert isinstance(outcome, Exception)
         assert await walk(driver) == []
 
 
 async def _outcome(call: Callable[[Driver], Awaitable[Any]], driver: Driver) -> None:
     answer = await call(driver)
     if isinstance(answer, list):
-        for verdict in answer:
-            if isinstance(verdict, Exception):
-                raise verdict
+        for outcome in answer:
+            if isinstance(outcome, Exception):
+                raise outcome
 
 
 async def _every_verdict_is(driver: Driver, kind: type[Exception]) -> None:
-    """`apply_many` may raise for a closed driver as a whole, or say so in each unit's place."""
+    """`commit` may raise for a closed driver as a whole, or say so in each unit's place."""
     try:
-        verdicts = await driver.apply_many([[Put(A, "x")]])
+        outcomes = await driver.commit([[Put(A, "x")]])
     except kind:
         return
-    assert all(isinstance(verdict, kind) for verdict in verdicts), f"a closed driver answered {verdicts}"
+    assert all(isinstance(outcome, kind) for outcome in outcomes), f"a closed driver answered {outcomes}"

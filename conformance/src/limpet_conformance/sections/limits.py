@@ -105,8 +105,8 @@ class Limits(Section):
     async def test_only_the_unit_beyond_a_limit_fails(self, driver: Driver) -> None:
         first, second, third = _keys(3)
         large = bytes(driver.capabilities.max_value_bytes + 1)
-        verdicts = await driver.apply_many([[Put(first, "1")], [Put(second, large)], [Put(third, "3")]])
-        assert verdicts[0] is None
-        assert isinstance(verdicts[1], TooLargeError)
-        assert verdicts[2] is None
+        outcomes = await driver.commit([[Put(first, "1")], [Put(second, large)], [Put(third, "3")]])
+        assert outcomes[0] is None
+        assert isinstance(outcomes[1], TooLargeError)
+        assert outcomes[2] is None
         assert [item.key for item in await walk(driver)] == [first, third]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 from limpet import ConflictError, OutcomeUnknownError, UnavailableError
-from limpet.driver import Append, Check, Delete, Driver, If, Put, Verdict, Write, key, name, new_etag, number
+from limpet.driver import Append, Check, Delete, Driver, If, Outcome, Put, Range, Write, key, name, new_etag, number
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -69,7 +69,7 @@ class LostAnswers(Section):
             _met(fault)
         with swallowed(driver, "_list") as fault:
             with pytest.raises(UnavailableError):
-                await driver.scan("")
+                await driver.scan(Range(""))
             _met(fault)
         assert [item.key for item in await walk(driver)] == [A]
 
@@ -266,12 +266,12 @@ class LostAnswers(Section):
             [Check(A, there.etag)],
         ]
         with swallowed(driver) as fault:
-            verdicts = await driver.apply_many(units)
+            outcomes = await driver.commit(units)
         _met(fault)
-        assert verdicts[0] is None, f"a put that happened and can be proved: {verdicts[0]!r}"
-        assert isinstance(verdicts[1], OutcomeUnknownError | ConflictError), f"a put that was refused: {verdicts[1]!r}"
-        assert verdicts[2] is None, f"a put that happened and can be proved: {verdicts[2]!r}"
-        assert verdicts[3] is None or isinstance(verdicts[3], OutcomeUnknownError)
+        assert outcomes[0] is None, f"a put that happened and can be proved: {outcomes[0]!r}"
+        assert isinstance(outcomes[1], OutcomeUnknownError | ConflictError), f"a put that was refused: {outcomes[1]!r}"
+        assert outcomes[2] is None, f"a put that happened and can be proved: {outcomes[2]!r}"
+        assert outcomes[3] is None or isinstance(outcomes[3], OutcomeUnknownError)
         values = {at: item.value for at, item in (await snapshot(driver)).items()}
         assert values == {A: "there", B: "x", C: "x"}
 
@@ -323,12 +323,12 @@ class LostAnswers(Section):
                 await other.append(LOG, [Put(ENTRIES, f"another's {at}")], check)
 
         with swallowed(mine, then=others) as fault:
-            verdicts: list[Verdict] = await mine.apply_many([Append(LOG, (Put(ENTRIES, "mine"),), check)])
+            outcomes: list[Outcome] = await mine.commit([Append(LOG, (Put(ENTRIES, "mine"),), check)])
         _met(fault)
         values = [item.value for item in await walk(other, ENTRIES)]
         assert values.count("mine") == 1, f"a lost append stands in the log {values.count('mine')} times"
         assert len(values) == 6
-        assert verdicts == [0] or isinstance(verdicts[0], OutcomeUnknownError), f"the append was told {verdicts}"
+        assert outcomes == [0] or isinstance(outcomes[0], OutcomeUnknownError), f"the append was told {outcomes}"
 
     async def test_the_driver_is_usable_after_a_lost_answer(self, driver: Driver) -> None:
         self._injectable(driver)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from limpet import ConflictError, OutcomeUnknownError
-from limpet.driver import Check, Delete, Driver, Etag, If, Key, Put, Write, key, name, new_etag, number, text
+from limpet.driver import Check, Delete, Driver, Etag, If, Key, Put, Range, Write, key, name, new_etag, number, text
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -41,7 +41,7 @@ async def _looked(driver: Driver, base: Key, keys: list[Key], pause: int) -> Eve
     for _ in range(pause):
         await asyncio.sleep(0)
     if pause % 2:
-        seen = {item.key: item for item in (await driver.scan(base, limit=100, reverse=pause == 3)).items}
+        seen = {item.key: item for item in (await driver.scan(Range(base, limit=100, reverse=pause == 3))).items}
         return Looked({at: seen.get(at) for at in keys})
     return Looked(dict(zip(keys, await driver.get(keys), strict=True)))
 
@@ -205,7 +205,7 @@ class Races(Section):
 
         async def count() -> None:
             while busy:
-                items = (await pair[1].scan(R)).items
+                items = (await pair[1].scan(Range(R))).items
                 total = sum(int(str(item.value)) for item in items)
                 assert total == 400, f"{total} where every batch leaves 400: {[item.value for item in items]}"
                 total = sum(int(str(item.value)) for item in await pair[0].get(accounts) if item is not None)
@@ -249,7 +249,10 @@ class Races(Section):
                     worker.go()
                 results = asyncio.gather(*(worker.result() for worker in workers))
                 while not results.done():
-                    for items in ((await driver.scan(key(R, name("accounts")))).items, await driver.get(accounts)):
+                    for items in (
+                        (await driver.scan(Range(key(R, name("accounts"))))).items,
+                        await driver.get(accounts),
+                    ):
                         total = sum(int(str(item.value)) for item in items if item is not None)
                         assert total == 600, f"{total} where every batch of every process leaves 600"
                     await asyncio.sleep(0.005)
@@ -273,7 +276,7 @@ class Races(Section):
                     worker.go()
                 results = asyncio.gather(*(worker.result() for worker in workers))
                 while not results.done():
-                    seen = [item.key for item in (await driver.scan(entries, limit=1000, values=False)).items]
+                    seen = [item.key for item in (await driver.scan(Range(entries, limit=1000, values=False))).items]
                     assert seen == [key(entries, number(at)) for at in range(len(seen))], "a log with a hole"
                     await asyncio.sleep(0.005)
                 told = {at: value for lines in await results for at, value in lines}

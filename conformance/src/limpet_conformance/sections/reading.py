@@ -7,7 +7,7 @@ from time import perf_counter
 
 import pytest
 from limpet import InvalidValueError
-from limpet.driver import Delete, Driver, Key, Put, Write, key, name, number, text
+from limpet.driver import Delete, Driver, Key, Put, Range, Write, key, name, number, text
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -26,8 +26,8 @@ def _at(place: int) -> Key:
 
 async def _write(driver: Driver, keys: list[Key], value: str = "x") -> None:
     for start in range(0, len(keys), 500):
-        verdicts = await driver.apply_many([[Put(at, f"{value} {at}")] for at in keys[start : start + 500]])
-        assert verdicts == [None] * len(verdicts)
+        outcomes = await driver.commit([[Put(at, f"{value} {at}")] for at in keys[start : start + 500]])
+        assert outcomes == [None] * len(outcomes)
 
 
 class Reading(Section):
@@ -43,7 +43,7 @@ class Reading(Section):
     async def test_get_of_nothing(self, driver: Driver) -> None:
         assert await driver.get([]) == []
         assert await driver.get([_at(1), _at(2)]) == [None, None]
-        assert (await driver.scan("")).items == [] or not (await driver.scan("")).items
+        assert (await driver.scan(Range(""))).items == [] or not (await driver.scan(Range(""))).items
 
     async def test_what_was_acknowledged_is_seen_by_everybody(self, pair: Pair) -> None:
         writer, reader = pair
@@ -53,7 +53,7 @@ class Reading(Section):
             item = await one(reader, _at(0))
             assert item is not None
             assert item.value == str(place), f"another driver read {item.value!r} after {place!r} was acknowledged"
-            (listed,) = (await reader.scan(LIST)).items
+            (listed,) = (await reader.scan(Range(LIST))).items
             assert listed.value == str(place), (
                 f"another driver listed {listed.value!r} after {place!r} was acknowledged"
             )
@@ -100,11 +100,11 @@ class Reading(Section):
 
     async def test_a_full_page_says_how_to_go_on(self, driver: Driver) -> None:
         await _write(driver, [_at(place) for place in range(10)])
-        page = await driver.scan(LIST, limit=4)
+        page = await driver.scan(Range(LIST, limit=4))
         assert page.next is not None, "a page of 4 of 10 says that it is the end"
-        page = await driver.scan(LIST, limit=4, reverse=True)
+        page = await driver.scan(Range(LIST, limit=4, reverse=True))
         assert page.next is not None, "a page of 4 of 10 in reverse says that it is the end"
-        assert not (await driver.scan(key(name("reading"), name("nothing")), limit=4)).items
+        assert not (await driver.scan(Range(key(name("reading"), name("nothing")), limit=4))).items
 
     @pytest.mark.parametrize("reverse", [False, True])
     async def test_more_items_than_any_page_holds(self, driver: Driver, reverse: bool) -> None:
@@ -120,7 +120,7 @@ class Reading(Section):
         for at in keys:
             await driver.apply([Put(at, "x" * 400_000)])
         for reverse in (False, True):
-            page = await driver.scan(LIST, reverse=reverse)
+            page = await driver.scan(Range(LIST, reverse=reverse))
             size = sum(len(item.value or "") for item in page.items)
             assert size <= 2 * 1024 * 1024, f"a page of {size} bytes"
             assert page.items, "a large item never comes"
@@ -138,7 +138,7 @@ class Reading(Section):
     @pytest.mark.parametrize("limit", [0, -1])
     async def test_a_page_holds_at_least_one(self, driver: Driver, limit: int) -> None:
         with pytest.raises(InvalidValueError):
-            await driver.scan("", limit=limit)
+            await driver.scan(Range("", limit=limit))
 
     @pytest.mark.parametrize("reverse", [False, True])
     async def test_paging_while_others_write(self, pair: Pair, reverse: bool) -> None:
@@ -152,7 +152,9 @@ class Reading(Section):
         step = 0
         while True:
             page = await reader.scan(
-                LIST, after=None if reverse else bound, before=bound if reverse else None, reverse=reverse, limit=7
+                Range(
+                    LIST, after=None if reverse else bound, before=bound if reverse else None, reverse=reverse, limit=7
+                )
             )
             seen += [item.key for item in page.items]
             if page.next is None:
@@ -161,10 +163,8 @@ class Reading(Section):
             gone, new = leave[step % 60], [_at(10 * ((step * 13) % 60) + 2), _at(10 * ((step * 7) % 60) + 8)]
             touched = stay[(step * 11) % 60]
             step += 1
-            verdicts = await writer.apply_many(
-                [[Delete(gone)], *([Put(at, "new")] for at in new), [Put(touched, "again")]]
-            )
-            assert verdicts == [None] * 4
+            outcomes = await writer.commit([[Delete(gone)], *([Put(at, "new")] for at in new), [Put(touched, "again")]])
+            assert outcomes == [None] * 4
         assert len(seen) == len(set(seen)), f"an item came twice: {sorted(at for at in seen if seen.count(at) > 1)[:3]}"
         missing = set(stay) - set(seen)
         assert not missing, f"an item that was there throughout did not come: {sorted(missing)[:3]}"
@@ -172,7 +172,7 @@ class Reading(Section):
 
     async def test_a_page_can_be_taken_up_behind_a_deleted_item(self, driver: Driver) -> None:
         await _write(driver, [_at(place) for place in range(6)])
-        page = await driver.scan(LIST, limit=3)
+        page = await driver.scan(Range(LIST, limit=3))
         assert page.next is not None
         await driver.apply([Delete(page.next)])
         rest = await walk(driver, LIST, after=page.next)
@@ -202,7 +202,7 @@ class Reading(Section):
         async def scan() -> None:
             while not done:
                 for reverse in (False, True):
-                    items = (await reader.scan(LIST, reverse=reverse)).items
+                    items = (await reader.scan(Range(LIST, reverse=reverse))).items
                     rounds = {item.value for item in items}
                     assert len(rounds) == 1, f"a page saw half of a batch: {rounds}"
                     assert len(items) == 20, f"a page saw {len(items)} of 20 items"
@@ -231,7 +231,7 @@ class Reading(Section):
             while not done:
                 got = [item for item in await reader.get([left, right]) if item is not None]
                 assert len(got) == 1, f"a get() saw a moving item {len(got)} times"
-                items = (await reader.scan(LIST)).items
+                items = (await reader.scan(Range(LIST))).items
                 assert len(items) == 1, f"a page saw a moving item {len(items)} times"
                 await asyncio.sleep(0)
 
@@ -247,7 +247,7 @@ class Reading(Section):
             times = []
             for _ in range(12):
                 begun = perf_counter()
-                await driver.scan(LIST, limit=1, values=False, **bounds)  # type: ignore[arg-type]
+                await driver.scan(Range(LIST, limit=1, values=False, **bounds))  # type: ignore[arg-type]
                 times.append(perf_counter() - begun)
             return min(times)
 
@@ -262,6 +262,6 @@ class Reading(Section):
         """Whether declared or not, `after` in the middle gives what comes behind it."""
         keys = [_at(place) for place in range(300)]
         await _write(driver, keys)
-        page = await driver.scan(LIST, after=keys[149], limit=3)
+        page = await driver.scan(Range(LIST, after=keys[149], limit=3))
         assert [item.key for item in page.items] in (keys[150:153], keys[150:152], keys[150:151], [])
         assert [item.key for item in await walk(driver, LIST, after=keys[149])] == keys[150:]

@@ -19,8 +19,8 @@ from limpet.driver import (
     If,
     Item,
     Key,
+    Outcome,
     Put,
-    Verdict,
     Write,
     key,
     name,
@@ -107,17 +107,17 @@ class _Machine(RuleBasedStateMachine):
         batch = self._batch(drawn)
 
         async def step() -> None:
-            verdict: Verdict = None
+            outcome: Outcome = None
             try:
                 await self.driver.apply(batch)
             except ConflictError as conflict:
-                verdict = conflict
-            self._agree(batch, verdict)
+                outcome = conflict
+            self._agree(batch, outcome)
 
         self.run(step())
 
     @rule(drawn=st.lists(_batch, min_size=2, max_size=4))
-    def apply_many(self, drawn: list[Any]) -> None:
+    def commit(self, drawn: list[Any]) -> None:
         """Batches without a key in common, for then their order does not matter."""
         batches: list[list[Write]] = []
         used: set[Key] = set()
@@ -127,8 +127,8 @@ class _Machine(RuleBasedStateMachine):
             batches.append(batch)
 
         async def step() -> None:
-            for batch, verdict in zip(batches, await self.driver.apply_many(batches), strict=True):
-                self._agree(batch, verdict)
+            for batch, outcome in zip(batches, await self.driver.commit(batches), strict=True):
+                self._agree(batch, outcome)
 
         self.run(step())
 
@@ -239,15 +239,15 @@ class _Machine(RuleBasedStateMachine):
         self.sent.append(batch)
         return batch
 
-    def _agree(self, batch: list[Write], verdict: Verdict) -> None:
+    def _agree(self, batch: list[Write], outcome: Outcome) -> None:
         before = dict(self.model.items)
         failed = self.model.apply(batch)
         if failed:
-            assert isinstance(verdict, ConflictError), f"{batch} was applied although {sorted(failed)} fail"
-            assert set(verdict.keys) <= failed, f"the conflict names {verdict.keys} where {sorted(failed)} fail"
-            assert verdict.keys
-            for at, item in verdict.items.items():
+            assert isinstance(outcome, ConflictError), f"{batch} was applied although {sorted(failed)} fail"
+            assert set(outcome.keys) <= failed, f"the conflict names {outcome.keys} where {sorted(failed)} fail"
+            assert outcome.keys
+            for at, item in outcome.items.items():
                 self._is(at, item, "the conflict")
         else:
-            assert verdict is None, f"{batch} was refused with {verdict!r} although every condition holds"
+            assert outcome is None, f"{batch} was refused with {outcome!r} although every condition holds"
         self.stale += [stored.etag for at, stored in before.items() if self.model.items.get(at) != stored]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from limpet import InvalidValueError
-from limpet.driver import Driver, If, Put, Value, key, name, number
+from limpet.driver import Driver, If, Put, Range, Value, key, name, number
 
 from .._suite import Pair, Section
 from ..machinery.awkward_keys import TEXTS
@@ -51,8 +51,8 @@ class Values(Section):
     async def test_every_awkward_value_comes_back(self, pair: Pair) -> None:
         writer, reader = pair
         keys = [key(name("values"), number(at)) for at in range(len(VALUES))]
-        verdicts = await writer.apply_many([[Put(at, value)] for at, value in zip(keys, VALUES, strict=True)])
-        assert verdicts == [None] * len(keys), "an awkward value was refused"
+        outcomes = await writer.commit([[Put(at, value)] for at, value in zip(keys, VALUES, strict=True)])
+        assert outcomes == [None] * len(keys), "an awkward value was refused"
         got: list[Any] = []
         for start in range(0, len(keys), 100):
             got += await reader.get(keys[start : start + 100])
@@ -100,7 +100,7 @@ class Values(Section):
         assert item is not None
         assert type(item.value) is type(value)
         assert item.value == value
-        page = await driver.scan("")
+        page = await driver.scan(Range(""))
         assert [listed.value == value for listed in page.items] == [True]
 
     async def test_a_value_replaces_the_one_before_whole(self, driver: Driver) -> None:
@@ -123,7 +123,7 @@ class Values(Section):
         assert item is not None
         assert (item.key, item.etag) == (A, put.etag)
         assert item.value is None or item.value == put.value
-        (listed,) = (await driver.scan("", values=False)).items
+        (listed,) = (await driver.scan(Range("", values=False))).items
         assert (listed.key, listed.etag) == (A, put.etag)
         assert listed.ttl_ms is not None
         assert listed.value is None or listed.value == put.value
@@ -133,7 +133,7 @@ class Values(Section):
 
         async def example(driver: Driver, values: list[Value]) -> None:
             keys = [key(name("values"), number(at)) for at in range(len(values))]
-            assert set(await driver.apply_many([[Put(at, value)] for at, value in zip(keys, values, strict=True)])) <= {
+            assert set(await driver.commit([[Put(at, value)] for at, value in zip(keys, values, strict=True)])) <= {
                 None
             }
             for value, item in zip(values, await driver.get(keys), strict=True):

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from limpet import ClosedError, InvalidKeyError, UnsupportedError
-from limpet.driver import Delete, Driver, Key, Put, Work, key, name, number, text
+from limpet.driver import Delete, Driver, Key, Put, Unit, key, name, number, text
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -90,11 +90,11 @@ class Watching(Section):
         await writer.apply([Put(key(BASE, number(0)), "x")])
         async with _watch(watcher, BASE) as hints:
             await _live(hints)
-            units: list[Work] = [
+            units: list[Unit] = [
                 [Delete(key(BASE, number(0)))],
                 *([Put(key(BASE, number(at)), "x")] for at in range(1, 6)),
             ]
-            assert set(await writer.apply_many(units)) == {None}
+            assert set(await writer.commit(units)) == {None}
             left = {key(BASE, number(at)) for at in range(6)}
             while left:
                 hint = await _next(hints, f"{sorted(left)}")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from limpet.driver import Batch, Driver, Item, Key, MemoryDriver, Verdict, Work
+from limpet.driver import Driver, Item, Key, MemoryDriver, Outcome, Unit
 from limpet.plugins import hookimpl
 from limpet.wrappers import Wrapper
 
@@ -31,13 +31,9 @@ class Counted(Wrapper):
         calls["get"] += 1
         return await super().get(keys, values=values)
 
-    async def apply(self, batch: Batch) -> None:
-        calls["apply"] += 1
-        await super().apply(batch)
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        calls["apply_many"] += 1
-        return await super().apply_many(work)
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        calls["commit"] += 1
+        return await super().commit(units)
 
 
 @hookimpl

@@ -16,7 +16,7 @@ __all__ = ["create_persistence", "create_persistence_from_env", "create_storage"
 def create_persistence(
     driver: str | Driver | None = None,
     *,
-    coalesce: bool = True,
+    batching: bool = True,
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
 ) -> Opening[Persistence]:
@@ -26,7 +26,7 @@ def create_persistence(
         persistence = await create_persistence(driver)          # then: await persistence.aclose()
 
     `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`LIMPET_HOME` moves it). A driver that
-    is open already is used and never closed. `coalesce=False` sends every call by itself.
+    is open already is used and never closed. `batching=False` sends every call by itself.
 
     `wrappers` change what passes on its way to storage, the first one first: `[compressed(), encrypted(key=...)]`
     (see `limpet.wrappers`). `plugins` names the packages whose plug-ins and drivers may be loaded, `[]` none but
@@ -37,13 +37,13 @@ def create_persistence(
     """
 
     async def open() -> Persistence:
-        return Persistence(await open_place(driver, coalesce=coalesce, wrappers=wrappers, plugins=plugins))
+        return Persistence(await open_place(driver, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)
 
 
 def create_persistence_from_env(
-    *, coalesce: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
+    *, batching: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
 ) -> Opening[Persistence]:
     """Open what the environment names: `LIMPET_URL` and its key, or a `FAME_STORAGE_PROFILE` of Naylence, or the default.
 
@@ -53,7 +53,7 @@ def create_persistence_from_env(
     profile = profile_from_env()
 
     async def open() -> Persistence:
-        return await open_profile(profile, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
+        return await open_profile(profile, batching=batching, wrappers=wrappers, plugins=plugins)
 
     return Opening(open)
 
@@ -61,13 +61,13 @@ def create_persistence_from_env(
 def create_storage(
     driver: str | Driver | None = None,
     *,
-    coalesce: bool = True,
+    batching: bool = True,
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
 ) -> Opening[Storage]:
     """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
 
     async def open() -> Storage:
-        return Storage(await open_place(driver, coalesce=coalesce, wrappers=wrappers, plugins=plugins))
+        return Storage(await open_place(driver, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)

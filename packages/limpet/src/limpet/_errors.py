@@ -24,7 +24,8 @@
     ├── LeaseTimeoutError (TimeoutError)       somebody else kept the lease for too long
     ├── NestedLeaseError (RuntimeError)        a task that holds a lease asked for it again
     ├── ClosedError (RuntimeError)             used after close, or before open
-    └── ForeignLoopError (RuntimeError)        used from another event loop than it was opened on
+    ├── ForeignLoopError (RuntimeError)        used from another event loop than it was opened on
+    └── ForkedError (RuntimeError)             used in a child of the process that opened it
 
 Each one also is the builtin that a caller would catch without knowing us. The message says what to do.
 """
@@ -48,6 +49,7 @@ __all__ = [
     "DriverNotFoundError",
     "EventsLostError",
     "ForeignLoopError",
+    "ForkedError",
     "FormatError",
     "LimpetError",
     "InvalidCursorError",
@@ -222,3 +224,7 @@ class ClosedError(LimpetError, RuntimeError):
 
 class ForeignLoopError(LimpetError, RuntimeError):
     """Used from another event loop than the one it was opened on; open one per event loop."""
+
+
+class ForkedError(LimpetError, RuntimeError):
+    """Used in a child process, while it was opened before the fork; open one per process."""

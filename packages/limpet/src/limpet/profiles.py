@@ -15,12 +15,13 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from ._errors import ClosedError, ConfigurationError, FormatError, InvalidKeyError, UnsupportedError
-from .driver import Driver, Health, host_now_ms, text
+from .driver import Driver, Health, text
+from .driver.kit import host_now_ms
 from .opening import OnDemand, Place, driver_class, open_place
 from .stores import Persistence
 from .structures import sweep_all
 from .wrappers import Wrap, encrypted
-from .wrappers._key_sources import KeySource, find_key, key_in_environment
+from .wrappers.encryption._key_sources import KeySource, find_key, key_in_environment
 
 __all__ = ["FolderPersistence", "Profile", "open_profile", "profile_from_env"]
 
@@ -91,7 +92,7 @@ def profile_from_env() -> Profile:
 async def open_profile(
     profile: Profile,
     *,
-    coalesce: bool = True,
+    batching: bool = True,
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
 ) -> Persistence:
@@ -99,8 +100,8 @@ async def open_profile(
     if profile.key is not None:
         wrappers = [*wrappers, encrypted(key=await find_key(profile.key))]
     if profile.folder is None:
-        return Persistence(await open_place(profile.url, coalesce=coalesce, wrappers=wrappers, plugins=plugins))
-    return await FolderPersistence.open(profile.folder, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
+        return Persistence(await open_place(profile.url, batching=batching, wrappers=wrappers, plugins=plugins))
+    return await FolderPersistence.open(profile.folder, batching=batching, wrappers=wrappers, plugins=plugins)
 
 
 class FolderPersistence(Persistence):
@@ -112,10 +113,10 @@ class FolderPersistence(Persistence):
     """
 
     def __init__(
-        self, folder: Path, coalesce: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
+        self, folder: Path, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
     ) -> None:
         self.folder = folder.absolute()
-        self._coalesce = coalesce
+        self._coalesce = batching
         self._wrappers = wrappers
         self._plugins = plugins
         self._drivers: dict[str, _Database] = {}
@@ -126,13 +127,13 @@ class FolderPersistence(Persistence):
         cls,
         folder: Path,
         *,
-        coalesce: bool = True,
+        batching: bool = True,
         wrappers: Sequence[Wrap] = (),
         plugins: Sequence[str] | None = None,
     ) -> FolderPersistence:
         """Make the folder where it is missing. Raises `ConfigurationError`, or `DriverNotFoundError` without SQLite."""
         driver_class("sqlite", plugins)
-        made = cls(folder, coalesce, wrappers, plugins)
+        made = cls(folder, batching, wrappers, plugins)
         try:
             await asyncio.to_thread(made.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:
@@ -156,7 +157,7 @@ class FolderPersistence(Persistence):
         stem = file_stem(namespace)
         if stem not in self._drivers:
             self._drivers[stem] = _Database(
-                self.folder, stem, coalesce=self._coalesce, wrappers=self._wrappers, plugins=self._plugins
+                self.folder, stem, batching=self._coalesce, wrappers=self._wrappers, plugins=self._plugins
             )
         return self._drivers[stem]
 
@@ -185,11 +186,11 @@ class FolderPersistence(Persistence):
 
 class _Database(OnDemand):
     def __init__(
-        self, folder: Path, stem: str, *, coalesce: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None
+        self, folder: Path, stem: str, *, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None
     ) -> None:
         path = folder / f"{stem}.db"
         url = f"sqlite:///{quote(path.as_posix(), safe='/:')}"
-        super().__init__(url, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
+        super().__init__(url, batching=batching, wrappers=wrappers, plugins=plugins)
         self._path = path
 
     async def _open(self) -> Place:

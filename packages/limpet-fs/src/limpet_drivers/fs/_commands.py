@@ -7,21 +7,8 @@ from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 
 from limpet._errors import ConfigurationError, LimpetError, OutcomeUnknownError, UnavailableError
-from limpet.driver import (
-    Etag,
-    FileLock,
-    Item,
-    Key,
-    Page,
-    Record,
-    SortedKeys,
-    Verdict,
-    Work,
-    between,
-    collect,
-    judge,
-    needed,
-)
+from limpet.driver import Etag, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import FileLock, Record, SortedKeys, between, evaluate, keys_to_read, to_page
 
 from ._client import Files
 from ._contents import digest_of, edited_etag, shown, understood
@@ -78,38 +65,40 @@ class Store:
             now = self.clock()
             return [self._item(key, now, values) for key in keys]
 
-    def commit(self, work: Sequence[Work]) -> list[Verdict]:
+    def commit(self, units: Sequence[Unit]) -> list[Outcome]:
         """One round: judged under the lock, journalled at once, then followed by the files."""
         try:
             with self.held(shared=False):
-                return self._round(work)
+                return self._round(units)
         except (OSError, LimpetError) as error:
-            if len(work) == 1 or (isinstance(error, UnavailableError) and error.sent):
+            if len(units) == 1 or (isinstance(error, UnavailableError) and error.sent):
                 raise
         # One unit that this folder cannot hold (its name, a foreign file in its way) must not fail its neighbours.
-        return [self._alone(unit) for unit in work]
+        return [self._alone(unit) for unit in units]
 
-    def _alone(self, unit: Work) -> Verdict:
+    def _alone(self, unit: Unit) -> Outcome:
         try:
-            (verdict,) = self.commit([unit])
+            (outcome,) = self.commit([unit])
         except UnavailableError as error:
             return OutcomeUnknownError(str(error)) if error.sent else error
         except LimpetError as error:
             return error
         except OSError as error:
             return translated(error)
-        return verdict
+        return outcome
 
-    def page(self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool) -> Page:
+    def page(self, range: Range) -> Page:
         """One page in key order."""
         with self.held(shared=True):
             if self._order is None:
                 self._listed = set(self.ledger.entries)
                 self._order = SortedKeys(self._listed)
-            self._tree.look(folder_of(base))
-            low, high = between(base, after, before)
+            self._tree.look(folder_of(range.base))
+            low, high = between(range)
             missing: list[Key] = []
-            page = collect(self._live(self._order.between(low, high, reverse=reverse), values, missing), limit)
+            page = to_page(
+                self._live(self._order.between(low, high, reverse=range.reverse), range.values, missing), range.limit
+            )
             for key in missing:
                 self._unlist(key)
             return page
@@ -252,16 +241,16 @@ class Store:
             self._real[folder] = real
         return real
 
-    def _round(self, work: Sequence[Work]) -> list[Verdict]:
+    def _round(self, units: Sequence[Unit]) -> list[Outcome]:
         now = self.clock()
-        items = {key: self._read(key) if whole else self._glance(key) for key, whole in needed(work).items()}
-        judgement = judge(work, now, items)
-        net = judgement.net
-        if net:
+        items = {key: self._read(key) if whole else self._glance(key) for key, whole in keys_to_read(units).items()}
+        evaluation = evaluate(units, now, items)
+        effects = evaluation.effects
+        if effects:
             for key in self._expired(now):
-                net.setdefault(key, None)
-            self._write(net)
-        return judgement.verdicts
+                effects.setdefault(key, None)
+            self._write(effects)
+        return evaluation.outcomes
 
     def _expired(self, now: int) -> Iterator[Key]:
         freed = 0
@@ -272,17 +261,17 @@ class Store:
                 freed += 1
                 yield key
 
-    def _write(self, net: dict[Key, Record | None]) -> None:
+    def _write(self, effects: dict[Key, Record | None]) -> None:
         self.before_writing()
         changes: list[Change] = []
         try:
-            for key, record in net.items():
+            for key, record in effects.items():
                 changes.append(Change(key, None) if record is None else self._prepared(len(changes), key, record))
             self.ledger.append(changes)
         except (OSError, LimpetError):
-            for number in range(len(net)):
+            for number in range(len(effects)):
                 self.files.remove(f"{NEW}/{number}")
-            for key in net:
+            for key in effects:
                 prune(self.files, place_of(key).folder)
             raise
         try:

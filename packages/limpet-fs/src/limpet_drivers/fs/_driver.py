@@ -9,18 +9,8 @@ from dataclasses import replace
 from typing import ClassVar, Self
 
 from limpet._errors import LimpetError, UnavailableError
-from limpet.driver import (
-    BaseDriver,
-    Capabilities,
-    Health,
-    Item,
-    Key,
-    Page,
-    Verdict,
-    Work,
-    Worker,
-    host_now_ms,
-)
+from limpet.driver import Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import BaseDriver, Worker, host_now_ms
 
 from . import _options
 from ._checkpoint import Checkpoints
@@ -125,21 +115,17 @@ class FsDriver(BaseDriver):
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
         return await self._thread.run(lambda: self._store.fetch(keys, values))
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
-        return await self._thread.run(lambda: self._store.commit(work))
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        return await self._thread.run(lambda: self._store.commit(units))
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return await self._thread.run(lambda: self._store.page(base, after, before, reverse, limit, values))
+    async def _list(self, range: Range) -> Page:
+        return await self._thread.run(lambda: self._store.page(range))
 
-    async def purge(self) -> int:
-        with self._call():
-            return await self._thread.run(self._store.purge)
+    async def _purge(self) -> tuple[int, bool]:
+        return await self._thread.run(self._store.purge), False
 
-    async def health(self) -> Health:
-        with self._call():
-            return await self._thread.run(self._examine)
+    async def _health(self) -> Health:
+        return await self._thread.run(self._examine)
 
     def _examine(self) -> Health:
         with self._store.held(shared=True):

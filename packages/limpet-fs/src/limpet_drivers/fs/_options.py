@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from limpet._errors import ConfigurationError
-from limpet.opening import parse_url, read_options
+from limpet.driver.kit import parse_url, read_options
 
 __all__ = ["Durability", "Options", "from_url"]
 

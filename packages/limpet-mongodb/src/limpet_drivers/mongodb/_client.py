@@ -12,7 +12,7 @@ from warnings import catch_warnings, simplefilter
 
 import pymongo
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver import Hearing, size_of
+from limpet.driver.kit import Subscription, size_of
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern, errors
 from pymongo.driver_info import DriverInfo
 from pymongo.read_concern import ReadConcern
@@ -79,7 +79,7 @@ class Client:
         self._concern = WriteConcern("majority", j=options.durability == "disk")
         self._level = "local"
         self._room = asyncio.Semaphore(options.pool_size)
-        self._listening: set[Hearing] = set()
+        self._listening: set[Subscription] = set()
         self._parting: set[asyncio.Task[None]] = set()
         self._used = monotonic()
         self.at = self._place(self._made() if borrowed is None else borrowed)
@@ -221,7 +221,7 @@ class Client:
                 await session.end_session()
 
     @asynccontextmanager
-    async def listening(self, hearing: Hearing, hear: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def listening(self, subscription: Subscription, hear: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
         """Let `hear` go on for the length of the block, until it ends or somebody closes."""
 
         async def listen() -> None:
@@ -229,14 +229,14 @@ class Client:
                 with suppress(*CLIENT_ERRORS):  # the end, whatever it was: the watch begins anew
                     await hear()
             finally:
-                hearing.end()
+                subscription.end()
 
         ear = asyncio.create_task(listen())
-        self._listening.add(hearing)
+        self._listening.add(subscription)
         try:
             yield
         finally:
-            self._listening.discard(hearing)
+            self._listening.discard(subscription)
             while not ear.done():  # pymongo loses a cancellation that comes while it begins to ask
                 ear.cancel()
                 await asyncio.wait([ear], timeout=0.1)
@@ -246,8 +246,8 @@ class Client:
     async def close(self) -> None:
         """Close what is ours; the application's client stays open."""
         self.closed = True
-        for hearing in self._listening:
-            hearing.end()
+        for subscription in self._listening:
+            subscription.end()
         for parting in self._parting:
             parting.cancel()
         if self._parting:

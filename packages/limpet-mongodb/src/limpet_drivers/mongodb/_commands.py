@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from bson import DatetimeMS
-from limpet.driver import (
-    KEEP,
-    Append,
-    Delete,
-    If,
-    Item,
-    Judgement,
-    Key,
-    LostRaceError,
-    Page,
-    Put,
+from limpet.driver import KEEP, Append, Delete, If, Item, Key, Outcome, Page, Put, Range, Unit, Write, new_etag
+from limpet.driver.kit import (
+    Evaluation,
     Record,
-    Verdict,
-    Work,
-    Write,
+    SerializationFailure,
     below,
     between,
-    changes,
-    judge,
-    needed,
-    new_etag,
+    evaluate,
+    keys_to_read,
+    row_changes,
     size_of,
 )
 
@@ -54,20 +44,18 @@ async def fetch(client: Client, keys: Sequence[Key], values: bool) -> list[Item 
     ]
 
 
-async def list_page(
-    client: Client, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-) -> Page:
+async def list_page(client: Client, range: Range) -> Page:
     """One page, by a range of `_id`; it is short where some of what was examined has expired."""
-    low, high = between(base, None, before)
-    bounds: dict[str, Any] = {"$gte": low} if after is None or after < low else {"$gt": after}
+    low, high = between(replace(range, after=None))
+    bounds: dict[str, Any] = {"$gte": low} if range.after is None or range.after < low else {"$gt": range.after}
     if high is not None:
         bounds["$lt"] = high
     documents, late = await _timed(
-        client, lambda: client.run({"_id": bounds}, values=values, reverse=reverse, limit=limit + 1)
+        client, lambda: client.run({"_id": bounds}, values=range.values, reverse=range.reverse, limit=range.limit + 1)
     )
     room = PAGE_BYTES
     for place, document in enumerate(documents):
-        if place == limit or room <= 0:
+        if place == range.limit or room <= 0:
             documents = documents[:place]
             following = documents[-1]["_id"]
             break
@@ -75,7 +63,7 @@ async def list_page(
     else:
         following = None
     records, now = await _records(client, documents, late)
-    live = [record.item(key, now, values=values) for key, record in records.items() if not record.gone(now)]
+    live = [record.item(key, now, values=range.values) for key, record in records.items() if not record.gone(now)]
     return Page(live, following)
 
 
@@ -84,38 +72,38 @@ def is_plain(write: Write) -> bool:
     return write.cond is None and not (isinstance(write, Put) and write.ttl_ms is KEEP)
 
 
-async def group(client: Client, writes: Sequence[Write]) -> list[Verdict | LostRaceError]:
+async def group(client: Client, writes: Sequence[Write]) -> list[Outcome | SerializationFailure]:
     """Independent plain writes: one command for the puts and one for the deletes.
 
     A put that meets an item with its own etag, or somebody who makes the same key, has lost a race.
     """
     now = await client.clock() if any(isinstance(write, Put) and write.ttl_ms is not None for write in writes) else 0
-    verdicts: list[Verdict | LostRaceError] = [None] * len(writes)
+    outcomes: list[Outcome | SerializationFailure] = [None] * len(writes)
     statements = [_plain(write, now) for write in writes]
     for verb, part in _by_verb(statements):
         places = [place for place, (each, _) in enumerate(statements) if each == verb]
         for place, failed in (await client.write(verb, part)).failed.items():
             lost = failed.get("code") == DUPLICATE
-            verdicts[places[place]] = LostRaceError() if lost else of_reply(failed, client.options.place)
-    return verdicts
+            outcomes[places[place]] = SerializationFailure() if lost else of_reply(failed, client.options.place)
+    return outcomes
 
 
-async def lone(client: Client, write: Write) -> Verdict:
-    """A batch of one write, in one statement where no clock has to be asked. Raises `LostRaceError`.
+async def lone(client: Client, write: Write) -> Outcome:
+    """A batch of one write, in one statement where no clock has to be asked. Raises `SerializationFailure`.
 
     Else, and to find out why the statement found nothing: a look, the judge, and a statement that holds only while
     nobody has changed what was seen.
     """
     if is_plain(write):
-        (verdict,) = await group(client, [write])
-        if not isinstance(verdict, LostRaceError):
-            return verdict
+        (outcome,) = await group(client, [write])
+        if not isinstance(outcome, SerializationFailure):
+            return outcome
     elif (statement := _guarded(write)) is not None and await _found(client, statement[0], [statement[1]]) == 1:
         return None
     expires = isinstance(write, Put) and isinstance(write.ttl_ms, int)
     records, now = await _read(client, [write.key], values=True, clock=expires)
-    judgement = judge([[write]], now, records)
-    for key, record in judgement.net.items():
+    evaluation = evaluate([[write]], now, records)
+    for key, record in evaluation.effects.items():
         seen = records.get(key)
         unchanged = {"etag": {"$exists": False} if seen is None else seen.etag}
         if isinstance(write, Put) and record is not None and record.expires_at is None:
@@ -123,38 +111,38 @@ async def lone(client: Client, write: Write) -> Verdict:
         else:
             statement = _change(key, record, unchanged, upsert=seen is None)
         if await _found(client, statement[0], [statement[1]]) != 1:
-            raise LostRaceError
-    return judgement.verdicts[0]
+            raise SerializationFailure
+    return evaluation.outcomes[0]
 
 
-async def play(client: Client, work: Sequence[Work]) -> list[Verdict]:
+async def play(client: Client, units: Sequence[Unit]) -> list[Outcome]:
     """A round of batches in one transaction: read, judge, write, commit.
 
-    Raises `LostRaceError`, or an error of the client that is `transient`, where it has to be played again.
+    Raises `SerializationFailure`, or an error of the client that is `transient`, where it has to be played again.
     """
-    wanted = needed(work)
+    wanted = keys_to_read(units)
     early = None if client.tells_time else await client.clock()
     async with client.transaction() as within:
         documents = await client.find(_at(list(wanted)), values=any(wanted.values()), within=within)
         records, now = await _records(client, documents, early, clock=True)
-        judgement = judge(work, now, records)
-        todo = changes(work, judgement, records, now)
+        evaluation = evaluate(units, now, records)
+        todo = row_changes(units, evaluation, records, now)
         # A transaction notices who changes what it wrote, not who changes what it read: so it writes that too, and holds
         # the place of what is absent by an item that has expired.
-        read = [key for key in _merely_read(work, judgement) if key not in judgement.net]
+        read = [key for key in _merely_read(units, evaluation) if key not in evaluation.effects]
         held = {key: Record("", new_etag(), now, now) for key in read if key not in records}
         statements = [_change(key, record, {}, upsert=True) for key, record in (held | todo.new | todo.changed).items()]
         statements += [("update", {"q": {"_id": key}, "u": {"$inc": {"checks": 1}}}) for key in read if key in records]
         statements += [_change(key, None, {}, upsert=False) for key in todo.deleted]
         for verb, part in _by_verb(statements):
             if await _found(client, verb, part, within) != len(part):
-                raise LostRaceError
-    return judgement.verdicts
+                raise SerializationFailure
+    return evaluation.outcomes
 
 
 async def clear(client: Client, base: Key) -> tuple[int, bool]:
     """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
-    page = await list_page(client, base, None, None, False, _REMOVED_AT_ONCE, False)
+    page = await list_page(client, Range(base, limit=_REMOVED_AT_ONCE, values=False))
     low, high = below(base)
     bounds: dict[str, Any] = {"$gte": low}
     if page.next is not None:
@@ -271,23 +259,23 @@ def _change(key: Key, record: Record | None, having: Mapping[str, Any], *, upser
     return "update", {"q": query, "u": document_of(key, record), "upsert": upsert}
 
 
-def _by_verb(changes: Sequence[Statement]) -> Iterable[tuple[Verb, list[dict[str, Any]]]]:
+def _by_verb(row_changes: Sequence[Statement]) -> Iterable[tuple[Verb, list[dict[str, Any]]]]:
     verbs: tuple[Verb, ...] = ("update", "delete")
     for verb in verbs:
-        if statements := [statement for each, statement in changes if each == verb]:
+        if statements := [statement for each, statement in row_changes if each == verb]:
             yield verb, statements
 
 
-def _merely_read(work: Sequence[Work], judgement: Judgement) -> Iterable[Key]:
+def _merely_read(units: Sequence[Unit], evaluation: Evaluation) -> Iterable[Key]:
     """The keys on which a verdict rests and which must not change before the round has ended.
 
     Of a unit that changes nothing all is as of the moment of reading, unless it was judged by what the round writes.
     """
     merely: dict[Key, None] = {}
-    for unit, verdict in zip(work, judgement.verdicts, strict=True):
+    for unit, outcome in zip(units, evaluation.outcomes, strict=True):
         if isinstance(unit, Append):
-            if not isinstance(verdict, Exception):
+            if not isinstance(outcome, Exception):
                 merely[unit.check.key] = None
-        elif len(unit) > 1 and (verdict is None or any(write.key in judgement.net for write in unit)):
-            merely |= {write.key: None for write in unit if not isinstance(write, Put) or verdict is not None}
+        elif len(unit) > 1 and (outcome is None or any(write.key in evaluation.effects for write in unit)):
+            merely |= {write.key: None for write in unit if not isinstance(write, Put) or outcome is not None}
     return merely

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeVar
 
-from limpet import ConfigurationError, LimpetError, UnsupportedError
-from limpet.driver import (
-    Append,
-    BaseDriver,
-    Capabilities,
-    Health,
-    Item,
-    Key,
-    LostRaceError,
-    Page,
-    Verdict,
-    Work,
-    Write,
-    check_key,
-    hints,
-    rounds,
+from limpet import ConfigurationError, LimpetError
+from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit, Write
+from limpet.driver.kit import (
+    SerializationFailure,
+    ServerDriver,
+    Subscription,
+    keywords,
+    retry_transaction,
 )
 from pymongo.errors import ConnectionFailure, NetworkTimeout, ServerSelectionTimeoutError
 
@@ -44,7 +37,7 @@ _BESIDE = 4096
 """Bytes of a document that are not the value: its key, its etag, its dates."""
 
 
-class MongodbDriver(BaseDriver):
+class MongodbDriver(ServerDriver[Client]):
     """Items in one collection of a MongoDB database, shared by any number of processes and machines.
 
     On a replica set, or a sharded cluster, a batch is a transaction and acknowledged means that the majority has it. A
@@ -92,31 +85,26 @@ class MongodbDriver(BaseDriver):
         if client is not None and url != _ANYWHERE:
             raise ConfigurationError("a client knows its servers already: give the client, or a URL")
         self._borrowed = client
-        self._client: Client | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`mongodb://user:password@host:port/database?collection=agents&replicaSet=rs0`, and `mongodb+srv://`."""
-        options = Options.from_url(url)
-        return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
+        return cls(**keywords(Options.from_url(url)))
 
-    async def _open(self) -> None:
-        client = Client(self._options, self._borrowed)
-        try:
-            hello = await client.command({"hello": 1})
-            replicated = is_replicated(hello)
-            batches = replicated if self._options.transactions == "auto" else self._options.transactions == "true"
-            client.reading("snapshot" if batches else "majority" if replicated else "local")
-            await prepare(client)
-            await ask_for_now(client)
-            if batches and not replicated:
-                await self._insist(client)
-        except BaseException:
-            await client.close()
-            raise
-        self._client = client
-        self.capabilities = replace(
+    def _connect(self) -> Client:
+        return Client(self._options, self._borrowed)
+
+    async def _prepare(self, client: Client) -> Capabilities:
+        hello = await client.command({"hello": 1})
+        replicated = is_replicated(hello)
+        batches = replicated if self._options.transactions == "auto" else self._options.transactions == "true"
+        client.reading("snapshot" if batches else "majority" if replicated else "local")
+        await prepare(client)
+        await ask_for_now(client)
+        if batches and not replicated:
+            await self._insist(client)
+        return replace(
             type(self).capabilities,
             atomic="batch" if batches else "item",
             durable="disk" if self._options.durability == "disk" else "process",
@@ -133,133 +121,99 @@ class MongodbDriver(BaseDriver):
     async def _close(self) -> None:
         while self._under_way:  # of callers who were cancelled
             await asyncio.wait(self._under_way)
-        await self._opened.close()
+        await super()._close()
 
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
         return await self._to_end(_commands.fetch(self._opened, keys, values))
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return await self._to_end(_commands.list_page(self._opened, base, after, before, reverse, limit, values))
+    async def _list(self, range: Range) -> Page:
+        return await self._to_end(_commands.list_page(self._opened, range))
 
-    async def _commit(self, work: Sequence[Work]) -> Sequence[Verdict]:
-        return await self._to_end(self._written(work))
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        return await self._to_end(self._written(units))
 
-    async def _written(self, work: Sequence[Work]) -> list[Verdict]:
-        singles = [unit[0] for unit in work if not isinstance(unit, Append) and len(unit) == 1]
-        if len(singles) < len(work):
-            return await self._played(self._transacted, work)
+    async def _written(self, units: Sequence[Unit]) -> list[Outcome]:
+        singles = [unit[0] for unit in units if not isinstance(unit, Append) and len(unit) == 1]
+        if len(singles) < len(units):
+            return await self._played(self._transacted, units)
         if len(singles) == 1:
-            return await self._played(self._lone, work)
+            return await self._played(self._lone, units)
         if all(map(_commands.is_plain, singles)):
             return await self._grouped(singles)
         if self.capabilities.atomic == "batch":
-            return await self._played(self._transacted, work)
+            return await self._played(self._transacted, units)
         return await self._one_by_one(singles)
 
-    async def _lone(self, work: Sequence[Work]) -> list[Verdict]:
-        (unit,) = work
+    async def _lone(self, units: Sequence[Unit]) -> list[Outcome]:
+        (unit,) = units
         assert not isinstance(unit, Append)
         return [await _commands.lone(self._opened, unit[0])]
 
-    async def _grouped(self, writes: Sequence[Write]) -> list[Verdict]:
+    async def _grouped(self, writes: Sequence[Write]) -> list[Outcome]:
         """Those that lost a race are written alone."""
         found = await _commands.group(self._opened, writes)
         return [
-            (await self._sent([[write]]))[0] if isinstance(verdict, LostRaceError) else verdict
-            for write, verdict in zip(writes, found, strict=True)
+            (await self._sent([[write]]))[0] if isinstance(outcome, SerializationFailure) else outcome
+            for write, outcome in zip(writes, found, strict=True)
         ]
 
-    async def _one_by_one(self, writes: Sequence[Write]) -> list[Verdict]:
+    async def _one_by_one(self, writes: Sequence[Write]) -> list[Outcome]:
         """On a server without transactions: what is plain travels together, the rest as far as connections go."""
         room = asyncio.Semaphore(self._options.pool_size)
-        verdicts: list[Verdict] = [None] * len(writes)
+        outcomes: list[Outcome] = [None] * len(writes)
 
         async def alone(place: int) -> None:
             async with room:
-                (verdicts[place],) = await self._sent([[writes[place]]])
+                (outcomes[place],) = await self._sent([[writes[place]]])
 
         plain = [place for place, write in enumerate(writes) if _commands.is_plain(write)]
         if plain:
-            for place, verdict in zip(plain, await self._sent([[writes[place]] for place in plain]), strict=True):
-                verdicts[place] = verdict
+            for place, outcome in zip(plain, await self._sent([[writes[place]] for place in plain]), strict=True):
+                outcomes[place] = outcome
         await asyncio.gather(*(alone(place) for place, write in enumerate(writes) if not _commands.is_plain(write)))
-        return verdicts
+        return outcomes
 
-    async def _transacted(self, work: Sequence[Work]) -> list[Verdict]:
+    async def _transacted(self, units: Sequence[Unit]) -> list[Outcome]:
         """Once more where the connection had ended: nothing was committed."""
         for last in (False, True):
             try:
-                return await _commands.play(self._opened, work)
+                return await _commands.play(self._opened, units)
             except CLIENT_ERRORS as error:
                 if not transient(error):
                     raise
                 if not isinstance(error, ConnectionFailure):
-                    raise LostRaceError from error
+                    raise SerializationFailure from error
                 if last or isinstance(error, NetworkTimeout | ServerSelectionTimeoutError):
                     raise of_mongodb(error, self._options.place) from error
         raise AssertionError("the last attempt gives or raises")
 
     async def _played(
-        self, play: Callable[[Sequence[Work]], Awaitable[list[Verdict]]], work: Sequence[Work]
-    ) -> list[Verdict]:
-        return await rounds(play, work, races=(), place=self._options.place, seconds=self._options.timeout)
+        self, play: Callable[[Sequence[Unit]], Awaitable[list[Outcome]]], units: Sequence[Unit]
+    ) -> list[Outcome]:
+        return await retry_transaction(play, units, races=(), place=self._options.place, seconds=self._options.timeout)
 
-    async def clear(self, base: Key) -> int:
-        if base != "":
-            check_key(base)
-        return await self._repeat(lambda: _commands.clear(self._opened, base))
+    async def _clear(self, base: Key) -> tuple[int, bool]:
+        return await self._to_end(_commands.clear(self._opened, base))
 
-    async def purge(self) -> int:
-        return await self._repeat(lambda: _commands.purge(self._opened))
+    async def _purge(self) -> tuple[int, bool]:
+        return await self._to_end(_commands.purge(self._opened))
 
-    async def health(self) -> Health:
-        with self._call():
-            return await self._to_end(examine(self._opened, batches=self.capabilities.atomic == "batch"))
+    async def _health(self) -> Health:
+        return await self._to_end(examine(self._opened, batches=self.capabilities.atomic == "batch"))
 
-    def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        if base != "":
-            check_key(base)
-        self._check_open()
-        if not self.capabilities.watch:
-            raise UnsupportedError(f"a server that stands alone has no change streams: {ADVICE}, or read again instead")
-        client = self._opened
-        return hints(
-            lambda hearing: watching(client, hearing),
-            base,
-            errors=CLIENT_ERRORS,
-            translate=self._translate,
-            closed=lambda: client.closed,
-        )
+    def _listening(self, subscription: Subscription) -> AbstractAsyncContextManager[None]:
+        return watching(self._opened, subscription)
 
-    async def _repeat(self, act: Callable[[], Coroutine[Any, Any, tuple[int, bool]]]) -> int:
-        """In many short commands: a long one would run into the time-out."""
-        total, more = 0, True
-        with self._call():
-            while more:
-                done, more = await self._to_end(act())
-                total += done
-        return total
+    def _cannot_watch(self) -> str:
+        return f"a server that stands alone has no change streams: {ADVICE}"
 
-    async def _to_end(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _to_end(self, units: Coroutine[Any, Any, T]) -> T:
         """Whoever is cancelled leaves it to go on: else a transaction stays open, and pymongo throws the connection away,
         or loses the socket of one that it was making."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(units)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    @property
-    def _opened(self) -> Client:
-        if self._client is None:
-            self._check_open()
-        assert self._client is not None
-        return self._client
-
     def _translate(self, error: Exception) -> LimpetError:
         return of_mongodb(error, self._options.place)
-
-
-async def _given(verdict: Verdict) -> Verdict:
-    return verdict

@@ -8,7 +8,8 @@ from typing import Any
 from bson import DatetimeMS
 from bson.codec_options import CodecOptions, DatetimeConversion
 from limpet import CorruptDataError
-from limpet.driver import Etag, Key, Record
+from limpet.driver import Etag, Key
+from limpet.driver.kit import Record
 
 __all__ = ["CODEC", "EXPIRY", "document_of", "misfit", "record_of", "removes_expired"]
 

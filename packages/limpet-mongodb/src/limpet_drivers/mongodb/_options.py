@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import quote, urlencode
 
 from limpet import ConfigurationError
-from limpet.opening import Url, check_counts, check_seconds, hide_password, parse_url, read_options
+from limpet.driver.kit import Url, check_counts, check_seconds, hide_password, parse_url, read_options
 
 __all__ = ["Durability", "Options", "Transactions"]
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pymongo
-from limpet.driver import Hearing
+from limpet.driver.kit import Subscription
 from pymongo import AsyncMongoClient
 from pymongo.read_concern import ReadConcern
 
@@ -26,7 +26,7 @@ _AWAIT_MS = 1000
 
 
 @asynccontextmanager
-async def watching(client: Client, hearing: Hearing) -> AsyncIterator[None]:
+async def watching(client: Client, subscription: Subscription) -> AsyncIterator[None]:
     """Tell of every change of an item, once live, and of the end of the stream."""
     opening = asyncio.create_task(_opened(client))
     try:
@@ -42,10 +42,10 @@ async def watching(client: Client, hearing: Hearing) -> AsyncIterator[None]:
         async for change in changes:
             keys = _keys(change)
             if keys is not None:
-                hearing.tell(keys)
+                subscription.push(keys)
 
     try:
-        async with client.listening(hearing, hear):
+        async with client.listening(subscription, hear):
             yield
     finally:
         with suppress(*CLIENT_ERRORS):

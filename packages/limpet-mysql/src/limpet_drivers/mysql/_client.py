@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any
 
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver import Connections, tls_context
+from limpet.driver.kit import Connections, tls_context
 
 from . import _library
 from ._errors import CLIENT_ERRORS
@@ -36,6 +36,7 @@ class Client:
         self.place = place_of(options, pool)
         self._pool = pool
         self._packet = _LEAST_PACKET
+        self.closed = False
         self.largest = _library.largest(options.client if pool is None else _library.library_of(pool))
         self._tls = None
         if options.ssl != "disable":
@@ -152,6 +153,7 @@ class Client:
 
     async def close(self) -> None:
         """Close what is ours; the application's pool stays open."""
+        self.closed = True
         await self._own.close()
 
     @property

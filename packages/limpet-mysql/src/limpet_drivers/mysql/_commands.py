@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from limpet import ConflictError
-from limpet.driver import (
-    Append,
-    If,
-    Item,
-    Key,
-    LostRaceError,
-    Page,
-    Put,
+from limpet.driver import Append, If, Item, Key, Outcome, Page, Put, Range, Unit, new_etag
+from limpet.driver.kit import (
     Record,
-    Verdict,
-    Work,
+    SerializationFailure,
     below,
     between,
-    changes,
-    collect,
-    judge,
-    needed,
-    new_etag,
+    evaluate,
+    keys_to_read,
+    row_changes,
     size_of,
     to_bytes,
+    to_page,
 )
 
 from ._client import Client
@@ -72,23 +65,20 @@ class Commands:
     async def list_page(
         self,
         connection: Any,
-        base: Key,
-        after: Key | None,
-        before: Key | None,
-        reverse: bool,
-        limit: int,
-        values: bool,
+        range: Range,
     ) -> Page:
         """One page, read as one statement and so as one snapshot."""
-        low, high = between(base, None, before)
+        low, high = between(replace(range, after=None))
         within = [f"id >= {literal(low)}"] if low else []
-        within += [f"id > {literal(after)}"] if after is not None else []
+        within += [f"id > {literal(range.after)}"] if range.after is not None else []
         within += [f"id < {literal(high)}"] if high is not None else []
-        order = "DESC" if reverse else "ASC"
-        found = f"FROM {self._by_key} WHERE {' AND '.join([*within, ALIVE])} ORDER BY id {order} LIMIT {limit + 1}"
-        if not values:
+        order = "DESC" if range.reverse else "ASC"
+        found = (
+            f"FROM {self._by_key} WHERE {' AND '.join([*within, ALIVE])} ORDER BY id {order} LIMIT {range.limit + 1}"
+        )
+        if not range.values:
             rows = await self._client.read(connection, f"SELECT {packed(_NOTHING)} {found}")
-            return collect(map(item_of, rows), limit)
+            return to_page(map(item_of, rows), range.limit)
         # Sizes first, which lie beside the values, and then the values of as many as fit.
         rows = await self._client.read(
             connection,
@@ -98,8 +88,8 @@ class Commands:
             f"WHERE already <= {_PAGE_BYTES} ORDER BY summed.id {order}",
         )
         items = list(map(item_of, rows))
-        page = collect(items, limit)
-        if page.next is None and items and len(items) <= limit and _filled(items):
+        page = to_page(items, range.limit)
+        if page.next is None and items and len(items) <= range.limit and _filled(items):
             return Page(page.items, page.items[-1].key)  # the server stopped at the size
         return page
 
@@ -146,32 +136,32 @@ class Commands:
         _, _, counted, _, _ = await self._client.begin(connection, [lock, check, count, store, "COMMIT"])
         return counted.inserted - len(unit.puts) if counted.inserted else None
 
-    async def play(self, connection: Any, work: Sequence[Work]) -> tuple[list[Verdict], list[str]]:
-        """Begin a transaction: lock and judge. The verdicts, and what to end it with. Raises `LostRaceError`."""
-        wanted = needed(work)
+    async def play(self, connection: Any, units: Sequence[Unit]) -> tuple[list[Outcome], list[str]]:
+        """Begin a transaction: lock and judge. The verdicts, and what to end it with. Raises `SerializationFailure`."""
+        wanted = keys_to_read(units)
         results = await self._client.begin(connection, [*self._locks(wanted), f"SELECT {NOW}"])
         now = int(results[-1].rows[0][0])
         records: dict[Key, Record | None] = dict(record_of(row) for result in results[:-1] for row in result.rows)
-        judgement = judge(work, now, records)
+        evaluation = evaluate(units, now, records)
         absent = [key for key in wanted if key not in records]
-        if absent and any(isinstance(verdict, ConflictError) for verdict in judgement.verdicts):
+        if absent and any(isinstance(outcome, ConflictError) for outcome in evaluation.outcomes):
             # What was locked stays as it is, what was absent may be there now: a refusal has to be true at one moment.
             (result,) = await self._client.run(
                 connection, f"SELECT COUNT(*) FROM {self._by_key} WHERE id IN ({_list(absent)})"
             )
             if int(result.rows[0][0]):
-                raise LostRaceError
-        todo = changes(work, judgement, records, now)
-        return judgement.verdicts, [
+                raise SerializationFailure
+        todo = row_changes(units, evaluation, records, now)
+        return evaluation.outcomes, [
             *self._inserts(rows_of(todo.changed), _REPLACE),
             *self._inserts(rows_of(todo.new), ""),  # an error where somebody was faster
             *self._deletes(todo.deleted),
         ]
 
-    async def clear(self, connection: Any, base: Key, after: Key | None) -> tuple[int, Key | None]:
-        """Remove some of what is below `base`: how many live items that were, and after which key there may be more."""
+    async def clear(self, connection: Any, base: Key) -> tuple[int, bool]:
+        """Remove some of what is below `base`: how many live items that were, and whether there may be more."""
         low, high = below(base)
-        within = [f"id >= {literal(low)}"] if after is None else [f"id > {literal(after)}"]
+        within = [f"id >= {literal(low)}"]
         within += [f"id < {literal(high)}"] if high is not None else []
         some = (
             f"SELECT id, {ALIVE} FROM {self._by_key} WHERE {' AND '.join(within)} ORDER BY id "
@@ -181,7 +171,7 @@ class Commands:
         keys = [row[0].decode() for row in result.rows]
         await self._client.commit(connection, list(self._deletes(keys)))
         lived = sum(int(row[1]) for row in result.rows)
-        return lived, keys[-1] if len(keys) == _REMOVED_AT_ONCE else None
+        return lived, len(keys) == _REMOVED_AT_ONCE
 
     async def free(self, connection: Any, limit: int = _REMOVED_AT_ONCE) -> int:
         """Remove up to `limit` expired items that nobody uses; answer how many."""

@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from time import monotonic
 from typing import Any, ClassVar, Self, TypeVar
 
 from limpet import ConfigurationError, LimpetError
-from limpet.driver import (
-    Append,
-    BaseDriver,
-    Capabilities,
-    Health,
-    Item,
-    Key,
-    LostRaceError,
-    Page,
-    Verdict,
-    Work,
-    check_key,
+from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import (
+    SerializationFailure,
+    ServerDriver,
+    keywords,
     on_connection,
-    plain_puts,
-    rounds,
+    retry_transaction,
+    unconditional_puts,
 )
 
 from ._client import Client, place_of
@@ -39,11 +31,10 @@ __all__ = ["MysqlDriver"]
 T = TypeVar("T")
 
 _MIB = 1024 * 1024
-_FREE_SECONDS = 1.0
 _FREED = 100
 
 
-class MysqlDriver(BaseDriver):
+class MysqlDriver(ServerDriver[Client]):
     """Items in one table of a MySQL or MariaDB database, shared by any number of processes and machines.
 
     An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
@@ -105,38 +96,26 @@ class MysqlDriver(BaseDriver):
             raise ConfigurationError("which database? Write mysql://host/database; it has to exist")
         self._pool = pool
         self._place = place_of(self._options, pool)
-        self._client: Client | None = None
-        self._free_next = 0.0
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`mysql://user:password@host:port/database?table=agents&pool_size=4`."""
-        options = Options.from_url(url)
-        return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
+        return cls(**keywords(Options.from_url(url)))
 
-    async def _open(self) -> None:
-        client = Client(self._options, self._pool)
-        try:
-            async with client.connection() as connection:
-                server = await look(client, connection)
-                client.learn(int(server["max_allowed_packet"]))
-                database = self._options.database or await self._database(client, connection)
-                names = Names(database, self._options.table)
-                await migrate(client, connection, names)
-        except BaseException:
-            await client.close()
-            raise
-        self._client, self._names = client, names
-        self._commands = Commands(client, names)
-        self.capabilities = replace(
-            type(self).capabilities,
-            durable=durability(server),
-            max_value_bytes=min(
-                type(self).capabilities.max_value_bytes,
-                client.room // 2,  # it goes there in hexadecimal digits
-                client.largest or client.room,
-            ),
-        )
+    def _connect(self) -> Client:
+        return Client(self._options, self._pool)
+
+    async def _prepare(self, client: Client) -> Capabilities:
+        async with client.connection() as connection:
+            server = await look(client, connection)
+            client.learn(int(server["max_allowed_packet"]))
+            database = self._options.database or await self._database(client, connection)
+            self._names = Names(database, self._options.table)
+            await migrate(client, connection, self._names)
+        self._commands = Commands(client, self._names)
+        most = type(self).capabilities
+        room = min(client.room // 2, client.largest or client.room)  # half: values travel in hexadecimal digits
+        return replace(most, durable=durability(server), max_value_bytes=min(most.max_value_bytes, room))
 
     async def _database(self, client: Client, connection: Any) -> str:
         ((database,),) = await client.read(connection, "SELECT DATABASE()")
@@ -144,21 +123,16 @@ class MysqlDriver(BaseDriver):
             raise ConfigurationError("which database? The pool's connections are in none: give the driver a database")
         return database.decode() if isinstance(database, bytes) else str(database)
 
-    async def _close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
         return await self._on_connection(lambda connection: self._commands.fetch(connection, keys, values))
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
-        async def write(connection: Any) -> list[Verdict]:
-            verdicts = await self._written(connection, work)
-            if monotonic() >= self._free_next:
-                self._free_next = monotonic() + _FREE_SECONDS
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        async def write(connection: Any) -> list[Outcome]:
+            outcomes = await self._written(connection, units)
+            if self._may_free():
                 with suppress(*CLIENT_ERRORS):  # what was written stays written
                     await self._commands.free(connection, _FREED)
-            return verdicts
+            return outcomes
 
         return await self._on_connection(write)
 
@@ -168,31 +142,31 @@ class MysqlDriver(BaseDriver):
             client.connection, act, ended=lambda connection: not client.alive(connection), errors=CLIENT_ERRORS
         )
 
-    async def _written(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
-        return await rounds(
+    async def _written(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
+        return await retry_transaction(
             lambda part: self._try(connection, part),
-            work,
+            units,
             races=(),
             place=self._place,
             seconds=self._options.timeout,
         )
 
-    async def _try(self, connection: Any, work: Sequence[Work]) -> Sequence[Verdict]:
+    async def _try(self, connection: Any, units: Sequence[Unit]) -> Sequence[Outcome]:
         client, commands = self._opened, self._commands
         sent = True
         try:
-            if (puts := plain_puts(work)) is not None:
+            if (puts := unconditional_puts(units)) is not None:
                 await commands.put(connection, puts)
-                return [None] * len(work)
-            if len(work) == 1 and isinstance(work[0], Append) and self._options.multi_statements:
-                first = await commands.append(connection, work[0])
+                return [None] * len(units)
+            if len(units) == 1 and isinstance(units[0], Append) and self._options.multi_statements:
+                first = await commands.append(connection, units[0])
                 if first is not None:
                     return [first]
             sent = False
-            verdicts, ending = await commands.play(connection, work)
+            outcomes, ending = await commands.play(connection, units)
             sent = bool(ending)
             await client.commit(connection, ending)
-        except LostRaceError:
+        except SerializationFailure:
             await client.rollback(connection)
             raise
         except LimpetError:
@@ -200,39 +174,19 @@ class MysqlDriver(BaseDriver):
         except self.client_errors as error:
             if lost_race(error):
                 await client.rollback(connection)
-                raise LostRaceError from error
+                raise SerializationFailure from error
             raise of_mysql(error, self._place, sent=sent) from error
-        return verdicts
+        return outcomes
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return await self._on_connection(
-            lambda connection: self._commands.list_page(connection, base, after, before, reverse, limit, values)
-        )
+    async def _list(self, range: Range) -> Page:
+        return await self._on_connection(lambda connection: self._commands.list_page(connection, range))
 
-    async def clear(self, base: Key) -> int:
-        if base != "":
-            check_key(base)
-        total = 0
-        after: Key | None = None
+    async def _clear(self, base: Key) -> tuple[int, bool]:
+        return await self._removing(lambda connection: self._commands.clear(connection, base))
 
-        async def remove(connection: Any) -> tuple[int, Key | None]:
-            return await self._commands.clear(connection, base, after)
-
-        with self._call():
-            while True:
-                removed, after = await self._removing(remove)
-                total += removed
-                if after is None:
-                    return total
-
-    async def purge(self) -> int:
-        total = 0
-        with self._call():
-            while freed := await self._removing(self._commands.free):
-                total += freed
-        return total
+    async def _purge(self) -> tuple[int, bool]:
+        freed = await self._removing(self._commands.free)
+        return freed, freed > 0
 
     async def _removing(self, act: Callable[[Any], Awaitable[T]]) -> T:
         """Again after a deadlock: what was removed by then is there again."""
@@ -245,17 +199,9 @@ class MysqlDriver(BaseDriver):
                         raise
                     await self._opened.rollback(connection)
 
-    async def health(self) -> Health:
-        with self._call():
-            async with self._opened.connection() as connection:
-                return await examine(self._opened, connection, self._names)
-
-    @property
-    def _opened(self) -> Client:
-        if self._client is None:
-            self._check_open()
-        assert self._client is not None
-        return self._client
+    async def _health(self) -> Health:
+        async with self._opened.connection() as connection:
+            return await examine(self._opened, connection, self._names)
 
     def _translate(self, error: Exception) -> LimpetError:
         return of_mysql(error, self._place)

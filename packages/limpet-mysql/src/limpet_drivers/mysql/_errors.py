@@ -10,7 +10,7 @@ from limpet import (
     TooLargeError,
     UnavailableError,
 )
-from limpet.driver import distrust
+from limpet.driver.kit import tls_failure_reason
 
 from ._library import ERRORS
 
@@ -73,7 +73,7 @@ def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError
         return UnavailableError(f"{place} has no room left ({said}): nothing was written; make room, then retry")
     if isinstance(error, TimeoutError):
         return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
-    if (why := distrust(error)) is not None:
+    if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if number and number not in _LOST:
         return UnavailableError(f"{place} failed ({said}): look at its log, then retry", sent=sent and number in _ENDS)

@@ -7,7 +7,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from limpet import FormatError, TooLargeError, UnavailableError
-from limpet.driver import Etag, Item, Key, Record, Value, from_bytes, to_bytes
+from limpet.driver import Etag, Item, Key, Value
+from limpet.driver.kit import Record, from_bytes, to_bytes
 
 from ._errors import number_of
 from ._library import ERRORS

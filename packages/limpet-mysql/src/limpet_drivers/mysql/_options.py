@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from limpet import ConfigurationError
-from limpet.opening import check_counts, check_seconds, parse_url, read_options
+from limpet.driver.kit import check_counts, check_seconds, parse_url, read_options
 
 from ._library import Library
 

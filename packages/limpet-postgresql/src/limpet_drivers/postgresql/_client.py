@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver import Connections, Hearing, distrust
+from limpet.driver.kit import Connections, Subscription, tls_failure_reason
 
 from ._errors import CLIENT_ERRORS, of_postgresql
 from ._options import Options
@@ -32,7 +32,7 @@ class Client:
             place=options.place,
             abort=lambda connection: connection.terminate(),
         )
-        self._listening: set[Hearing] = set()
+        self._listening: set[Subscription] = set()
         self.closed = False
 
     def connection(self) -> AbstractAsyncContextManager[Any]:
@@ -49,24 +49,24 @@ class Client:
                 await pool.release(connection)
 
     @asynccontextmanager
-    async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
+    async def listening(self, channel: str, subscription: Subscription) -> AsyncIterator[None]:
         """Tell of every notification on the channel, and of the end of the connection."""
 
         def hear(_connection: object, _pid: object, _channel: object, said: str) -> None:
-            hearing.tell(said)
+            subscription.push(said)
 
         def end(_connection: object) -> None:
-            hearing.end()
+            subscription.end()
 
         # One beside those that calls share: a watch keeps it for as long as it lasts.
         connection: Any = await (self._pool.acquire() if self._pool is not None else self._connect())
-        self._listening.add(hearing)
+        self._listening.add(subscription)
         try:
             connection.add_termination_listener(end)
             await connection.add_listener(channel, hear)
             yield
         finally:
-            self._listening.discard(hearing)
+            self._listening.discard(subscription)
             connection.remove_termination_listener(end)
             if self._pool is None:
                 connection.terminate()
@@ -78,8 +78,8 @@ class Client:
     async def close(self) -> None:
         """Close what is ours; the application's pool stays open."""
         self.closed = True
-        for hearing in self._listening:
-            hearing.end()
+        for subscription in self._listening:
+            subscription.end()
         await self._own.close()
 
     async def _connect(self) -> asyncpg.Connection[Any]:
@@ -99,7 +99,7 @@ class Client:
                 f"{options.place} did not answer a new connection in time: look at the address and its load, or raise 'connect_timeout'"
             ) from error
         except (ValueError, asyncpg.ClientConfigurationError) as error:
-            if distrust(error) is not None:
+            if tls_failure_reason(error) is not None:
                 raise of_postgresql(error, options.place) from error
             raise ConfigurationError(f"{options.place} cannot be reached like this: {error}") from error
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import asyncpg
 from limpet import ConflictError
-from limpet.driver import (
-    Append,
-    If,
-    Item,
-    Key,
-    LostRaceError,
-    Page,
-    Put,
+from limpet.driver import Append, If, Item, Key, Outcome, Page, Put, Range, Unit, new_etag
+from limpet.driver.kit import (
     Record,
-    Verdict,
-    Work,
+    SerializationFailure,
     below,
     between,
-    changes,
-    collect,
-    judge,
-    needed,
-    new_etag,
+    evaluate,
+    keys_to_read,
+    row_changes,
     to_bytes,
+    to_page,
 )
 
 from ._layout import NOW, Names, item_of, record_of
@@ -125,20 +118,19 @@ class Commands:
     async def list_page(
         self,
         connection: Connection,
-        base: Key,
-        after: Key | None,
-        before: Key | None,
-        reverse: bool,
-        limit: int,
-        values: bool,
+        range: Range,
     ) -> Page:
         """One page, read as one statement and so as one snapshot."""
-        low, high = between(base, None, before)
+        low, high = between(replace(range, after=None))
         rows = await connection.fetch(
-            self._list[values, reverse], low, after or "", _LAST_KEY if high is None else high, limit + 1
+            self._list[range.values, range.reverse],
+            low,
+            range.after or "",
+            _LAST_KEY if high is None else high,
+            range.limit + 1,
         )
-        page = collect(map(item_of, rows), limit)
-        if page.next is None and page.items and len(rows) <= limit and _filled(rows):
+        page = to_page(map(item_of, rows), range.limit)
+        if page.next is None and page.items and len(rows) <= range.limit and _filled(rows):
             return Page(page.items, page.items[-1].key)  # the server stopped at the size
         return page
 
@@ -173,24 +165,24 @@ class Commands:
         )
         return None if first is None else int(first)
 
-    async def play(self, connection: Connection, work: Sequence[Work]) -> list[Verdict]:
-        """Inside a transaction: lock, judge, write. Raises `LostRaceError` where it has to be played again."""
-        wanted = needed(work)
+    async def play(self, connection: Connection, units: Sequence[Unit]) -> list[Outcome]:
+        """Inside a transaction: lock, judge, write. Raises `SerializationFailure` where it has to be played again."""
+        wanted = keys_to_read(units)
         rows = await connection.fetch(self._lock, list(wanted), [key for key, values in wanted.items() if values])
         now = int(rows[-1][3])
         records: dict[Key, Record | None] = dict(map(record_of, rows[:-1]))
-        judgement = judge(work, now, records)
-        if len(wanted) > len(records) and any(isinstance(verdict, ConflictError) for verdict in judgement.verdicts):
+        evaluation = evaluate(units, now, records)
+        if len(wanted) > len(records) and any(isinstance(outcome, ConflictError) for outcome in evaluation.outcomes):
             # What was locked is as of now, what was absent as of the beginning: a refusal has to be true at one moment.
             rows = await connection.fetch(self._look, list(wanted))
             if {row[0]: row[1] for row in rows} != {key: record.etag for key, record in records.items() if record}:
-                raise LostRaceError
-        todo = changes(work, judgement, records, now)
+                raise SerializationFailure
+        todo = row_changes(units, evaluation, records, now)
         if todo.changed or todo.new or todo.deleted:
             made = await connection.fetchval(self._write, *_columns(todo.changed), todo.deleted, *_columns(todo.new))
             if made != len(todo.new):
-                raise LostRaceError
-        return judgement.verdicts
+                raise SerializationFailure
+        return evaluation.outcomes
 
     async def clear(self, connection: Connection, base: Key) -> tuple[int, bool]:
         """Remove some of what is below `base`: how many live items that were, and whether more may be left."""

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
-from time import monotonic
 from typing import Any, ClassVar, Self, TypeVar
 
 import asyncpg
-from limpet import ConfigurationError, LimpetError, UnsupportedError
-from limpet.driver import (
-    Append,
-    BaseDriver,
-    Capabilities,
-    Health,
-    Item,
-    Key,
-    LostRaceError,
-    Page,
-    Verdict,
-    Work,
-    check_key,
-    hints,
+from limpet import ConfigurationError, LimpetError
+from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import (
+    SerializationFailure,
+    ServerDriver,
+    Subscription,
+    keywords,
     on_connection,
-    plain_puts,
-    rounds,
+    retry_transaction,
+    unconditional_puts,
 )
 
 from ._client import Client
@@ -40,11 +32,10 @@ __all__ = ["PostgresqlDriver"]
 T = TypeVar("T")
 
 _MIB = 1024 * 1024
-_FREE_SECONDS = 1.0
 _FREED = 100
 
 
-class PostgresqlDriver(BaseDriver):
+class PostgresqlDriver(ServerDriver[Client]):
     """Items in one table of a PostgreSQL database, shared by any number of processes and machines.
 
     An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
@@ -103,50 +94,39 @@ class PostgresqlDriver(BaseDriver):
         if pool is not None and self._options.connecting():
             raise ConfigurationError("a pool knows its server already: give the pool, or host, user and the rest")
         self._pool = pool
-        self._client: Client | None = None
         self._names = Names(schema, table)
         self._commands = Commands(self._names)
-        self._free_next = 0.0
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`postgresql://user:password@host:port/database?schema=agents&pool_size=4`."""
-        options = Options.from_url(url)
-        return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
+        return cls(**keywords(Options.from_url(url)))
 
-    async def _open(self) -> None:
-        client = Client(self._options, self._pool)
-        try:
-            async with client.connection() as connection:
-                if self._pool is None and await pooled(connection, self._options):
-                    raise ConfigurationError(
-                        f"{self._options.place} is behind a pooler that swaps connections: pass pgbouncer=true"
-                    )
-                await migrate(connection, self._names, self._options.place)
-                if self._options.watch:
-                    await add_triggers(connection, self._names)
-                durable = await durability(connection)
-        except BaseException:
-            await client.close()
-            raise
-        self._client = client
-        self.capabilities = replace(type(self).capabilities, durable=durable, watch=self._options.watch)
+    def _connect(self) -> Client:
+        return Client(self._options, self._pool)
 
-    async def _close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+    async def _prepare(self, client: Client) -> Capabilities:
+        async with client.connection() as connection:
+            if self._pool is None and await pooled(connection, self._options):
+                raise ConfigurationError(
+                    f"{self._options.place} is behind a pooler that swaps connections: pass pgbouncer=true"
+                )
+            await migrate(connection, self._names, self._options.place)
+            if self._options.watch:
+                await add_triggers(connection, self._names)
+            durable = await durability(connection)
+        return replace(type(self).capabilities, durable=durable, watch=self._options.watch)
 
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
         return await self._on_connection(lambda connection: self._commands.fetch(connection, keys, values))
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
-        async def write(connection: Any) -> list[Verdict]:
-            verdicts = await self._written(connection, work)
-            if monotonic() >= self._free_next:
-                self._free_next = monotonic() + _FREE_SECONDS
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        async def write(connection: Any) -> list[Outcome]:
+            outcomes = await self._written(connection, units)
+            if self._may_free():
                 with suppress(*CLIENT_ERRORS):  # what was written stays written
                     await self._commands.free(connection, _FREED)
-            return verdicts
+            return outcomes
 
         return await self._on_connection(write)
 
@@ -155,95 +135,63 @@ class PostgresqlDriver(BaseDriver):
             self._opened.connection, act, ended=lambda connection: connection.is_closed(), errors=CLIENT_ERRORS
         )
 
-    async def _written(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
-        return await rounds(
+    async def _written(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
+        return await retry_transaction(
             lambda part: self._try(connection, part),
-            work,
+            units,
             races=RACES,
             place=self._options.place,
             seconds=self._options.timeout,
         )
 
-    async def _try(self, connection: Any, work: Sequence[Work]) -> list[Verdict]:
+    async def _try(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
         sent = True
         try:
-            if (puts := plain_puts(work)) is not None:
+            if (puts := unconditional_puts(units)) is not None:
                 await self._commands.put(connection, puts)
-                return [None] * len(work)
-            if len(work) == 1 and isinstance(work[0], Append):
-                first = await self._commands.append(connection, work[0])
+                return [None] * len(units)
+            if len(units) == 1 and isinstance(units[0], Append):
+                first = await self._commands.append(connection, units[0])
                 if first is not None:
                     return [first]
             transaction = connection.transaction(isolation="read_committed")
             sent = False
             await transaction.start()
             try:
-                verdicts = await self._commands.play(connection, work)
+                outcomes = await self._commands.play(connection, units)
             except BaseException:
                 if not connection.is_closed():
                     await transaction.rollback()
                 raise
             sent = True
             await transaction.commit()
-        except (LimpetError, LostRaceError, *RACES):
+        except (LimpetError, SerializationFailure, *RACES):
             raise
         except self.client_errors as error:
             raise of_postgresql(error, self._options.place, sent=sent) from error
-        return verdicts
+        return outcomes
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return await self._on_connection(
-            lambda connection: self._commands.list_page(connection, base, after, before, reverse, limit, values)
-        )
+    async def _list(self, range: Range) -> Page:
+        return await self._on_connection(lambda connection: self._commands.list_page(connection, range))
 
-    async def clear(self, base: Key) -> int:
-        if base != "":
-            check_key(base)
-        total, more = 0, True
-        with self._call():
-            while more:
-                async with self._opened.connection() as connection:
-                    removed, more = await self._commands.clear(connection, base)
-                total += removed
-        return total
+    async def _clear(self, base: Key) -> tuple[int, bool]:
+        async with self._opened.connection() as connection:
+            return await self._commands.clear(connection, base)
 
-    async def purge(self) -> int:
-        total = 0
-        with self._call():
-            async with self._opened.connection() as connection:
-                while freed := await self._commands.free(connection):
-                    total += freed
-        return total
+    async def _purge(self) -> tuple[int, bool]:
+        async with self._opened.connection() as connection:
+            freed = await self._commands.free(connection)
+        return freed, freed > 0
 
-    async def health(self) -> Health:
-        with self._call():
-            async with self._opened.connection() as connection:
-                return await examine(connection, self._options)
+    async def _health(self) -> Health:
+        async with self._opened.connection() as connection:
+            return await examine(connection, self._options)
 
-    def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        if base != "":
-            check_key(base)
-        self._check_open()
-        if not self.capabilities.watch:
-            raise UnsupportedError("open the driver with watch=True for hints, or read again every few seconds instead")
-        client = self._opened
-        channel = self._names.channel
-        return hints(
-            lambda hearing: client.listening(channel, hearing),
-            base,
-            errors=CLIENT_ERRORS,
-            translate=self._translate,
-            closed=lambda: client.closed,
-        )
+    def _listening(self, subscription: Subscription) -> AbstractAsyncContextManager[None]:
+        return self._opened.listening(self._names.channel, subscription)
 
-    @property
-    def _opened(self) -> Client:
-        if self._client is None:
-            self._check_open()
-        assert self._client is not None
-        return self._client
+    def _cannot_watch(self) -> str:
+        return "open the driver with watch=True to be notified of changes"
 
     def _translate(self, error: Exception) -> LimpetError:
         return of_postgresql(error, self._options.place)

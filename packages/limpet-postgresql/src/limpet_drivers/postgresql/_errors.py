@@ -11,7 +11,7 @@ from limpet import (
     TooLargeError,
     UnavailableError,
 )
-from limpet.driver import distrust
+from limpet.driver.kit import tls_failure_reason
 
 __all__ = ["CLIENT_ERRORS", "RACES", "of_postgresql"]
 
@@ -49,7 +49,7 @@ _TOO_LARGE = (asyncpg.ProgramLimitExceededError,)
 
 def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
     """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
-    if (why := distrust(error)) is not None:
+    if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if "rejected SSL upgrade" in str(error):
         return ConfigurationError(f"{place} does not speak TLS: switch it on there, or ask for less with 'ssl'")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from limpet import FormatError
-from limpet.driver import Etag, Item, Key, Record, from_bytes
+from limpet.driver import Etag, Item, Key
+from limpet.driver.kit import Record, from_bytes
 
 __all__ = ["MIGRATIONS", "NOW", "Names", "add_triggers", "item_of", "migrate", "record_of"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import hiredis
 from limpet import LimpetError, UnavailableError
-from limpet.driver import Connections, Hearing
+from limpet.driver.kit import Connections, Subscription
 
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
@@ -52,7 +52,7 @@ class Client:
         """Seconds for which a call waits for another primary to take over."""
         self._told: asyncio.Task[None] | None = None
         self.closed = False
-        self._listening: set[Hearing] = set()
+        self._listening: set[Subscription] = set()
 
     def opened(self) -> None:
         """From now on a call waits for another primary as long as for an answer, and who tells of one is heard."""
@@ -177,7 +177,7 @@ class Client:
             raise (UnconnectedError(str(ours)) if isinstance(ours, UnavailableError) else ours) from error
 
     @asynccontextmanager
-    async def listening(self, channel: str, hearing: Hearing) -> AsyncIterator[None]:
+    async def listening(self, channel: str, subscription: Subscription) -> AsyncIterator[None]:
         """Tell of every message on the channel, once subscribed, until the connection ends."""
         connection = await self._fresh()
 
@@ -186,12 +186,12 @@ class Client:
                 while True:
                     kind, _, said = await connection.read_response(push_request=True)
                     if kind == b"message":
-                        hearing.tell(said.decode())
+                        subscription.push(said.decode())
             finally:
-                hearing.end()
+                subscription.end()
 
         ear = None
-        self._listening.add(hearing)
+        self._listening.add(subscription)
         try:
             async with asyncio.timeout(self.options.connect_timeout):
                 await connection.send_command("SUBSCRIBE", channel, check_health=False)
@@ -199,7 +199,7 @@ class Client:
             ear = asyncio.create_task(hear())  # a task of its own, which a close can end
             yield
         finally:
-            self._listening.discard(hearing)
+            self._listening.discard(subscription)
             if ear is not None:
                 ear.cancel()
                 await asyncio.gather(ear, return_exceptions=True)
@@ -211,8 +211,8 @@ class Client:
         if self._told is not None:
             self._told.cancel()
             await asyncio.gather(self._told, return_exceptions=True)
-        for hearing in self._listening:
-            hearing.end()
+        for subscription in self._listening:
+            subscription.end()
         await self._connections.close()
 
 

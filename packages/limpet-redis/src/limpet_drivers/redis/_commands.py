@@ -6,23 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from limpet import ConflictError, CorruptDataError, TooLargeError
-from limpet.driver import (
-    KEEP,
-    Append,
-    Check,
-    Delete,
-    If,
-    Item,
-    Key,
-    Page,
-    Put,
-    Verdict,
-    Work,
-    below,
-    between,
-    new_etag,
-    to_bytes,
-)
+from limpet.driver import KEEP, Append, Check, Delete, If, Item, Key, Outcome, Page, Put, Range, Unit, new_etag
+from limpet.driver.kit import below, between, to_bytes
 
 from ._client import Client
 from ._layout import Names, item_of
@@ -47,30 +32,25 @@ async def fetch(client: Client, names: Names, keys: Sequence[Key], values: bool)
 async def list_page(
     client: Client,
     names: Names,
-    base: Key,
-    after: Key | None,
-    before: Key | None,
-    reverse: bool,
-    limit: int,
-    values: bool,
+    range: Range,
 ) -> Page:
     """One page, read as one script and so as one snapshot."""
-    low, high = between(base, after, before)
+    low, high = between(range)
     now, last, *found = await client.ask(
-        LIST, names.all[:2], *_range(low, high), int(reverse), limit, int(values), _PAGE_BYTES
+        LIST, names.all[:2], *_range(low, high), int(range.reverse), range.limit, int(range.values), _PAGE_BYTES
     )
     pairs = zip(found[::2], found[1::2], strict=True)
-    items = [item_of(key.decode(), record, now, values=values) for key, record in pairs]
+    items = [item_of(key.decode(), record, now, values=range.values) for key, record in pairs]
     return Page(items, None if last is None else last.decode())
 
 
-async def commit(client: Client, names: Names, work: Sequence[Work]) -> list[Verdict]:
+async def commit(client: Client, names: Names, units: Sequence[Unit]) -> list[Outcome]:
     """Judge all units and write what comes of it, in one script."""
-    arguments: list[Any] = [names.channel, _CONFLICT_BYTES, len(work)]
-    for unit in work:
+    arguments: list[Any] = [names.channel, _CONFLICT_BYTES, len(units)]
+    for unit in units:
         arguments += _append(unit) if isinstance(unit, Append) else _batch(unit)
     now, *answers = await client.script(COMMIT, names.all, *arguments)
-    return [_verdict(unit, answer, now) for unit, answer in zip(work, answers, strict=True)]
+    return [_verdict(unit, answer, now) for unit, answer in zip(units, answers, strict=True)]
 
 
 async def clear(client: Client, names: Names, base: Key) -> tuple[int, bool]:
@@ -117,7 +97,7 @@ def _cond(cond: Any) -> str:
     return "" if cond is None else "A" if cond is If.ABSENT else "P" if cond is If.PRESENT else f"={cond}"
 
 
-def _verdict(unit: Work, answer: Any, now: int) -> Verdict:
+def _verdict(unit: Unit, answer: Any, now: int) -> Outcome:
     match answer:
         case 0:
             return None
@@ -140,5 +120,5 @@ def _verdict(unit: Work, answer: Any, now: int) -> Verdict:
             )
 
 
-def _log(unit: Work) -> Key:
+def _log(unit: Unit) -> Key:
     return unit.log if isinstance(unit, Append) else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import ClassVar, Self
 
 from limpet import ConfigurationError, LimpetError
-from limpet.driver import BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key, hints
+from limpet.driver import Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import ServerDriver, Subscription, keywords
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -23,7 +25,7 @@ __all__ = ["RedisDriver"]
 _MIB = 1024 * 1024
 
 
-class RedisDriver(BaseDriver):
+class RedisDriver(ServerDriver[Client]):
     """Items in three keys of a Redis or Valkey server or cluster, shared by any number of processes and machines.
 
     A batch, and whatever travels with it, is one script: atomic, judged by the server's clock. What an acknowledged
@@ -80,87 +82,47 @@ class RedisDriver(BaseDriver):
         if not isinstance(client, Redis | RedisCluster | None):
             raise ConfigurationError(f"client is a {type(client).__name__}: give a redis.asyncio.Redis or RedisCluster")
         self._borrowed = client
-        self._client: Client | None = None
         self._names = Names(base)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`redis://user:password@host:port/database?base=agents&pool_size=4`, and so for clusters and sentinels."""
-        options = Options.from_url(url)
-        return cls(**{name: getattr(options, name) for name in Options.__dataclass_fields__})
+        return cls(**keywords(Options.from_url(url)))
 
-    async def _open(self) -> None:
-        client = Client(self._options, self._borrowed, self._names)
-        try:
-            policy = await evicts(client)
-            if policy is not None and self._options.eviction == "refuse":
-                raise ConfigurationError(
-                    f"{self._options.place} has maxmemory-policy {policy}, which drops whatever it likes: set it to "
-                    "noeviction, or pass eviction='allow' for what may be lost"
-                )
-            durable = await durability(client)
-        except BaseException:
-            await client.close()
-            raise
+    def _connect(self) -> Client:
+        return Client(self._options, self._borrowed, self._names)
+
+    async def _prepare(self, client: Client) -> Capabilities:
+        policy = await evicts(client)
+        if policy is not None and self._options.eviction == "refuse":
+            raise ConfigurationError(
+                f"{self._options.place} has maxmemory-policy {policy}, which drops whatever it likes: set it to "
+                "noeviction, or pass eviction='allow' for what may be lost"
+            )
+        durable = await durability(client)
         client.opened()
-        self._client = client
-        self.capabilities = replace(type(self).capabilities, durable=durable)
-
-    async def _close(self) -> None:
-        await self._opened.close()
+        return replace(type(self).capabilities, durable=durable)
 
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
         return await _commands.fetch(self._opened, self._names, keys, values)
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
-        return await _commands.commit(self._opened, self._names, work)
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        return await _commands.commit(self._opened, self._names, units)
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return await _commands.list_page(self._opened, self._names, base, after, before, reverse, limit, values)
+    async def _list(self, range: Range) -> Page:
+        return await _commands.list_page(self._opened, self._names, range)
 
-    async def clear(self, base: Key) -> int:
-        if base != "":
-            check_key(base)
-        return await self._repeat(lambda: _commands.clear(self._opened, self._names, base))
+    async def _clear(self, base: Key) -> tuple[int, bool]:
+        return await _commands.clear(self._opened, self._names, base)
 
-    async def purge(self) -> int:
-        return await self._repeat(lambda: _commands.purge(self._opened, self._names))
+    async def _purge(self) -> tuple[int, bool]:
+        return await _commands.purge(self._opened, self._names)
 
-    async def health(self) -> Health:
-        with self._call():
-            return await examine(self._opened, self._names)
+    async def _health(self) -> Health:
+        return await examine(self._opened, self._names)
 
-    def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        if base != "":
-            check_key(base)
-        self._check_open()
-        client = self._opened
-        channel = self._names.channel
-        return hints(
-            lambda hearing: client.listening(channel, hearing),
-            base,
-            errors=CLIENT_ERRORS,
-            translate=self._translate,
-            closed=lambda: client.closed,
-        )
-
-    async def _repeat(self, act: Callable[[], Awaitable[tuple[int, bool]]]) -> int:
-        """In many short scripts: a long one would keep everybody else waiting."""
-        total, more = 0, True
-        with self._call():
-            while more:
-                done, more = await act()
-                total += done
-        return total
-
-    @property
-    def _opened(self) -> Client:
-        if self._client is None:
-            self._check_open()
-        assert self._client is not None
-        return self._client
+    def _listening(self, subscription: Subscription) -> AbstractAsyncContextManager[None]:
+        return self._opened.listening(self._names.channel, subscription)
 
     def _translate(self, error: Exception) -> LimpetError:
         return of_redis(error, self._options.place)

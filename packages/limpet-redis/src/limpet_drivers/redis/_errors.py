@@ -10,7 +10,7 @@ from limpet import (
     TooLargeError,
     UnavailableError,
 )
-from limpet.driver import distrust
+from limpet.driver.kit import tls_failure_reason
 
 from redis import exceptions
 
@@ -24,7 +24,7 @@ _REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
 def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bool = False) -> LimpetError:
     """One of ours for an error of the client; `sent` where a script may have run, `connecting` where there was none."""
-    if (why := distrust(error)) is not None:
+    if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")

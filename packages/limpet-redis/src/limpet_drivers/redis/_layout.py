@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from limpet import CorruptDataError
-from limpet.driver import Etag, Item, Key, from_bytes
+from limpet.driver import Etag, Item, Key
+from limpet.driver.kit import from_bytes
 
 __all__ = ["Names", "item_of"]
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver import tls_context
+from limpet.driver.kit import tls_context
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import Connection

@@ -13,7 +13,7 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from limpet import ConfigurationError, CorruptDataError, LimpetError, UnavailableError
-from limpet.driver import FileLock, Worker
+from limpet.driver.kit import FileLock, Worker
 
 from ._errors import of_sqlite, of_system
 from ._layout import MIGRATIONS, identify, migrate

@@ -8,25 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from limpet.driver import (
-    KEEP,
-    Append,
-    Item,
-    Key,
-    Page,
-    Put,
-    Record,
-    Verdict,
-    Work,
-    below,
-    between,
-    collect,
-    host_now_ms,
-    judge,
-    needed,
-    new_etag,
-    number,
-)
+from limpet.driver import KEEP, Append, Item, Key, Outcome, Page, Put, Range, Unit, new_etag, number
+from limpet.driver.kit import Record, below, between, evaluate, host_now_ms, keys_to_read, to_page
 
 from ._errors import of_sqlite
 
@@ -110,10 +93,10 @@ def fetch(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> 
     return found
 
 
-def commit(connection: sqlite3.Connection, work: Sequence[Work], place: str, expiry: Expiry) -> list[Verdict]:
+def commit(connection: sqlite3.Connection, units: Sequence[Unit], place: str, expiry: Expiry) -> list[Outcome]:
     """Judge all units and write what comes of it, in one transaction with one sync."""
     now = host_now_ms()
-    if len(work) == 1 and not expiry.due(now) and (put := _plain_put(work[0])) is not None:
+    if len(units) == 1 and not expiry.due(now) and (put := _plain_put(units[0])) is not None:
         try:
             connection.execute(_PUT_ONE, _row(put, now))
         except sqlite3.Error as error:
@@ -121,20 +104,20 @@ def commit(connection: sqlite3.Connection, work: Sequence[Work], place: str, exp
         return [None]
     with _transaction(connection, place):
         now = host_now_ms()
-        if len(work) == 1 and not expiry.due(now) and (first := _append_one(connection, work[0], now)) is not None:
+        if len(units) == 1 and not expiry.due(now) and (first := _append_one(connection, units[0], now)) is not None:
             return [first]
-        wanted = needed(work)
+        wanted = keys_to_read(units)
         records = _read(connection, [key for key, values in wanted.items() if values], True)
         records |= _read(connection, [key for key, values in wanted.items() if not values], False)
-        judgement = judge(work, now, records)
-        if judgement.net:
-            _write(connection, judgement.net)
+        evaluation = evaluate(units, now, records)
+        if evaluation.effects:
+            _write(connection, evaluation.effects)
         if expiry.due(now):
             expiry.free(connection, now)
-    return judgement.verdicts
+    return evaluation.outcomes
 
 
-def _plain_put(unit: Work) -> Put | None:
+def _plain_put(unit: Unit) -> Put | None:
     """The put of a batch of one that asks for nothing: half of all writes, and it needs no reading."""
     if isinstance(unit, Append) or len(unit) != 1:
         return None
@@ -142,7 +125,7 @@ def _plain_put(unit: Work) -> Put | None:
     return write if isinstance(write, Put) and write.cond is None and write.ttl_ms is not KEEP else None
 
 
-def _append_one(connection: sqlite3.Connection, unit: Work, now: int) -> int | None:
+def _append_one(connection: sqlite3.Connection, unit: Unit, now: int) -> int | None:
     """Append one entry to a log that is as expected; what is refused, or begins a log, is for the judge."""
     if not isinstance(unit, Append) or len(unit.puts) > 1 or not isinstance(unit.check.cond, str):
         return None
@@ -163,22 +146,17 @@ def _row(put: Put, now: int, key: Key | None = None) -> tuple[object, ...]:
 
 def list_page(
     connection: sqlite3.Connection,
-    base: Key,
-    after: Key | None,
-    before: Key | None,
-    reverse: bool,
-    limit: int,
-    values: bool,
+    range: Range,
 ) -> Page:
     """One page, read as one statement and so as one snapshot."""
     now = host_now_ms()
-    low, high = between(base, after, before)
+    low, high = between(range)
     where = "key >= ? AND key < ? AND (expires_at IS NULL OR expires_at > ?)"
-    order = "DESC" if reverse else "ASC"
-    sql = _select(values, f"items WHERE {where} ORDER BY key {order} LIMIT ?")
+    order = "DESC" if range.reverse else "ASC"
+    sql = _select(range.values, f"items WHERE {where} ORDER BY key {order} LIMIT ?")
     # One row more than asked tells whether there is a next page. Closing ends the snapshot before its last row.
-    with closing(connection.execute(sql, (low, high or _LAST_KEY, now, limit + 1))) as rows:
-        return collect((record.item(key, now) for key, record in map(_record, rows)), limit)
+    with closing(connection.execute(sql, (low, high or _LAST_KEY, now, range.limit + 1))) as rows:
+        return to_page((record.item(key, now) for key, record in map(_record, rows)), range.limit)
 
 
 def clear(connection: sqlite3.Connection, base: Key, place: str) -> tuple[int, bool]:
@@ -231,16 +209,16 @@ def _record(row: tuple[Any, ...]) -> tuple[Key, Record]:
     return row[0], Record._make(row[1:])
 
 
-def _write(connection: sqlite3.Connection, net: Mapping[Key, Record | None]) -> None:
-    puts = [(key, *record) for key, record in net.items() if record is not None]
+def _write(connection: sqlite3.Connection, effects: Mapping[Key, Record | None]) -> None:
+    puts = [(key, *record) for key, record in effects.items() if record is not None]
     whole = len(puts) - len(puts) % _ROWS
     for start in range(0, whole, _ROWS):
         connection.execute(_UPSERT_MANY, [field for row in puts[start : start + _ROWS] for field in row])
     if whole < len(puts):
         connection.executemany(_UPSERT_ONE, puts[whole:])
-    if len(puts) == len(net):
+    if len(puts) == len(effects):
         return
-    deletes = [key for key, record in net.items() if record is None]
+    deletes = [key for key, record in effects.items() if record is None]
     if len(deletes) == 1:
         connection.execute(_DELETE_ONE, deletes)
     else:

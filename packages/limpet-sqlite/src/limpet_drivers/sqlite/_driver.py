@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Self
 
 from limpet import LimpetError
-from limpet.driver import BaseDriver, Capabilities, Health, Item, Key, Page, Verdict, Work, check_key
+from limpet.driver import Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver.kit import BaseDriver
 
 from . import _commands
 from ._client import Client
@@ -85,46 +86,29 @@ class SqliteDriver(BaseDriver):
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
         return await self._opened.read(lambda connection: _commands.fetch(connection, keys, values))
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
         client = self._opened
         expiry = self._expiry
-        return await client.write(lambda connection: _commands.commit(connection, work, client.place, expiry))
+        return await client.write(lambda connection: _commands.commit(connection, units, client.place, expiry))
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return await self._opened.read(
-            lambda connection: _commands.list_page(connection, base, after, before, reverse, limit, values)
-        )
+    async def _list(self, range: Range) -> Page:
+        return await self._opened.read(lambda connection: _commands.list_page(connection, range))
 
-    async def clear(self, base: Key) -> int:
-        if base != "":
-            check_key(base)
+    async def _clear(self, base: Key) -> tuple[int, bool]:
         client = self._opened
-        return await self._repeat(lambda connection: _commands.clear(connection, base, client.place))
+        return await client.write(lambda connection: _commands.clear(connection, base, client.place))
 
-    async def purge(self) -> int:
+    async def _purge(self) -> tuple[int, bool]:
         client = self._opened
-        return await self._repeat(lambda connection: _commands.purge(connection, client.place))
+        return await client.write(lambda connection: _commands.purge(connection, client.place))
 
-    async def health(self) -> Health:
-        client = self._opened
-        with self._call():
-            return await client.aside(lambda connection: examine(connection, self._options))
-
-    async def _repeat(self, act: Callable[[sqlite3.Connection], tuple[int, bool]]) -> int:
-        """In many short transactions, so that others get their turn between them."""
-        total, more = 0, True
-        with self._call():
-            while more:
-                done, more = await self._opened.write(act)
-                total += done
-        return total
+    async def _health(self) -> Health:
+        return await self._opened.aside(lambda connection: examine(connection, self._options))
 
     @property
     def _opened(self) -> Client:
         if self._client is None:
-            self._check_open()
+            self._check()
         assert self._client is not None
         return self._client
 

@@ -6,7 +6,8 @@ import sqlite3
 from pathlib import Path
 from time import monotonic
 
-from limpet.driver import Health, host_now_ms
+from limpet.driver import Health
+from limpet.driver.kit import host_now_ms
 
 from ._options import Options
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from limpet import ConfigurationError
-from limpet.opening import check_seconds, parse_url, read_options
+from limpet.driver.kit import check_seconds, parse_url, read_options
 
 __all__ = ["Durability", "Options"]
 

@@ -12,7 +12,7 @@ import typer
 from rich.panel import Panel
 
 from .._create import create_persistence, create_storage
-from ..opening import hide_password
+from ..driver.kit import hide_password
 from ..records import Message
 from ._output import fail, out, run, table
 

@@ -12,8 +12,8 @@ from rich.markup import escape
 
 from .._errors import CorruptDataError, LimpetError
 from ..driver import Driver, Put, key, name, new_etag, text
-from ..driver._defaults import everything
-from ..opening import MANIFEST, hide_password
+from ..driver.kit import hide_password, scan_all
+from ..opening import MANIFEST
 from ..plugins import broken_plugins
 from ..stores import Persistence
 from ..structures import SWEEP
@@ -67,7 +67,7 @@ def doctor(
 async def _examine(url: str, write: bool, check: bool) -> _Report:
     report = _Report(hide_password(url))
     report.problems += map(str, broken_plugins())
-    place = await open_as_written(url, coalesce=False, new=True)
+    place = await open_as_written(url, batching=False, new=True)
     try:
         await _ask(place.driver, report)
         await _measure(place.driver, report, write)
@@ -119,7 +119,7 @@ async def _check(persistence: Persistence, report: _Report) -> None:
                 "something other than this library changed the data"
             )
     try:
-        async for item in everything(persistence.driver, ""):
+        async for item in scan_all(persistence.driver, ""):
             report.items += 1
             report.unswept += item.key.startswith(f"{SWEEP}!")
     except CorruptDataError as error:

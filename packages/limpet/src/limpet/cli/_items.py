@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import from_json, to_json
 
-from ..driver._defaults import everything
+from ..driver.kit import scan_all
 from ._output import AsJson, Place, fail, out, run, show_json
 from ._place import storage_at
 
@@ -35,7 +35,7 @@ def ls(
         keys: list[str] = []
         async with storage_at(url) as storage:
             if everything_:
-                async for item in everything(storage.driver, base, values=False):
+                async for item in scan_all(storage.driver, base, values=False):
                     keys.append(item.key)
                     if len(keys) > limit:
                         break

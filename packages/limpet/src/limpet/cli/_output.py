@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .._errors import LimpetError
-from ..opening import hide_password
+from ..driver.kit import hide_password
 
 __all__ = ["AsJson", "Place", "fail", "out", "run", "show_json", "table"]
 

@@ -9,7 +9,7 @@ from .._errors import ConfigurationError
 from ..opening import Place, driver_from_url, open_place, written_through
 from ..stores import Storage
 from ..wrappers import compressed, encrypted
-from ..wrappers._key_sources import KeySource, key_in_environment
+from ..wrappers.encryption._key_sources import KeySource, key_in_environment
 
 __all__ = ["open_as_written", "storage_at"]
 
@@ -17,7 +17,7 @@ __all__ = ["open_as_written", "storage_at"]
 async def open_as_written(
     url: str,
     *,
-    coalesce: bool = True,
+    batching: bool = True,
     key: KeySource | None = None,
     old_keys: Sequence[KeySource] = (),
     new: bool = False,
@@ -46,7 +46,7 @@ async def open_as_written(
         )
     known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
     wrappers = [known[name] for name in reversed(names) if name in known]  # what is missing, opening says by name
-    return await open_place(url, coalesce=coalesce, wrappers=wrappers)
+    return await open_place(url, batching=batching, wrappers=wrappers)
 
 
 @asynccontextmanager

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from ..driver import size_of, split
-from ..driver._defaults import everything
-from ..opening import hide_password
+from ..driver import split
+from ..driver.kit import hide_password, scan_all, size_of
 from ._output import AsJson, Place, out, run, show_json, table
 from ._place import open_as_written
 
@@ -48,7 +47,7 @@ def stats(url: Place, json: AsJson = False) -> None:
                 disable=json or not out.is_terminal,
             ) as bar:
                 task = bar.add_task("reading", total=None)
-                async for item in everything(place.driver, ""):
+                async for item in scan_all(place.driver, ""):
                     count = counts.setdefault(_kind(item.key), _Count())
                     count.items += 1
                     count.bytes += size_of(item.value or "")

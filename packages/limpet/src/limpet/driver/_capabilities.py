@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Capabilities"]
+__all__ = ["Capabilities", "shortfall"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -21,13 +21,13 @@ class Capabilities:
     """
 
     atomic: Literal["item", "batch"] = "batch"
-    """What one `apply` may hold: one write, or a serialisable batch of them."""
+    """What one batch may hold: one write, or any number of them, serialisable."""
     durable: Literal["no", "process", "disk"] = "no"
     """What an acknowledged write survives: nothing, the end of the process, the loss of power."""
     shared: bool = False
     """Other drivers on the same URL, in this process and in others, see the same items."""
     watch: bool = False
-    """`watch` hints at changes."""
+    """`watch` notifies of changes."""
     seek: bool = True
     """`scan` enters the key order in the middle without examining what comes before."""
     text_order: bool = True
@@ -45,3 +45,19 @@ class Capabilities:
     """Writes in one batch."""
     max_keys: int = 512
     """Keys in one `get`."""
+
+
+_LEAST = Capabilities()
+
+
+def shortfall(found: Capabilities) -> str | None:
+    """Why a driver that declares this cannot carry the stores: a limit below the least one; `None` where it can."""
+    for limit in ("max_value_bytes", "max_batch_bytes", "max_writes", "max_keys"):
+        if found.atomic == "item" and limit == "max_writes":
+            continue
+        if getattr(found, limit) < getattr(_LEAST, limit):
+            return (
+                f"it declares {limit}={getattr(found, limit):,}, and every driver has to take at least "
+                f"{getattr(_LEAST, limit):,}: raise what the backend takes, or split below the contract"
+            )
+    return None

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import Final, Literal, Self, final
 
 from .._errors import UnsupportedError
-from . import _defaults
 from ._capabilities import Capabilities
-from ._types import Append, Batch, Check, Health, Item, Key, Page, Put, Verdict, Work
+from ._types import Append, Batch, Check, Health, Item, Key, Outcome, Page, Put, Range, Unit
 
-__all__ = ["Driver"]
+__all__ = ["VERBS", "Driver"]
+
+VERBS: Final[Mapping[str, Literal["reads", "writes"]]] = MappingProxyType(
+    {
+        "get": "reads",
+        "scan": "reads",
+        "watch": "reads",
+        "health": "reads",
+        "commit": "writes",
+        "clear": "writes",
+        "purge": "writes",
+    }
+)
+"""What each verb does to the stored data. `health` writes only when it is called with `probe=True`."""
 
 
 class Driver(ABC):
     """What Limpet asks of a backend. Authors subclass `BaseDriver`; wrappers subclass `Wrapper`.
 
-    Every key is encoded (`limpet.driver.key`). Every call may raise `UnavailableError` (worth a retry),
-    `ClosedError`, `ForeignLoopError`, `InvalidKeyError`, `TooLargeError` and `CorruptDataError`.
-    A driver belongs to the event loop on which it was opened.
+    Every key is encoded (see `limpet.driver.key`). Every call may raise `UnavailableError` (worth a retry),
+    `ClosedError`, `ForeignLoopError`, `ForkedError`, `InvalidKeyError`, `TooLargeError` and `CorruptDataError`.
+    A driver belongs to the event loop and the process that opened it.
     """
 
     capabilities: Capabilities
@@ -29,11 +41,11 @@ class Driver(ABC):
     @property
     @abstractmethod
     def is_open(self) -> bool:
-        """Whether `open` succeeded and `close` was not called: who opens a driver is who closes it."""
+        """Whether `open` succeeded and `close` was not called. Whoever opens a driver closes it."""
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The driver that a URL describes. No IO."""
+        """Return the driver that a URL describes, without any I/O."""
         raise UnsupportedError(f"{cls.__name__} cannot be made from a URL: make it in code and pass the object")
 
     @abstractmethod
@@ -42,82 +54,77 @@ class Driver(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Let calls under way finish, then free everything that `open` took. Closing twice does nothing."""
+        """Wait for the calls under way, then free everything that `open` took. Closing twice does nothing."""
+
+    # The three verbs.
 
     @abstractmethod
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
-        """One item or `None` for each key, in the order asked, in one round trip, as one snapshot.
+        """Return one item or `None` for each key, in order, in one round trip and as one snapshot.
 
-        Whatever any `apply` returned from before this call is seen, whoever made it. A key may be asked twice.
+        Sees every write that returned before this call, whoever made it. A key may be asked for twice.
         """
 
     @abstractmethod
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        """Apply independent units, each all or nothing; return one outcome for each, in order.
+
+        A unit is a batch, or an `Append`. Batches are serialisable. Outcomes are: `None`, the batch was applied,
+        once; a number, the first one that an append was given; an exception, why the unit was not applied.
+        `ConflictError` (names at least one key, each of which failed), a limit and `UnavailableError` mean that nothing
+        was written; `OutcomeUnknownError` means once or not at all, possibly a moment later, and so does a cancelled call.
+
+        Raises only what concerns every unit, such as `ClosedError`. Units may be applied in any order.
+        Where `capabilities.atomic` is `item`, a batch of two writes is an `UnsupportedError`.
+        """
+
+    @abstractmethod
+    async def scan(self, range: Range) -> Page:
+        """Return one page of a range, as a snapshot; nothing stays open.
+
+        A page may be short or empty: only `next is None` is the end, else continue with `range.beyond(page)`. Across
+        pages an item that was there throughout comes exactly once, any other at most once.
+        """
+
+    # The same write for one unit. Nobody overrides these, so whoever sees `commit` sees every write.
+
+    @final
     async def apply(self, batch: Batch) -> None:
-        """Apply a serialisable batch: all of it or nothing, conditions judged against one state.
+        """Commit one batch, and raise its outcome unless it was applied."""
+        (outcome,) = await self.commit((batch,))
+        if isinstance(outcome, Exception):
+            raise outcome
 
-        Returns: applied, once. Raises `ConflictError` (names at least one key, each one did fail), a limit or
-        `UnavailableError`: never applied. Raises `OutcomeUnknownError`, or is cancelled: once or not at all,
-        possibly a moment later. Where `capabilities.atomic` is `item`, a batch of two is an `UnsupportedError`.
-        """
+    @final
+    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
+        """Commit one `Append`, and return the first number or raise the outcome."""
+        (outcome,) = await self.commit((Append(log, tuple(puts), check),))
+        if isinstance(outcome, int):
+            return outcome
+        raise outcome or AssertionError("an append was applied without a number")
+
+    # Maintenance.
 
     @abstractmethod
-    async def scan(
-        self,
-        base: Key,
-        *,
-        after: Key | None = None,
-        before: Key | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        values: bool = True,
-    ) -> Page:
-        """One page of the items below `base` (`""`: of all), where `after < key < before`, in key order.
-
-        All descendants come, `base` itself does not. The page is a snapshot and holds nothing open. It may be
-        short or empty: only `next is None` is the end, else continue with `after=page.next` (in reverse
-        `before=page.next`). Across pages an item that was there throughout comes once, any other at most once.
-        """
-
-    # Optional, each with a correct default but `watch`.
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        """Apply independent units in any order; never raises for one of them but answers in its place.
-
-        Not promised: that units see each other's effects in the order given.
-        """
-        return [await _defaults.verdict(self, unit) for unit in work]
-
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        """Number `puts` from the counter at `log` and store each at `put.key!<number>`; answer the first number.
-
-        One atomic step, refused with `ConflictError` unless `check` holds. Number n is never visible before n-1.
-        The counter's key ends with the name `n`: so a wrapper that seals values knows which one backends have to read.
-        The default is compare-and-set with jitter: correct everywhere, not fair between processes.
-        """
-        return await _defaults.append(self, Append(log, tuple(puts), check))
-
     async def clear(self, base: Key) -> int:
-        """Delete all descendants of `base`, not `base` itself; answer how many. Not atomic, safe to repeat."""
-        return await _defaults.clear(self, base)
+        """Delete all descendants of `base`, not `base` itself; return how many. Not atomic, safe to repeat."""
 
+    @abstractmethod
     async def purge(self) -> int:
-        """Free the space of expired items now; answer how many. Nothing sees them either way."""
-        return 0
+        """Free the space of expired items now; return how many. Nothing sees them either way."""
 
-    async def health(self) -> Health:
-        """Ask the backend for a sign of life and what an operator should know.
+    @abstractmethod
+    async def health(self, *, probe: bool = False) -> Health:
+        """Ask the backend for a sign of life and for what an operator should know. Writes nothing without `probe`."""
 
-        The default writes an item that expires after a second and reads it back; a driver of one's own says more.
-        """
-        return await _defaults.health(self)
-
+    @abstractmethod
     def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        """Hints about changes below `base`: a set of keys, or `None` for "look again".
+        """Iterate over notifications about changes below `base`: a set of keys, or `None` for "look again".
 
-        `None` comes first, once the watch is live, and after every reconnect. Hints may come twice or be lost,
-        and expiry sends none: read by cursor, and look every few seconds anyway.
+        `None` comes first, once the watch is live, and after every reconnect. Notifications may come twice or be lost,
+        and expiry sends none: read by cursor, and look every few seconds anyway. Raises `UnsupportedError` where
+        `capabilities.watch` is not declared.
         """
-        raise UnsupportedError(f"{type(self).__name__} does not declare 'watch': read again every few seconds instead")
 
     async def __aenter__(self) -> Self:
         await self.open()

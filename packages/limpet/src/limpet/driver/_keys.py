@@ -16,7 +16,8 @@ from hashlib import sha256
 from .._errors import InvalidKeyError
 from ._types import Key
 
-__all__ = ["MAX_KEY_BYTES", "check_key", "is_number", "key", "name", "number", "split", "text", "text_of"]
+__all__ = ["MAX_KEY_BYTES", "check_key", "counter_key", "entry_key", "fence_key", "is_counter", "is_entry", "is_fence"]
+__all__ += ["is_number", "key", "log_of", "name", "number", "split", "text", "text_of"]
 
 MAX_KEY_BYTES = 1024
 _LONG = 200
@@ -110,6 +111,47 @@ def text_of(segment: str) -> str | None:
 def is_number(segment: str) -> bool:
     """Whether an encoded segment is a number."""
     return len(segment) == 16 and segment.isdecimal() and segment.isascii()
+
+
+# What the name or number at the end of a key says of the item: for wrappers, which know no structures.
+
+_COUNTER = "!n"
+_FENCE = "!fence"
+
+
+def counter_key(log: Key) -> Key:
+    """Where the next number of a log is kept. Backends count it up themselves, so wrappers leave it readable."""
+    return key(log + _COUNTER)
+
+
+def is_counter(encoded: Key) -> bool:
+    """Whether a key is that of a log's counter."""
+    return encoded.endswith(_COUNTER)
+
+
+def log_of(counter: Key) -> Key:
+    """The key of the log whose counter this is."""
+    return counter.removesuffix(_COUNTER)
+
+
+def fence_key(lease: Key) -> Key:
+    """Where the fence of a lease is kept: its etag lets the owner of the lease write, so it must not change."""
+    return key(lease + _FENCE)
+
+
+def is_fence(encoded: Key) -> bool:
+    """Whether a key is that of a lease's fence."""
+    return encoded.endswith(_FENCE)
+
+
+def entry_key(entries: Key, n: int) -> Key:
+    """Where an append stores the put of this number: it adds the number to the key of the put."""
+    return f"{entries}!{number(n)}"
+
+
+def is_entry(encoded: Key) -> bool:
+    """Whether a key ends with a number, as those that an append makes do."""
+    return is_number(encoded[-16:])
 
 
 def check_key(encoded: object) -> None:

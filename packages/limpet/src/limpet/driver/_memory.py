@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Self
 
 from .._errors import ClosedError, ConfigurationError
-from ._base import BaseDriver
 from ._capabilities import MIB, Capabilities
-from ._clock import host_now_ms
-from ._gate import check_scan
-from ._judge import Record, judge
-from ._paging import below, between, collect
-from ._sorted_keys import SortedKeys
-from ._types import Health, Item, Key, Page, Verdict, Work
+from ._types import Health, Item, Key, Outcome, Page, Range, Unit
+from .kit._base import BaseDriver
+from .kit._clock import host_now_ms
+from .kit._evaluate import Record, evaluate
+from .kit._paging import below, between, to_page
+from .kit._sorted_keys import SortedKeys
 
 __all__ = ["MemoryDriver"]
 
@@ -74,50 +73,44 @@ class MemoryDriver(BaseDriver):
         record = self._records.get(key)
         return None if record is None or record.gone(now) else record.item(key, now, values=values)
 
-    async def _commit(self, work: Sequence[Work]) -> list[Verdict]:
+    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
         now = self._clock()
-        judgement = judge(work, now, self._records)
-        for key, record in judgement.net.items():
+        evaluation = evaluate(units, now, self._records)
+        for key, record in evaluation.effects.items():
             self._write(key, record)
         self._free(now, _FREED_PER_WRITE)
-        if self._watchers and judgement.net:
-            self._hint(judgement.net.keys())
-        return judgement.verdicts
+        if self._watchers and evaluation.effects:
+            self._notify(evaluation.effects.keys())
+        return evaluation.outcomes
 
-    async def _list(
-        self, base: Key, after: Key | None, before: Key | None, reverse: bool, limit: int, values: bool
-    ) -> Page:
-        return collect(self._live(base, after, before, reverse, values), limit)
+    async def _list(self, range: Range) -> Page:
+        return to_page(self._live(range), range.limit)
 
-    def _live(self, base: Key, after: Key | None, before: Key | None, reverse: bool, values: bool) -> Iterator[Item]:
+    def _live(self, range: Range) -> Iterator[Item]:
         now = self._clock()
-        low, high = between(base, after, before)
-        for key in self._order.between(low, high, reverse=reverse):
-            item = self._item(key, now, values)
+        low, high = between(range)
+        for key in self._order.between(low, high, reverse=range.reverse):
+            item = self._item(key, now, range.values)
             if item is not None:
                 yield item
 
-    async def purge(self) -> int:
-        with self._call():
-            return self._free(self._clock(), len(self._expiry))
+    async def _purge(self) -> tuple[int, bool]:
+        return self._free(self._clock(), len(self._expiry)), False
 
-    async def health(self) -> Health:
-        with self._call():
-            details = {"items": str(len(self._records))}
-            return Health("memory", "1", self._clock(), (), details)
+    async def _health(self) -> Health:
+        details = {"items": str(len(self._records))}
+        return Health("memory", "1", self._clock(), (), details)
 
-    async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        check_scan(base, None, None, 1)
-        self._check_open()
+    async def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None, None]:
         queue: asyncio.Queue[frozenset[Key] | None] = asyncio.Queue()
         self._watchers[queue] = below(base)
         try:
             yield None
             while True:
-                hint = await queue.get()
+                keys = await queue.get()
                 if self._closed:
                     raise ClosedError("the driver was closed: the watch ends")
-                yield hint
+                yield keys
         finally:
             del self._watchers[queue]
 
@@ -147,7 +140,7 @@ class MemoryDriver(BaseDriver):
                 freed += 1
         return freed
 
-    def _hint(self, keys: Iterable[Key]) -> None:
+    def _notify(self, keys: Iterable[Key]) -> None:
         changed = list(keys)
         for queue, (low, high) in self._watchers.items():
             seen = frozenset(key for key in changed if key >= low and (high is None or key < high))

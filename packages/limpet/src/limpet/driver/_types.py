@@ -1,16 +1,30 @@
-"""What the three verbs take and give."""
+"""What the three verbs take and return."""
 
 from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from os import urandom
 from typing import Final, Literal, NewType, TypeAlias
 
-__all__ = ["KEEP", "Append", "Batch", "Check", "Delete", "Etag", "Health", "If", "Item", "Key", "Page", "Put", "Value"]
-__all__ += ["Verdict", "Work", "Write", "new_etag"]
+__all__ = [
+    "KEEP",
+    "Append",
+    "Batch",
+    "Check",
+    "Delete",
+    "Etag",
+    "Health",
+    "If",
+    "Item",
+    "Key",
+    "Outcome",
+    "Page",
+    "Put",
+]
+__all__ += ["Range", "Unit", "Value", "Write", "new_etag"]
 
 Key: TypeAlias = str
 """An encoded key: segments joined by `!` (see `limpet.driver.key`)."""
@@ -106,11 +120,32 @@ class Append:
     check: Check
 
 
-Work: TypeAlias = Batch | Append
-"""One unit of `apply_many`."""
+Unit: TypeAlias = Batch | Append
+"""What `commit` applies whole or not at all."""
 
-Verdict: TypeAlias = int | Exception | None
-"""What became of a unit: `None` applied, a number the first one that an `Append` was given, or why it was not."""
+Outcome: TypeAlias = int | Exception | None
+"""What became of a unit: `None` for an applied batch, the first number that an `Append` was given, or the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The items below `base` where `after < key < before`, in key order."""
+
+    base: Key = ""
+    """All of its descendants, not `base` itself; `""` stands for everything."""
+    after: Key | None = None
+    before: Key | None = None
+    reverse: bool = False
+    limit: int = 100
+    """Items in one page at most; a page never holds more than 1,000."""
+    values: bool = True
+    """Whether the items come with their values."""
+
+    def beyond(self, page: Page) -> Range | None:
+        """What is left after a page of this range; `None` at the end."""
+        if page.next is None:
+            return None
+        return replace(self, before=page.next) if self.reverse else replace(self, after=page.next)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +165,8 @@ class Health:
     server: str
     """The product, e.g. `SQLite`."""
     version: str
-    clock_ms: int
-    """Milliseconds since 1970 by the backend's clock."""
+    clock_ms: int | None
+    """Milliseconds since 1970 by the backend's clock; `None` where only a write can tell (`health(probe=True)`)."""
     problems: tuple[str, ...] = ()
     """What an operator should know, each with what to do."""
     details: dict[str, str] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from .._errors import ClosedError
-from ..driver import Batch, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
+from ..driver import Driver, Health, Item, Key, Outcome, Page, Range, Unit
 from ..wrappers import Wrap
 from ._open import Place, assembled, open_place
 
@@ -20,13 +20,13 @@ class OnDemand(Driver):
         self,
         url: str,
         *,
-        coalesce: bool = True,
+        batching: bool = True,
         wrappers: Sequence[Wrap] = (),
         plugins: Sequence[str] | None = None,
     ) -> None:
-        self.capabilities = assembled(url, coalesce=coalesce, wrappers=wrappers, plugins=plugins)[0].capabilities
+        self.capabilities = assembled(url, batching=batching, wrappers=wrappers, plugins=plugins)[0].capabilities
         self._url = url
-        self._coalesce = coalesce
+        self._batching = batching
         self._wrappers = wrappers
         self._plugins = plugins
         self._place: Place | None = None
@@ -50,27 +50,11 @@ class OnDemand(Driver):
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         return await (await self._driver()).get(keys, values=values)
 
-    async def apply(self, batch: Batch) -> None:
-        await (await self._driver()).apply(batch)
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        return await (await self._driver()).commit(units)
 
-    async def scan(
-        self,
-        base: Key,
-        *,
-        after: Key | None = None,
-        before: Key | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        values: bool = True,
-    ) -> Page:
-        driver = await self._driver()
-        return await driver.scan(base, after=after, before=before, reverse=reverse, limit=limit, values=values)
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        return await (await self._driver()).apply_many(work)
-
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        return await (await self._driver()).append(log, puts, check)
+    async def scan(self, range: Range) -> Page:
+        return await (await self._driver()).scan(range)
 
     async def clear(self, base: Key) -> int:
         return await (await self._driver()).clear(base)
@@ -78,8 +62,8 @@ class OnDemand(Driver):
     async def purge(self) -> int:
         return await (await self._driver()).purge()
 
-    async def health(self) -> Health:
-        return await (await self._driver()).health()
+    async def health(self, *, probe: bool = False) -> Health:
+        return await (await self._driver()).health(probe=probe)
 
     async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         hints = (await self._driver()).watch(base)
@@ -101,4 +85,4 @@ class OnDemand(Driver):
         return self._place.driver
 
     async def _open(self) -> Place:
-        return await open_place(self._url, coalesce=self._coalesce, wrappers=self._wrappers, plugins=self._plugins)
+        return await open_place(self._url, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins)

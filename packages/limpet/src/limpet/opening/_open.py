@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 from .._errors import ConfigurationError, WrongStackError
 from ..driver import Driver
+from ..driver.kit import hide_password
 from ..structures import Spilled
-from ..wrappers import Coalescer, Wrap, Wrapper
+from ..wrappers import Batching, Wrap, Wrapper
 from ._manifest import check_manifest
 from ._registry import driver_from_url
-from ._urls import hide_password
 
 __all__ = ["Place", "assembled", "default_url", "open_place"]
 
@@ -48,11 +48,11 @@ def default_url() -> str:
 async def open_place(
     target: str | Driver | None,
     *,
-    coalesce: bool = True,
+    batching: bool = True,
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
 ) -> Place:
-    """Open a URL, a driver, or the default place, with plug-ins, the coalescer and wrappers around it; check the manifest.
+    """Open a URL, a driver, or the default place, with plug-ins, batching and wrappers around it; check the manifest.
 
     The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
     is opened here and closed with the place. `plugins` names the packages whose plug-ins and drivers may be loaded, as
@@ -60,7 +60,7 @@ async def open_place(
     """
     from ..plugins import broken_plugins, call  # here: pluggy is wanted at the first opening and not at import
 
-    driver, url = assembled(target, coalesce=coalesce, wrappers=wrappers, plugins=plugins)
+    driver, url = assembled(target, batching=batching, wrappers=wrappers, plugins=plugins)
     try:
         await driver.open()
         try:
@@ -79,7 +79,7 @@ async def open_place(
 
 
 def assembled(
-    target: str | Driver | None, *, coalesce: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
+    target: str | Driver | None, *, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
 ) -> tuple[Driver, str | None]:
     """A driver with everything around it, not opened yet, and its URL as it may be shown. No IO but imports."""
     from ..plugins import call
@@ -105,8 +105,8 @@ def assembled(
                     "puts no driver around a driver: limpet_wrap_driver() returns a function that does, or None"
                 )
             driver = around
-    if coalesce and driver.capabilities.group:
-        driver = Coalescer(driver)
+    if batching and driver.capabilities.group:
+        driver = Batching(driver)
     return Spilled(_wrapped(driver, wrappers)), url
 
 

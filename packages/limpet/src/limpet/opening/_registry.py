@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .._entry_points import SWITCH, allowed_packages, declared, is_allowed, load, normal_name, package_of, plugin_error
 from .._errors import DriverNotFoundError, LimpetError, PluginError
 from ..driver import Driver
-from ._urls import hide_password, parse_url
+from ..driver.kit import hide_password, parse_url
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

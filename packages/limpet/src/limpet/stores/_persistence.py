@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar, overload
 
 from .._errors import InvalidKeyError
 from ..driver import Driver, Health
+from ..driver.kit import backend_now_ms
 from ..opening import Place
 from ..structures import Migrations, Spilled, sweep_all
 from .approvals import ApprovalStore
@@ -175,7 +176,7 @@ class Persistence:
         """
         driver = self.driver
         stores = {namespace: self.kv(object, namespace) for namespace in policies.kv}
-        now = (await driver.health()).clock_ms
+        now = await backend_now_ms(driver)
         removed: dict[str, int] = {}
         for kind, records in (("containers", self.containers), ("images", self.images), ("sessions", self.sessions)):
             retention: Retention | None = getattr(policies, kind)

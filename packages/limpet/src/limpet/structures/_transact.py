@@ -8,7 +8,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from .._errors import ConflictError
 from ..driver import Driver, If, Item, Key, Put, Write, key, name, text
-from ..driver._defaults import backoff
+from ..driver.kit import backoff
 
 __all__ = ["Plan", "ReadSet", "Repeated", "receipt_key", "transact"]
 

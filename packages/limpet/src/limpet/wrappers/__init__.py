@@ -1,19 +1,17 @@
 """Drivers around drivers: each delegates everything and changes one thing."""
 
 from ._cached import Cached, cached
-from ._coalescer import Coalescer
 from ._compressed import Compressed, compressed
-from ._encrypted import Encrypted, encrypted
-from ._key_sources import KeySource
 from ._read_only import ReadOnly, read_only
-from ._rotation import Rotation, rotate
 from ._traced import Traced, traced
 from ._value_wrapper import ValueWrapper
 from ._wrapper import Wrap, Wrapper, layers
+from .batching import Batching
+from .encryption import Encrypted, KeySource, Rotation, encrypted, rotate
 
 __all__ = [
+    "Batching",
     "Cached",
-    "Coalescer",
     "Compressed",
     "Encrypted",
     "KeySource",

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import NamedTuple
 
 from .._errors import ClosedError, ConfigurationError, ConflictError, OutcomeUnknownError, UnavailableError
-from ..driver import Append, Batch, Check, Driver, Item, Key, Put, Verdict, Work, is_number, number, size_of
-from ..driver._gate import check_get
+from ..driver import Append, Check, Driver, Item, Key, Outcome, Unit, entry_key, is_entry
+from ..driver.kit import Owner, size_of, validate_get
 from ._wrapper import Wrap, Wrapper
 
 __all__ = ["Cached", "cached"]
@@ -68,13 +68,13 @@ class Cached(Wrapper):
         self._reading: dict[Key, object] = {}
         self._writing: dict[Key, int] = {}
         self._doubts: dict[Key, float] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._owner: Owner | None = None
         self._listener: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         await super().open()
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+        if self._owner is None:
+            self._owner = Owner()
             if not self.capabilities.shared:
                 self._max_stale = inf
             if self._max_stale and self.capabilities.watch:
@@ -91,7 +91,7 @@ class Cached(Wrapper):
     # The verbs.
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
-        check_get(keys, self.capabilities)
+        validate_get(keys, self.capabilities)
         if self._max_stale:
             found = self._from_memory(keys, values)
             if found is not None:
@@ -100,27 +100,17 @@ class Cached(Wrapper):
             return await self._get_by_etag(keys)
         return await (self._get_and_keep(keys) if values else self.inner.get(keys, values=False))
 
-    async def apply(self, batch: Batch) -> None:
-        with self._changing([batch]):
-            await self.inner.apply(batch)
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        with self._changing(work):
-            verdicts = await self.inner.apply_many(work)
-            for unit, verdict in zip(work, verdicts, strict=True):
-                if isinstance(unit, Append) and isinstance(verdict, int):
-                    self._forget(_entries(unit.puts, verdict))
-                elif isinstance(verdict, ConflictError):
-                    self._forget(verdict.keys)
-                elif isinstance(verdict, OutcomeUnknownError):
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        with self._changing(units):
+            outcomes = await self.inner.commit(units)
+            for unit, outcome in zip(units, outcomes, strict=True):
+                if isinstance(unit, Append) and isinstance(outcome, int):
+                    self._forget(entry_key(put.key, n) for n, put in enumerate(unit.puts, outcome))
+                elif isinstance(outcome, ConflictError):
+                    self._forget(outcome.keys)
+                elif isinstance(outcome, OutcomeUnknownError):
                     self._doubt(_changed([unit]))
-            return verdicts
-
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        with self._changing([Append(log, tuple(puts), check)]):
-            first = await self.inner.append(log, puts, check)
-            self._forget(_entries(puts, first))
-            return first
+            return outcomes
 
     async def clear(self, base: Key) -> int:
         with self._changing(None):
@@ -130,8 +120,9 @@ class Cached(Wrapper):
 
     def _from_memory(self, keys: Sequence[Key], values: bool) -> list[Item | None] | None:
         """The items, if all of them are kept and still good."""
-        if not keys or self._loop is not asyncio.get_running_loop():
+        if not keys or self._owner is None:
             return None
+        self._owner.check(type(self).__name__)
         now = monotonic()
         found: list[Item | None] = []
         for key in keys:
@@ -187,7 +178,7 @@ class Cached(Wrapper):
     def _may_keep(self, key: Key, item: Item | None) -> bool:
         if key in self._writing or _EVERYTHING in self._writing:
             return False
-        if item is None and is_number(key[-16:]):  # an append may be about to write it, and cannot say so before
+        if item is None and is_entry(key):  # an append may be about to write it, and cannot say so before
             return False
         return not self._doubts or max(self._doubts.get(key, 0), self._doubts.get(_EVERYTHING, 0)) <= monotonic()
 
@@ -204,17 +195,14 @@ class Cached(Wrapper):
     # Forgetting.
 
     @contextmanager
-    def _changing(self, work: Sequence[Work] | None) -> Iterator[None]:
+    def _changing(self, units: Sequence[Unit] | None) -> Iterator[None]:
         """Around a write (`None`: of whatever there is): nothing that it changes is kept before it is over."""
-        keys = [_EVERYTHING] if work is None else _changed(work)
+        keys = [_EVERYTHING] if units is None else _changed(units)
         for key in keys:
             self._writing[key] = self._writing.get(key, 0) + 1
         self._forget(keys)
         try:
             yield
-        except ConflictError as conflict:
-            self._forget(conflict.keys)
-            raise
         except (OutcomeUnknownError, asyncio.CancelledError):
             self._doubt(keys)
             raise
@@ -263,13 +251,9 @@ def cached(*, max_stale: float = 0.0, max_items: int = 10_000, max_bytes: int = 
     return lambda driver: Cached(driver, max_stale=max_stale, max_items=max_items, max_bytes=max_bytes)
 
 
-def _changed(work: Iterable[Work]) -> list[Key]:
+def _changed(units: Iterable[Unit]) -> list[Key]:
     """The keys that units write, as far as they can be known before."""
     keys: list[Key] = []
-    for unit in work:
+    for unit in units:
         keys += [unit.log] if isinstance(unit, Append) else [w.key for w in unit if not isinstance(w, Check)]
     return keys
-
-
-def _entries(puts: Sequence[Put], first: int) -> list[Key]:
-    return [f"{put.key}!{number(n)}" for n, put in enumerate(puts, first)]

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from .._errors import ConfigurationError, CorruptDataError
-from ..driver import Capabilities, Driver, Item, Put, Value, size_of
+from ..driver import Capabilities, Driver, Item, Put, Value
+from ..driver.kit import size_of
 from ._value_wrapper import ValueWrapper
 from ._wrapper import Wrap
 

@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._errors import ReadOnlyError
-from ..driver import Batch, Check, Driver, Health, Key, Put, Verdict, Work
-from ._wrapper import Wrap, Wrapper, layers
+from ..driver import Health, Key, Outcome, Unit
+from ._wrapper import Wrap, Wrapper
 
 __all__ = ["ReadOnly", "read_only"]
 
 
 class ReadOnly(Wrapper):
-    """Refuses every verb that writes with `ReadOnlyError`, before the backend hears of it.
+    """Refuses every verb that writes with `ReadOnlyError`, before the backend sees it.
 
     It stands next to the driver, so that no wrapper can write past it. A batch of nothing but checks is refused, too:
-    some backends write to judge it. A place that Limpet never wrote is not made but refused when it is opened.
+    some backends write to evaluate it. Opening a store that Limpet never wrote is refused, since that would create it.
     """
 
     rank = 3
 
-    async def apply(self, batch: Batch) -> None:
-        raise _error()
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        return [_error() for _ in work]
-
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        raise _error()
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        return [_error() for _ in units]
 
     async def clear(self, base: Key) -> int:
         raise _error()
@@ -35,10 +29,8 @@ class ReadOnly(Wrapper):
     async def purge(self) -> int:
         raise _error()
 
-    async def health(self) -> Health:
-        if type(layers(self)[-1]).health is Driver.health:  # the default writes an item and reads it back
-            raise _error()
-        return await super().health()
+    async def health(self, *, probe: bool = False) -> Health:
+        return await super().health(probe=False)
 
 
 def read_only() -> Wrap:

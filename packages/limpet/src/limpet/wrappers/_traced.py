@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from .._errors import ConfigurationError, InvalidKeyError
-from ..driver import Append, Batch, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work, name
+from ..driver import Append, Driver, Health, Item, Key, Outcome, Page, Range, Unit, name
 from ._wrapper import Wrap, Wrapper, layers
 
 if TYPE_CHECKING:
@@ -70,37 +70,21 @@ class Traced(Wrapper):
         with self._span("get", keys, len(keys)):
             return await self.inner.get(keys, values=values)
 
-    async def apply(self, batch: Batch) -> None:
-        with self._span("apply", _keys([batch]), len(batch)):
-            await self.inner.apply(batch)
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        keys = _keys(units)
+        with self._span("commit", keys, len(keys)) as note:
+            outcomes = await self.inner.commit(units)
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    note("error.type", type(outcome).__name__)
+                    break
+            return outcomes
 
-    async def scan(
-        self,
-        base: Key,
-        *,
-        after: Key | None = None,
-        before: Key | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        values: bool = True,
-    ) -> Page:
-        with self._span("scan", [base]) as note:
-            page = await self.inner.scan(base, after=after, before=before, reverse=reverse, limit=limit, values=values)
+    async def scan(self, range: Range) -> Page:
+        with self._span("scan", [range.base]) as note:
+            page = await self.inner.scan(range)
             note("db.response.returned_rows", len(page.items))
             return page
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        with self._span("apply_many", _keys(work), len(work)) as note:
-            verdicts = await self.inner.apply_many(work)
-            for verdict in verdicts:
-                if isinstance(verdict, Exception):
-                    note("error.type", type(verdict).__name__)
-                    break
-            return verdicts
-
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        with self._span("append", [log], len(puts)):
-            return await self.inner.append(log, puts, check)
 
     async def clear(self, base: Key) -> int:
         with self._span("clear", [base]):
@@ -110,9 +94,9 @@ class Traced(Wrapper):
         with self._span("purge"):
             return await self.inner.purge()
 
-    async def health(self) -> Health:
+    async def health(self, *, probe: bool = False) -> Health:
         with self._span("health"):
-            return await self.inner.health()
+            return await self.inner.health(probe=probe)
 
     @contextmanager
     def _span(
@@ -165,12 +149,12 @@ def traced(
     )
 
 
-def _keys(work: Sequence[Work]) -> Iterator[Key]:
-    for unit in work:
-        if isinstance(unit, Append):
-            yield unit.log
-        else:
-            yield from (write.key for write in unit)
+def _keys(units: Sequence[Unit]) -> list[Key]:
+    """The key of each operation: one for each write of a batch, and that of the log for each entry of an append."""
+    keys: list[Key] = []
+    for unit in units:
+        keys += [unit.log] * len(unit.puts) if isinstance(unit, Append) else [write.key for write in unit]
+    return keys
 
 
 def _collection(keys: Iterable[Key]) -> str | None:

@@ -8,23 +8,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from .._errors import ConflictError, CorruptDataError, LimpetError, WrongKeyError
-from ..driver import (
-    Append,
-    Batch,
-    Capabilities,
-    Check,
-    Delete,
-    Item,
-    Key,
-    Page,
-    Put,
-    Verdict,
-    Work,
-    Write,
-    collect,
-    size_of,
-)
-from ..driver._gate import check_get, check_scan, check_unit
+from ..driver import Append, Capabilities, Check, Delete, Item, Key, Outcome, Page, Put, Range, Unit, Write
+from ..driver.kit import size_of, to_page, validate_base, validate_get, validate_range, validate_unit
 from ._wrapper import Wrapper
 
 __all__ = ["ValueWrapper"]
@@ -67,78 +52,47 @@ class ValueWrapper(Wrapper):
         )
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
-        check_get(keys, self.capabilities)
+        validate_get(keys, self.capabilities)
         return [self._opened(item) for item in await self.inner.get(list(map(self.stored_key, keys)), values=values)]
 
-    async def apply(self, batch: Batch) -> None:
-        sealed = self._sealed(batch)
-        try:
-            await self.inner.apply(sealed)
-        except ConflictError as conflict:
-            raise self._reported(conflict, [write.key for write in batch]) from None
-
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        unit = Append(log, tuple(puts), check)
-        sealed = self._sealed_append(unit)
-        try:
-            return await self.inner.append(sealed.log, sealed.puts, sealed.check)
-        except ConflictError as conflict:
-            raise self._reported(conflict, [check.key, log]) from None
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        verdicts: list[Verdict] = [None] * len(work)
-        sealed: dict[int, Work] = {}
-        for place, unit in enumerate(work):
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        outcomes: list[Outcome] = [None] * len(units)
+        sealed: dict[int, Unit] = {}
+        for at, unit in enumerate(units):
             try:
-                sealed[place] = self._sealed_append(unit) if isinstance(unit, Append) else self._sealed(unit)
+                sealed[at] = self._sealed(unit)
             except LimpetError as error:
-                verdicts[place] = error
-        answers = await self.inner.apply_many(list(sealed.values()))
-        for place, answer in zip(sealed, answers, strict=True):
-            if isinstance(answer, ConflictError):
-                unit = work[place]
-                named = [unit.check.key, unit.log] if isinstance(unit, Append) else [write.key for write in unit]
-                answer = self._reported(answer, named)
-            verdicts[place] = answer
-        return verdicts
+                outcomes[at] = error
+        for at, outcome in zip(sealed, await self.inner.commit(list(sealed.values())), strict=True):
+            outcomes[at] = self._reported(outcome, units[at]) if isinstance(outcome, ConflictError) else outcome
+        return outcomes
 
-    async def scan(
-        self,
-        base: Key,
-        *,
-        after: Key | None = None,
-        before: Key | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        values: bool = True,
-    ) -> Page:
-        check_scan(base, after, before, limit)
+    async def scan(self, range: Range) -> Page:
+        validate_range(range)
         page = await self.inner.scan(
-            self._bound(base),
-            after=None if after is None else self._bound(after),
-            before=None if before is None else self._bound(before),
-            reverse=reverse,
-            limit=limit,
-            values=values,
+            replace(
+                range,
+                base=self._bound(range.base),
+                after=None if range.after is None else self._bound(range.after),
+                before=None if range.before is None else self._bound(range.before),
+            )
         )
-        opened = collect(filter(None, map(self._opened, page.items)), limit)
+        opened = to_page(filter(None, map(self._opened, page.items)), range.limit)
         return opened if opened.next is not None else Page(opened.items, page.next)
 
     async def clear(self, base: Key) -> int:
-        check_scan(base, None, None, 1)
+        validate_base(base)
         return await self.inner.clear(self._bound(base))
 
     def _bound(self, key: Key) -> Key:
         return self.stored_key(key) if key else key
 
-    def _sealed(self, batch: Batch) -> Batch:
-        check_unit(batch, self.capabilities)
-        return [self._sealed_write(write) for write in batch]
-
-    def _sealed_append(self, unit: Append) -> Append:
-        check_unit(unit, self.capabilities)
-        check = Check(self.stored_key(unit.check.key), unit.check.cond)
-        return Append(self.stored_key(unit.log), tuple(map(self.seal_entry, unit.puts)), check)
+    def _sealed(self, unit: Unit) -> Unit:
+        validate_unit(unit, self.capabilities)
+        if isinstance(unit, Append):
+            check = Check(self.stored_key(unit.check.key), unit.check.cond)
+            return Append(self.stored_key(unit.log), tuple(map(self.seal_entry, unit.puts)), check)
+        return [self._sealed_write(write) for write in unit]
 
     def _sealed_write(self, write: Write) -> Write:
         if isinstance(write, Put):
@@ -151,8 +105,9 @@ class ValueWrapper(Wrapper):
     def _opened(self, item: Item | None) -> Item | None:
         return item if item is None or item.value is None else self.unseal(item)
 
-    def _reported(self, conflict: ConflictError, keys: Sequence[Key]) -> ConflictError:
+    def _reported(self, conflict: ConflictError, unit: Unit) -> ConflictError:
         """The conflict in the caller's keys and values; what cannot be read, or is too much, is named but not carried."""
+        keys = [unit.check.key, unit.log] if isinstance(unit, Append) else [write.key for write in unit]
         known = {self.stored_key(key): key for key in keys}
         items: dict[Key, Item | None] = {}
         room = _CARRIED

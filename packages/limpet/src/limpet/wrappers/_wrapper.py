@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import ClassVar, TypeAlias
 
 from .._errors import ConfigurationError
-from ..driver import Batch, Capabilities, Check, Driver, Health, Item, Key, Page, Put, Verdict, Work
+from ..driver import Capabilities, Driver, Health, Item, Key, Outcome, Page, Range, Unit
 
 __all__ = ["Wrap", "Wrapper", "layers"]
 
@@ -60,26 +60,11 @@ class Wrapper(Driver):
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         return await self.inner.get(keys, values=values)
 
-    async def apply(self, batch: Batch) -> None:
-        await self.inner.apply(batch)
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        return await self.inner.commit(units)
 
-    async def scan(
-        self,
-        base: Key,
-        *,
-        after: Key | None = None,
-        before: Key | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        values: bool = True,
-    ) -> Page:
-        return await self.inner.scan(base, after=after, before=before, reverse=reverse, limit=limit, values=values)
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        return await self.inner.apply_many(work)
-
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        return await self.inner.append(log, puts, check)
+    async def scan(self, range: Range) -> Page:
+        return await self.inner.scan(range)
 
     async def clear(self, base: Key) -> int:
         return await self.inner.clear(base)
@@ -87,8 +72,8 @@ class Wrapper(Driver):
     async def purge(self) -> int:
         return await self.inner.purge()
 
-    async def health(self) -> Health:
-        return await self.inner.health()
+    async def health(self, *, probe: bool = False) -> Health:
+        return await self.inner.health(probe=probe)
 
     def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         return self.inner.watch(base)

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from ..._errors import AlreadyClaimedError, ConflictError, LeaseLostError, NotFoundError
 from ...driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
+from ...driver.kit import backend_now_ms
 from ...records import ApprovalRecord, ClaimRecord, as_record, utc_now
 from ...structures import Collection, Held, Holding, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
 from .._durations import duration_to_ms
@@ -193,7 +194,7 @@ class ApprovalStore:
                 removed += self._read(record.id, known) is None and await self._expire(record.id)
             cursor, more = page.cursor, page.cursor is not None
         if decided is not None:
-            limit = (await self._driver.health()).clock_ms - round(decided.total_seconds() * 1000)
+            limit = await backend_now_ms(self._driver) - round(decided.total_seconds() * 1000)
             async for record in self._records.find("decided.all", "all"):
                 (item,) = await self._driver.get([self._records.key(record.id)], values=False)
                 if item is not None and item.updated_at < limit:

@@ -12,8 +12,8 @@ from uuid import uuid4
 from pydantic_core import from_json, to_json
 
 from ..._errors import ConfigurationError, ConflictError, CorruptDataError, NotFoundError
-from ...driver import Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, size_of, split, text
-from ...driver._defaults import everything
+from ...driver import Delete, Driver, If, Item, Key, Put, Range, Value, Write, key, name, number, split, text
+from ...driver.kit import backend_now_ms, scan_all, size_of
 from ...records import CheckpointRecord, PendingWrite, as_record
 from ...structures import Listing, Plan, ReadSet, transact
 from ._parts import Node, assemble, needed, take_apart
@@ -207,7 +207,7 @@ class CheckpointStore:
                 if doc is None:
                     raise NotFoundError(f"there is no checkpoint {before!r} in the thread {thread_id!r}")
                 position = key(order, number(int(_parsed(doc)["place"])))
-            page = await self._driver.scan(order, before=position, reverse=True, limit=min(room, _AT_ONCE))
+            page = await self._driver.scan(Range(order, before=position, reverse=True, limit=min(room, _AT_ONCE)))
             docs = await self._driver.get([_doc(base, namespace, str(item.value)) for item in page.items])
             found = await self._records(thread_id, namespace, base, [doc for doc in docs if doc is not None])
             wanted = dict(filter or {})
@@ -256,7 +256,7 @@ class CheckpointStore:
                 raise ConflictError(f"there are checkpoints of the thread {target!r} already", items={thread: item})
             if origin is None or (theirs := place_of(origin.key, origin)).copying:
                 if item is not None:
-                    await self._driver.apply_many([place_of(thread, item).removed()])
+                    await self._driver.commit([place_of(thread, item).removed()])
                 raise NotFoundError(f"there are no checkpoints of the thread {source!r}")
             place = place_of(thread, item, anew=True)
             place.copying = True
@@ -295,11 +295,11 @@ class CheckpointStore:
     async def _snapshot(self, base: Key) -> AsyncIterator[Item]:
         """All of a thread as it was when its heads were read: what was put since is left out."""
         following: dict[str, int] = {}
-        async for item in everything(self._driver, key(base, _HEADS)):
+        async for item in scan_all(self._driver, key(base, _HEADS)):
             following[split(item.key)[3]] = int(_parsed(item)["next"])
             yield item
         for kind in (_ORDER, _DOCS, _WRITES, _PARTS):
-            async for item in everything(self._driver, key(base, kind)):
+            async for item in scan_all(self._driver, key(base, kind)):
                 segments = split(item.key)
                 if kind == _ORDER and int(segments[4]) >= following.get(segments[3], 0):
                     continue
@@ -320,12 +320,12 @@ class CheckpointStore:
         base = await self._announce_pruning(thread_id)
         if base is None:
             return 0
-        now = (await self._driver.health()).clock_ms
+        now = await backend_now_ms(self._driver)
         limit = None if max_age is None else now - round(max_age.total_seconds() * 1000)
         removed = 0
         async for namespace, head in self._heads(base):
             latest = str(_parsed(head)["latest"])
-            order = [item async for item in everything(self._driver, key(base, _ORDER, text(namespace)))]
+            order = [item async for item in scan_all(self._driver, key(base, _ORDER, text(namespace)))]
             for at, item in enumerate(order):
                 (doc,) = await self._driver.get([_doc(base, namespace, str(item.value))], values=False)
                 too_many = keep_last is not None and at < len(order) - keep_last
@@ -350,9 +350,11 @@ class CheckpointStore:
     async def _remove(self, base: Key, namespace: str, order: Item, doc: Item) -> bool:
         """Remove a checkpoint with its pending writes, unless it was put again meanwhile."""
         page = await self._driver.scan(
-            _writes(base, namespace, str(order.value)),
-            values=False,
-            limit=min(_AT_ONCE, self._driver.capabilities.max_writes - 2),
+            Range(
+                _writes(base, namespace, str(order.value)),
+                values=False,
+                limit=min(_AT_ONCE, self._driver.capabilities.max_writes - 2),
+            )
         )
         pending = [Delete(item.key) for item in page.items]
         try:
@@ -388,7 +390,7 @@ class CheckpointStore:
         return None if item is None or (place := place_of(thread, item)).copying else place.base
 
     async def _heads(self, base: Key) -> AsyncIterator[tuple[str, Item]]:
-        async for item in everything(self._driver, key(base, _HEADS)):
+        async for item in scan_all(self._driver, key(base, _HEADS)):
             yield str(_parsed(item)["namespace"]), item
 
     async def _records(
@@ -428,7 +430,7 @@ class CheckpointStore:
             return await self._records(thread_id, namespace, base, [item for item in now if item is not None])
 
     async def _pending(self, base: Key, namespace: str, id: str) -> Sequence[PendingWrite]:
-        return [_pending(item) async for item in everything(self._driver, _writes(base, namespace, id))]
+        return [_pending(item) async for item in scan_all(self._driver, _writes(base, namespace, id))]
 
     async def _parts(self, digests: Mapping[str, Key]) -> dict[str, Value]:
         found: dict[str, Value] = {}
@@ -446,16 +448,16 @@ class CheckpointStore:
     async def _free(self, base: Key, now: int) -> None:
         """Remove the parts and pending writes of no checkpoint, but those that are fresh: one may be about to come."""
         used: set[Key] = set()
-        async for doc in everything(self._driver, key(base, _DOCS)):
+        async for doc in scan_all(self._driver, key(base, _DOCS)):
             document = _parsed(doc)
             used.add(key(base, _WRITES, *split(doc.key)[3:]))
             for node in (document["node"], document["metadata"]):
                 used |= {key(base, _PARTS, text(digest)) for digest in needed(node)}
         for kind in (_PARTS, _WRITES):
-            async for item in everything(self._driver, key(base, kind), values=False):
+            async for item in scan_all(self._driver, key(base, kind), values=False):
                 of = item.key if kind == _PARTS else key(*split(item.key)[:5])
                 if of not in used and item.updated_at < now - _GRACE_MS:
-                    await self._driver.apply_many([[Delete(item.key, item.etag)]])
+                    await self._driver.commit([[Delete(item.key, item.etag)]])
 
 
 def _doc(base: Key, namespace: str, id: str) -> Key:

@@ -12,8 +12,8 @@ from pydantic_core import from_json, to_json
 
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import KEEP, Delete, Driver, Item, Key, Put, Write, key, name, text
-from ...driver._defaults import everything
 from ...driver._types import Keep
+from ...driver.kit import scan_all
 from ...records import ThreadMessage, ThreadRecord, as_record, utc_now
 from ...structures import (
     Collection,
@@ -389,7 +389,7 @@ class ThreadStore:
     async def sweep(self) -> int:
         """End the deletions that stopped in the middle; answer how many. `persistence.purge()` calls it."""
         ended = 0
-        async for item in everything(self._driver, _DELETED):
+        async for item in scan_all(self._driver, _DELETED):
             await self._finish(_id(item))
             ended += 1
         return ended

@@ -24,7 +24,7 @@ from ..._errors import (
     NotFoundError,
 )
 from ...driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
-from ...driver._defaults import everything
+from ...driver.kit import backend_now_ms, scan_all
 from ...structures import Entry, Log, LogCache, Plan, ReadSet, sweep_now, transact, visible
 from .._durations import duration_to_ms
 from ..upkeep import Retention, Sweeper, trim_log
@@ -242,15 +242,15 @@ class EventQueue:
     async def cleanup(self) -> int:
         """Remove what is not kept; answer how many events. Any process may, at any time."""
         removed = 0
-        now = (await self._driver.health()).clock_ms
-        async for item in everything(self._driver, _CHANNELS):
+        now = await backend_now_ms(self._driver)
+        async for item in scan_all(self._driver, _CHANNELS):
             channel = str(item.value)
             log = self._log(channel)
             if self._retention is not None:
                 removed += await trim_log(log, self._retention, now)
             if self._acknowledged:
                 base = key(_ACKS, text(channel))
-                seen = [_seen(str(ack.value)) async for ack in everything(self._driver, base)]
+                seen = [_seen(str(ack.value)) async for ack in scan_all(self._driver, base)]
                 removed += await log.trim(min(seen) + 1) if seen else 0
             await self._remove_empty(channel)
         return removed
@@ -258,7 +258,7 @@ class EventQueue:
     async def channels(self) -> list[str]:
         """Every channel that has events, or had some at the last `cleanup`, in the driver's order of their names."""
         self._check()
-        return [str(item.value) async for item in everything(self._driver, _CHANNELS)]
+        return [str(item.value) async for item in scan_all(self._driver, _CHANNELS)]
 
     async def close(self) -> None:
         """End all streams and subscriptions, then what belongs to the queue. Closing twice does nothing."""

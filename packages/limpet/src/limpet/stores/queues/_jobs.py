@@ -19,8 +19,8 @@ from ..._errors import (
     InvalidValueError,
     NotFoundError,
 )
-from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, new_etag, number, split, text
-from ...driver._defaults import backoff, everything
+from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
+from ...driver.kit import backoff, scan_all
 from ...structures import Entry, Held, Holding, Listing, Log, LogCache, Plan, ReadSet, transact, visible
 from .._durations import duration_to_ms
 from ._wakeups import Wakeups
@@ -130,13 +130,13 @@ class WorkQueue:
 
     async def claimed(self) -> int:
         """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
-        return len([item async for item in everything(self._driver, self._taken, values=False)])
+        return len([item async for item in scan_all(self._driver, self._taken, values=False)])
 
     def dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[DeadLetter]:
         """The jobs that were tried for the last time, oldest first."""
 
         async def fetch(position: str | None, room: int) -> tuple[Sequence[DeadLetter], str | None]:
-            page = await self._driver.scan(self._dead, after=position, limit=room)
+            page = await self._driver.scan(Range(self._dead, after=position, limit=room))
             return [_letter(item) for item in page.items], page.next
 
         return Listing([self._dead], fetch, limit=limit, cursor=cursor)
@@ -193,7 +193,7 @@ class WorkQueue:
         jobs: list[Job] = []
         after: Key | None = None
         while True:
-            page = await self._driver.scan(self._taken, after=after, limit=_PAGE, values=False)
+            page = await self._driver.scan(Range(self._taken, after=after, limit=_PAGE, values=False))
             leases = await self._driver.get([self._lease(item) for item in page.items]) if page.items else []
             for item, lease in zip(page.items, leases, strict=True):
                 job = await self._retake(item) if lease is None else None
@@ -337,10 +337,10 @@ def work_wakeups(driver: Driver) -> Wakeups:
 async def clean_work(driver: Driver) -> int:
     """Cut off the jobs that every group of their queue has claimed; answer how many. What is claimed has its own copy."""
     removed = 0
-    async for listed in everything(driver, _QUEUES):
+    async for listed in scan_all(driver, _QUEUES):
         queue = str(listed.value)
         # A group that comes while we look misses nothing that is put after it came: these numbers are all smaller.
-        groups = [_number(item) async for item in everything(driver, key(_GROUPS, text(queue)))]
+        groups = [_number(item) async for item in scan_all(driver, key(_GROUPS, text(queue)))]
         if groups:
             removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))
     return removed

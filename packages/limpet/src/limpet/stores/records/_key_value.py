@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from ..._errors import ConflictError, CorruptDataError, InvalidKeyError, InvalidValueError, NotFoundError
-from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, key, name, text
+from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Range, key, name, text
 from ...structures import Listing, Migrations, Page, Plan, ReadSet, Repeated, TypeCodec, changing, transact
 from .._durations import ttl_to_ms
 from ..storage import read, true_paths, write
@@ -153,7 +153,7 @@ class KeyValueStore(Generic[V]):
         """Every key in order; values are not read, so keys of values that cannot be read come too."""
 
         async def fetch(position: str | None, room: int) -> tuple[Sequence[str], str | None]:
-            page = await self._driver.scan(self.base, after=position, limit=room, values=False)
+            page = await self._driver.scan(Range(self.base, after=position, limit=room, values=False))
             paths = await true_paths(self._driver, page.items)
             return [path[-1] for path in paths if path is not None], page.next
 
@@ -163,7 +163,7 @@ class KeyValueStore(Generic[V]):
         """Every key with its value, in the order of the keys."""
 
         async def fetch(position: str | None, room: int) -> tuple[Sequence[tuple[str, V]], str | None]:
-            page = await self._driver.scan(self.base, after=position, limit=room)
+            page = await self._driver.scan(Range(self.base, after=position, limit=room))
             return [self._pair(item) for item in page.items], page.next
 
         return Listing([self.base, "items"], fetch, limit=limit, cursor=cursor)

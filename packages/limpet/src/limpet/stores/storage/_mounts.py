@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..._errors import ConfigurationError, NotFoundError
 from ...driver import Driver, Item
-from ...driver._defaults import everything
+from ...driver.kit import scan_all
 from ...opening import Place
 from ._paths import Path, join, key_of
 
@@ -77,7 +77,7 @@ class Mounts:
 
             for mount in self.below(base):
                 start = base if len(base) > len(mount.base) else mount.base
-                items = everything(mount.driver, key_of(mount.inner(start)), values=values)
+                items = scan_all(mount.driver, key_of(mount.inner(start)), values=values)
                 stack.push_async_callback(items.aclose)
                 await advance(mount, items)
             others = len(heads) > 1

@@ -348,6 +348,6 @@ async def _apply(mount: Mount, puts: list[Put], atomic: bool) -> None:
             )
         await mount.driver.apply(puts)
         return
-    for verdict in await mount.driver.apply_many([[put] for put in puts]):
-        if isinstance(verdict, Exception):
-            raise verdict
+    for outcome in await mount.driver.commit([[put] for put in puts]):
+        if isinstance(outcome, Exception):
+            raise outcome

@@ -87,13 +87,13 @@ class Watchers:
         if not mount.driver.capabilities.watch or mount.base in self._tasks:
             return
         live = asyncio.Event()
-        hearing = self._tasks[mount.base] = asyncio.create_task(self._hear(mount, live))
+        subscription = self._tasks[mount.base] = asyncio.create_task(self._hear(mount, live))
         waiting = asyncio.create_task(live.wait())
-        await asyncio.wait({hearing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({subscription, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        if hearing.done():  # it ends only by an error, or with the driver
+        if subscription.done():  # it ends only by an error, or with the driver
             del self._tasks[mount.base]
-            await hearing
+            await subscription
 
     async def _hear(self, mount: Mount, live: asyncio.Event) -> None:
         async for hint in mount.driver.watch(key_of(())):

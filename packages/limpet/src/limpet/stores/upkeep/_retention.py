@@ -8,8 +8,8 @@ from datetime import timedelta
 from heapq import heappop, heappush
 
 from ..._errors import ConfigurationError, ConflictError, LeaseTimeoutError
-from ...driver import Delete, Driver, Item, Key, Write, is_number, key, split
-from ...driver._defaults import everything
+from ...driver import Delete, Driver, Item, Key, Range, Write, is_number, key, split
+from ...driver.kit import scan_all
 from ...structures import Log, Plan, ReadSet, sweep_now, transact
 from .._removal import Removal, Retained
 from ..records import HISTORY, Revisions, lease_of
@@ -81,12 +81,12 @@ async def retain_kv(driver: Driver, base: Key, retention: Retention, now: int) -
     chunk: list[list[Write]] = []
 
     async def flush() -> int:
-        verdicts = await driver.apply_many(chunk) if chunk else []
+        outcomes = await driver.commit(chunk) if chunk else []
         chunk.clear()
-        for verdict in verdicts:
-            if isinstance(verdict, Exception) and not isinstance(verdict, ConflictError):
-                raise verdict
-        return verdicts.count(None)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not isinstance(outcome, ConflictError):
+                raise outcome
+        return outcomes.count(None)
 
     async for item, _ in _stale(driver, base, retention, now):
         chunk.append([Delete(item.key, item.etag)])
@@ -117,7 +117,7 @@ async def retain_records(driver: Driver, retained: Retained, retention: Retentio
 async def retain_entries(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
     """Cut off the oldest entries of each record's log that should not be kept; answer how many."""
     removed = 0
-    async for item in everything(driver, retained.records.base, values=False):
+    async for item in scan_all(driver, retained.records.base, values=False):
         if retained.logs is not None:
             removed += await trim_log(Log(driver, key(retained.logs, split(item.key)[-1])), retention, now)
     return removed
@@ -145,7 +145,7 @@ async def trim_log(log: Log, retention: Retention, now: int) -> int:
 async def retain_history(driver: Driver, retention: Retention, now: int) -> int:
     """Remove the revisions of all agent states that should not be kept; answer how many."""
     removed = 0
-    async for item in everything(driver, HISTORY, values=False):
+    async for item in scan_all(driver, HISTORY, values=False):
         if is_number(split(item.key)[-1]):
             continue
         at = item.key.removeprefix(f"{HISTORY}!")
@@ -176,7 +176,9 @@ async def _stale(
     newest: list[tuple[int, Key, Item]] = []
     after: Key | None = None
     while True:
-        page = await driver.scan(base, after=after, values=False, limit=min(_CHUNK, driver.capabilities.max_keys))
+        page = await driver.scan(
+            Range(base, after=after, values=False, limit=min(_CHUNK, driver.capabilities.max_keys))
+        )
         for item, moment in zip(page.items, await _moments(driver, page.items, logs), strict=True):
             if moment < cutoff:
                 yield item, moment

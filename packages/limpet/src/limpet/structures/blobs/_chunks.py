@@ -11,8 +11,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
-from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, number, text
-from ...driver._defaults import everything
+from ...driver import Delete, Driver, If, Item, Key, Put, Range, Write, key, name, number, text
+from ...driver.kit import backend_now_ms, scan_all
 from .._transact import Plan, ReadSet, transact
 
 __all__ = ["OWNERS", "Chunks", "Content", "sweep_chunks"]
@@ -77,7 +77,7 @@ class Chunks:
         after = None if first == 0 else key(base, number(first - 1))
         expected = first
         while True:
-            page = await self._driver.scan(base, after=after, limit=100)
+            page = await self._driver.scan(Range(base, after=after, limit=100))
             for start in range(0, len(page.items), _AT_ONCE):
                 part = page.items[start : start + _AT_ONCE]
                 digests = [_digest(item) for item in part]
@@ -95,7 +95,7 @@ class Chunks:
         """Free the owner's chunks, but those that others have too; answer how many parts there were. Safe to repeat."""
         base = key(PARTS, text(owner))
         freed = 0
-        while (page := await self._driver.scan(base, limit=100)).items:
+        while (page := await self._driver.scan(Range(base, limit=100))).items:
             for start in range(0, len(page.items), _AT_ONCE):
                 part = page.items[start : start + _AT_ONCE]
                 await asyncio.gather(*(self._drop(item) for item in part))
@@ -147,10 +147,10 @@ async def sweep_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
     An owner is looked at a day after it was announced. One that is named no more is marked, and freed a day after that: who
     reads it at the moment can end. `driver` is the one below `Spilled`, which shows what is stored as it is stored.
     """
-    now = (await driver.health()).clock_ms
+    now = await backend_now_ms(driver)
     chunks = Chunks(driver)
     freed = 0
-    async for item in everything(driver, OWNERS):
+    async for item in scan_all(driver, OWNERS):
         if item.updated_at > now - grace_ms:
             continue
         owner, told = _told(item)
@@ -159,7 +159,7 @@ async def sweep_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
         if told.get("dead"):
             freed += await chunks.release(owner)
         else:
-            await driver.apply_many([[Put(item.key, to_json({**told, "dead": True}).decode(), item.etag)]])
+            await driver.commit([[Put(item.key, to_json({**told, "dead": True}).decode(), item.etag)]])
     return freed
 
 
@@ -168,7 +168,7 @@ async def _is_named(driver: Driver, owner: str, told: dict[str, Any]) -> bool:
         (item,) = await driver.get([Key(told["at"])])
         return item is not None and isinstance(item.value, str) and owner in item.value
     # An append whose number nobody came to tell: look through the log.
-    async for item in everything(driver, Key(told["below"])):
+    async for item in scan_all(driver, Key(told["below"])):
         if isinstance(item.value, str) and owner in item.value:
             return True
     return False

@@ -6,36 +6,16 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeVar
 
 from pydantic_core import from_json, to_json
 
 from ..._errors import ConflictError, CorruptDataError, LimpetError, UnsupportedError
-from ...driver import (
-    Append,
-    Batch,
-    Capabilities,
-    Check,
-    Item,
-    Key,
-    Page,
-    Put,
-    Value,
-    Verdict,
-    Work,
-    Write,
-    key,
-    new_etag,
-    number,
-    size_of,
-)
-from ...driver._gate import check_unit
+from ...driver import Append, Capabilities, Item, Key, Outcome, Page, Put, Range, Unit, Value, entry_key, new_etag
+from ...driver.kit import size_of, validate_unit
 from ...wrappers._wrapper import Wrapper
 from ._chunks import Chunks, sweep_chunks
 
 __all__ = ["MAX_VALUE_BYTES", "Spilled"]
-
-W = TypeVar("W", bound=Write)
 
 _POINTER = "#limpet-spilled "
 _LONG = 1024 * 1024
@@ -61,51 +41,42 @@ class Spilled(Wrapper):
         most = max(MAX_VALUE_BYTES, inner.max_value_bytes)
         return replace(inner, max_value_bytes=most, max_batch_bytes=max(most, inner.max_batch_bytes))
 
-    async def apply(self, batch: Batch) -> None:
-        try:
-            await self.inner.apply(await self._pointed(batch) if self._spills(batch) else batch)
-        except ConflictError as conflict:
-            raise await self._reported(conflict) from None
+    async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
+        for unit in units:
+            if self._spills(unit):
+                return await self._commit_spilled(units)
+        outcomes = await self.inner.commit(units)
+        for at, outcome in enumerate(outcomes):
+            if isinstance(outcome, ConflictError):
+                outcomes[at] = self._reported(outcome)
+        return outcomes
 
-    async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        try:
-            if not any(self._is_long(put.value) for put in puts) or not self._spills(Append(log, tuple(puts), check)):
-                return await self.inner.append(log, puts, check)
-            owners: dict[str, int] = {}
-            pointers = [await self._pointer(put, owners, place) for place, put in enumerate(puts)]
-            first = await self.inner.append(log, pointers, check)
-        except ConflictError as conflict:
-            raise await self._reported(conflict) from None
-        await self._tell(owners, puts, first)
-        return first
-
-    async def apply_many(self, work: Sequence[Work]) -> list[Verdict]:
-        pointed: list[Work] = []
-        refused: dict[int, LimpetError] = {}
+    async def _commit_spilled(self, units: Sequence[Unit]) -> list[Outcome]:
+        outcomes: list[Outcome] = [None] * len(units)
+        pointed: dict[int, Unit] = {}
         told: dict[int, dict[str, int]] = {}
-        for place, unit in enumerate(work):
+        for at, unit in enumerate(units):
             try:
                 if not self._spills(unit):
-                    pass
-                elif isinstance(unit, Append):
-                    owners = told.setdefault(place, {})
+                    pointed[at] = unit
+                    continue
+                self._check_spilling(unit)
+                if isinstance(unit, Append):
+                    owners = told.setdefault(at, {})
                     puts = [await self._pointer(put, owners, n) for n, put in enumerate(unit.puts)]
-                    unit = Append(unit.log, tuple(puts), unit.check)
+                    pointed[at] = Append(unit.log, tuple(puts), unit.check)
                 else:
-                    unit = await self._pointed(unit)
-                pointed.append(unit)
+                    pointed[at] = [
+                        await self._pointer(write, None, 0) if isinstance(write, Put) else write for write in unit
+                    ]
             except LimpetError as error:
-                refused[place] = error
-        answers = iter(await self.inner.apply_many(pointed))
-        verdicts: list[Verdict] = []
-        for place, unit in enumerate(work):
-            verdict = refused[place] if place in refused else next(answers)
-            if isinstance(verdict, ConflictError):
-                verdict = await self._reported(verdict)
-            elif isinstance(verdict, int) and isinstance(unit, Append) and place in told:
-                await self._tell(told[place], unit.puts, verdict)
-            verdicts.append(verdict)
-        return verdicts
+                outcomes[at] = error
+        for at, outcome in zip(pointed, await self.inner.commit(list(pointed.values())), strict=True):
+            unit = units[at]
+            outcomes[at] = self._reported(outcome) if isinstance(outcome, ConflictError) else outcome
+            if isinstance(outcome, int) and isinstance(unit, Append) and at in told:
+                await self._tell(told[at], unit.puts, outcome)
+        return outcomes
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         items = await self.inner.get(keys, values=values)
@@ -114,17 +85,8 @@ class Spilled(Wrapper):
                 return [await self._whole(item) for item in items]
         return items
 
-    async def scan(
-        self,
-        base: Key,
-        *,
-        after: Key | None = None,
-        before: Key | None = None,
-        reverse: bool = False,
-        limit: int = 100,
-        values: bool = True,
-    ) -> Page:
-        page = await self.inner.scan(base, after=after, before=before, reverse=reverse, limit=limit, values=values)
+    async def scan(self, range: Range) -> Page:
+        page = await self.inner.scan(range)
         if not any(_points(item.value) for item in page.items):
             return page
         items: list[Item] = []
@@ -143,29 +105,27 @@ class Spilled(Wrapper):
         """Free the chunks of values that are no longer there; answer how many parts went."""
         return await sweep_chunks(self.inner)
 
-    def _spills(self, unit: Work) -> bool:
-        """Whether something of it goes into chunks. Then all of it is looked at before anything is written."""
+    def _spills(self, unit: Unit) -> bool:
+        """Whether something of it goes into chunks."""
         for write in unit.puts if isinstance(unit, Append) else unit:
             if isinstance(write, Put) and self._is_long(write.value):
-                break
-        else:
-            return False
-        check_unit(unit, self.capabilities)
+                return True
+        return False
+
+    def _check_spilling(self, unit: Unit) -> None:
+        """Look at all of it before any chunk is written."""
+        validate_unit(unit, self.capabilities)
         if self.capabilities.atomic == "item":
             raise UnsupportedError(
                 f"a value that begins with {_POINTER!r} needs batches: this backend can write one item atomically and no "
                 "more (capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
             )
-        return True
 
     def _is_long(self, value: Value) -> bool:
         if not isinstance(value, (str, bytes)) or (len(value) <= self._surely_short and not _points(value)):
             return False
         # What only looks like a pointer goes the same way, so that it comes back as what it is.
         return _points(value) or size_of(value) > self._limit
-
-    async def _pointed(self, batch: Batch) -> Batch:
-        return [await self._pointer(write, None, 0) if isinstance(write, Put) else write for write in batch]
 
     async def _pointer(self, put: Put, owners: dict[str, int] | None, place: int) -> Put:
         """The put itself, or one of a pointer whose content is stored. `owners` collects those of an append."""
@@ -184,7 +144,7 @@ class Spilled(Wrapper):
     async def _tell(self, owners: dict[str, int], puts: Sequence[Put], first: int) -> None:
         """Where the entries of an append came to lie."""
         for owner, place in owners.items():
-            at = key(puts[place].key, number(first + place))
+            at = entry_key(puts[place].key, first + place)
             await Chunks(self.inner).announce(owner, {"owner": owner, "at": at})
 
     async def _whole(self, item: Item | None) -> Item | None:
@@ -203,7 +163,7 @@ class Spilled(Wrapper):
                 raise
             return await self._whole(again)
 
-    async def _reported(self, conflict: ConflictError) -> ConflictError:
+    def _reported(self, conflict: ConflictError) -> ConflictError:
         """A conflict without pointers: what is spilled is named and not carried, as everything that is large."""
         items = {at: item for at, item in conflict.items.items() if item is None or not _points(item.value)}
         return conflict if len(items) == len(conflict.items) else ConflictError(keys=conflict.keys, items=items)

@@ -7,9 +7,26 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
-from ...driver import KEEP, Check, Delete, Driver, Etag, If, Item, Key, Put, Write, key, name, split, text, text_of
-from ...driver._defaults import everything
+from ...driver import (
+    KEEP,
+    Check,
+    Delete,
+    Driver,
+    Etag,
+    If,
+    Item,
+    Key,
+    Put,
+    Range,
+    Write,
+    key,
+    name,
+    split,
+    text,
+    text_of,
+)
 from ...driver._types import Cond, Keep
+from ...driver.kit import scan_all
 from .._codec import Codec
 from .._keyed_locks import changing
 from .._listing import Listing
@@ -159,7 +176,7 @@ class Collection(Generic[T]):
         """
         documents = added = removed = 0
         unreadable: list[str] = []
-        async for item in everything(self._driver, self.base):
+        async for item in scan_all(self._driver, self.base):
             documents += 1
             try:
                 document = self._codec.decode(item)
@@ -172,7 +189,7 @@ class Collection(Generic[T]):
             if missing and await self._try([Check(item.key, item.etag), *self._puts(missing, document, item)]):
                 added += len(missing)
         if self._indexed:
-            async for entry in everything(self._driver, self._entries.base):
+            async for entry in scan_all(self._driver, self._entries.base):
                 (found_item,) = await self._driver.get([self.key(str(entry.value))])
                 if not self._matches(entry, found_item) and await self._try([Delete(entry.key, entry.etag)]):
                     removed += 1
@@ -244,9 +261,9 @@ class Collection(Generic[T]):
         async def fetch(position: str | None, room: int) -> tuple[list[T], str | None]:
             room = min(room, self._driver.capabilities.max_keys)
             if self._newest_first:
-                page = await self._driver.scan(prefix, before=position, reverse=True, limit=room)
+                page = await self._driver.scan(Range(prefix, before=position, reverse=True, limit=room))
             else:
-                page = await self._driver.scan(prefix, after=position, limit=room)
+                page = await self._driver.scan(Range(prefix, after=position, limit=room))
             items = await self._read([self.key(str(entry.value)) for entry in page.items])
             pairs = zip(page.items, items, strict=True)
             return [self._codec.decode(item) for entry, item in pairs if item and self._matches(entry, item)], page.next
@@ -254,7 +271,7 @@ class Collection(Generic[T]):
         return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor)
 
     async def _in_order(self, position: str | None, room: int) -> tuple[list[T], str | None]:
-        page = await self._driver.scan(self.base, after=position, limit=room)
+        page = await self._driver.scan(Range(self.base, after=position, limit=room))
         return [self._codec.decode(item) for item in page.items], page.next
 
     def _matches(self, entry: Item, item: Item | None) -> bool:

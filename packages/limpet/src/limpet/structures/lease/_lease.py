@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from ..._errors import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
 from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name
-from ...driver._judge import count_of
+from ...driver.kit import counter_value
 from .._keyed_locks import KeyedLocks
 from .._transact import ReadSet
 from ._holding import Holding
@@ -206,7 +206,7 @@ class Lease:
             held, fence = known[self.base], known[self.fence]
             if held is not None:
                 return held
-            token = 1 + ((count_of(fence.value) or 0) if fence is not None else 0)
+            token = 1 + ((counter_value(fence.value) or 0) if fence is not None else 0)
             own = Holding(self._driver, self.base, str(token), ceil(ttl * 1000), ended=_ENDED)
             mark = Put(self.fence, str(token), If.ABSENT if fence is None else fence.etag)
             same = [Check(at, item.etag) for at in reading if (item := known[at]) is not None]

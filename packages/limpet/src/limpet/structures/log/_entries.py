@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from ...driver import Driver, Etag, Item, Key, Value, number
+from ...driver import Driver, Etag, Item, Key, Range, Value, number
 from ._forks import entries_of
 from ._head import Head
 
@@ -48,7 +48,7 @@ async def read_entries(
             above = None if low < 0 else f"{entries}!{number(low)}"
             room = _PAGE if limit is None else min(_PAGE, limit - len(found))
             page = await driver.scan(
-                entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=room
+                Range(entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=room)
             )
             found += [item for item in page.items if head.shows(_seq(item))]
             if page.next is None:

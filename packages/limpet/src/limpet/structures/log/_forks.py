@@ -8,7 +8,7 @@ from typing import TypeAlias
 from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
-from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name, number
+from ...driver import Check, Delete, Driver, If, Item, Key, Put, Range, Write, key, name, number
 from .._transact import Plan, ReadSet, transact
 from ._head import Head
 
@@ -112,7 +112,9 @@ async def _free(driver: Driver, entries: Key, ranges: Iterable[tuple[int, int]])
     for first, end in ranges:
         after = None if first == 0 else key(entries, number(first - 1))
         while True:
-            page = await driver.scan(entries, after=after, before=key(entries, number(end)), limit=256, values=False)
+            page = await driver.scan(
+                Range(entries, after=after, before=key(entries, number(end)), limit=256, values=False)
+            )
             if page.items:
                 await driver.apply([Delete(item.key) for item in page.items])
             freed += len(page.items)

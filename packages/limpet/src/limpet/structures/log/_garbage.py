@@ -8,7 +8,7 @@ from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
 from ...driver import Delete, Driver, Item, Key, Put, Write, key, name, new_etag, number, text
-from ...driver._defaults import everything
+from ...driver.kit import scan_all
 from ._forks import Branch, collect, release
 
 __all__ = ["SWEEP", "marker", "sweep", "sweep_all", "sweep_now"]
@@ -86,6 +86,6 @@ async def sweep_now(driver: Driver, writes: Sequence[Write]) -> None:
 async def sweep_all(driver: Driver) -> int:
     """Do what every marker says; answer how many items went."""
     freed = 0
-    async for item in everything(driver, SWEEP):
+    async for item in scan_all(driver, SWEEP):
         freed += await sweep(driver, item)
     return freed

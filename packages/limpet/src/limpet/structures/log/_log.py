@@ -17,7 +17,7 @@ from ..._errors import (
     UnsupportedError,
 )
 from ...driver import Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
-from ...driver._judge import count_of
+from ...driver.kit import counter_value
 from .._keyed_locks import KeyedLocks, changing
 from .._transact import Plan, ReadSet, transact
 from ._entries import PART_BYTES, Entry, entry_of, read_entries
@@ -432,7 +432,7 @@ def visible(head: Item | None, counter: Item | None) -> int:
 
 
 def _following(counter: Item) -> int:
-    found = count_of(counter.value)
+    found = counter_value(counter.value)
     if found is None:
         raise CorruptDataError(f"the item at {counter.key!r} should hold the next number of a log")
     return found

@@ -1,0 +1,70 @@
+"""What authors of drivers and wrappers use to keep the contract."""
+
+from ._base import BaseDriver
+from ._clock import backend_now_ms, host_now_ms
+from ._connections import Connections
+from ._defaults import backoff, scan_all
+from ._evaluate import Evaluation, Record, counter_value, evaluate, keys_to_read
+from ._file_lock import FileLock
+from ._new_files import give_to_owner, new_file_mode, new_folder_mode
+from ._notifications import Subscription, notifications
+from ._options import Url, check_counts, check_seconds, hide_password, keywords, parse_url, read_options
+from ._owner import Owner
+from ._paging import below, between, to_page
+from ._retry import RowChanges, SerializationFailure, on_connection, retry_transaction, row_changes, unconditional_puts
+from ._server import ServerClient, ServerDriver
+from ._sorted_keys import SortedKeys
+from ._tls import tls_context, tls_failure_reason
+from ._validation import validate_base, validate_get, validate_range, validate_unit
+from ._values import from_bytes, size_of, to_bytes
+from ._worker import Worker
+
+__all__ = [
+    "BaseDriver",
+    "Connections",
+    "Evaluation",
+    "FileLock",
+    "Owner",
+    "Record",
+    "RowChanges",
+    "SerializationFailure",
+    "ServerClient",
+    "ServerDriver",
+    "SortedKeys",
+    "Subscription",
+    "Url",
+    "Worker",
+    "backend_now_ms",
+    "backoff",
+    "below",
+    "between",
+    "check_counts",
+    "check_seconds",
+    "counter_value",
+    "evaluate",
+    "from_bytes",
+    "give_to_owner",
+    "hide_password",
+    "host_now_ms",
+    "keys_to_read",
+    "keywords",
+    "new_file_mode",
+    "new_folder_mode",
+    "notifications",
+    "on_connection",
+    "parse_url",
+    "read_options",
+    "retry_transaction",
+    "row_changes",
+    "scan_all",
+    "size_of",
+    "tls_context",
+    "tls_failure_reason",
+    "to_bytes",
+    "to_page",
+    "unconditional_puts",
+    "validate_base",
+    "validate_get",
+    "validate_range",
+    "validate_unit",
+]

@@ -1,0 +1,174 @@
+"""A few connections for many tasks: for drivers whose client library has no pool that is as fast as a short call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Generic, TypeVar
+
+from ..._errors import UnavailableError
+
+__all__ = ["Connections"]
+
+C = TypeVar("C")
+
+_SOON = 0.005
+"""Seconds in which a call is likely to end."""
+
+
+class Connections(Generic[C]):
+    """Gives each call a connection of its own, made when it is first needed and kept for the next call.
+
+    Another is made only when none has become free for a few milliseconds, and who waits for it takes whichever comes
+    first: connecting costs a server, and who waits for it, as much as many calls.
+    Whoever finds all of them busy waits, for up to `timeout` seconds. The one that was used last is used first, and
+    one that is not `alive` any more is given to nobody. When a call loses one, those that are free are closed too: what
+    ended it has probably ended all, and each would cost another call its time-out.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[C]],
+        *,
+        alive: Callable[[C], bool],
+        end: Callable[[C], Awaitable[object]],
+        size: int,
+        timeout: float,
+        place: str,
+        abort: Callable[[C], object] = lambda _connection: None,
+    ) -> None:
+        """`connect` makes one, `end` closes one and must not raise, `place` names the server in messages.
+
+        `abort` is told which one a block has failed on, or was cancelled on: nobody knows what it is in the middle of.
+        """
+        self._connect = connect
+        self._alive = alive
+        self._end = end
+        self._size = size
+        self._timeout = timeout
+        self._place = place
+        self._abort = abort
+        self._free: deque[C] = deque()
+        self._room = asyncio.Semaphore(size)
+        self._waiting: deque[asyncio.Future[C]] = deque()
+        self._making: set[asyncio.Task[None]] = set()
+        self._count = 0
+        """Connections there are, with those in the making."""
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[C]:
+        """A connection for a block. Raises `UnavailableError` where none becomes free, and what `connect` raises."""
+        if self._room.locked():
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._room.acquire()
+            except TimeoutError as error:
+                raise UnavailableError(
+                    f"all {self._size} connections to {self._place} stayed busy for {self._timeout:g} s: raise "
+                    "'pool_size', or look at the server's load"
+                ) from error
+        else:
+            await self._room.acquire()
+        try:
+            connection = await self._taken()
+            if connection is None:
+                connection = await self._first()
+            failed = False
+            try:
+                yield connection
+            except BaseException as error:
+                failed = isinstance(error, Exception)  # and no cancellation, which says nothing of the server
+                self._abort(connection)
+                raise
+            finally:
+                if self._alive(connection):
+                    self._give(connection)
+                else:
+                    await self._ended(connection)
+                    if failed:
+                        await self.drop()
+        finally:
+            self._room.release()
+
+    async def drop(self) -> None:
+        """Close those that are free, all at once: saying goodbye to who is gone takes its time."""
+        free, self._free = self._free, deque()
+        await asyncio.gather(*(self._ended(connection) for connection in free))
+
+    async def close(self) -> None:
+        """Close those that are free, and make no more of those that nobody waited for. No call is under way."""
+        making = [*self._making]
+        for task in making:
+            task.cancel()
+        await asyncio.gather(*making, return_exceptions=True)
+        await self.drop()
+
+    async def _taken(self) -> C | None:
+        while self._free:
+            connection = self._free.pop()
+            if self._alive(connection):
+                return connection
+            await self._ended(connection)
+        return None
+
+    async def _first(self) -> C:
+        """The one that is made or given back first."""
+        waiting: asyncio.Future[C] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        soon = asyncio.get_running_loop().call_later(_SOON if self._count else 0, self._make_more)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._waiting.remove(waiting)
+            if not waiting.cancelled() and waiting.exception() is None:
+                self._give(waiting.result())
+            raise
+        finally:
+            soon.cancel()
+
+    def _give(self, connection: C) -> None:
+        """To who has waited longest, else to the free ones."""
+        if (waiting := self._longest()) is not None:
+            waiting.set_result(connection)
+        else:
+            self._free.append(connection)
+
+    def _longest(self) -> asyncio.Future[C] | None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():  # cancelled
+                return waiting
+        return None
+
+    def _make_more(self) -> None:
+        """One for each who waits: whoever finds no room for another has its own in the making, or given back."""
+        while len(self._making) < len(self._waiting) and self._count < self._size:
+            self._count += 1
+            self._making.add(asyncio.create_task(self._make()))
+
+    async def _make(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            connection = await self._connect()
+        except BaseException as error:
+            self._count -= 1
+            if not isinstance(error, Exception):
+                raise
+            if (waiting := self._longest()) is not None:
+                waiting.set_exception(error)
+        else:
+            self._give(connection)
+        finally:
+            self._making.discard(task)
+        self._make_more()
+
+    async def _ended(self, connection: C) -> None:
+        try:
+            await self._end(connection)
+        finally:
+            self._count -= 1
+            self._make_more()

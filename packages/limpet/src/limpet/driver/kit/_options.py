@@ -1,0 +1,113 @@
+"""URLs to keywords and back to something that may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from math import isfinite
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..._errors import ConfigurationError, explain
+
+__all__ = ["Url", "check_counts", "check_seconds", "hide_password", "keywords", "parse_url", "read_options"]
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?P<head>://[^/?#\s]*?:)[^/?#\s]*(?P<at>@)")
+_SECRET = re.compile(
+    r"(?P<head>[?&](?:[a-z_]*password|passwd|secret|token|key|encryption_key)=)[^&#\s]*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A driver's URL in parts, percent-decoded."""
+
+    scheme: str
+    rest: str
+    """Everything between `://` and `?`: for a driver whose URL is a path."""
+    username: str | None
+    password: str | None
+    host: str | None
+    port: int | None
+    path: str
+    """With its leading slash, empty where there is none."""
+    query: Mapping[str, str]
+    hosts: tuple[tuple[str, int | None], ...] = ()
+    """Every host of `a:1,b:2` with its port: for backends that are several servers. `host` and `port` are the first."""
+
+
+def hide_password(url: str) -> str:
+    """The URL with every password and key in it as `***`: for messages, logs and reports."""
+    return _SECRET.sub(r"\g<head>***", _PASSWORD.sub(r"\g<head>***\g<at>", url))
+
+
+def parse_url(url: str) -> Url:
+    """Take a driver's URL apart. Raises `ConfigurationError` where it is none."""
+    if not _SCHEME.match(url):
+        raise ConfigurationError(
+            f"{hide_password(url)!r} is no URL: write one like 'sqlite:///data/agent.db' or 'fs://./data'"
+        )
+    try:
+        parts = urlsplit(url)
+        hosts = tuple(_host(each) for each in parts.netloc.rpartition("@")[2].split(",") if each)
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise ConfigurationError(f"{hide_password(url)!r} is no usable URL: {error}") from None
+    query = dict(pairs)
+    if len(query) != len(pairs):
+        raise ConfigurationError(f"an option occurs twice in {hide_password(url)!r}: keep one of them")
+    rest = url.split("://", 1)[1].split("?", 1)[0]
+    username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    host, port = hosts[0] if hosts else (None, None)
+    return Url(
+        parts.scheme.lower(), unquote(rest), username, password, host or None, port, unquote(parts.path), query, hosts
+    )
+
+
+def _host(written: str) -> tuple[str, int | None]:
+    parts = urlsplit(f"//{written}")
+    return parts.hostname or "", parts.port
+
+
+def check_seconds(**options: object) -> None:
+    """Refuse an option that is no number of seconds above 0. Raises `ConfigurationError`, which names it."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
+            raise ConfigurationError(f"{name} is {value!r}: use a number of seconds above 0")
+
+
+def check_counts(**options: object) -> None:
+    """Refuse an option that is no whole number above 0. Raises `ConfigurationError`, which names it."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigurationError(f"{name} is {value!r}: use a whole number above 0")
+
+
+def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The URL's query as keyword arguments: `known` maps each option to its type, as pydantic understands it.
+
+    Raises `ConfigurationError` for an unknown option (and names the nearest one) or a value that does not fit.
+    """
+    options: dict[str, Any] = {}
+    for option, written in url.query.items():
+        if option not in known:
+            near = get_close_matches(option, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
+            raise ConfigurationError(f"{url.scheme}:// has no option {option!r}: {hint}")
+        try:
+            options[option] = TypeAdapter(known[option]).validate_strings(written)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"the option {option!r} of {url.scheme}:// does not fit: {explain(error)}"
+            ) from None
+    return options
+
+
+def keywords(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass of options as keyword arguments, for the constructor that takes the same ones."""
+    return {field.name: getattr(options, field.name) for field in fields(options)}

@@ -1,0 +1,134 @@
+"""What drivers share that lock, judge and then write: rounds that are played again, and what a judgement means for rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeVar
+
+from ..._errors import UnavailableError
+from .._types import KEEP, Append, Delete, Key, Outcome, Put, Unit, new_etag
+from ._defaults import backoff
+from ._evaluate import Evaluation, Record
+
+__all__ = [
+    "RowChanges",
+    "SerializationFailure",
+    "row_changes",
+    "on_connection",
+    "unconditional_puts",
+    "retry_transaction",
+]
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+class SerializationFailure(Exception):
+    """Somebody else made a key that was found absent: roll back and play the round again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """What to write, each in key order."""
+
+    changed: dict[Key, Record]
+    """Rows that are there."""
+    new: dict[Key, Record]
+    """Rows that nobody else may have made meanwhile, else the race is lost."""
+    deleted: list[Key]
+
+
+def row_changes(
+    units: Sequence[Unit], evaluation: Evaluation, records: Mapping[Key, Record | None], now: int
+) -> RowChanges:
+    """What a judgement means for rows, where `records` holds those that are there, expired ones too."""
+    changed: dict[Key, Record] = {}
+    new: dict[Key, Record] = {}
+    for key, record in evaluation.effects.items():
+        if record is not None:
+            (changed if key in records else new)[key] = record
+        elif key not in records:  # put and deleted in one round: absent it has to stay until the end
+            new[key] = Record("", new_etag(), now, 0)
+    deleted = sorted(key for key, record in evaluation.effects.items() if record is None and key in records)
+    for unit, outcome in zip(units, evaluation.outcomes, strict=True):
+        if outcome is None and not isinstance(unit, Append) and len(unit) > 1:
+            for write in unit:
+                if isinstance(write, Delete) and write.key not in records:
+                    # Nothing to delete, and nobody may put something there before this batch has ended: an item
+                    # that expired long ago holds the place, whatever a reader's clock says that began before us.
+                    new.setdefault(write.key, Record("", new_etag(), now, 0))
+    return RowChanges(dict(sorted(changed.items())), dict(sorted(new.items())), deleted)
+
+
+def unconditional_puts(units: Sequence[Unit]) -> list[Put] | None:
+    """The puts of batches that ask for nothing, if that is all there is, in key order: they need no reading.
+
+    Who writes them in one statement has written each batch whole.
+    """
+    puts: dict[Key, Put] = {}
+    for unit in units:
+        if isinstance(unit, Append):
+            return None
+        for write in unit:
+            if not isinstance(write, Put) or write.cond is not None or write.ttl_ms is KEEP or write.key in puts:
+                return None
+            puts[write.key] = write
+    return [puts[key] for key in sorted(puts)]
+
+
+async def retry_transaction(
+    play: Callable[[Sequence[Unit]], Awaitable[Sequence[Outcome]]],
+    units: Sequence[Unit],
+    *,
+    races: tuple[type[Exception], ...],
+    place: str,
+    seconds: float,
+) -> list[Outcome]:
+    """Play a round until it loses no race, for about `seconds`; `races` are the client's errors that say it lost one.
+
+    Raises what `play` raises, with `sent` where a part of the work was done before, and `UnavailableError` where it
+    never ends.
+    """
+    until = monotonic() + seconds
+    lost: tuple[type[Exception], ...] = (SerializationFailure, *races)
+    attempt = 0
+    while True:
+        try:
+            return list(await play(units))
+        except lost as error:
+            cause = error
+        attempt += 1
+        if monotonic() > until:
+            raise UnavailableError(f"{place}: a write lost {attempt} races in a row: retry") from cause
+        if len(units) > 1 and attempt > 1:  # together they lost twice: one by one they are in nobody's way for long
+            outcomes: list[Outcome] = []
+            for unit in units:
+                try:
+                    outcomes += await retry_transaction(
+                        play, [unit], races=races, place=place, seconds=until - monotonic()
+                    )
+                except UnavailableError as failure:
+                    raise UnavailableError(str(failure), sent=failure.sent or bool(outcomes)) from failure
+            return outcomes
+        await backoff(attempt)
+
+
+async def on_connection(
+    lend: Callable[[], AbstractAsyncContextManager[C]],
+    act: Callable[[C], Awaitable[T]],
+    *,
+    ended: Callable[[C], bool],
+    errors: tuple[type[Exception], ...],
+) -> T:
+    """Act on a connection; once more where nothing was sent, or only asked, and the server had ended the connection."""
+    async with lend() as connection:
+        try:
+            return await act(connection)
+        except errors as error:
+            if not ended(connection) or (isinstance(error, UnavailableError) and error.sent):
+                raise
+    async with lend() as connection:
+        return await act(connection)

@@ -1,0 +1,55 @@
+"""TLS to a server: one context for all connections of a driver, and what to say where there is no trust."""
+
+from __future__ import annotations
+
+import ssl
+
+from ..._errors import ConfigurationError
+
+__all__ = ["tls_failure_reason", "tls_context"]
+
+_REFUSALS = ("ALERT", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNSUPPORTED_PROTOCOL")
+"""What OpenSSL calls an answer that no repetition changes; the rest are connections that broke."""
+
+
+def tls_context(
+    *, ca: str | None = None, cert: str | None = None, key: str | None = None, check_hostname: bool = True
+) -> ssl.SSLContext:
+    """A context that trusts the system's authorities, or only those in the file `ca`, and shows `cert` with its `key`.
+
+    All three are paths of PEM files; the key may stand in `cert`. Raises `ConfigurationError` where one cannot be used.
+    """
+    if key is not None and cert is None:
+        raise ConfigurationError("ssl_key without ssl_cert: give the certificate that the key belongs to")
+    reading = f"ssl_ca {ca!r}"
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        context.check_hostname = check_hostname
+        if cert is not None:
+            reading = f"ssl_cert {cert!r}" + (f" or ssl_key {key!r}" if key is not None else "")
+            context.load_cert_chain(cert, key, password=_no_password)
+    except OSError as error:  # OpenSSL's own errors are among them
+        raise ConfigurationError(f"{reading} cannot be used ({error}): give a file in PEM format") from error
+    return context
+
+
+def tls_failure_reason(error: BaseException) -> str | None:
+    """Why a TLS handshake failed and would fail again, with what to do, if that is behind a client's error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({cause.verify_message}): name the file of the authority that signed it "
+            "in ssl_ca, and use a host name that the certificate has"
+        )
+    if cause is not None and any(word in (cause.reason or "") for word in _REFUSALS):
+        return (
+            f"TLS was refused ({cause.reason}): look whether the server speaks it on this port, and whether it asks for "
+            "a certificate (ssl_cert, ssl_key)"
+        )
+    return None
+
+
+def _no_password() -> str:
+    raise ConfigurationError("the key of ssl_cert is locked with a password: give one that is not")

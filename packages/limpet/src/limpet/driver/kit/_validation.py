@@ -1,0 +1,135 @@
+"""What is refused before any backend sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from ..._errors import InvalidKeyError, InvalidValueError, TooLargeError, UnsupportedError
+from .._capabilities import Capabilities
+from .._keys import MAX_KEY_BYTES, check_key, is_counter
+from .._types import KEEP, Append, Check, Delete, If, Key, Put, Range, Unit, Write
+from ._values import size_of
+
+__all__ = ["MAX_PAGE", "validate_base", "validate_get", "validate_range", "validate_unit"]
+
+MAX_PAGE = 1000
+"""Items in one page at most; a larger limit gets this many, and `next`."""
+
+_NUMBER_BYTES = 17
+_ETAG_LENGTH = 22
+
+
+def validate_get(keys: Sequence[Key], capabilities: Capabilities) -> None:
+    """Refuse a `get` that no backend should see."""
+    if isinstance(keys, str):
+        raise InvalidKeyError("get() takes a sequence of keys: wrap a single key in a list")
+    if len(keys) > capabilities.max_keys:
+        raise TooLargeError(f"get() of {len(keys)} keys: this driver takes {capabilities.max_keys} in one call")
+    for key in keys:
+        check_key(key)
+
+
+def validate_base(base: Key) -> None:
+    """Refuse what is neither a key nor `""`, which stands for everything."""
+    if base != "":
+        check_key(base)
+
+
+def validate_range(range: Range) -> None:
+    """Refuse a range that no backend should see."""
+    if not isinstance(range, Range):
+        raise InvalidValueError(f"scan() takes a Range, not {type(range).__name__}: write scan(Range(base, limit=50))")
+    validate_base(range.base)
+    for bound in (range.after, range.before):
+        if bound is not None:
+            validate_base(bound)
+    limit = range.limit
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise InvalidValueError(f"limit is {limit!r}: ask for at least one item")
+
+
+def validate_unit(unit: Unit, capabilities: Capabilities) -> int:
+    """Refuse a batch or an append that no backend should see; return its size in bytes."""
+    if isinstance(unit, Append):
+        return _check_append(unit, capabilities)
+    if len(unit) > 1 and capabilities.atomic == "item":
+        raise UnsupportedError(
+            f"a batch of {len(unit)} writes: this backend can write one item atomically and no more "
+            "(capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
+        )
+    _check_count(len(unit), capabilities)
+    seen: set[Key] = set()
+    size = 0
+    for write in unit:
+        size += _check_write(write, capabilities)
+        if write.key in seen:
+            raise InvalidKeyError(f"{write.key!r} occurs twice in a batch: merge the two writes into one")
+        seen.add(write.key)
+    return _check_size(size, capabilities)
+
+
+def _check_append(unit: Append, capabilities: Capabilities) -> int:
+    if capabilities.atomic == "item":
+        raise UnsupportedError("append needs a batch: this backend can write one item atomically and no more")
+    if not unit.puts:
+        raise InvalidValueError("append() without anything to append")
+    _check_count(len(unit.puts) + 2, capabilities)
+    check_key(unit.log)
+    if not is_counter(unit.log):
+        raise InvalidKeyError(
+            f"{unit.log[:60]!r} cannot count a log: its last segment has to be the name 'n' (see counter_key)"
+        )
+    _check_write(unit.check, capabilities)
+    size = 0
+    for put in unit.puts:
+        if put.cond is not None:
+            raise InvalidValueError("a put that is appended has no condition: the number makes its key new")
+        size += _check_write(put, capabilities) + _NUMBER_BYTES
+        if len(put.key.encode()) + _NUMBER_BYTES > MAX_KEY_BYTES:
+            raise InvalidKeyError(f"{put.key[:60]!r}... leaves no room for the number of an entry")
+    return _check_size(size, capabilities)
+
+
+def _check_count(writes: int, capabilities: Capabilities) -> None:
+    if writes > capabilities.max_writes:
+        raise TooLargeError(
+            f"a batch of {writes} writes: this driver takes {capabilities.max_writes}; use several batches"
+        )
+
+
+def _check_size(size: int, capabilities: Capabilities) -> int:
+    if size > capabilities.max_batch_bytes:
+        raise TooLargeError(
+            f"a batch of {size} bytes: this driver takes {capabilities.max_batch_bytes}; use several batches"
+        )
+    return size
+
+
+def _check_write(write: Write, capabilities: Capabilities) -> int:
+    check_key(write.key)
+    cond = write.cond
+    if isinstance(write, Put):
+        if not (cond is None or isinstance(cond, (If, str))):
+            raise InvalidValueError(f"{cond!r} is no condition: use None, If.ABSENT, If.PRESENT or an etag")
+        ttl = write.ttl_ms
+        if ttl is not None and ttl is not KEEP:
+            if not isinstance(ttl, int) or isinstance(ttl, bool):
+                raise InvalidValueError(f"ttl_ms is {ttl!r}: use whole milliseconds, None or KEEP")
+            if ttl <= 0:
+                raise InvalidValueError(f"ttl_ms is {ttl}: use at least one millisecond, or delete the item")
+        if len(write.etag) != _ETAG_LENGTH:
+            raise InvalidValueError(f"{write.etag!r} is no etag of a put: leave it out, and a fresh one is made")
+        if not isinstance(write.value, (str, bytes)):
+            raise InvalidValueError(f"a value is str or bytes, not {type(write.value).__name__}: encode it first")
+        size = size_of(write.value)
+        if size > capabilities.max_value_bytes:
+            raise TooLargeError(
+                f"the value for {write.key[:80]!r} has {size} bytes: this driver takes {capabilities.max_value_bytes}"
+            )
+        return size + len(write.key)
+    if not isinstance(write, (Delete, Check)):
+        assert_never(write)
+    if not (cond is If.PRESENT or isinstance(cond, str) or (cond is None and isinstance(write, Delete))):
+        raise InvalidValueError(f"{cond!r} is no condition of a {type(write).__name__}: use If.PRESENT or an etag")
+    return len(write.key)

@@ -1,0 +1,39 @@
+"""Sizes of values, and the mark that a text-only or bytes-only backend keeps to give back what came."""
+
+from __future__ import annotations
+
+from ..._errors import CorruptDataError, InvalidValueError
+from .._types import Value
+
+__all__ = ["from_bytes", "size_of", "to_bytes"]
+
+_TEXT = b"t"
+_BYTES = b"b"
+
+
+def size_of(value: Value) -> int:
+    """Bytes of the value, of its UTF-8 where it is text. Raises `InvalidValueError` for a lone surrogate."""
+    if isinstance(value, bytes) or value.isascii():
+        return len(value)
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidValueError("the text holds a lone surrogate: store it as bytes, or replace it") from error
+
+
+def to_bytes(value: Value) -> bytes:
+    """One byte string that tells text from bytes: for a backend with a single binary column."""
+    return _TEXT + value.encode() if isinstance(value, str) else _BYTES + value
+
+
+def from_bytes(stored: bytes) -> Value:
+    """The reverse of `to_bytes`."""
+    mark, rest = stored[:1], stored[1:]
+    if mark == _BYTES:
+        return rest
+    if mark == _TEXT:
+        try:
+            return rest.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptDataError("a stored text is not UTF-8") from error
+    raise CorruptDataError("a stored value lacks the mark that tells text from bytes")

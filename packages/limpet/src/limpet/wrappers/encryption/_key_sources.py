@@ -1,0 +1,111 @@
+"""Where an encryption key comes from, and what one looks like."""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from pathlib import Path
+from typing import TypeAlias
+
+from ..._errors import ConfigurationError
+
+__all__ = ["KeySource", "find_key", "key_in_environment", "new_key"]
+
+KeySource: TypeAlias = str | bytes | Path | Callable[[], str | bytes | Awaitable[str | bytes]]
+"""A key (32 bytes, or text: 64 hex characters, base64, base64url), `env://VARIABLE`, `secret://name`, the path of a
+file, or a function, async or not, that gives a key: for a secrets manager."""
+
+KEY_BYTES = 32
+_SECRETS = "/run/secrets"
+
+
+def new_key() -> str:
+    """A new key from the system's random source, as 64 hex characters."""
+    return os.urandom(KEY_BYTES).hex()
+
+
+def key_in_environment(name: str = "LIMPET_ENCRYPTION_KEY") -> KeySource | None:
+    """What `name`, or the file that `<name>_FILE` names, gives; `None` where neither is set."""
+    written, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if written and file:
+        raise ConfigurationError(f"{name} and {name}_FILE are both set: keep one of them")
+    return f"env://{name}" if written else Path(file) if file else None
+
+
+async def find_key(source: KeySource) -> bytes:
+    """The 32 bytes that a source gives. Raises `ConfigurationError`, which never shows any of them."""
+    if callable(source):
+        given = source()
+        found = await given if isawaitable(given) else given
+        return _parse(found, f"what {getattr(source, '__qualname__', 'the function')} gave")
+    if isinstance(source, Path):
+        return _from_file(source)
+    if isinstance(source, str) and source.startswith("secret://"):
+        return _from_file(_secret(source))
+    if isinstance(source, str) and source.startswith("env://"):
+        return _from_environment(source.removeprefix("env://"))
+    return _parse(source, "the encryption key")
+
+
+def _from_environment(name: str) -> bytes:
+    written = os.environ.get(name)
+    if not written:
+        raise ConfigurationError(f"the environment has no {name}: set it to a key ('limpet keygen' makes one)")
+    if written.startswith("secret://"):
+        return _from_file(_secret(written))
+    return _parse(written, f"the key in {name}")
+
+
+def _secret(written: str) -> Path:
+    name = written.removeprefix("secret://")
+    if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise ConfigurationError(f"{written!r} names no secret: write secret:// and the name of one file")
+    return Path(os.environ.get("LIMPET_SECRETS", _SECRETS)) / name
+
+
+def _from_file(path: Path) -> bytes:
+    try:
+        content = path.expanduser().read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the key file {path} cannot be read ({error.strerror}): 'limpet keygen --out FILE' makes one"
+        ) from error
+    if not content:
+        raise ConfigurationError(f"the key file {path} is empty: restore it, the key is nowhere else")
+    # Text has to be a whole key: half of a hex key is 32 characters, and would pass for 32 bytes.
+    return _parse(content.decode() if content.isascii() else content, f"the key file {path}")
+
+
+def _parse(given: object, where: str) -> bytes:
+    if isinstance(given, bytes | bytearray):
+        found = bytes(given)
+    elif isinstance(given, str):
+        found = _decoded(given.strip(), where)
+    else:
+        raise ConfigurationError(f"{where} is a {type(given).__name__}: a key is 32 bytes, or text")
+    if len(found) != KEY_BYTES:
+        raise ConfigurationError(
+            f"{where} has {len(found)} bytes: a key has exactly {KEY_BYTES} ('limpet keygen' makes one)"
+        )
+    return found
+
+
+def _decoded(written: str, where: str) -> bytes:
+    if len(written) == 2 * KEY_BYTES:
+        try:
+            return bytes.fromhex(written)
+        except ValueError:
+            pass
+    plain = written.rstrip("=").replace("+", "-").replace("/", "_")
+    try:
+        found = urlsafe_b64decode(plain + "=" * (-len(plain) % 4))
+        if urlsafe_b64encode(found).decode().rstrip("=") == plain and len(found) == KEY_BYTES:
+            return found
+    except ValueError:
+        pass
+    raise ConfigurationError(
+        f"{where} has {len(written)} characters that are no key: write its {KEY_BYTES} bytes as 64 hex characters or as "
+        "base64 of 43 or 44 characters ('limpet keygen' makes one); a passphrase is none"
+    )

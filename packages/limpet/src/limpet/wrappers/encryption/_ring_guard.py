@@ -1,0 +1,67 @@
+"""Proof, after a write and before it is acknowledged, that the keys which sealed it are still stored."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from ..._errors import ConflictError, UnavailableError
+from ...driver import Driver, Etag, If, Put, Value
+from .._reserved import MANIFEST, RING
+from ._keyring import KeyRing
+
+__all__ = ["RingGuard"]
+
+_logger = logging.getLogger("limpet")
+_TRIES = 20
+
+
+class RingGuard:
+    """A server that comes back empty has lost the key ring too: it is put back, else what follows is sealed for nobody.
+
+    Asking afterwards is what proves it: a ring that is there after the write was there with it, and a condition in
+    the batch would make all writers of a place take turns at one item.
+    """
+
+    def __init__(self, inner: Driver) -> None:
+        self._inner = inner
+        self._ring: KeyRing | None = None
+        self._covering: Etag | None = None
+        """The version of the stored ring that was last found to open what `_ring` seals."""
+        self.manifest: Value | None = None
+        """What the manifest of the place says, once that is known."""
+
+    async def holds(self, ring: KeyRing) -> bool:
+        """Whether the place still has the keys of `ring`, or has them again; `False`: it has others.
+
+        Raises `UnavailableError` where that cannot be found out, and `CorruptDataError` for a ring that cannot be read.
+        """
+        (found,) = await self._inner.get([RING], values=False)
+        if found is not None and (found.etag == ring.etag or (ring is self._ring and found.etag == self._covering)):
+            return True
+        for _ in range(_TRIES):
+            (item,) = await self._inner.get([RING])
+            if item is None:
+                put = ring.put_back()
+            elif (found_to_be := ring.compare(item)) == "older":
+                put = ring.in_place_of(item)
+            else:
+                self._ring, self._covering = ring, item.etag
+                return found_to_be == "covers"
+            try:
+                await self._inner.apply([put])
+            except ConflictError:
+                continue  # another process is putting one back too
+            _logger.error(
+                "the key ring of an encrypted place was gone or older, and was put back: its server lost data"
+            )
+            await self._put_manifest_back()
+            self._ring, self._covering = ring, put.etag
+            return True
+        raise UnavailableError("the key ring of this place was lost and keeps changing: retry")
+
+    async def _put_manifest_back(self) -> None:
+        """So that nobody opens the place in the clear."""
+        if self.manifest is not None:
+            with suppress(ConflictError):  # it is there
+                await self._inner.apply([Put(MANIFEST, self.manifest, If.ABSENT)])
