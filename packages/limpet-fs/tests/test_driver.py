@@ -40,7 +40,7 @@ async def test_a_write_costs_one_sync(tmp_path: Path) -> None:
         before = driver._files.syncs
         await driver.apply([Put("kv!@a", "1")])
         assert driver._files.syncs - before == PUT_SYNCS
-        await driver.append("kv!@log", [Put("kv!@log!e", "x")], Check("kv!@a"))
+        await driver.append("kv!@log!n", [Put("kv!@log!e", "x")], Check("kv!@a"))
         assert driver._files.syncs - before == 2 * PUT_SYNCS
         await driver.get(["kv!@a"])
         await driver.scan(Range(""))
@@ -206,7 +206,7 @@ async def main(base, seconds):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             before = time.monotonic()
-            await driver.append("log!@s", [Put("log!@s!e", "x")], Check("log!@head"))
+            await driver.append("log!@s!n", [Put("log!@s!e", "x")], Check("log!@head"))
             longest = max(longest, time.monotonic() - before)
             done += 1
     print(done, longest, flush=True)
@@ -219,7 +219,7 @@ async def test_four_processes_on_one_log_are_served_fairly(tmp_path: Path) -> No
     async with FsDriver(tmp_path) as driver:
         await driver.apply([Put("log!@head", "{}")])
         answers = await asyncio.to_thread(_race, tmp_path, 4)
-        (counter,) = await driver.get(["log!@s"])
+        (counter,) = await driver.get(["log!@s!n"])
         counts = [int(answer.split()[0]) for answer in answers]
         assert counter is not None
         assert int(str(counter.value)) == sum(counts)

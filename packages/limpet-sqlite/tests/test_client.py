@@ -56,9 +56,9 @@ from limpet_drivers.sqlite import SqliteDriver, _commands
 
 def stop(*arguments):
     os.kill(os.getpid(), signal.SIGSTOP)
-    return judge(*arguments)
+    return evaluate(*arguments)
 
-judge, _commands.judge = _commands.judge, stop
+evaluate, _commands.evaluate = _commands.evaluate, stop
 
 async def main():
     async with SqliteDriver(sys.argv[1]) as driver:
@@ -296,7 +296,7 @@ print("out")
 def test_a_child_of_fork_is_told_to_open_its_own(tmp_path: Path) -> None:
     program = """
 import asyncio, gc, os, sys, warnings
-from limpet import ForeignLoopError
+from limpet import ForkedError
 from limpet.driver import Put
 from limpet_drivers.sqlite import SqliteDriver
 warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: that is the point
@@ -305,7 +305,7 @@ async def in_child():
     for call in (lambda: driver.get(["kv!@a"]), lambda: driver.apply([Put("kv!@a", "child")]), driver.health):
         try:
             await call()
-        except ForeignLoopError:
+        except ForkedError:
             continue
         os._exit(1)
     del driver

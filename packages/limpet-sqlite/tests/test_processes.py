@@ -27,7 +27,7 @@ async def main(path, name, seconds):
         sys.stdin.readline()
         until, count, worst = monotonic() + seconds, 0, 0.0
         while (started := monotonic()) < until:
-            await driver.append("log!counter", [Put("log!entry", f"{name} {count}")], Check("log!head"))
+            await driver.append("log!n", [Put("log!entry", f"{name} {count}")], Check("log!head"))
             worst = max(worst, monotonic() - started)
             count += 1
         print(count, worst)

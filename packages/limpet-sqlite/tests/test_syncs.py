@@ -17,8 +17,8 @@ STRACE = shutil.which("strace")
 PROGRAM = """
 import asyncio, os, sys
 from limpet import OutcomeUnknownError
-from limpet.driver import Check, Etag, If, Put
-from limpet.wrappers import Coalescer
+from limpet.driver import Check, Etag, If, Put, Range
+from limpet.wrappers import Batching
 from limpet_drivers.sqlite import SqliteDriver
 
 def mark(name):
@@ -29,7 +29,7 @@ def mark(name):
 
 async def main():
     driver = SqliteDriver.from_url(sys.argv[1])
-    async with Coalescer(driver) as coalescer:
+    async with Batching(driver) as batching:
         await driver.apply([Put("kv!@first", "v")])
         mark("lone")
         for n in range(20):
@@ -40,9 +40,9 @@ async def main():
         mark("read")
         for n in range(20):
             await driver.get([f"kv!@{n}"])
-            await driver.scan("kv")
+            await driver.scan(Range("kv"))
         mark("together")
-        await asyncio.gather(*(coalescer.apply([Put(f"kv!@together{n}", "v")]) for n in range(1000)))
+        await asyncio.gather(*(batching.apply([Put(f"kv!@together{n}", "v")]) for n in range(1000)))
         mark("end")
 
 asyncio.run(main())

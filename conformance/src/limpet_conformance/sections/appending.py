@@ -14,6 +14,7 @@ from limpet import (
     UnsupportedError,
 )
 from limpet.driver import Append, Check, Delete, Driver, If, Put, Range, Write, key, name, new_etag, number
+from limpet.driver.kit import append_by_compare_and_set
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -209,7 +210,8 @@ class Appending(Section):
         check = await _begin(pair[0])
         for at in range(0, 12, 4):
             assert await _append(pair[0], check, "verb") == at
-            assert await Driver.append(pair[1], LOG, [Put(ENTRIES, "default")], check) == at + 1
+            unit = Append(LOG, (Put(ENTRIES, "default"),), check)
+            assert await append_by_compare_and_set(pair[1], unit) == at + 1
             assert await pair[1].commit([Append(LOG, (Put(ENTRIES, "group"), Put(ENTRIES, "group")), check)]) == [
                 at + 2
             ]
@@ -219,7 +221,7 @@ class Appending(Section):
         for outcome in await pair[0].commit([Append(LOG, (Put(ENTRIES, "x"),), bad)]):
             assert conflict_of(outcome, "an append without its head").keys == (bad.key,)
         with pytest.raises(ConflictError) as caught:
-            await Driver.append(pair[0], LOG, [Put(ENTRIES, "x")], bad)
+            await append_by_compare_and_set(pair[0], Append(LOG, (Put(ENTRIES, "x"),), bad))
         assert caught.value.keys == (bad.key,)
 
     @requires(atomic="batch")

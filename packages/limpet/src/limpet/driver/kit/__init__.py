@@ -3,7 +3,7 @@
 from ._base import BaseDriver
 from ._clock import backend_now_ms, host_now_ms
 from ._connections import Connections
-from ._defaults import backoff, scan_all
+from ._defaults import append_by_compare_and_set, backoff, scan_all
 from ._evaluate import Evaluation, Record, counter_value, evaluate, keys_to_read
 from ._file_lock import FileLock
 from ._new_files import give_to_owner, new_file_mode, new_folder_mode
@@ -34,6 +34,7 @@ __all__ = [
     "Subscription",
     "Url",
     "Worker",
+    "append_by_compare_and_set",
     "backend_now_ms",
     "backoff",
     "below",
