@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ._base import Json, Record, Timestamp
+from ._base import Json, Metadata, Record, Timestamp
 
 __all__ = ["ApprovalRecord", "ClaimRecord"]
 
@@ -29,7 +29,7 @@ class ApprovalRecord(Record):
     node_name: str
     state: Json = None
     """What the agent needs to go on, as JSON; models, dates and the like come back as the JSON that they became."""
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     created_at: Timestamp
     expires_at: Timestamp
     """By the clock of who suspended it: for people. The backend's clock decides."""

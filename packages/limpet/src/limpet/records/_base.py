@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias, TypeVar
+from functools import cache
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from .._errors import InvalidValueError, explain
+from .._errors import InvalidValueError, TooLargeError, explain
+from .._json import MAX_BYTES, as_plain, check_plain, check_size
 
-__all__ = ["Json", "Metadata", "Record", "Timestamp", "as_record", "milliseconds", "utc_now"]
+__all__ = [
+    "Json",
+    "Metadata",
+    "Parts",
+    "Record",
+    "Timestamp",
+    "as_record",
+    "check_record",
+    "given",
+    "milliseconds",
+    "utc_now",
+]
 
 R = TypeVar("R", bound="Record")
 
@@ -37,7 +57,9 @@ def _whole(value: datetime) -> datetime:
 
 
 def milliseconds(value: datetime) -> int:
-    """Milliseconds since 1970."""
+    """Milliseconds since 1970. Raises `InvalidValueError` for a time without a time zone."""
+    if value.tzinfo is None:
+        raise InvalidValueError("a naive datetime says nothing of its time zone: use datetime.now(UTC)")
     return round(value.timestamp() * 1000)
 
 
@@ -50,18 +72,18 @@ Timestamp: TypeAlias = Annotated[
 """A moment: a UTC datetime of whole milliseconds in Python, milliseconds since 1970 in JSON. Takes either."""
 
 
-def _as_json(value: Any) -> Any:
-    try:
-        return to_jsonable_python(value)
-    except PydanticSerializationError as error:
-        raise ValueError(f"it cannot be written as JSON: {error}") from error
+def _plain(value: Any, info: ValidationInfo) -> Any:
+    return value if info.mode == "json" else as_plain(value, info.field_name or "the value")
 
 
-Json: TypeAlias = Annotated[Any, BeforeValidator(_as_json)]
-"""What can be written as JSON; models, dates and the like come back as the JSON that they became."""
+Json: TypeAlias = Annotated[Any, BeforeValidator(_plain)]
+"""Plain JSON. Models, dates and the like become the JSON that says the same; what would lose something is refused."""
 
-Metadata: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_as_json)]
+Metadata: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_plain)]
 """Fields of the application's."""
+
+Parts: TypeAlias = Annotated[str | list[Any], BeforeValidator(_plain)]
+"""What a message says: text, or parts of plain JSON."""
 
 
 def utc_now() -> datetime:
@@ -86,8 +108,62 @@ def as_record(model: type[R], value: R | Mapping[str, Any]) -> R:
     if isinstance(value, model):
         return value
     if not isinstance(value, Mapping):
-        raise InvalidValueError(f"{type(value).__name__} is no {model.__name__}: pass one, or a mapping of its fields")
+        raise InvalidValueError(f"{type(value).__name__} is not {model.__name__}: pass one, or a mapping of its fields")
     try:
-        return model.model_validate(dict(value))
+        return model.model_validate(given(model.__name__, value))
     except ValidationError as error:
-        raise InvalidValueError(f"this is no {model.__name__}: {explain(error)}") from error
+        raise InvalidValueError(f"this is not a {model.__name__}: {explain(error)}") from error
+
+
+def given(what: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record as a dict. Raises `InvalidValueError` for what pydantic would convert in silence.
+
+    Raises `TooLargeError` before anything is made of them.
+    """
+    check_size(dict(fields), what)
+    for field, value in fields.items():
+        if not isinstance(field, str):
+            raise InvalidValueError(
+                f"{what} has a field whose name is of type {type(field).__name__}: names are strings"
+            )
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            raise InvalidValueError(f"{what}[{field!r}] is of type {type(value).__name__}: decode it, or use a blob")
+    return dict(fields)
+
+
+def check_record(record: Record) -> None:
+    """Refuse a record of which something would not come back equal. Raises `InvalidValueError` and `TooLargeError`."""
+    what = type(record).__name__
+    fields = record.__dict__
+    room = MAX_BYTES
+    for value in fields.values():
+        if isinstance(value, str):
+            room -= len(value)
+        elif isinstance(value, Record):
+            check_record(value)
+        elif isinstance(value, list) and value and isinstance(value[0], Record):
+            for each in value:
+                check_record(each)
+    if room < 0:
+        raise TooLargeError(f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep what is large in a blob")
+    free = {field: fields[field] for field in _free(type(record)) if fields.get(field) is not None}
+    if record.__pydantic_extra__:
+        free |= record.__pydantic_extra__
+    if free:
+        check_plain(free, what, room=room)
+
+
+@cache
+def _free(model: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of which the declared type does not say all: they hold plain JSON."""
+    ours = {
+        field
+        for base in model.__mro__
+        if base.__module__.startswith("limpet.")
+        for field in vars(base).get("__annotations__", ())
+    }
+    return tuple(field for field, info in model.model_fields.items() if field not in ours or _is_free(info.annotation))
+
+
+def _is_free(annotation: Any) -> bool:
+    return annotation in (Any, object, dict, list) or any(map(_is_free, get_args(annotation)))

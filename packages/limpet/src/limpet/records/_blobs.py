@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ._base import Record, Timestamp
+from ._base import Metadata, Record, Timestamp
 
 __all__ = ["BlobRecord"]
 
@@ -20,7 +18,7 @@ class BlobRecord(Record):
     content_type: str | None = None
     name: str | None = None
     """A file's, say: for people."""
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     created_at: Timestamp
     chunks: str
     """Whose chunks hold the bytes."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ._base import Record, Timestamp
+from ._base import Metadata, Record, Timestamp
 
 __all__ = ["ContainerRecord", "ImageRecord", "SessionRecord"]
 
@@ -13,7 +11,7 @@ class ContainerRecord(Record):
     """An isolation boundary that groups images."""
 
     container_id: str
-    config: dict[str, Any] | None = None
+    config: Metadata | None = None
     created_at: Timestamp | None = None
     """Filled in when it is saved first, if absent."""
     updated_at: Timestamp | None = None
@@ -32,8 +30,8 @@ class ImageRecord(Record):
     parent_image_id: str | None = None
     ancestors: list[str] | None = None
     """Of a fork: the ids of all images it was forked from, oldest first. Filled in when it is saved, if absent."""
-    mcp_servers: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
+    mcp_servers: Metadata | None = None
+    metadata: Metadata | None = None
     created_at: Timestamp | None = None
     updated_at: Timestamp | None = None
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_validator
 
 from .._errors import CorruptDataError, InvalidValueError, explain
-from ._base import Record, Timestamp, milliseconds, utc_now
+from ._base import Metadata, Parts, Record, Timestamp, given, milliseconds, utc_now
 
 __all__ = ["AssistantMessage", "ErrorMessage", "Message", "ToolCallMessage", "ToolResultMessage", "UserMessage"]
 
@@ -50,11 +50,11 @@ class Message(Record):
         if isinstance(value, Message):
             return value
         if not isinstance(value, Mapping):
-            raise InvalidValueError(f"{type(value).__name__} is no message: pass one, or a mapping of its fields")
+            raise InvalidValueError(f"{type(value).__name__} is not a message: pass one, or a mapping of its fields")
         try:
-            return _any().validate_python(dict(value))
+            return _any().validate_python(given("the message", value))
         except ValidationError as error:
-            raise InvalidValueError(f"this is no message: {explain(error)}") from error
+            raise InvalidValueError(f"this is not a message: {explain(error)}") from error
 
     @staticmethod
     def load(stored: str, where: str) -> Message:
@@ -85,7 +85,7 @@ class UserMessage(Message):
 
     role: str | None = "user"
     subtype: Literal["user"] = "user"
-    content: str | list[Any]
+    content: Parts
     parent_id: str | None = None
 
 
@@ -94,9 +94,9 @@ class AssistantMessage(Message):
 
     role: str | None = "assistant"
     subtype: Literal["assistant"] = "assistant"
-    content: str | list[Any]
+    content: Parts
     parent_id: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Metadata | None = None
 
 
 class ToolCallMessage(Message):
@@ -104,7 +104,7 @@ class ToolCallMessage(Message):
 
     role: str | None = "assistant"
     subtype: Literal["tool-call"] = "tool-call"
-    tool_call: dict[str, Any] | None = None
+    tool_call: Metadata | None = None
     parent_id: str | None = None
 
 
@@ -114,7 +114,7 @@ class ToolResultMessage(Message):
     role: str | None = "tool"
     subtype: Literal["tool-result"] = "tool-result"
     tool_call_id: str | None = None
-    tool_result: dict[str, Any] | None = None
+    tool_result: Metadata | None = None
     parent_id: str | None = None
 
 
@@ -123,7 +123,7 @@ class ErrorMessage(Message):
 
     role: str | None = "error"
     subtype: Literal["error"] = "error"
-    content: str | list[Any]
+    content: Parts
     error_code: str | None = None
     parent_id: str | None = None
 

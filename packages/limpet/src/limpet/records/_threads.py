@@ -40,7 +40,7 @@ class ThreadMessage(Message):
 
     role: str
     content: Json = None
-    """Text, or parts, or whatever can be written as JSON."""
+    """Text, or parts, or whatever can be written as JSON without losing anything."""
     name: str | None = None
     tool_calls: list[Any] | None = None
     tool_call_id: str | None = None

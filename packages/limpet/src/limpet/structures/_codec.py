@@ -10,7 +10,10 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from .._errors import ConfigurationError, CorruptDataError, InvalidValueError, explain
+from .._json import check_size, difference
 from ..driver import Item, Value
+from ..records import Record
+from ..records._base import check_record
 from ._migrations import Migrations
 
 __all__ = ["Codec", "ModelCodec", "TypeCodec", "dump_record", "load_record"]
@@ -108,20 +111,24 @@ class TypeCodec(Generic[T]):
         self._migrations = migrations
 
     def dump(self, value: T) -> str:
-        """The JSON text, which was read back to be sure. Raises `InvalidValueError` for what would come back differently."""
+        """The JSON text, which was read back to be sure. Raises `InvalidValueError` for what would come back differently.
+
+        Private attributes and fields with `exclude` are not stored, and not compared. Raises `TooLargeError` for more than
+        a value may hold, before it is encoded.
+        """
+        check_size(value, f"this {type(value).__name__}")
         try:
             stored = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
             back = self._adapter.validate_json(stored)
         except ValidationError as error:
             raise InvalidValueError(f"this is no valid {self.name}: {explain(error)}") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             why = self._why(value) or "a part of it is not of its declared type, or has no form in JSON"
             raise InvalidValueError(f"this {type(value).__name__} cannot be stored as {self.name}: {why}") from error
-        # A model may keep private attributes that are not meant to be stored, so its type has to do.
-        if (type(back) is not type(value)) if isinstance(value, BaseModel) else (back != value):
+        if (where := difference(value, back)) is not None:
             raise InvalidValueError(
-                f"this {type(value).__name__} would come back from {self.name} as something else: "
-                "convert it first, or name its own type"
+                f"this {type(value).__name__} would come back from {self.name} as something else, at {where}: "
+                "convert it first, or declare its own type"
             )
         return stored.decode()
 
@@ -131,7 +138,7 @@ class TypeCodec(Generic[T]):
             self._adapter.validate_python(self._adapter.dump_python(value, warnings="none"))
         except ValidationError as error:
             return explain(error)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return ""
         return ""
 
@@ -160,11 +167,16 @@ def load_record(model: type[M], stored: str, where: str) -> M:
 
 
 def dump_record(record: BaseModel, *, without: frozenset[str] = frozenset()) -> str:
-    """The record as JSON by alias; a `None` that is only a default is left out, one that was set is kept."""
+    """The record as JSON by alias; a `None` that is only a default is left out, one that was set is kept.
+
+    Raises `InvalidValueError` for what would not come back equal, and `TooLargeError`.
+    """
     given = record.model_fields_set
     unset = {field for field in _optional(type(record)) if field not in given and getattr(record, field) is None}
+    if isinstance(record, Record):
+        check_record(record)
     try:
-        return record.model_dump_json(by_alias=True, exclude=unset | without)
+        return record.model_dump_json(by_alias=True, exclude=unset | without, warnings="error")
     except (ValueError, TypeError) as error:
         raise InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError, InvalidValueError
+from ..._json import check_plain
 from ...driver import Value
 
 __all__ = ["Node", "assemble", "needed", "take_apart"]
@@ -25,13 +26,14 @@ _GROUP = 16
 _DEEP = 6
 
 
-def take_apart(value: Any, parts: dict[str, Value]) -> Node:
-    """The node of a value; what it refers to is put into `parts`, by digest. Raises `InvalidValueError`."""
+def take_apart(value: Any, parts: dict[str, Value], what: str = "the checkpoint") -> Node:
+    """The node of a value; what it refers to is put into `parts`, by digest.
+
+    Raises `InvalidValueError` for what is not plain JSON and bytes, and `TooLargeError`.
+    """
+    check_plain(value, what, binary=True)
     with_bytes: set[int] = set()
-    try:
-        _look_through(value, with_bytes)
-    except RecursionError as error:
-        raise InvalidValueError("a checkpoint is JSON and bytes: this is nested too deeply, or holds itself") from error
+    _look_through(value, with_bytes)
     return _take_apart(value, parts, with_bytes, 0)
 
 
@@ -107,9 +109,7 @@ def _look_through(value: Any, with_bytes: set[int]) -> bool:
     """Whether there are bytes somewhere in it; the ids of all dicts and lists of which this is so go into `with_bytes`."""
     found = False
     if isinstance(value, dict):
-        for name, each in value.items():
-            if not isinstance(name, str):  # JSON would make text of it, and the value come back as another
-                raise InvalidValueError(f"a checkpoint is JSON and bytes: {name!r} names something and is no text")
+        for each in value.values():
             if type(each) is not str:  # most are, and a call costs more than to look
                 found |= _look_through(each, with_bytes)
     elif isinstance(value, (list, tuple)):

@@ -12,6 +12,7 @@ from uuid import uuid4
 from pydantic_core import from_json, to_json
 
 from ..._errors import ConfigurationError, ConflictError, CorruptDataError, NotFoundError
+from ..._json import dump_plain
 from ...driver import Delete, Driver, If, Item, Key, Put, Range, Value, Write, key, name, number, split, text
 from ...driver.kit import backend_now_ms, scan_all, size_of
 from ...records import CheckpointRecord, PendingWrite, as_record
@@ -57,7 +58,12 @@ class CheckpointStore:
         id = uuid4().hex if id is None else id
         parts: dict[str, Value] = {}
         node = take_apart(checkpoint, parts)
-        document = {"id": id, "parent": parent_id, "node": node, "metadata": take_apart(dict(metadata or {}), parts)}
+        document = {
+            "id": id,
+            "parent": parent_id,
+            "node": node,
+            "metadata": take_apart(dict(metadata or {}), parts, "the metadata"),
+        }
         while True:
             place = await self._place(thread_id)
             try:
@@ -123,7 +129,7 @@ class CheckpointStore:
         told: list[tuple[int, str]] = []
         for at, (channel, value) in enumerate(writes, first):
             parts: dict[str, Value] = {}
-            node = take_apart(value, parts)
+            node = take_apart(value, parts, "the write")
             own = {digest: _portable(part) for digest, part in parts.items()}
             told.append((at, _dump({"task": task_id, "index": at, "channel": channel, "node": node, "parts": own})))
         while True:
@@ -214,7 +220,7 @@ class CheckpointStore:
             matching = [each for each in found if wanted.items() <= each.metadata.items()] if wanted else found
             return matching, page.next
 
-        query = ["checkpoints", thread_id, namespace, str(before), _dump(dict(filter or {}))]
+        query = ["checkpoints", thread_id, namespace, str(before), dump_plain(dict(filter or {}), "filter")]
         return Listing(query, fetch, limit=limit, cursor=cursor)
 
     async def namespaces(self, thread_id: str) -> Sequence[str]:

@@ -11,8 +11,6 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
-
 from ..._errors import (
     ClosedError,
     ConfigurationError,
@@ -23,6 +21,7 @@ from ..._errors import (
     LimpetError,
     NotFoundError,
 )
+from ..._json import as_plain, dump_plain, load_plain
 from ...driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
 from ...driver.kit import backend_now_ms, scan_all
 from ...structures import Entry, Log, LogCache, Plan, ReadSet, sweep_now, transact, visible
@@ -112,15 +111,13 @@ class EventQueue:
     # Writing.
 
     async def publish(self, channel: str, event: Any) -> str:
-        """Store an event (anything that can be written as JSON, models too), tell the subscribers, answer its cursor.
+        """Store an event (plain JSON; models, dates and the like become that), tell the subscribers, return its cursor.
 
-        One driver call, once the channel is known; calls of many tasks travel together.
+        One driver call, once the channel is known; calls of many tasks travel together. Raises `InvalidValueError` for
+        what would come back as something else, and `TooLargeError`.
         """
         self._check()
-        try:
-            value = to_json(event).decode()
-        except (PydanticSerializationError, ValueError) as error:
-            raise InvalidValueError(f"the event cannot be written as JSON: {error}") from error
+        value = dump_plain(as_plain(event, "the event"), "the event")
         log = self._log(channel)
         while True:
             try:
@@ -384,8 +381,5 @@ def _seen(value: str) -> int:
 
 
 def _event(channel: str, entry: Entry) -> Event:
-    try:
-        event = from_json(entry.value)
-    except ValueError as error:
-        raise CorruptDataError(f"event {entry.seq} of the channel {channel!r} is no JSON: {error}") from error
+    event = load_plain(entry.value, f"event {entry.seq} of the channel {channel!r}")
     return Event(channel, number(entry.seq), event, datetime.fromtimestamp(entry.appended_at / 1000, UTC))

@@ -10,7 +10,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from ..._errors import (
     ConfigurationError,
@@ -19,6 +19,7 @@ from ..._errors import (
     InvalidValueError,
     NotFoundError,
 )
+from ..._json import as_plain, dump_plain
 from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
 from ...driver.kit import backoff, scan_all
 from ...structures import Entry, Held, Holding, Listing, Log, LogCache, Plan, ReadSet, transact, visible
@@ -34,6 +35,8 @@ _TRIES = 200
 _CLAIM_BYTES = 1 << 20
 """How much of jobs one claim takes, where it is more than one job: it has to fit into one batch."""
 _LONGEST_PAUSE = 300.0
+_LONGEST_ERROR = 10_000
+"""Characters of an error that are kept beside a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,13 @@ class WorkQueue:
         """When this one last looked for what came back."""
 
     async def put(self, *values: Any) -> list[str]:
-        """Add jobs (anything that can be written as JSON), all or none; answer their ids. One driver call, when warm."""
+        """Add jobs (plain JSON; models, dates and the like become that), all or none; return their ids. One driver call, when warm.
+
+        Raises `InvalidValueError` for what would come back as something else, and `TooLargeError`.
+        """
         if not values:
             raise InvalidValueError("put() without a job: give at least one")
-        try:
-            written = [to_json(value).decode() for value in values]
-        except (PydanticSerializationError, ValueError) as error:
-            raise InvalidValueError(f"the job cannot be written as JSON: {error}") from error
+        written = [dump_plain(as_plain(value, "the job"), "the job") for value in values]
         while True:
             try:
                 first = await self._log.append(*written)
@@ -300,7 +303,7 @@ class Job(Held):
         if delay is None:
             delay = min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1))
         pause = None if delay in (0, timedelta()) else duration_to_ms(delay, "delay")
-        written = to_json({"attempts": self.attempts, "value": self.value, "error": error}).decode()
+        written = dump_plain({"attempts": self.attempts, "value": self.value, "error": _shown(error)}, "the job")
 
         def plan(etag: Etag) -> list[Write]:
             if self.attempts >= self._queue._max_attempts:
@@ -327,6 +330,13 @@ class Job(Held):
         else:
             stopped = not isinstance(error, Exception)  # cancelled: no fault of the job's
             await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
+
+
+def _shown(error: str | None) -> str | None:
+    """An error's text as it can be stored, whatever is in it."""
+    if error is None or len(error) <= _LONGEST_ERROR:
+        return None if error is None else error.encode(errors="backslashreplace").decode()
+    return f"{_shown(error[:_LONGEST_ERROR])}... ({len(error):,} characters)"
 
 
 def work_wakeups(driver: Driver) -> Wakeups:

@@ -8,38 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json, to_json
+from pydantic_core import to_json
 
-from ..._errors import CorruptDataError, InvalidValueError
+from ..._errors import CorruptDataError
+from ..._json import load_plain
 from ...driver import Driver, Item, Key, Value, split, text_of
 from ._paths import Path
 
-__all__ = ["Plain", "dump_json", "read", "true_paths", "write"]
+__all__ = ["Plain", "read", "true_paths", "write"]
 
 _HEADER = "#limpet "
-
-
-@cache
-def _json() -> SchemaValidator:
-    """Says what is plain JSON, as pydantic's `JsonValue` does, which asks Python for the type of each part.
-
-    Built when the first value is written, not at import.
-    """
-    value = core_schema.definition_reference_schema("value")
-    kinds: list[core_schema.CoreSchema | tuple[core_schema.CoreSchema, str]] = [
-        core_schema.str_schema(),
-        core_schema.int_schema(),
-        core_schema.dict_schema(core_schema.str_schema(), value),
-        core_schema.list_schema(value),
-        core_schema.none_schema(),
-        core_schema.bool_schema(),
-        core_schema.float_schema(),
-    ]
-    either = core_schema.union_schema(kinds, mode="left_to_right", ref="value")
-    return SchemaValidator(core_schema.definitions_schema(value, [either]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +40,6 @@ class Plain:
     def raw(self) -> bytes:
         """The stored bytes: the raw ones, or the JSON text as UTF-8."""
         return self.payload if isinstance(self.payload, bytes) else self.payload.encode()
-
-
-def dump_json(value: Any) -> str:
-    """JSON text that reads back as an equal value of the same type. Raises `InvalidValueError` for what would not."""
-    try:
-        _json().validate_python(value, strict=True)
-        return to_json(value).decode()
-    except (ValidationError, ValueError) as error:
-        raise InvalidValueError(
-            f"a {type(value).__name__} that is not plain JSON all through (None, bool, int, float, str, list, dict with "
-            "text keys) would come back as something else: convert it first, or store bytes with set_item_raw"
-        ) from error
 
 
 def write(key: Key, path: Path, payload: Value, meta: Mapping[str, Any]) -> Value:
@@ -129,7 +97,4 @@ def _path(key: Key) -> Path:
 
 
 def _parse(payload: str, path: Path) -> Any:
-    try:
-        return from_json(payload)
-    except ValueError as error:
-        raise CorruptDataError(f"the item {':'.join(path)!r} is no JSON: {error}") from error
+    return load_plain(payload, f"the item {':'.join(path)!r}")

@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..._errors import ConflictError, InvalidKeyError, InvalidValueError, NotFoundError, TooLargeError
+from ..._json import check_size, dump_plain
 from ...driver import KEEP, Delete, Driver, Etag, If, Key, Put, Value
 from ...opening import Place, open_place
 from ...structures import Plan, ReadSet, transact
 from .._durations import ttl_to_ms
 from ._mounts import Mount, Mounts
 from ._paths import Path, join, key_of, split
-from ._plain import Plain, dump_json, read, true_paths, write
+from ._plain import Plain, read, true_paths, write
 from ._watchers import Callback, Unwatch, Watchers
 
 __all__ = ["Meta", "Storage"]
@@ -114,7 +115,7 @@ class Storage:
         `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
         not hold, `InvalidValueError` for a value that would come back as something else.
         """
-        return await self._set(key, dump_json(value), ttl, meta, if_match, if_absent)
+        return await self._set(key, dump_plain(value, "the value"), ttl, meta, if_match, if_absent)
 
     async def set_item_raw(
         self,
@@ -131,6 +132,7 @@ class Storage:
             raise InvalidValueError(
                 f"set_item_raw takes bytes, not {type(value).__name__}: use set_item for JSON values"
             )
+        check_size(memoryview(value), "the value")
         return await self._set(key, bytes(value), ttl, meta, if_match, if_absent)
 
     async def set_items(
@@ -144,7 +146,7 @@ class Storage:
         ttl_ms = ttl_to_ms(ttl)
         located = {key: self._locate(key) for key in items}
         puts = {
-            key: Put(at, write(at, mount.inner(path), dump_json(items[key]), {}), None, ttl_ms)
+            key: Put(at, write(at, mount.inner(path), dump_plain(items[key], "the value"), {}), None, ttl_ms)
             for key, (mount, at, path) in located.items()
         }
         for mount, places in _by_mount(located).items():
@@ -167,7 +169,7 @@ class Storage:
 
     async def set_meta(self, key: str, data: Mapping[str, Any]) -> None:
         """Replace the application's metadata of an item; its value and expiry stay. Raises `NotFoundError`."""
-        dump_json(dict(data))
+        dump_plain(dict(data), "meta")
         await self._change(key, lambda plain: Plain(plain.path, plain.payload, data))
 
     async def remove_meta(self, key: str) -> None:
@@ -298,7 +300,7 @@ class Storage:
         if if_absent and if_match is not None:
             raise InvalidValueError("if_match and if_absent exclude each other: ask for one of them")
         if meta:
-            dump_json(dict(meta))
+            dump_plain(dict(meta), "meta")
         mount, at, path = self._locate(key)
         cond = If.ABSENT if if_absent else if_match
         put = Put(at, write(at, mount.inner(path), payload, meta or {}), cond, ttl_to_ms(ttl))
