@@ -23,7 +23,7 @@ from limpet.driver import Key, MemoryDriver, Put, Range, key, name
 from limpet.opening import OnDemand
 from limpet.profiles import FolderPersistence, Profile, file_stem, profile_from_env
 from limpet.state import BaseAgentState, StatefulAgent
-from limpet.structures import Spilled
+from limpet.structures import OutOfLine
 from limpet.wrappers import Cached, compressed
 from pydantic import BaseModel
 
@@ -352,7 +352,7 @@ async def test_on_demand_is_opened_once_by_whoever_comes_first(tmp_path: Path) -
     await asyncio.gather(*(driver.apply([Put(each, "1")]) for each in at))
     assert driver.is_open
     opened = await driver._driver()
-    assert isinstance(opened, Spilled)
+    assert isinstance(opened, OutOfLine)
     assert isinstance(opened.inner, Cached)
     assert (await driver.health()).server == "SQLite"
     assert len((await driver.scan(Range(""))).items) == 9

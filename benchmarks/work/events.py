@@ -71,7 +71,7 @@ async def run(folder: Path) -> list[Comparison]:
 
 
 async def _ours(url: str) -> Queue:
-    return Ours(await create_queue(url, cleanup_interval=None))
+    return Ours(await create_queue(url, prune_interval=None))
 
 
 async def _side_by_side(kind: str, queues: dict[str, Queue], bars: dict[str, float]) -> list[Comparison]:

@@ -95,8 +95,8 @@ async def test_who_fell_behind_is_told(url: str) -> None:
         async with httpx.AsyncClient(base_url=address, timeout=30) as client:
             await publish(client, range(10))
             _, last = await read(client, None, 2)
-            async with create_queue(url, max_count=3, cleanup_interval=None) as queue:
-                assert await queue.cleanup() == 7
+            async with create_queue(url, max_count=3, prune_interval=None) as queue:
+                assert await queue.prune() == 7
             async with aclosing(events(client, last)) as stream:
                 told = await anext(stream)
                 assert (told["event"], told["data"]) == ("lost", "5")

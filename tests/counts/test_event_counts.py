@@ -21,7 +21,7 @@ async def opened(url: str) -> AsyncIterator[tuple[Persistence, EventQueue, Count
     async with (
         driver_from_url(url) as driver,
         create_persistence(driver) as persistence,
-        persistence.events(cleanup_interval=None) as queue,
+        persistence.events(prune_interval=None) as queue,
     ):
         with counted(driver) as counts:
             yield persistence, queue, counts

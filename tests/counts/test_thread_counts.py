@@ -93,7 +93,7 @@ async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Pa
                 assert len((await threads.lineage("t")).descendants) == 3
             with counts.growing() as deleted:
                 await threads.delete("t")
-            # Of few messages what they occupied is freed at once; many are left to the sweeper.
+            # Of few messages what they occupied is freed at once; many are left to upkeep.
             assert deleted["commits"] == (2 if size == MANY else 4), "the batch, and what follows when all is gone"
             assert await threads.get_messages("t", last=50) == []
             assert [each.message_count async for each in threads.list()] == [0, size // 2 + 3, size + 3]
@@ -102,7 +102,7 @@ async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Pa
             measured.append(grown)
             async for each in threads.list():
                 await threads.delete(each.id)
-            assert await persistence.purge() >= (size if size == MANY else 0), "the sweeper frees the rest"
+            assert await persistence.collect_garbage() >= (size if size == MANY else 0), "upkeep frees the rest"
             page = await persistence.driver.scan(Range("threads.messages", values=False))
             assert [item.key for item in page.items if not item.key.endswith("!n")] == []
     assert measured[0] == measured[1]

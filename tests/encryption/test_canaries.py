@@ -167,7 +167,7 @@ async def test_nothing_that_a_user_typed_can_be_read(tmp_path: Path, scheme: str
     wrappers = [encrypted(key=NEW, old_keys=[OLD])]
     async with create_persistence(url, wrappers=wrappers) as persistence:
         assert (await rotate(persistence.driver)).sealed > 50
-        await persistence.purge()
+        await persistence.collect_garbage()
         assert list(traces(tmp_path)) == [], "while it is open, sealed anew"
         async with create_storage(url, wrappers=wrappers) as storage:
             assert await storage.get_item_raw(canary("raw")) == canary("raw").encode()

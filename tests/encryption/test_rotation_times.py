@@ -36,7 +36,7 @@ def opened(driver: Driver, generation: int, *around: Any) -> Any:
 
 async def times(persistence: Persistence) -> dict[str, datetime | int]:
     """When each store says that something was written."""
-    queue = persistence.events(cleanup_interval=None)
+    queue = persistence.events(prune_interval=None)
     try:
         (event,) = (await queue.recover("channel")).events
     finally:
@@ -58,7 +58,7 @@ async def times(persistence: Persistence) -> dict[str, datetime | int]:
 
 async def test_times_and_retention_stay(driver: Driver) -> None:
     async with opened(driver, 0) as persistence:
-        queue = persistence.events(cleanup_interval=None)
+        queue = persistence.events(prune_interval=None)
         await queue.publish("channel", "event")
         await queue.close()
         async with persistence.state(dict, "agent", factory=dict, history=5) as state:
@@ -80,7 +80,7 @@ async def test_times_and_retention_stay(driver: Driver) -> None:
         )
         removed = await persistence.apply_retention(policies)
         assert {**removed.kv} == {"old": 1, "new": 0}
-        queue = persistence.events(retention=timedelta(seconds=0.25), cleanup_interval=None)
+        queue = persistence.events(retention=timedelta(seconds=0.25), prune_interval=None)
         assert await queue.cleanup() == 1
         await queue.close()
 

@@ -79,7 +79,7 @@ class OldDesign:
         row = self.db.execute("select cursor from consumers where id = ? and topic = ?", (consumer, topic)).fetchone()
         return None if row is None else str(row[0])
 
-    async def cleanup(self) -> None:
+    async def prune(self) -> None:
         self.db.execute("delete from entries where at < ?", (time.time() - self.retention,))
 
     async def full(self) -> None:
@@ -122,8 +122,8 @@ class NewDesign:
     async def acked(self, consumer: str, topic: str) -> str | None:
         return await self.queue.get_cursor(consumer, topic)
 
-    async def cleanup(self) -> None:
-        await self.queue.cleanup()
+    async def prune(self) -> None:
+        await self.queue.prune()
 
     async def full(self) -> None:
         await self.queue._driver.close()
@@ -153,7 +153,7 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             kept = timedelta(seconds=retention)
             forgotten = timedelta(seconds=consumer_ttl)
             queue = await create_queue(
-                url, retention=kept, max_count=limit, consumer_ttl=forgotten, cleanup_interval=None, poll=0.02
+                url, retention=kept, max_count=limit, consumer_ttl=forgotten, prune_interval=None, poll=0.02
             )
             made.append(NewDesign(queue))
         return made[-1]
@@ -274,7 +274,7 @@ async def test_who_comes_too_late_is_told(make: Make) -> None:
     for n in (1, 2):
         await queue.publish("s", n)
     await asyncio.sleep(0.1)
-    await queue.cleanup()
+    await queue.prune()
     assert await queue.read("s", cursor) == ([], False, 2)
 
 
@@ -296,7 +296,7 @@ async def test_a_consumer_that_is_gone_is_forgotten(make: Make) -> None:
     queue = await make(retention=0.05, consumer_ttl=0.05)
     await queue.ack("one connection", "s", await queue.publish("s", 0))
     await asyncio.sleep(0.1)
-    await queue.cleanup()
+    await queue.prune()
     assert await queue.acked("one connection", "s") is None
 
 
@@ -304,5 +304,5 @@ async def test_the_number_that_a_topic_keeps_is_kept(make: Make) -> None:
     queue = await make(limit=2)
     for n in range(5):
         await queue.publish("s", n)
-    await queue.cleanup()
+    await queue.prune()
     assert (await queue.read("s"))[0] == [3, 4]

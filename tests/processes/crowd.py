@@ -41,12 +41,12 @@ async def hold(persistence: Persistence, task: int, times: int) -> list[object]:
     lease = Lease(persistence.driver, "crowd!@lease")
     tokens: list[object] = []
     for _ in range(times):
-        async with lease.hold(ttl=30) as grant:
-            mark = Put("crowd!@inside", str(grant.token), If.ABSENT)
-            await persistence.driver.apply([grant.check, mark])  # a second holder would be in its way
+        async with lease.hold(ttl=30) as handle:
+            mark = Put("crowd!@inside", str(handle.token), If.ABSENT)
+            await persistence.driver.apply([handle.check, mark])  # a second holder would be in its way
             await asyncio.sleep(0)
-            await persistence.driver.apply([grant.check, Delete("crowd!@inside", mark.etag)])
-            tokens.append(grant.token)
+            await persistence.driver.apply([handle.check, Delete("crowd!@inside", mark.etag)])
+            tokens.append(handle.token)
     return tokens
 
 

@@ -20,7 +20,7 @@ def say(*words: object) -> None:
 
 
 async def publish(persistence: Persistence, name: str, tasks: int, times: int) -> None:
-    async with persistence.events(cleanup_interval=None) as queue:
+    async with persistence.events(prune_interval=None) as queue:
 
         async def one(task: int) -> None:
             for n in range(times):
@@ -32,7 +32,7 @@ async def publish(persistence: Persistence, name: str, tasks: int, times: int) -
 
 
 async def subscribe(persistence: Persistence, name: str, total: int, ack_every: int) -> None:
-    async with persistence.events(cleanup_interval=None, poll=0.1) as queue:
+    async with persistence.events(prune_interval=None, poll=0.1) as queue:
         async for event in queue.stream(CHANNEL, consumer=name):
             say("seen", event.cursor, event.event)
             if int(event.cursor) % ack_every == 0:

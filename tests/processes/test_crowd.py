@@ -99,12 +99,12 @@ async def test_forks_of_one_thread_share_what_was_there_and_are_counted(
         assert len((await threads.lineage("crowd")).descendants) == len(kept)
         parent = [message.id for message in await threads.get_messages("crowd")]
         await threads.delete("crowd")
-        await persistence.purge()
+        await persistence.collect_garbage()
         for id, shared in sorted(kept.items())[::8]:
             assert [message.id for message in await threads.get_messages(id)][:-1] == parent[:shared]
         for id in kept:
             await threads.delete(id)
-        await persistence.purge()
+        await persistence.collect_garbage()
         left = await persistence.driver.scan(Range("threads.messages", limit=500, values=False))
         assert [item.key for item in left.items if not item.key.endswith("!n")] == []
     waited(worst, f"for one of {total} messages with a fork")

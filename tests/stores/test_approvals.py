@@ -139,8 +139,8 @@ async def test_nothing_shows_what_has_expired_whatever_a_clock_says(persistence:
             await persistence.approvals.claim("short", by="alice", decision="approve")
     with skewed(8 * 24 * 3600):
         assert await persistence.approvals.get("long") is not None
-    assert await persistence.approvals.cleanup() == 1
-    assert await persistence.approvals.cleanup() == 0
+    assert await persistence.approvals.purge() == 1
+    assert await persistence.approvals.purge() == 0
     assert [each.id for each in await persistence.approvals.list()] == ["long"]
 
 
@@ -148,7 +148,7 @@ async def test_a_claim_outlives_the_time_to_claim(persistence: Persistence) -> N
     await suspended(persistence, ttl=0.3)
     claim = await persistence.approvals.claim("a", by="alice", decision="approve", ttl=60)
     await asyncio.sleep(0.4)
-    assert await persistence.approvals.cleanup() == 0
+    assert await persistence.approvals.purge() == 0
     assert (await claim.complete()).status == "decided"
 
 
@@ -225,19 +225,19 @@ async def test_cleaning_up_takes_old_decisions_where_it_is_told(persistence: Per
     await suspended(persistence, "open")
     await (await persistence.approvals.claim("a", by="alice", decision="approve")).complete()
     await asyncio.sleep(0.05)
-    assert await persistence.approvals.cleanup() == 0
-    assert await persistence.approvals.cleanup(decided=timedelta(hours=1)) == 0
-    assert await persistence.approvals.cleanup(decided=timedelta(milliseconds=10)) == 1
+    assert await persistence.approvals.purge() == 0
+    assert await persistence.approvals.prune(max_age=timedelta(hours=1)) == 0
+    assert await persistence.approvals.prune(max_age=timedelta(milliseconds=10)) == 1
     assert await persistence.approvals.get("a") is None
     assert await persistence.approvals.get("open") is not None
 
 
-async def test_a_sweeper_cleans_up_by_itself(persistence: Persistence) -> None:
+async def test_upkeep_purges_by_itself(persistence: Persistence) -> None:
     await suspended(persistence, ttl=0.02)
     await asyncio.sleep(0.05)
-    async with persistence.sweeper(every=timedelta(hours=1)) as sweeper:
+    async with persistence.upkeep(every=timedelta(hours=1)) as upkeep:
         async with asyncio.timeout(10):
-            while not sweeper.passes:  # noqa: ASYNC110 - it counts, and tells nobody
+            while not upkeep.passes:  # noqa: ASYNC110 - it counts, and tells nobody
                 await asyncio.sleep(0.01)
     page = await persistence.driver.scan(Range("approvals"))
     assert not page.items

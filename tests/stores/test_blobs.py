@@ -13,14 +13,14 @@ import pytest
 from limpet import ConflictError, CorruptDataError, InvalidValueError, NotFoundError, Persistence
 from limpet.driver import Delete, Driver, Range
 from limpet.driver.kit import scan_all
-from limpet.structures import Spilled, sweep_chunks
+from limpet.structures import OutOfLine, collect_chunks
 
 MIB = 1024 * 1024
 PICTURE = os.urandom(2 * MIB + 12345)
 
 
 def raw(persistence: Persistence) -> Driver:
-    assert isinstance(persistence.driver, Spilled)
+    assert isinstance(persistence.driver, OutOfLine)
     return persistence.driver.inner
 
 
@@ -145,10 +145,10 @@ async def test_what_died_half_way_is_freed_in_time_and_nothing_else_is(persisten
         await persistence.blobs.put(dies(), id="half")
     assert await persistence.blobs.get("half") is None
     assert await chunks(persistence) > before
-    assert await persistence.purge() == 0, "it may be somebody's who is still at it"
-    assert await sweep_chunks(raw(persistence), grace_ms=0) == 0, "first it is marked"
+    assert await persistence.collect_garbage() == 0, "it may be somebody's who is still at it"
+    assert await collect_chunks(raw(persistence), grace_ms=0) == 0, "first it is marked"
     await asyncio.sleep(0.005)
-    assert await sweep_chunks(raw(persistence), grace_ms=0) > 0
+    assert await collect_chunks(raw(persistence), grace_ms=0) > 0
     assert await chunks(persistence) == before
     assert await persistence.blobs.read(kept.id) == PICTURE
 

@@ -29,13 +29,13 @@ async def test_who_remembers_a_deleted_thread_writes_to_the_new_one(persistence:
     await ours.put("t", {"long": LONG}, id="c0")
     assert await theirs.delete_thread("t")
     await ours.put("t", {"long": LONG}, id="c1")
-    assert await persistence.purge() > 0
+    assert await persistence.collect_garbage() > 0
     found = await theirs.get("t")
     assert found is not None
     assert (found.id, found.checkpoint) == ("c1", {"long": LONG})
     assert await theirs.delete_thread("t")
     await ours.put_writes("t", "c1", "task", [("n", 1)])
-    await persistence.purge()
+    await persistence.collect_garbage()
     await theirs.put("t", {}, id="c1")
     again = await ours.get("t")
     assert again is not None
@@ -70,16 +70,16 @@ async def test_what_is_put_beside_deletions_is_there_or_was_deleted_and_nothing_
     async def delete() -> None:
         for _ in range(4):
             await persistence.checkpoints.delete_thread("t")
-            await persistence.purge()
+            await persistence.collect_garbage()
 
     await asyncio.gather(*(put(n) for n in range(3)), delete())
     for n in range(3):
         await stores[n].put("t", {"long": LONG}, id=f"{n}-last")
-    await persistence.purge()
+    await persistence.collect_garbage()
     listed = {each.id for each in await persistence.checkpoints.list("t")}
     assert {"0-last", "1-last", "2-last"} <= listed
     await persistence.checkpoints.delete_thread("t")
-    await persistence.purge()
+    await persistence.collect_garbage()
     assert await left(persistence) == []
 
 
@@ -169,10 +169,10 @@ async def test_what_a_copy_that_died_left_shows_nothing_and_is_freed(
     assert await persistence.checkpoints.copy_thread("t", "v") == before
     with pytest.raises(ConflictError, match="'u'"):
         await persistence.checkpoints.copy_thread("t", "u")
-    await persistence.purge()
+    await persistence.collect_garbage()
     for thread in ("t", "u", "v"):
         assert await persistence.checkpoints.delete_thread(thread)
-    await persistence.purge()
+    await persistence.collect_garbage()
     assert await left(persistence) == []
 
 

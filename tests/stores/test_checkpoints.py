@@ -141,7 +141,7 @@ async def test_a_thread_is_deleted_at_once_and_made_anew(persistence: Persistenc
     found = await persistence.checkpoints.get("t")
     assert found is not None
     assert found.checkpoint["long"] == "x" * 1000
-    await persistence.purge()
+    await persistence.collect_garbage()
     assert await ids(persistence, "u") == ["other"]
     assert await persistence.checkpoints.get("t") is not None
 

@@ -24,7 +24,7 @@ from limpet_conformance.faults import skewed
 
 @pytest.fixture
 async def queue(persistence: Persistence) -> AsyncIterator[EventQueue]:
-    async with persistence.events(cleanup_interval=None, poll=0.05) as queue:
+    async with persistence.events(prune_interval=None, poll=0.05) as queue:
         yield queue
 
 
@@ -154,7 +154,7 @@ async def test_acks_only_move_forward_and_must_be_cursors_of_the_channel(queue: 
 
 
 async def test_consumers_are_forgotten_in_time(persistence: Persistence) -> None:
-    async with persistence.events(cleanup_interval=None, consumer_ttl=timedelta(milliseconds=50)) as queue:
+    async with persistence.events(prune_interval=None, consumer_ttl=timedelta(milliseconds=50)) as queue:
         cursor = await queue.publish("s", 0)
         await queue.ack("c", "s", cursor)
         await asyncio.sleep(0.1)
@@ -163,10 +163,10 @@ async def test_consumers_are_forgotten_in_time(persistence: Persistence) -> None
 
 
 async def test_what_is_kept_by_count_and_who_fell_behind_is_told(persistence: Persistence) -> None:
-    async with persistence.events(retention=None, max_count=3, cleanup_interval=None) as queue:
+    async with persistence.events(retention=None, max_count=3, prune_interval=None) as queue:
         cursors = [await queue.publish("s", n) for n in range(10)]
-        assert await queue.cleanup() == 7
-        assert await queue.cleanup() == 0
+        assert await queue.prune() == 7
+        assert await queue.prune() == 0
         assert await first(queue, 3) == [7, 8, 9]
         page = await queue.recover("s", cursors[1])
         assert ([event.event for event in page.events], page.lost) == ([7, 8, 9], 5)
@@ -177,10 +177,10 @@ async def test_what_is_kept_by_count_and_who_fell_behind_is_told(persistence: Pe
 
 
 async def test_a_reader_is_told_though_nothing_is_left(persistence: Persistence) -> None:
-    async with persistence.events(retention=timedelta(milliseconds=50), cleanup_interval=None) as queue:
+    async with persistence.events(retention=timedelta(milliseconds=50), prune_interval=None) as queue:
         cursors = [await queue.publish("s", n) for n in range(5)]
         await asyncio.sleep(0.1)
-        assert await queue.cleanup() == 5
+        assert await queue.prune() == 5
         page = await queue.recover("s", cursors[1])
         assert (page.events, page.lost) == ([], 3)
         assert (await queue.recover("s", cursors[4])).lost == 0
@@ -190,12 +190,12 @@ async def test_a_reader_is_told_though_nothing_is_left(persistence: Persistence)
 
 
 async def test_an_empty_channel_is_removed_and_its_cursors_stay_true(persistence: Persistence) -> None:
-    async with persistence.events(retention=timedelta(milliseconds=50), cleanup_interval=None) as queue:
+    async with persistence.events(retention=timedelta(milliseconds=50), prune_interval=None) as queue:
         cursor = await queue.publish("s", "old")
         await queue.ack("c", "s", cursor)
         live = asyncio.create_task(first(queue, 1, after=cursor))
         await asyncio.sleep(0.1)
-        await queue.cleanup()
+        await queue.prune()
         assert await queue.channels() == []
         assert await queue.publish("s", "new") > cursor
         assert await live == ["new"]
@@ -215,33 +215,33 @@ async def test_a_cursor_from_elsewhere_is_refused(queue: EventQueue) -> None:
 
 
 async def test_what_is_kept_by_time(persistence: Persistence) -> None:
-    async with persistence.events(retention=timedelta(seconds=1), cleanup_interval=None) as queue:
+    async with persistence.events(retention=timedelta(seconds=1), prune_interval=None) as queue:
         await queue.publish("s", "old")
         await asyncio.sleep(1.1)
         await queue.publish("s", "new")
         with skewed(3600):
-            assert await queue.cleanup() == 1
+            assert await queue.prune() == 1
         assert await first(queue, 1) == ["new"]
 
 
 async def test_what_everybody_has_acknowledged_may_go(persistence: Persistence) -> None:
-    async with persistence.events(retention=None, acknowledged=True, cleanup_interval=None) as queue:
+    async with persistence.events(retention=None, acknowledged=True, prune_interval=None) as queue:
         cursors = [await queue.publish("s", n) for n in range(6)]
-        assert await queue.cleanup() == 0, "nobody has said anything"
+        assert await queue.prune() == 0, "nobody has said anything"
         await queue.ack("fast", "s", cursors[4])
         await queue.ack("slow", "s", cursors[1])
-        assert await queue.cleanup() == 2
+        assert await queue.prune() == 2
         assert await first(queue, 4) == [2, 3, 4, 5]
         await queue.ack("slow", "s", cursors[5])
-        assert await queue.cleanup() == 3
+        assert await queue.prune() == 3
 
 
 async def test_house_is_kept_by_itself(persistence: Persistence) -> None:
-    async with persistence.events(retention=None, max_count=1, cleanup_interval=timedelta(milliseconds=20)) as queue:
+    async with persistence.events(retention=None, max_count=1, prune_interval=timedelta(milliseconds=20)) as queue:
         for n in range(3):
             await queue.publish("s", n)
         async with asyncio.timeout(20):
-            while len((await queue.recover("s")).events) > 1:  # noqa: ASYNC110 - the sweeper tells nobody
+            while len((await queue.recover("s")).events) > 1:  # noqa: ASYNC110 - upkeep tells nobody
                 await asyncio.sleep(0.02)
 
 
@@ -294,7 +294,7 @@ async def test_another_process_is_heard(url: str) -> None:
 async def test_a_queue_may_be_closed_while_its_streams_read(url: str) -> None:
     """Whatever a stream is doing at that moment, it ends and does not fail."""
     for n in range(20):
-        queue = await create_queue(url, cleanup_interval=None, poll=0.01)
+        queue = await create_queue(url, prune_interval=None, poll=0.01)
         await queue.publish("s", n)
         streams = [asyncio.create_task(first(queue, 1000)) for _ in range(3)]
         for _ in range(n):

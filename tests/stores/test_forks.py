@@ -38,7 +38,7 @@ async def test_a_session_is_forked(persistence: Persistence) -> None:
         last.session_id,
     }
     await sessions.delete_session("s1")
-    await persistence.purge()
+    await persistence.collect_garbage()
     assert await ids(persistence, last.session_id) == ["m0", "m1", "own"]
     assert (await sessions.lineage(last.session_id)).ancestors == ("s1", "s2")
 
@@ -58,7 +58,7 @@ async def test_an_image_is_forked_with_its_session_in_one_batch(persistence: Per
     assert (await images.lineage("i1")).descendants == ("i2", "i3", "i4")
     assert (await images.lineage("i4")).ancestors == ("i1", "i2", "i3")
     await images.delete_image("i2", cascade=True)
-    await persistence.purge()
+    await persistence.collect_garbage()
     saved = await images.save_image({"imageId": "i3", "containerId": "c", "sessionId": "s3", "parentImageId": "i2"})
     assert saved.ancestors == ["i1", "i2"], "kept, though the parent is gone"
     assert (await images.lineage("i1")).descendants == ("i3", "i4")

@@ -242,9 +242,9 @@ async def test_long_conversations_are_swept_by_purge(persistence: Persistence) -
         await log.append(*["{}"] * 400)
     await persistence.sessions.delete_session("s1")
     assert await persistence.sessions.get_messages("s1") == []
-    assert await persistence.purge() >= 1200
+    assert await persistence.collect_garbage() >= 1200
     assert [item.key for item in (await persistence.driver.scan(Range("messages"))).items] == ["messages!@s1!n"]
-    assert (await persistence.driver.scan(Range("sweep"))).items == []
+    assert (await persistence.driver.scan(Range("garbage"))).items == []
 
 
 async def test_appending_while_the_session_is_deleted_is_stored_or_refused(persistence: Persistence) -> None:

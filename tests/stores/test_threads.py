@@ -10,7 +10,7 @@ import pytest
 from limpet import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence, UnsupportedError
 from limpet.driver import Delete, Range
 from limpet.records import ThreadRecord
-from limpet.structures import sweep_all
+from limpet.structures import collect_garbage
 from pydantic import BaseModel
 
 
@@ -269,14 +269,14 @@ async def test_a_fork_survives_its_parent_with_its_lineage(persistence: Persiste
     assert (await threads.lineage("e")).ancestors == ("a", "b", "d")
     assert await threads.delete("a")
     assert await threads.delete("b")
-    await persistence.purge()
+    await persistence.collect_garbage()
     tree = await threads.lineage("e")
     assert (tree.ancestors, tree.descendants, set(tree.records)) == (("a", "b", "d"), (), {"d", "e"})
     assert (await threads.lineage("d")).descendants == ("e",)
     assert await contents(persistence, "e") == ["am0", "am1", "am2", "bm3"]
     for id in ("c", "d", "e", "f"):
         assert await threads.delete(id)
-    await persistence.purge()
+    await persistence.collect_garbage()
     left = [item.key for item in (await persistence.driver.scan(Range("", limit=200))).items]
     assert [each for each in left if not each.endswith("!n") and ".count!" not in each] == ["manifest"]
 
@@ -327,7 +327,7 @@ async def test_a_deletion_that_stopped_in_the_middle_is_ended(
         assert await persistence.feedback.list(thread_id=id) == []
     await made(persistence, "t1")
     assert await persistence.feedback.list(thread_id="t1") == []
-    await persistence.purge()
+    await persistence.collect_garbage()
     await made(persistence, "t2")
     assert await persistence.feedback.list() == []
     assert (await threads.stats()).feedback == 0
@@ -341,7 +341,7 @@ async def test_repair_finds_threads_again(persistence: Persistence) -> None:
     report = await persistence.threads.repair()
     assert (report.documents, report.added) == (1, 4)
     assert len(await persistence.threads.list(user_id="u1", agent_name="planner")) == 1
-    assert await sweep_all(persistence.driver) == 0
+    assert await collect_garbage(persistence.driver) == 0
 
 
 async def test_a_float_that_is_no_number_is_kept_wherever_it_stands(persistence: Persistence) -> None:

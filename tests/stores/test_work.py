@@ -186,15 +186,15 @@ async def test_after_the_last_try_it_is_a_dead_letter(short: WorkQueue) -> None:
 async def test_what_a_group_still_needs_is_kept(persistence: Persistence) -> None:
     fast, slow = persistence.work("mail"), persistence.work("mail", group="slow")
     await fast.put("a", "b", "c")
-    await persistence.purge()
+    await persistence.collect_garbage()
     assert await fast.depth() == 3, "nobody has come yet"
     assert await slow.claim() != []
     held = await fast.claim(2)
-    await persistence.purge()
+    await persistence.collect_garbage()
     assert (await fast.depth(), await slow.depth()) == (1, 2)
     await values(await fast.claim())
     await values(await slow.claim(2))
-    await persistence.purge()
+    await persistence.collect_garbage()
     late = persistence.work("mail", group="late")
     assert (await late.depth(), await late.claim()) == (0, [])
     for job in held:
@@ -207,7 +207,7 @@ async def test_a_group_that_found_nothing_is_waited_for(persistence: Persistence
     assert await early.claim() == []
     await other.put("a")
     await values(await other.claim())
-    await persistence.purge()
+    await persistence.collect_garbage()
     assert await values(await early.claim()) == ["a"]
 
 

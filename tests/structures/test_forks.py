@@ -9,7 +9,7 @@ import pytest
 from limpet import ConflictError, NotFoundError, TooLargeError, UnsupportedError
 from limpet.driver import Driver, key, name, text
 from limpet.driver.kit import scan_all
-from limpet.structures import Log, LogCache, sweep_all
+from limpet.structures import Log, LogCache, collect_garbage
 from limpet.structures.log import _forks as forks
 
 
@@ -75,18 +75,18 @@ async def test_a_fork_outlives_its_parent_and_frees_it_in_the_end(driver: Driver
     await fork.fork(second)
     await second.append("c5")
     assert await log.delete()
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert await values(fork) == ["a0", "a1", "a2", "a3", "b4"]
     assert await stored(driver) == 6, "a4 and a5 are of no use to anybody"
     again = await filled(driver, 2)
     assert [entry.seq for entry in await again.read()] == [6, 7], "another log of that name"
     assert await fork.delete()
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert await values(second) == ["a0", "a1", "a2", "a3", "b4", "c5"]
     assert await second.delete()
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert await stored(driver) == 2
-    assert [item async for item in scan_all(driver, "sweep")] == []
+    assert [item async for item in scan_all(driver, "garbage")] == []
     assert [item.key async for item in scan_all(driver, "logs") if "!f!" in item.key] == []
 
 
@@ -96,7 +96,7 @@ async def test_what_the_parent_cuts_off_stays_with_the_fork(driver: Driver) -> N
     await log.fork(fork, at=5)
     assert await log.truncate(1) == 6
     assert await log.trim(1) == 1
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert await values(log) == ["a1"]
     assert await values(fork) == [f"a{n}" for n in range(6)]
     assert await fork.truncate(2) == 3, "below the point where it was forked"
@@ -105,7 +105,7 @@ async def test_what_the_parent_cuts_off_stays_with_the_fork(driver: Driver) -> N
     assert await fork.trim(2) == 2
     assert [entry.value for entry in await fork.last(5)] == ["a2", "new"]
     await fork.delete()
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert await stored(driver) == 1
     assert await values(log) == ["a1"]
 
@@ -139,13 +139,13 @@ async def test_what_only_one_log_shows_may_be_replaced(driver: Driver) -> None:
     assert (await log.replace(2, lambda entry: "mine")).value == "mine"
     assert await values(fork) == ["a0", "a1 again"]
     await fork.delete()
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert (await log.replace(0, lambda entry: "alone")).seq == 0
     await log.fork(fork)
     assert await values(fork) == await values(log) == ["alone", "a1 again", "mine"]
     for each in (log, fork):
         await each.delete()
-        await sweep_all(driver)
+        await collect_garbage(driver)
     assert await stored(driver) == 0
     assert [item.key async for item in scan_all(driver, "logs") if "!f!" in item.key] == []
 
@@ -197,7 +197,7 @@ async def test_random_forks_match_lists(driver: Driver) -> None:
         id = random.choice(list(models))
         log, model, following = log_of(driver, id), models[id], counters[id]
         match random.choice(
-            ["append"] * 4 + ["fork"] * 3 + ["truncate", "trim", "remove", "remove", "delete", "sweep"]
+            ["append"] * 4 + ["fork"] * 3 + ["truncate", "trim", "remove", "remove", "delete", "collect"]
         ):
             case "append":
                 count = random.choice([1, 2, 7])
@@ -225,8 +225,8 @@ async def test_random_forks_match_lists(driver: Driver) -> None:
             case "delete" if len(models) > 2:
                 assert await log.delete()
                 del models[id]
-            case "sweep":
-                await sweep_all(driver)
+            case "collect":
+                await collect_garbage(driver)
         id = random.choice(list(models))
         log, model = log_of(driver, id), models[id]
         assert {entry.seq: entry.value for entry in await log.read()} == model
@@ -239,20 +239,20 @@ async def test_random_forks_match_lists(driver: Driver) -> None:
     for id in models:
         assert {entry.seq: entry.value for entry in await log_of(driver, id).read()} == models[id]
         await log_of(driver, id).delete()
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert await stored(driver) == 0
-    assert [item async for item in scan_all(driver, "sweep")] == []
+    assert [item async for item in scan_all(driver, "garbage")] == []
 
 
-async def test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_sweep(driver: Driver) -> None:
+async def test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_collect(driver: Driver) -> None:
     random.seed(3)
     alive = {"root"}
     await (await filled(driver, 20, "root")).truncate(15)
-    sweeping = True
+    collecting = True
 
-    async def sweeper() -> None:
-        while sweeping:
-            await sweep_all(driver)
+    async def collector() -> None:
+        while collecting:
+            await collect_garbage(driver)
             await asyncio.sleep(0)
 
     async def life(task: int) -> None:
@@ -280,14 +280,14 @@ async def test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_del
                 alive.remove(f"t{task}-{round}")
                 await own.delete()
 
-    sweeping_task = asyncio.create_task(sweeper())
+    collecting_task = asyncio.create_task(collector())
     try:
         await asyncio.gather(*(life(task) for task in range(5)))
     finally:
-        sweeping = False
-        await sweeping_task
+        collecting = False
+        await collecting_task
     for id in alive:
         await log_of(driver, id).delete()
-    await sweep_all(driver)
+    await collect_garbage(driver)
     assert await stored(driver) == 0
     assert [item.key async for item in scan_all(driver, "logs") if "!f!" in item.key] == []

@@ -21,10 +21,10 @@ async def test_one_holder_at_a_time_with_rising_tokens(driver: Driver) -> None:
 
     async def units() -> None:
         nonlocal inside
-        async with Lease(driver, BASE).hold(ttl=5) as grant:
+        async with Lease(driver, BASE).hold(ttl=5) as handle:
             inside += 1
             assert inside == 1
-            tokens.append(grant.token)
+            tokens.append(handle.token)
             await asyncio.sleep(0)
             inside -= 1
 
@@ -35,15 +35,15 @@ async def test_one_holder_at_a_time_with_rising_tokens(driver: Driver) -> None:
 
 async def test_waiting_ends_with_the_timeout(driver: Driver) -> None:
     lease = Lease(driver, BASE)
-    grant = await lease.acquire(ttl=10)
+    handle = await lease.acquire(ttl=10)
     with pytest.raises(LeaseTimeoutError):
         await lease.acquire(ttl=1, timeout=0)
     with pytest.raises(TimeoutError):
         await lease.acquire(ttl=1, timeout=0.1)
-    assert await lease.release(grant)
-    assert not await lease.release(grant)
+    assert await lease.release(handle)
+    assert not await lease.release(handle)
     again = await lease.acquire(ttl=1, timeout=0)
-    assert again.token == grant.token + 1
+    assert again.token == handle.token + 1
     with pytest.raises(InvalidValueError):
         await lease.acquire(ttl=0)
 
@@ -67,11 +67,11 @@ async def test_a_dead_holder_gives_way_and_its_writes_are_refused(driver: Driver
 
 async def test_renewal_keeps_it_and_never_refuses_the_holders_writes(driver: Driver) -> None:
     lease = Lease(driver, BASE)
-    async with lease.hold(ttl=0.3) as grant:
+    async with lease.hold(ttl=0.3) as handle:
         for n in range(20):
-            await driver.apply([grant.check, Put("kv!@a", str(n))])
+            await driver.apply([handle.check, Put("kv!@a", str(n))])
             await asyncio.sleep(0.03)
-        assert grant.left > 0
+        assert handle.left > 0
         with pytest.raises(LeaseTimeoutError):
             await lease.acquire(timeout=0)
     await lease.acquire(timeout=0)
@@ -79,41 +79,41 @@ async def test_renewal_keeps_it_and_never_refuses_the_holders_writes(driver: Dri
 
 async def test_a_renewal_whose_answer_was_lost_does_not_lose_the_lease(driver: Driver) -> None:
     lease = Lease(driver, BASE)
-    grant = await lease.acquire(ttl=30)
+    handle = await lease.acquire(ttl=30)
     with swallowed(driver), dropped(driver, "_fetch", times=9), pytest.raises(ConnectionError):
-        await lease.renew(grant)
-    await lease.renew(grant)
-    assert not grant.lost.is_set()
-    assert await lease.release(grant)
+        await lease.renew(handle)
+    await lease.renew(handle)
+    assert not handle.lost.is_set()
+    assert await lease.release(handle)
 
 
 async def test_what_the_block_leaves_is_written_with_the_release_or_not_at_all(driver: Driver) -> None:
     lease, other = Lease(driver, BASE), Lease(driver, BASE)
-    async with lease.hold(reading=["kv!@a"]) as grant:
-        assert grant.known["kv!@a"] is None
-        grant.saves = [Put("kv!@a", "1", If.ABSENT)]
+    async with lease.hold(reading=["kv!@a"]) as handle:
+        assert handle.reads["kv!@a"] is None
+        handle.saves = [Put("kv!@a", "1", If.ABSENT)]
 
     async def fail() -> None:
-        async with lease.hold() as grant:
-            grant.saves = [Put("kv!@a", "2")]
+        async with lease.hold() as handle:
+            handle.saves = [Put("kv!@a", "2")]
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
-    async with other.hold(reading=["kv!@a"], timeout=0) as grant:
-        item = grant.known["kv!@a"]
+    async with other.hold(reading=["kv!@a"], timeout=0) as handle:
+        item = handle.reads["kv!@a"]
         assert item is not None
         assert item.value == "1"
         with pytest.raises(NestedLeaseError):
             await lease.hold().__aenter__()
-        held = grant
-        grant.saves = [Delete("kv!@a", item.etag)]
+        held = handle
+        handle.saves = [Delete("kv!@a", item.etag)]
     assert not await other.release(held)
     with pytest.raises(LeaseLostError):
-        async with lease.hold() as grant:
-            grant.saves = [Put("kv!@a", "4", If.PRESENT)]
-    async with asyncio.timeout(5), other.hold(reading=["kv!@a"]) as grant:
-        assert grant.known["kv!@a"] is None, "and the lease is free although its writes were refused"
+        async with lease.hold() as handle:
+            handle.saves = [Put("kv!@a", "4", If.PRESENT)]
+    async with asyncio.timeout(5), other.hold(reading=["kv!@a"]) as handle:
+        assert handle.reads["kv!@a"] is None, "and the lease is free although its writes were refused"
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -122,23 +122,23 @@ async def test_what_a_late_holder_still_saves_is_seen_by_the_next(driver: Driver
     late, following = Lease(driver, BASE), Lease(driver, BASE)
     if there:
         await driver.apply([Put("kv!@a", "before")])
-    grant = await late.acquire(ttl=30, reading=["kv!@a"])
+    handle = await late.acquire(ttl=30, reading=["kv!@a"])
     await driver.apply([Delete(late.base)])
     commit = driver.commit
 
     async def after_the_late_one(units: Sequence[Unit]) -> list[Outcome]:
         driver.commit = commit  # type: ignore[method-assign]
-        assert await late.release(grant, Put("kv!@a", "late"))
+        assert await late.release(handle, Put("kv!@a", "late"))
         return await commit(units)
 
     driver.commit = after_the_late_one  # type: ignore[method-assign]
-    granted = await following.acquire(ttl=30, reading=["kv!@a"])
-    item = granted.known["kv!@a"]
+    handle = await following.acquire(ttl=30, reading=["kv!@a"])
+    item = handle.reads["kv!@a"]
     if there:
         assert item is not None
         assert item.value == "late"
     else:
-        assert not await following.release(granted, Put("kv!@a", "over it", If.ABSENT)), "so it cannot be overwritten"
+        assert not await following.release(handle, Put("kv!@a", "over it", If.ABSENT)), "so it cannot be overwritten"
     assert [item.value for item in await driver.get(["kv!@a"]) if item] == ["late"]
 
 
@@ -148,13 +148,13 @@ async def test_what_the_one_before_made_is_seen_although_it_was_absent_a_moment_
 
     async def after_the_quick_one(units: Sequence[Unit]) -> list[Outcome]:
         driver.commit = commit  # type: ignore[method-assign]
-        async with quick.hold(reading=["kv!@a"]) as grant:
-            grant.saves = [Put("kv!@a", "quick", If.ABSENT)]
+        async with quick.hold(reading=["kv!@a"]) as handle:
+            handle.saves = [Put("kv!@a", "quick", If.ABSENT)]
         return await commit(units)
 
     driver.commit = after_the_quick_one  # type: ignore[method-assign]
-    granted = await slow.acquire(reading=["kv!@a"])
-    item = granted.known["kv!@a"]
+    handle = await slow.acquire(reading=["kv!@a"])
+    item = handle.reads["kv!@a"]
     assert item is not None
     assert item.value == "quick"
 
@@ -174,6 +174,6 @@ async def test_cancelled_while_waiting_or_holding_leaves_it_free(driver: Driver)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         started = time.monotonic()
-        grant = await lease.acquire(ttl=30, timeout=2)
+        handle = await lease.acquire(ttl=30, timeout=2)
         assert time.monotonic() - started < 2
-        await lease.release(grant)
+        await lease.release(handle)

@@ -8,7 +8,7 @@ import random
 import pytest
 from limpet import NotFoundError
 from limpet.driver import Driver, Range, key, name, text
-from limpet.structures import Log, LogCache, sweep_all
+from limpet.structures import Log, LogCache, collect_garbage
 
 BASE = key(name("logs"), text("a"))
 
@@ -94,8 +94,8 @@ async def test_a_long_truncation_hides_at_once_and_is_swept_later(driver: Driver
     assert [entry.seq for entry in await log.last(3)] == [8, 9, 400]
     assert [entry.seq for entry in await Log(driver, BASE).read(after=5)] == [6, 7, 8, 9, 400]
     assert await log.count() == 11
-    assert await sweep_all(driver) == 390
-    assert await sweep_all(driver) == 0
+    assert await collect_garbage(driver) == 390
+    assert await collect_garbage(driver) == 0
     assert [entry.seq for entry in await log.read()] == [*range(10), 400]
     page = await driver.scan(Range(key(BASE, name("e")), limit=100))
     assert len(page.items) == 11

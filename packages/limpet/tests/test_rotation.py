@@ -108,7 +108,7 @@ async def test_readers_and_writers_go_on() -> None:
         await drivers[0].apply([Put(key(KV, text(f"ballast {at}")), "x") for at in range(2000)])
         log, at_lease = key(name("messages"), text("s")), key(name("leases"), text("l"))
         await Log(drivers[0], log).create()
-        grant = await Lease(drivers[0], at_lease).acquire(ttl=60)
+        handle = await Lease(drivers[0], at_lease).acquire(ttl=60)
         written = 0
         ended = False
 
@@ -125,7 +125,7 @@ async def test_readers_and_writers_go_on() -> None:
                     continue
                 written += 1
                 await mine.append("x")
-                await driver.apply([grant.check, Put(key(KV, text("protected")), "x")])
+                await driver.apply([handle.check, Put(key(KV, text("protected")), "x")])
 
         writers = [asyncio.create_task(write(driver)) for driver in drivers]
         await asyncio.sleep(0.02)
@@ -138,8 +138,8 @@ async def test_readers_and_writers_go_on() -> None:
         only_new = await opened(inner, NEW)
         assert sum(int(str(item.value)) for item in await only_new.get(counters) if item) == written
         assert len(await Log(only_new, log).read()) == written
-        await Lease(only_new, at_lease).renew(grant)
-        await only_new.apply([grant.check])
+        await Lease(only_new, at_lease).renew(handle)
+        await only_new.apply([handle.check])
 
 
 async def test_who_was_cut_off_is_gone_on_with(inner: MemoryDriver) -> None:
@@ -203,12 +203,12 @@ async def test_what_a_late_writer_sealed_is_read_and_sealed_anew_next_time(inner
 async def test_locks_and_what_ends_soon_are_left(inner: MemoryDriver) -> None:
     old = await opened(inner, OLD)
     lease = Lease(old, key(name("leases"), text("l")))
-    grant = await lease.acquire(ttl=60)
+    handle = await lease.acquire(ttl=60)
     await old.apply([Put(key(KV, text("soon")), "x", None, HOUR - 1), Put(key(KV, text("later")), "x", None, 2 * HOUR)])
     assert (await rotate(await opened(inner, NEW, OLD))).sealed == 1
     new = await opened(inner, NEW)
-    await new.apply([grant.check, Check(key(KV, text("soon")))])
-    await Lease(new, lease.base).renew(grant)
+    await new.apply([handle.check, Check(key(KV, text("soon")))])
+    await Lease(new, lease.base).renew(handle)
 
 
 async def test_what_cannot_be_opened_keeps_the_old_key_on_the_ring(inner: MemoryDriver) -> None:

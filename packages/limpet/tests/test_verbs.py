@@ -11,7 +11,7 @@ from limpet import ConfigurationError, create_persistence
 from limpet.driver import VERBS, Append, Check, Driver, MemoryDriver, Outcome, Put, Unit, counter_key
 from limpet.driver.kit import BaseDriver
 from limpet.opening import OnDemand
-from limpet.structures import Spilled
+from limpet.structures import OutOfLine
 from limpet.wrappers import Batching, Cached, Compressed, Encrypted, ReadOnly, Traced, ValueWrapper, Wrapper
 
 LIFE = {"open", "close", "is_open", "from_url", "capabilities"}
@@ -23,7 +23,7 @@ PASSES_ON: dict[type[Any], set[str]] = {
     ValueWrapper: {"purge", "health", "watch"},  # stores other values under the same keys
     Compressed: {"purge", "health", "watch"},
     Encrypted: {"purge", "health"},  # stores other values under other keys
-    Spilled: {"clear", "purge", "health", "watch"},  # chunks of what is gone are freed by sweeping
+    OutOfLine: {"clear", "purge", "health", "watch"},  # chunks of what is gone are freed by collect_garbage()
     ReadOnly: {"get", "scan", "watch"},
     Traced: {"watch"},
     OnDemand: set(),

@@ -8,7 +8,7 @@ import pytest
 from limpet import ConfigurationError, WrongStackError, create_persistence, create_storage
 from limpet.driver import Driver, MemoryDriver
 from limpet.opening import OnDemand
-from limpet.structures import Spilled
+from limpet.structures import OutOfLine
 from limpet.wrappers import Wrapper, layers
 
 
@@ -33,7 +33,13 @@ class Anywhere(Wrapper):
 
 async def test_the_first_wrapper_is_the_outermost() -> None:
     async with create_persistence("memory://", wrappers=[Outer, Anywhere, Inner]) as persistence:
-        assert [type(layer) for layer in layers(persistence.driver)] == [Spilled, Outer, Anywhere, Inner, MemoryDriver]
+        assert [type(layer) for layer in layers(persistence.driver)] == [
+            OutOfLine,
+            Outer,
+            Anywhere,
+            Inner,
+            MemoryDriver,
+        ]
 
 
 async def test_wrappers_stand_around_batching() -> None:
@@ -42,7 +48,7 @@ async def test_wrappers_stand_around_batching() -> None:
 
     async with create_persistence(Grouping(), wrappers=[Outer]) as persistence:
         names = [type(layer).__name__ for layer in layers(persistence.driver)]
-    assert names == ["Spilled", "Outer", "Batching", "Grouping"]
+    assert names == ["OutOfLine", "Outer", "Batching", "Grouping"]
 
 
 async def test_the_stack_is_part_of_the_place() -> None:

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from limpet import ConflictError, LeaseLostError, LeaseTimeoutError
 from limpet.driver import Driver, Item, Put, key, name
-from limpet.structures import Codec, Collection, Grant, Index, Lease, Log
+from limpet.structures import Codec, Collection, Index, Lease, LeaseHandle, Log
 
 from .._requires import requires
 from .._suite import Pair, Section
@@ -200,12 +200,12 @@ class Structures(Section):
             driver = pair[worker % 2]
             lease = Lease(driver, BASE)
             for _ in range(3):
-                grant = await _taken(lease)
+                handle = await _taken(lease)
                 item = await one(driver, at)
                 assert item is not None
                 await asyncio.sleep(0)
                 await driver.apply([Put(at, str(int(str(item.value)) + 1))])
-                assert await lease.release(grant)
+                assert await lease.release(handle)
 
         await asyncio.gather(*map(work, range(4)))
         item = await one(pair[0], at)
@@ -240,19 +240,19 @@ class Structures(Section):
     async def test_a_lease_of_a_client_with_a_wrong_clock(self, pair: Pair, minutes: int) -> None:
         wrong, right = (Lease(driver, BASE) for driver in pair)
         with skewed(60.0 * minutes):
-            grant = await wrong.acquire(ttl=60, timeout=0)
-            assert 50 < grant.left <= 60
+            handle = await wrong.acquire(ttl=60, timeout=0)
+            assert 50 < handle.left <= 60
         with pytest.raises(LeaseTimeoutError):
             await right.acquire(ttl=60, timeout=0)
         with skewed(60.0 * minutes):
-            await wrong.renew(grant)
-            await wrong.release(grant)
-        grant = await right.acquire(ttl=60, timeout=0)
+            await wrong.renew(handle)
+            await wrong.release(handle)
+        handle = await right.acquire(ttl=60, timeout=0)
         with skewed(60.0 * minutes), pytest.raises(LeaseTimeoutError):
             await wrong.acquire(ttl=60, timeout=0)
 
 
-async def _taken(lease: Lease) -> Grant:
+async def _taken(lease: Lease) -> LeaseHandle:
     """Acquire without the waiting between tries, which is made for longer holdings."""
     while True:
         try:

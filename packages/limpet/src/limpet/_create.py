@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .driver import Driver
-from .opening import Opening, open_place
+from .opening import Opening, open_driver
 from .profiles import open_profile, profile_from_env
 from .stores import Persistence, Storage
 from .wrappers import Wrap
@@ -37,7 +37,7 @@ def create_persistence(
     """
 
     async def open() -> Persistence:
-        return Persistence(await open_place(driver, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Persistence(await open_driver(driver, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)
 
@@ -68,6 +68,6 @@ def create_storage(
     """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
 
     async def open() -> Storage:
-        return Storage(await open_place(driver, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Storage(await open_driver(driver, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from .driver import Driver
-from .opening import Opening, open_place
+from .opening import Opening, open_driver
 from .stores import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
 from .wrappers import Wrap
 
@@ -29,7 +29,7 @@ def create_queue(
     max_count: int | None = None,
     acknowledged: bool = False,
     consumer_ttl: timedelta = timedelta(days=7),
-    cleanup_interval: timedelta | None = timedelta(minutes=5),
+    prune_interval: timedelta | None = timedelta(minutes=5),
     poll: float = 0.5,
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
@@ -42,16 +42,16 @@ def create_queue(
     """
 
     async def open() -> EventQueue:
-        place = await open_place(driver, wrappers=wrappers, plugins=plugins)
+        opened = await open_driver(driver, wrappers=wrappers, plugins=plugins)
         queue = EventQueue(
-            place.driver,
+            opened,
             retention=retention,
             max_count=max_count,
             acknowledged=acknowledged,
             consumer_ttl=consumer_ttl,
-            cleanup_interval=cleanup_interval,
+            prune_interval=prune_interval,
             poll=poll,
-            close=place.close,
+            close=opened.close,
         )
         await queue.start()
         return queue

@@ -17,9 +17,9 @@ from urllib.parse import quote
 from ._errors import ClosedError, ConfigurationError, FormatError, InvalidKeyError, UnsupportedError
 from .driver import Driver, Health, text
 from .driver.kit import host_now_ms
-from .opening import OnDemand, Place, driver_class, open_place
+from .opening import OnDemand, driver_class, open_driver
 from .stores import Persistence
-from .structures import sweep_all
+from .structures import collect_garbage
 from .wrappers import Wrap, encrypted
 from .wrappers.encryption._key_sources import KeySource, find_key, key_in_environment
 
@@ -100,7 +100,7 @@ async def open_profile(
     if profile.key is not None:
         wrappers = [*wrappers, encrypted(key=await find_key(profile.key))]
     if profile.folder is None:
-        return Persistence(await open_place(profile.url, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Persistence(await open_driver(profile.url, batching=batching, wrappers=wrappers, plugins=plugins))
     return await FolderPersistence.open(profile.folder, batching=batching, wrappers=wrappers, plugins=plugins)
 
 
@@ -173,9 +173,12 @@ class FolderPersistence(Persistence):
         )
 
     async def purge(self) -> int:
-        """Free what expired in the namespaces in use; answer how many items."""
-        drivers = list(self._drivers.values())
-        return sum([await sweep_all(driver) + await driver.purge() for driver in drivers])
+        """Remove what has expired in the namespaces in use; return how many items that were."""
+        return sum([await driver.purge() for driver in list(self._drivers.values())])
+
+    async def collect_garbage(self) -> int:
+        """Free what nothing references any more in the namespaces in use; return how many items that were."""
+        return sum([await collect_garbage(await driver.opened()) for driver in list(self._drivers.values())])
 
     async def aclose(self) -> None:
         self._closed = True
@@ -193,7 +196,7 @@ class _Database(OnDemand):
         super().__init__(url, batching=batching, wrappers=wrappers, plugins=plugins)
         self._path = path
 
-    async def _open(self) -> Place:
+    async def _open(self) -> Driver:
         older = await asyncio.to_thread(_older_naylence, self._path)
         if older is not None:
             raise FormatError(

@@ -104,7 +104,7 @@ class StatefulAgent(Generic[T]):
     @overload
     async def with_state(self, change: Callable[[T], R]) -> R: ...
     async def with_state(self, change: Callable[[T], Any]) -> Any:
-        """Call a function, plain or `async`, with the state as in `async with`; answer what it answers."""
+        """Call a function, plain or `async`, with the state as in `async with`; return what it returns."""
         return await self.state.with_state(change)
 
     async def get_state(self) -> T:
@@ -112,7 +112,7 @@ class StatefulAgent(Generic[T]):
         return await self.state.get_state()
 
     async def clear_state(self, *, history: bool = False) -> bool:
-        """Remove the state, waiting for its holder; answer whether there was one. With `history` its revisions go, too."""
+        """Remove the state, waiting for its owner; return whether there was one. With `history` its revisions go, too."""
         return await self.state.clear_state(history=history)
 
 

@@ -16,7 +16,7 @@ from ..driver.kit import hide_password, scan_all
 from ..opening import MANIFEST
 from ..plugins import broken_plugins
 from ..stores import Persistence
-from ..structures import SWEEP
+from ..structures import GARBAGE
 from ._output import AsJson, Place, out, run, show_json, table
 from ._place import open_as_written
 
@@ -36,7 +36,7 @@ class _Report:
     write_ms: float | None = None
     documents: int = 0
     items: int = 0
-    unswept: int = 0
+    garbage: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -67,16 +67,16 @@ def doctor(
 async def _examine(url: str, write: bool, check: bool) -> _Report:
     report = _Report(hide_password(url))
     report.problems += map(str, broken_plugins())
-    place = await open_as_written(url, batching=False, new=True)
+    driver = await open_as_written(url, batching=False, new=True)
     try:
-        await _ask(place.driver, report)
-        await _measure(place.driver, report, write)
+        await _ask(driver, report)
+        await _measure(driver, report, write)
         if check:
-            await _check(Persistence(place), report)
+            await _check(Persistence(driver), report)
     except LimpetError as error:
         report.problems.append(str(error))
     finally:
-        await place.close()
+        await driver.close()
     return report
 
 
@@ -121,7 +121,7 @@ async def _check(persistence: Persistence, report: _Report) -> None:
     try:
         async for item in scan_all(persistence.driver, ""):
             report.items += 1
-            report.unswept += item.key.startswith(f"{SWEEP}!")
+            report.garbage += item.key.startswith(f"{GARBAGE}!")
     except CorruptDataError as error:
         report.problems.append(f"{error}. Restore it from a backup, or delete it; what comes after it was not read")
 
@@ -146,8 +146,8 @@ def _show(report: _Report) -> None:
         rows["a write"] = f"{report.write_ms} ms (median of {_PROBES})"
     rows["items read"] = f"{report.items:,}"
     rows["records checked"] = f"{report.documents:,} with their indexes"
-    if report.unswept:
-        rows["left to sweep"] = f"{report.unswept} deleted conversations: 'await persistence.purge()' frees them"
+    if report.garbage:
+        rows["garbage"] = f"{report.garbage} deleted conversations: 'await persistence.collect_garbage()' frees them"
     for word, value in rows.items():
         shown.add_row(word, escape(value))
     out.print(shown)

@@ -67,7 +67,7 @@ def rotate(
 
     async def work() -> Rotation:
         try:
-            place = await open_as_written(url, key=key, old_keys=[] if old_key is None else [old_key], rotating=True)
+            driver = await open_as_written(url, key=key, old_keys=[] if old_key is None else [old_key], rotating=True)
         except WrongKeyError as error:
             fail(f"{error}. --key-file takes the new key, --old-key-file the one until now")
         try:
@@ -79,11 +79,9 @@ def rotate(
                 disable=json or not out.is_terminal,
             ) as bar:
                 task = bar.add_task("sealing", total=None)
-                return await rotate_driver(
-                    place.driver, progress=lambda step: bar.update(task, completed=step.examined)
-                )
+                return await rotate_driver(driver, progress=lambda step: bar.update(task, completed=step.examined))
         finally:
-            await place.close()
+            await driver.close()
 
     done = run(work())
     if json:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from .._errors import ConfigurationError
-from ..opening import Place, driver_from_url, open_place, written_through
+from ..driver import Driver
+from ..opening import driver_from_url, open_driver, written_through
 from ..stores import Storage
 from ..wrappers import compressed, encrypted
 from ..wrappers.encryption._key_sources import KeySource, key_in_environment
@@ -22,7 +23,7 @@ async def open_as_written(
     old_keys: Sequence[KeySource] = (),
     new: bool = False,
     rotating: bool = False,
-) -> Place:
+) -> Driver:
     """Open a place through the wrappers that its manifest names; the key comes from the environment, unless it is given.
 
     One that nothing was written to is refused, and nothing is written there, unless `new`: then it is made, encrypted
@@ -46,7 +47,7 @@ async def open_as_written(
         )
     known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
     wrappers = [known[name] for name in reversed(names) if name in known]  # what is missing, opening says by name
-    return await open_place(url, batching=batching, wrappers=wrappers)
+    return await open_driver(url, batching=batching, wrappers=wrappers)
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ def stats(url: Place, json: AsJson = False) -> None:
 
     async def work() -> dict[str, _Count]:
         counts: dict[str, _Count] = {}
-        place = await open_as_written(url)
+        driver = await open_as_written(url)
         try:
             with Progress(
                 SpinnerColumn(),
@@ -47,13 +47,13 @@ def stats(url: Place, json: AsJson = False) -> None:
                 disable=json or not out.is_terminal,
             ) as bar:
                 task = bar.add_task("reading", total=None)
-                async for item in scan_all(place.driver, ""):
+                async for item in scan_all(driver, ""):
                     count = counts.setdefault(_kind(item.key), _Count())
                     count.items += 1
                     count.bytes += size_of(item.value or "")
                     bar.advance(task)
         finally:
-            await place.close()
+            await driver.close()
         return counts
 
     counts = run(work())

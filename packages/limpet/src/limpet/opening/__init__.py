@@ -3,7 +3,7 @@
 from ._awaited import Opening
 from ._manifest import FORMAT, MANIFEST, check_manifest, written_through
 from ._on_demand import OnDemand
-from ._open import Place, default_url, open_place
+from ._open import default_url, open_driver
 from ._registry import driver_class, driver_from_url, installed_drivers
 
 __all__ = [
@@ -11,12 +11,11 @@ __all__ = [
     "MANIFEST",
     "OnDemand",
     "Opening",
-    "Place",
     "check_manifest",
     "default_url",
     "driver_class",
     "driver_from_url",
     "installed_drivers",
-    "open_place",
+    "open_driver",
     "written_through",
 ]

@@ -1,4 +1,4 @@
-"""A place that is opened when it is first used."""
+"""A driver that is opened when it is first used."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from .._errors import ClosedError
 from ..driver import Driver, Health, Item, Key, Outcome, Page, Range, Unit
 from ..wrappers import Wrap
-from ._open import Place, assembled, open_place
+from ._open import assembled, open_driver
 
 __all__ = ["OnDemand"]
 
 
 class OnDemand(Driver):
-    """What `open_place` opens, opened by the first call; that call raises what opening raises, and the next one tries again."""
+    """What `open_driver` opens, opened by the first call. That call raises what opening raises, and the next one tries again."""
 
     def __init__(
         self,
@@ -29,60 +29,61 @@ class OnDemand(Driver):
         self._batching = batching
         self._wrappers = wrappers
         self._plugins = plugins
-        self._place: Place | None = None
+        self._driver: Driver | None = None
         self._opening = asyncio.Lock()
         self._closed = False
 
     @property
     def is_open(self) -> bool:
-        return self._place is not None
+        return self._driver is not None
 
     async def open(self) -> None:
-        await self._driver()
+        await self.opened()
 
     async def close(self) -> None:
         self._closed = True
         async with self._opening:
-            place, self._place = self._place, None
-        if place is not None:
-            await place.close()
+            driver, self._driver = self._driver, None
+        if driver is not None:
+            await driver.close()
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
-        return await (await self._driver()).get(keys, values=values)
+        return await (await self.opened()).get(keys, values=values)
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        return await (await self._driver()).commit(units)
+        return await (await self.opened()).commit(units)
 
     async def scan(self, range: Range) -> Page:
-        return await (await self._driver()).scan(range)
+        return await (await self.opened()).scan(range)
 
     async def clear(self, base: Key) -> int:
-        return await (await self._driver()).clear(base)
+        return await (await self.opened()).clear(base)
 
     async def purge(self) -> int:
-        return await (await self._driver()).purge()
+        return await (await self.opened()).purge()
 
     async def health(self, *, probe: bool = False) -> Health:
-        return await (await self._driver()).health(probe=probe)
+        return await (await self.opened()).health(probe=probe)
 
     async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
-        hints = (await self._driver()).watch(base)
+        changes = (await self.opened()).watch(base)
         try:
-            async for hint in hints:
-                yield hint
+            async for keys in changes:
+                yield keys
         finally:
-            if isinstance(hints, AsyncGenerator):
-                await hints.aclose()
+            if isinstance(changes, AsyncGenerator):
+                await changes.aclose()
 
-    async def _driver(self) -> Driver:
-        if self._place is None:
+    async def opened(self) -> Driver:
+        """The driver itself, open."""
+        if self._driver is None:
             async with self._opening:
                 if self._closed:
                     raise ClosedError("used after close(): open a new one")
-                if self._place is None:
-                    self._place = await self._open()
-                    self.capabilities = self._place.driver.capabilities
-        return self._place.driver
+                if self._driver is None:
+                    self._driver = await self._open()
+                    self.capabilities = self._driver.capabilities
+        return self._driver
 
-    async def _open(self) -> Place:
-        return await open_place(self._url, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins)
+    async def _open(self) -> Driver:
+        return await open_driver(self._url, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins)

@@ -10,23 +10,12 @@ from urllib.parse import quote
 from .._errors import ConfigurationError, WrongStackError
 from ..driver import Driver
 from ..driver.kit import hide_password
-from ..structures import Spilled
+from ..structures import OutOfLine
 from ..wrappers import Batching, Wrap, Wrapper
 from ._manifest import check_manifest
 from ._registry import driver_from_url
 
-__all__ = ["Place", "assembled", "default_url", "open_place"]
-
-
-class Place:
-    """An open driver with everything around it."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-
-    async def close(self) -> None:
-        """Let what is under way finish and close; a driver that the application had opened itself stays open."""
-        await self.driver.close()
+__all__ = ["assembled", "default_url", "open_driver"]
 
 
 class _Borrowed(Wrapper):
@@ -45,13 +34,13 @@ def default_url() -> str:
     return f"sqlite:///{quote((folder / 'limpet.db').as_posix(), safe='/:')}"
 
 
-async def open_place(
+async def open_driver(
     target: str | Driver | None,
     *,
     batching: bool = True,
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
-) -> Place:
+) -> Driver:
     """Open a URL, a driver, or the default place, with plug-ins, batching and wrappers around it; check the manifest.
 
     The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
@@ -75,7 +64,7 @@ async def open_place(
         if driver.is_open:
             await driver.close()
         raise
-    return Place(driver)
+    return driver
 
 
 def assembled(
@@ -107,7 +96,7 @@ def assembled(
             driver = around
     if batching and driver.capabilities.group:
         driver = Batching(driver)
-    return Spilled(_wrapped(driver, wrappers)), url
+    return OutOfLine(_wrapped(driver, wrappers)), url
 
 
 def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:

@@ -15,7 +15,7 @@ from .conversations import (
 from .queues import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
 from .records import KeyValueStore
 from .storage import BlobStore, Meta, Storage
-from .upkeep import Retention, RetentionPolicies, RetentionReport, Sweeper
+from .upkeep import Retention, RetentionPolicies, RetentionReport, Upkeep
 
 __all__ = [
     "ApprovalStore",
@@ -39,8 +39,8 @@ __all__ = [
     "RetentionReport",
     "SessionRepository",
     "Storage",
-    "Sweeper",
     "ThreadStats",
     "ThreadStore",
+    "Upkeep",
     "WorkQueue",
 ]

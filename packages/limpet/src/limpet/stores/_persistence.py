@@ -10,23 +10,22 @@ from typing import Any, Self, TypeVar, overload
 from .._errors import InvalidKeyError
 from ..driver import Driver, Health
 from ..driver.kit import backend_now_ms
-from ..opening import Place
-from ..structures import Migrations, Spilled, sweep_all
+from ..structures import Migrations, collect_garbage
 from .approvals import ApprovalStore
 from .checkpoints import CheckpointStore
 from .conversations import ContainerRepository, FeedbackStore, ImageRepository, SessionRepository, ThreadStore
-from .queues import EventQueue, WorkQueue, clean_work, work_wakeups
+from .queues import EventQueue, WorkQueue, collect_jobs, work_wakeups
 from .records import AgentState, KeyValueStore
 from .storage import BlobStore
 from .upkeep import (
     Retention,
     RetentionPolicies,
     RetentionReport,
-    Sweeper,
-    retain_entries,
-    retain_history,
-    retain_kv,
-    retain_records,
+    Upkeep,
+    prune_entries,
+    prune_history,
+    prune_kv,
+    prune_records,
 )
 
 __all__ = ["Persistence"]
@@ -46,22 +45,23 @@ class Persistence:
     sessions: SessionRepository
     threads: ThreadStore
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self.approvals = ApprovalStore(place.driver)
-        self.checkpoints = CheckpointStore(place.driver)
-        self.blobs = BlobStore(place.driver)
-        self.sessions = SessionRepository(place.driver)
-        self.images = ImageRepository(place.driver, self.sessions)
-        self.threads = ThreadStore(place.driver, self.approvals, self.checkpoints)
+    def __init__(self, driver: Driver) -> None:
+        """On an open driver, which is closed with it."""
+        self._driver = driver
+        self.approvals = ApprovalStore(driver)
+        self.checkpoints = CheckpointStore(driver)
+        self.blobs = BlobStore(driver)
+        self.sessions = SessionRepository(driver)
+        self.images = ImageRepository(driver, self.sessions)
+        self.threads = ThreadStore(driver, self.approvals, self.checkpoints)
         self.feedback = self.threads.feedback
-        self.containers = ContainerRepository(place.driver, self.images, self.sessions)
-        self._work_wakeups = work_wakeups(place.driver)
+        self.containers = ContainerRepository(driver, self.images, self.sessions)
+        self._work_wakeups = work_wakeups(driver)
 
     @property
     def driver(self) -> Driver:
         """The open driver, for structures of one's own (`limpet.structures`)."""
-        return self._place.driver
+        return self._driver
 
     @overload
     def kv(self, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[V]: ...
@@ -115,7 +115,7 @@ class Persistence:
         max_count: int | None = None,
         acknowledged: bool = False,
         consumer_ttl: timedelta = timedelta(days=7),
-        cleanup_interval: timedelta | None = timedelta(minutes=5),
+        prune_interval: timedelta | None = timedelta(minutes=5),
         poll: float = 0.5,
     ) -> EventQueue:
         """The event queue of this place: `async with persistence.events() as queue: ...`; `EventQueue` says what is kept."""
@@ -125,7 +125,7 @@ class Persistence:
             max_count=max_count,
             acknowledged=acknowledged,
             consumer_ttl=consumer_ttl,
-            cleanup_interval=cleanup_interval,
+            prune_interval=prune_interval,
             poll=poll,
         )
 
@@ -162,17 +162,22 @@ class Persistence:
         return await self.driver.health()
 
     async def purge(self) -> int:
-        """Free what expired, what deleted conversations left and jobs that everybody claimed; answer how many items. Any process may, at any time."""
-        freed = await self.approvals.cleanup() + await self.threads.sweep() + await sweep_all(self.driver)
-        freed += await clean_work(self.driver)
-        if isinstance(self.driver, Spilled):
-            freed += await self.driver.sweep()
-        return freed + await self.driver.purge()
+        """Remove what has expired; return how many items that were. Any process may call it, at any time."""
+        return await self.approvals.purge() + await self.driver.purge()
 
-    async def apply_retention(self, policies: RetentionPolicies) -> RetentionReport:
-        """Remove what the policies do not keep, and answer how much; safe beside writers, in constant memory.
+    async def collect_garbage(self) -> int:
+        """Free what nothing references any more; return how many items that were. Any process may call it, at any time.
 
-        Any process may, at any time; `sweeper` does it by itself. Not atomic: where it ends in the middle, call it again.
+        That is what deleted threads and logs left behind, content in chunks that nothing names, and jobs that every
+        group of their queue has claimed.
+        """
+        freed = await self.threads.finish_deletions() + await collect_garbage(self.driver)
+        return freed + await collect_jobs(self.driver)
+
+    async def prune(self, policies: RetentionPolicies) -> RetentionReport:
+        """Remove what the policies do not keep; return how much. Safe beside writers, in constant memory.
+
+        Any process may call it, at any time; `upkeep` does so by itself. Not atomic: if it fails, call it again.
         """
         driver = self.driver
         stores = {namespace: self.kv(object, namespace) for namespace in policies.kv}
@@ -181,31 +186,32 @@ class Persistence:
         for kind, records in (("containers", self.containers), ("images", self.images), ("sessions", self.sessions)):
             retention: Retention | None = getattr(policies, kind)
             if retention is not None:
-                removed[kind] = await retain_records(driver, records.retained, retention, now)
+                removed[kind] = await prune_records(driver, records.retained, retention, now)
         if policies.messages is not None:
-            removed["messages"] = await retain_entries(driver, self.sessions.retained, policies.messages, now)
+            removed["messages"] = await prune_entries(driver, self.sessions.retained, policies.messages, now)
         if policies.history is not None:
-            removed["history"] = await retain_history(driver, policies.history, now)
-        kv = {each: await retain_kv(driver, store.base, policies.kv[each], now) for each, store in stores.items()}
+            removed["history"] = await prune_history(driver, policies.history, now)
+        kv = {each: await prune_kv(driver, store.base, policies.kv[each], now) for each, store in stores.items()}
         return RetentionReport(**removed, kv=kv)
 
-    def sweeper(self, policies: RetentionPolicies | None = None, *, every: timedelta = timedelta(minutes=5)) -> Sweeper:
-        """Call `purge`, and `apply_retention` with `policies`, in the background: `async with persistence.sweeper(): ...`
+    def upkeep(self, policies: RetentionPolicies | None = None, *, every: timedelta = timedelta(minutes=5)) -> Upkeep:
+        """Call `purge`, `collect_garbage` and `prune(policies)` in the background: `async with persistence.upkeep(): ...`
 
-        Any process may have one, and only one does the work at a time.
+        Every process may run one; only one does the work at a time.
         """
 
         async def work() -> None:
             await self.purge()
+            await self.collect_garbage()
             if policies is not None:
-                await self.apply_retention(policies)
+                await self.prune(policies)
 
-        return Sweeper(self.driver, work, every)
+        return Upkeep(self.driver, work, every)
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close. A driver that the application had opened itself stays open."""
         await self._work_wakeups.close()
-        await self._place.close()
+        await self._driver.close()
 
     close = aclose
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._errors import TooLargeError
 from ..driver import Driver, Key, Write
-from ..structures import Collection, Plan, ReadSet, sweep_now, transact
+from ..structures import Collection, Plan, ReadSet, collect_now, transact
 
 __all__ = ["Removal", "Retained", "remove"]
 
@@ -39,8 +39,8 @@ async def remove(driver: Driver, removals: Iterable[Removal]) -> None:
     """
     removals = list(removals)
 
-    def plan(known: ReadSet) -> Plan[list[Write]]:
-        writes = [write for removal in removals for write in removal.plan(known)]
+    def plan(reads: ReadSet) -> Plan[list[Write]]:
+        writes = [write for removal in removals for write in removal.plan(reads)]
         limit = driver.capabilities.max_writes
         if len(writes) > limit:
             raise TooLargeError(
@@ -49,4 +49,4 @@ async def remove(driver: Driver, removals: Iterable[Removal]) -> None:
             )
         return Plan(writes, writes)
 
-    await sweep_now(driver, await transact(driver, [key for removal in removals for key in removal.keys], plan))
+    await collect_now(driver, await transact(driver, [key for removal in removals for key in removal.keys], plan))

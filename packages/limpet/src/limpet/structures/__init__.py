@@ -2,48 +2,50 @@
 
 from ._codec import Codec, ModelCodec, TypeCodec, dump_record, load_record
 from ._counter import Counter
+from ._garbage_collection import collect_garbage
 from ._keyed_locks import changing
 from ._listing import Listing, Page
 from ._migrations import Migrations
 from ._transact import Plan, ReadSet, Repeated, transact
-from .blobs import MAX_VALUE_BYTES, Chunks, Content, Spilled, sweep_chunks
+from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, content_driver
 from .collection import Collection, Index, RepairReport
-from .lease import Grant, Held, Holding, Lease
-from .log import SWEEP, Entry, Log, LogCache, marker, sweep_all, sweep_now, visible
+from .lease import ClaimedItem, Lease, LeaseHandle, OwnedItem
+from .log import GARBAGE, Entry, Log, LogCache, collect_now, garbage_record, visible
 
 __all__ = [
+    "GARBAGE",
     "MAX_VALUE_BYTES",
-    "SWEEP",
     "Chunks",
+    "ClaimedItem",
     "Codec",
     "Collection",
     "Content",
     "Counter",
     "Entry",
-    "Grant",
-    "Held",
-    "Holding",
     "Index",
     "Lease",
+    "LeaseHandle",
     "Listing",
     "Log",
     "LogCache",
     "Migrations",
     "ModelCodec",
+    "OutOfLine",
+    "OwnedItem",
     "Page",
     "Plan",
     "ReadSet",
     "RepairReport",
     "Repeated",
-    "Spilled",
     "TypeCodec",
     "changing",
+    "collect_chunks",
+    "collect_garbage",
+    "collect_now",
+    "content_driver",
     "dump_record",
+    "garbage_record",
     "load_record",
-    "marker",
-    "sweep_all",
-    "sweep_chunks",
-    "sweep_now",
     "transact",
     "visible",
 ]

@@ -24,11 +24,11 @@ class Counter:
         """What `plan` has to know."""
         return key(self._base, number(sha256(id.encode()).digest()[0] % _SHARDS))
 
-    def plan(self, known: ReadSet, shards: dict[Key, int]) -> list[Put]:
+    def plan(self, reads: ReadSet, shards: dict[Key, int]) -> list[Put]:
         """The writes that add a number to each of these shards."""
         writes = []
         for at, by in shards.items():
-            item = known[at]
+            item = reads[at]
             writes.append(Put(at, str(max(0, _count(item) + by)), If.ABSENT if item is None else item.etag))
         return writes
 

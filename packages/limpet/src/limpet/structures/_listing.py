@@ -1,4 +1,4 @@
-"""What every list method answers: a page when awaited, every record when iterated."""
+"""What every list method returns: a page when awaited, every record when iterated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 Fetch: TypeAlias = Callable[[str | None, int], Awaitable[tuple[Sequence[T], str | None]]]
 """Given the position to continue from and how many records at most: some records, and where to continue (`None`: the end).
-It may answer fewer records than asked, even none."""
+It may return fewer records than asked, even none."""
 
 _STEP = 200
 """Records fetched at a time while iterating or collecting everything."""
@@ -56,7 +56,7 @@ class Page(Sequence[T]):
 
 
 class Listing(Generic[T]):
-    """The answer of a list method, before any IO.
+    """What a list method returns, without any I/O.
 
     `await listing` gives a `Page`: of `limit` records, or of all of them where no limit was given.
     `async for record in listing` gives the records one by one in constant memory, read 200 at a time, and fewer where
@@ -98,8 +98,8 @@ class Listing(Generic[T]):
         records: list[T] = []
         position = self._start
         while True:
-            room = _STEP if self._limit is None else self._limit - len(records)
-            found, position = await self._fetch(position, room)
+            count = _STEP if self._limit is None else self._limit - len(records)
+            found, position = await self._fetch(position, count)
             records.extend(found)
             if position is None or len(records) == self._limit:
                 if self._backwards:
@@ -123,14 +123,14 @@ class Listing(Generic[T]):
                 left -= len(found)
 
     def _behind(self, fetch: Fetch[T], offset: int) -> Fetch[T]:
-        async def skipping(position: str | None, room: int) -> tuple[Sequence[T], str | None]:
+        async def skipping(position: str | None, count: int) -> tuple[Sequence[T], str | None]:
             left = offset if position is None else 0
             while left:
                 skipped, position = await fetch(position, min(left, _STEP))
                 left -= len(skipped)
                 if position is None:
                     return [], None
-            return await fetch(position, room)
+            return await fetch(position, count)
 
         return skipping
 

@@ -25,7 +25,7 @@ _RECEIPT_TTL_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[R_co]):
-    """What to write, and what to answer once it is written. No writes: the answer stands as it is."""
+    """What to write, and what to return once it is written. Without writes nothing is applied."""
 
     writes: Sequence[Write]
     result: R_co
@@ -57,12 +57,12 @@ async def transact(
     Raises `ConflictError` after 200 lost races, and whatever the driver raises: an `OutcomeUnknownError` is never
     retried here.
     """
-    known: dict[Key, Item | None] = dict(assume or {})
+    reads: dict[Key, Item | None] = dict(assume or {})
     receipt = None if once is None else receipt_key(once)
-    await _read(driver, known, [wanted for wanted in keys if wanted not in known])
+    await _read(driver, reads, [wanted for wanted in keys if wanted not in reads])
     tries = 0
     while True:
-        planned = plan(known)
+        planned = plan(reads)
         if not planned.writes:
             return planned.result
         writes = planned.writes
@@ -80,14 +80,14 @@ async def transact(
             # backend where processes take turns the turn is still ours), and after many losses each does.
             if tries % 2 == 0 and tries < _PATIENCE:
                 await backoff(min(tries // 2, 3))
-            known.update(conflict.items)
-            await _read(driver, known, [failed for failed in conflict.keys if failed not in conflict.items])
+            reads.update(conflict.items)
+            await _read(driver, reads, [failed for failed in conflict.keys if failed not in conflict.items])
         else:
             return planned.result
 
 
-async def _read(driver: Driver, known: dict[Key, Item | None], keys: Sequence[Key]) -> None:
+async def _read(driver: Driver, reads: dict[Key, Item | None], keys: Sequence[Key]) -> None:
     limit = driver.capabilities.max_keys
     for start in range(0, len(keys), limit):
         part = keys[start : start + limit]
-        known.update(zip(part, await driver.get(part), strict=True))
+        reads.update(zip(part, await driver.get(part), strict=True))

@@ -13,16 +13,27 @@ from ..._errors import AlreadyClaimedError, ConflictError, LeaseLostError, NotFo
 from ...driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
 from ...driver.kit import backend_now_ms
 from ...records import ApprovalRecord, ClaimRecord, as_record, utc_now
-from ...structures import Collection, Held, Holding, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
+from ...structures import (
+    ClaimedItem,
+    Collection,
+    Index,
+    Listing,
+    ModelCodec,
+    OwnedItem,
+    Plan,
+    ReadSet,
+    RepairReport,
+    transact,
+)
 from .._durations import duration_to_ms
 from .._removal import Removal
 
 __all__ = ["ApprovalStore", "Claim"]
 
-_LIVE, _HELD = name("approvals.live"), name("approvals.claim")
+_LIVE, _CLAIMS = name("approvals.live"), name("approvals.claim")
 WEEK = timedelta(days=7)
 CLAIM = timedelta(minutes=5)
-_ENDED = "the claim of approval {!r} has ended: look at it anew, and claim it again where it is pending"
+_LOST = "the claim of approval {!r} has ended: look at it anew, and claim it again where it is pending"
 _PAGE = 100
 
 
@@ -83,12 +94,12 @@ class ApprovalStore:
         )
         at, live, _ = self._keys(record.id)
 
-        def plan(known: ReadSet) -> Plan[ApprovalRecord]:
-            if known[at] is not None:
+        def plan(reads: ReadSet) -> Plan[ApprovalRecord]:
+            if reads[at] is not None:
                 raise ConflictError(
-                    f"there is an approval {record.id!r} already: choose another id", items={at: known[at]}
+                    f"there is an approval {record.id!r} already: choose another id", items={at: reads[at]}
                 )
-            return Plan([Put(live, "", None, left), *self._records.plan_save(known, record)], record)
+            return Plan([Put(live, "", None, left), *self._records.plan_save(reads, record)], record)
 
         return await transact(self._driver, [at], plan, assume={at: None})
 
@@ -114,13 +125,13 @@ class ApprovalStore:
         if thread_id is not None:
             index, value = "thread", thread_id
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[ApprovalRecord], str | None]:
-            room = min(room, self._driver.capabilities.max_keys // 3)
-            page = await self._records.find(f"{phase}.{index}", value, limit=room, cursor=position)
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[ApprovalRecord], str | None]:
+            count = min(count, self._driver.capabilities.max_keys // 3)
+            page = await self._records.find(f"{phase}.{index}", value, limit=count, cursor=position)
             wanted = [record.id for record in page if agent_name in (None, record.agent_name)]
             keys = [each for id in wanted for each in self._keys(id)]
-            known = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
-            found = [self._read(id, known) for id in wanted]
+            reads = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
+            found = [self._read(id, reads) for id in wanted]
             return [each for each in found if each and (each.status == "decided") == decided], page.cursor
 
         return Listing(["approvals", phase, str(thread_id), str(agent_name)], fetch, limit=limit, cursor=cursor)
@@ -143,11 +154,11 @@ class ApprovalStore:
         `AlreadyClaimedError`, which names the winner, and `NotFoundError` where there is none, or not any more.
         """
         left = duration_to_ms(ttl)
-        _, live, held = keys = self._keys(id)
+        _, live, claimed = keys = self._keys(id)
         said = as_record(ClaimRecord, {"by": by, "decision": decision, "reason": reason, "claimed_at": utc_now()})
 
-        def plan(known: ReadSet) -> Plan[Claim]:
-            record = self._read(id, known)
+        def plan(reads: ReadSet) -> Plan[Claim]:
+            record = self._read(id, reads)
             if (
                 record is None
                 or thread_id not in (None, record.thread_id)
@@ -163,42 +174,42 @@ class ApprovalStore:
                     id, by=winner.by, decision=winner.decision, decided=record.status == "decided"
                 )
             taken = record.model_copy(update={"attempts": record.attempts + 1, "claim": said, "status": "claimed"})
-            holding = Holding(self._driver, held, new_etag(), left, ended=_ENDED.format(id))
-            writes = [holding.taking, Check(live, If.PRESENT), *self._records.plan_save(known, taken)]
-            return Plan(writes, Claim(self, taken, holding))
+            owned = OwnedItem(self._driver, claimed, new_etag(), left, lost_message=_LOST.format(id))
+            writes = [owned.put, Check(live, If.PRESENT), *self._records.plan_save(reads, taken)]
+            return Plan(writes, Claim(self, taken, owned))
 
         return await transact(self._driver, keys, plan)
 
     async def delete(self, id: str) -> bool:
-        """Remove an approval, claimed or not; answer whether there was one. A claim of it can't be completed any more."""
+        """Remove an approval, claimed or not; return whether there was one. A claim of it can't be completed any more."""
         removal = self._removal(id)
 
-        def plan(known: ReadSet) -> Plan[bool]:
-            return Plan(removal.plan(known), self._read(id, known) is not None)
+        def plan(reads: ReadSet) -> Plan[bool]:
+            return Plan(removal.plan(reads), self._read(id, reads) is not None)
 
         return await transact(self._driver, removal.keys, plan)
 
-    async def cleanup(self, *, decided: timedelta | None = None) -> int:
-        """Remove the approvals that nobody claimed in their time, and answer how many there were.
-
-        With `decided` also those that were decided longer ago than that, by the backend's clock. `persistence.purge()`
-        does the first, and so does a sweeper, by itself.
-        """
+    async def purge(self) -> int:
+        """Remove the approvals that nobody claimed before they expired; return how many. `persistence.purge()` calls it."""
         removed = 0
         cursor, more = None, True
         while more:
             page = await self._records.find("open.all", "all", limit=_PAGE, cursor=cursor)
             keys = [each for record in page for each in self._keys(record.id)]
-            known = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
+            reads = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
             for record in page:
-                removed += self._read(record.id, known) is None and await self._expire(record.id)
+                removed += self._read(record.id, reads) is None and await self._expire(record.id)
             cursor, more = page.cursor, page.cursor is not None
-        if decided is not None:
-            limit = await backend_now_ms(self._driver) - round(decided.total_seconds() * 1000)
-            async for record in self._records.find("decided.all", "all"):
-                (item,) = await self._driver.get([self._records.key(record.id)], values=False)
-                if item is not None and item.updated_at < limit:
-                    removed += await self.delete(record.id)
+        return removed
+
+    async def prune(self, *, max_age: float | timedelta) -> int:
+        """Remove the approvals that were decided longer ago than `max_age`, by the backend's clock; return how many."""
+        limit = await backend_now_ms(self._driver) - duration_to_ms(max_age, "max_age")
+        removed = 0
+        async for record in self._records.find("decided.all", "all"):
+            (item,) = await self._driver.get([self._records.key(record.id)], values=False)
+            if item is not None and item.updated_at < limit:
+                removed += await self.delete(record.id)
         return removed
 
     async def repair(self) -> RepairReport:
@@ -220,48 +231,48 @@ class ApprovalStore:
 
     def _keys(self, id: str) -> tuple[Key, Key, Key]:
         """Of the record, of what is there as long as it may be claimed, and of the claim."""
-        return self._records.key(id), key(_LIVE, text(id)), key(_HELD, text(id))
+        return self._records.key(id), key(_LIVE, text(id)), key(_CLAIMS, text(id))
 
-    def _read(self, id: str, known: ReadSet) -> ApprovalRecord | None:
+    def _read(self, id: str, reads: ReadSet) -> ApprovalRecord | None:
         """What the record and the two items beside it say together."""
-        at, live, held = self._keys(id)
-        record = self._records.decode(known[at], id)
+        at, live, claimed = self._keys(id)
+        record = self._records.decode(reads[at], id)
         if record is None or record.decided_at is not None:
             return record
-        if known[held] is not None:
+        if reads[claimed] is not None:
             return record.model_copy(update={"status": "claimed"})
-        return record.model_copy(update={"status": "pending"}) if known[live] is not None else None
+        return record.model_copy(update={"status": "pending"}) if reads[live] is not None else None
 
     async def _expire(self, id: str) -> bool:
         keys = self._keys(id)
 
-        def plan(known: ReadSet) -> Plan[bool]:
+        def plan(reads: ReadSet) -> Plan[bool]:
             # Neither of the two items beside it is there: nobody can bring one back, so the record's etag is enough.
-            if known[keys[0]] is None or self._read(id, known) is not None:
+            if reads[keys[0]] is None or self._read(id, reads) is not None:
                 return Plan([], False)
-            return Plan(self._records.plan_delete(known, id), True)
+            return Plan(self._records.plan_delete(reads, id), True)
 
         return await transact(self._driver, keys, plan)
 
     def _removal(self, id: str) -> Removal:
-        at, live, held = self._keys(id)
+        at, live, claimed = self._keys(id)
 
-        def plan(known: ReadSet) -> list[Write]:
-            gone = self._records.plan_delete(known, id)
-            return [*gone, Delete(live), Delete(held)] if gone else []
+        def plan(reads: ReadSet) -> list[Write]:
+            gone = self._records.plan_delete(reads, id)
+            return [*gone, Delete(live), Delete(claimed)] if gone else []
 
-        return Removal([at, live, held], plan)
+        return Removal([at, live, claimed], plan)
 
 
-class Claim(Held):
+class Claim(ClaimedItem):
     """An approval that is ours for now: complete it, or give it back.
 
     `async with await approvals.claim(...) as claim:` renews it while the block runs, completes it when the block ends
     well, and gives it back when it raises.
     """
 
-    def __init__(self, store: ApprovalStore, approval: ApprovalRecord, holding: Holding) -> None:
-        super().__init__(holding)
+    def __init__(self, store: ApprovalStore, approval: ApprovalRecord, owned: OwnedItem) -> None:
+        super().__init__(owned)
         self.approval = approval
         """As claimed, with `attempts` and the decision."""
         self._store = store
@@ -270,38 +281,34 @@ class Claim(Held):
         return f"Claim({self.approval!r})"
 
     async def complete(self) -> ApprovalRecord:
-        """Say that what was decided is done; answer the approval, which is decided now, for good.
+        """Say that what was decided is done; return the approval, which is decided now, for good.
 
         Raises `LeaseLostError` where the claim had ended: then the approval is somebody else's, or pending again.
         """
         if not self._ended or self.approval.status != "decided":
             decided = {"decided_at": utc_now(), "status": "decided"}
-            self.approval = await self._end(decided, also=[Delete(self._store._keys(self.approval.id)[1])])
+            self.approval = await self._change(decided, also=[Delete(self._store._keys(self.approval.id)[1])])
         return self.approval
 
     async def give_back(self) -> None:
         """Let others claim it. Of a claim that has ended already, nothing."""
         with suppress(LeaseLostError):
-            self.approval = await self._end({"status": "pending"}, also=[])
+            self.approval = await self._change({"status": "pending"}, also=[])
 
-    async def _end(self, change: dict[str, Any], also: Sequence[Write]) -> ApprovalRecord:
+    async def _change(self, change: dict[str, Any], also: Sequence[Write]) -> ApprovalRecord:
         id = self.approval.id
-        at, _, held = keys = self._store._keys(id)
+        at, _, claimed = keys = self._store._keys(id)
 
-        def plan(known: ReadSet) -> Plan[ApprovalRecord]:
-            lease, record = known[held], self._store._records.decode(known[at], id)
+        def plan(reads: ReadSet) -> Plan[ApprovalRecord]:
+            lease, record = reads[claimed], self._store._records.decode(reads[at], id)
             if record is not None and record.decided_at is not None and record.attempts == self.approval.attempts:
                 return Plan([], record)  # done already, though the answer was lost
-            if record is None or lease is None or not self._holding.owns(lease):
-                raise self._holding.gone()
+            if record is None or lease is None or not self._claim.is_ours(lease):
+                raise self._claim.lost_error()
             ended = record.model_copy(update=change)
-            return Plan([Delete(held, lease.etag), *also, *self._store._records.plan_save(known, ended)], ended)
+            return Plan([Delete(claimed, lease.etag), *also, *self._store._records.plan_save(reads, ended)], ended)
 
-        if self._ended:
-            raise self._holding.gone()
-        ended = await transact(self._store._driver, keys, plan)
-        self._ended = True
-        return ended
+        return await self._end(lambda: transact(self._store._driver, keys, plan))
 
     async def _block_ended(self, error: BaseException | None) -> None:
         await (self.complete() if error is None else self.give_back())

@@ -18,7 +18,7 @@ from ...driver.kit import backend_now_ms, scan_all, size_of
 from ...records import CheckpointRecord, PendingWrite, as_record
 from ...structures import Listing, Plan, ReadSet, transact
 from ._parts import Node, assemble, needed, take_apart
-from ._threads import Place, Places, ThreadMovedError, place_of, thread_key
+from ._threads import ThreadCache, ThreadMovedError, ThreadRoot, root_of, thread_key
 
 __all__ = ["CheckpointStore"]
 
@@ -38,7 +38,7 @@ class CheckpointStore:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._places = Places()
+        self._cache = ThreadCache()
 
     async def put(
         self,
@@ -50,7 +50,7 @@ class CheckpointStore:
         parent_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
-        """Store a checkpoint, JSON with bytes wherever there are bytes, and answer its id.
+        """Store a checkpoint, JSON with bytes wherever there are bytes, and return its id.
 
         An id that is there already is stored anew and keeps its place in the order. One driver call after the first, and
         one more for each MiB, or few hundred, of parts that are new. Raises `InvalidValueError`.
@@ -65,50 +65,52 @@ class CheckpointStore:
             "metadata": take_apart(dict(metadata or {}), parts, "the metadata"),
         }
         while True:
-            place = await self._place(thread_id)
+            root = await self._root(thread_id)
             try:
-                await self._put(place, namespace, document, parts)
+                await self._put(root, namespace, document, parts)
             except ThreadMovedError:
-                self._places.forget(thread_id)
+                self._cache.forget(thread_id)
             else:
-                self._places.keep(thread_id, place)
+                self._cache.keep(thread_id, root)
                 return id
 
-    async def _put(self, place: Place, namespace: str, document: Mapping[str, Any], parts: Mapping[str, Value]) -> None:
-        base, id = place.base, str(document["id"])
+    async def _put(
+        self, root: ThreadRoot, namespace: str, document: Mapping[str, Any], parts: Mapping[str, Value]
+    ) -> None:
+        base, id = root.base, str(document["id"])
         head, doc = key(base, _HEADS, text(namespace)), _doc(base, namespace, id)
-        missing = [Put(key(base, _PARTS, text(at)), part) for at, part in parts.items() if at not in place.parts]
+        missing = [Put(key(base, _PARTS, text(at)), part) for at, part in parts.items() if at not in root.parts]
         *before, last = list(_batches(missing, min(_AT_ONCE, self._driver.capabilities.max_writes - 6))) or [[]]
         for some in before:
-            guard = place.guard()
+            guard = root.guard()
             try:
                 await self._driver.apply([*guard, *some])
             except ConflictError:
                 raise ThreadMovedError from None
-            place.written(guard)
-        guard = place.guard()
+            root.written(guard)
+        guard = root.guard()
 
-        def plan(known: ReadSet) -> Plan[Item | None]:
-            if place.thread in known:  # read because it was another
+        def plan(reads: ReadSet) -> Plan[Item | None]:
+            if root.thread in reads:  # read because it was another
                 raise ThreadMovedError
-            there = known[doc]
-            following = 0 if known[head] is None else int(_parsed(known[head])["next"])
-            at = following if there is None else int(_parsed(there)["place"])
-            writes: list[Write] = [*guard, *last, Put(doc, _dump({**document, "place": at}), _unchanged(there))]
+            there = reads[doc]
+            following = 0 if reads[head] is None else int(_parsed(reads[head])["next"])
+            at = following if there is None else int(_parsed(there)["position"])
+            writes: list[Write] = [*guard, *last, Put(doc, _dump({**document, "position": at}), _unchanged(there))]
             if there is not None:
-                return Plan(writes, known[head])
-            told = _dump({"next": following + 1, "latest": id, "namespace": namespace})
-            new = Put(head, told, _unchanged(known[head]))
+                return Plan(writes, reads[head])
+            following_head = _dump({"next": following + 1, "latest": id, "namespace": namespace})
+            new = Put(head, following_head, _unchanged(reads[head]))
             return Plan([*writes, new, Put(key(base, _ORDER, text(namespace), number(at)), id)], _as_item(new))
 
         assume: dict[Key, Item | None] = {}
-        if namespace in place.heads:
-            assume = {head: place.heads[namespace], doc: None}
-        elif place.item is None:
+        if namespace in root.heads:
+            assume = {head: root.heads[namespace], doc: None}
+        elif root.item is None:
             assume = {head: None, doc: None}
-        place.heads[namespace] = await transact(self._driver, [head, doc], plan, assume=assume)
-        place.written(guard)
-        place.remember(list(parts))
+        root.heads[namespace] = await transact(self._driver, [head, doc], plan, assume=assume)
+        root.written(guard)
+        root.remember(list(parts))
 
     async def put_writes(
         self,
@@ -126,35 +128,35 @@ class CheckpointStore:
         What is there already stays, unless `replace`: so the same call may be made again. The checkpoint may come after
         its writes. Raises `InvalidValueError`.
         """
-        told: list[tuple[int, str]] = []
+        written: list[tuple[int, str]] = []
         for at, (channel, value) in enumerate(writes, first):
             parts: dict[str, Value] = {}
             node = take_apart(value, parts, "the write")
             own = {digest: _portable(part) for digest, part in parts.items()}
-            told.append((at, _dump({"task": task_id, "index": at, "channel": channel, "node": node, "parts": own})))
+            written.append((at, _dump({"task": task_id, "index": at, "channel": channel, "node": node, "parts": own})))
         while True:
-            place = await self._place(thread_id)
-            base = key(_writes(place.base, namespace, checkpoint_id), text(task_id))
+            root = await self._root(thread_id)
+            base = key(_writes(root.base, namespace, checkpoint_id), text(task_id))
             try:
-                await self._put_writes(place, [Put(key(base, number(at)), value) for at, value in told], replace)
+                await self._put_writes(root, [Put(key(base, number(at)), value) for at, value in written], replace)
             except ThreadMovedError:
-                self._places.forget(thread_id)
+                self._cache.forget(thread_id)
             else:
-                self._places.keep(thread_id, place)
+                self._cache.keep(thread_id, root)
                 return
 
-    async def _put_writes(self, place: Place, puts: Sequence[Put], replace: bool) -> None:
-        guard = place.guard()
+    async def _put_writes(self, root: ThreadRoot, puts: Sequence[Put], replace: bool) -> None:
+        guard = root.guard()
 
-        def plan(known: ReadSet) -> Plan[bool]:
-            if place.thread in known:
+        def plan(reads: ReadSet) -> Plan[bool]:
+            if root.thread in reads:
                 raise ThreadMovedError
-            new = [put for put in puts if replace or known[put.key] is None]
+            new = [put for put in puts if replace or reads[put.key] is None]
             kept = [put if replace else Put(put.key, put.value, If.ABSENT) for put in new]
             return Plan([*guard, *kept] if new else [], bool(new))
 
         if await transact(self._driver, [put.key for put in puts], plan):
-            place.written(guard)
+            root.written(guard)
 
     async def get(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> CheckpointRecord | None:
         """A checkpoint by its id, or the latest, with its pending writes; `None` where there is none.
@@ -162,23 +164,23 @@ class CheckpointStore:
         Three driver calls where this process knows the thread, and which one was the latest; up to two more where not.
         """
         seen: set[str] = set()
-        while (place := await self._there(thread_id)) is not None:
-            head = key(place.base, _HEADS, text(namespace))
-            guess = place.heads.get(namespace)
+        while (root := await self._there(thread_id)) is not None:
+            head = key(root.base, _HEADS, text(namespace))
+            guess = root.heads.get(namespace)
             wanted = id if id is not None or guess is None else str(_parsed(guess)["latest"])
-            keys = [place.thread, head, *([] if wanted is None else [_doc(place.base, namespace, wanted)])]
+            keys = [root.thread, head, *([] if wanted is None else [_doc(root.base, namespace, wanted)])]
             thread, now, *docs = await self._driver.get(keys)
-            if thread is None or not place.is_named_by(thread):
-                self._places.forget(thread_id)
+            if thread is None or not root.is_named_by(thread):
+                self._cache.forget(thread_id)
                 continue
-            place.heads[namespace] = now
+            root.heads[namespace] = now
             if id is None:
                 if now is None:
                     return None
                 latest = str(_parsed(now)["latest"])
                 if latest != wanted:
-                    docs = await self._driver.get([_doc(place.base, namespace, latest)])
-            found = [] if docs[0] is None else await self._records(thread_id, namespace, place.base, [docs[0]])
+                    docs = await self._driver.get([_doc(root.base, namespace, latest)])
+            found = [] if docs[0] is None else await self._records(thread_id, namespace, root.base, [docs[0]])
             if found or id is not None or now is None:
                 return found[0] if found else None
             # The latest is never pruned: it is no longer the latest, or the thread was deleted.
@@ -203,7 +205,7 @@ class CheckpointStore:
         names and values that the metadata has to have.
         """
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[CheckpointRecord], str | None]:
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[CheckpointRecord], str | None]:
             base = await self._base(thread_id)
             if base is None:
                 return [], None
@@ -212,8 +214,8 @@ class CheckpointStore:
                 (doc,) = await self._driver.get([_doc(base, namespace, before)])
                 if doc is None:
                     raise NotFoundError(f"there is no checkpoint {before!r} in the thread {thread_id!r}")
-                position = key(order, number(int(_parsed(doc)["place"])))
-            page = await self._driver.scan(Range(order, before=position, reverse=True, limit=min(room, _AT_ONCE)))
+                position = key(order, number(int(_parsed(doc)["root"])))
+            page = await self._driver.scan(Range(order, before=position, reverse=True, limit=min(count, _AT_ONCE)))
             docs = await self._driver.get([_doc(base, namespace, str(item.value)) for item in page.items])
             found = await self._records(thread_id, namespace, base, [doc for doc in docs if doc is not None])
             wanted = dict(filter or {})
@@ -231,12 +233,12 @@ class CheckpointStore:
     # Whole threads.
 
     async def delete_thread(self, thread_id: str) -> bool:
-        """Remove all checkpoints of a thread in one step, whatever their number; answer whether there were any."""
+        """Remove all checkpoints of a thread in one step, whatever their number; return whether there were any."""
         thread = thread_key(thread_id)
 
-        def plan(known: ReadSet) -> Plan[bool]:
-            there = known[thread] is not None and not place_of(thread, known[thread]).copying
-            return Plan(self.plan_delete(known, thread_id), there)
+        def plan(reads: ReadSet) -> Plan[bool]:
+            there = reads[thread] is not None and not root_of(thread, reads[thread]).copying
+            return Plan(self.plan_delete(reads, thread_id), there)
 
         return await transact(self._driver, [thread], plan)
 
@@ -244,13 +246,13 @@ class CheckpointStore:
         """What `plan_delete` has to know."""
         return [thread_key(thread_id)]
 
-    def plan_delete(self, known: ReadSet, thread_id: str) -> Sequence[Write]:
+    def plan_delete(self, reads: ReadSet, thread_id: str) -> Sequence[Write]:
         """The writes that remove all checkpoints of a thread, for the batch of what they belong to."""
-        item = known[thread_key(thread_id)]
-        return [] if item is None else place_of(item.key, item).removed()
+        item = reads[thread_key(thread_id)]
+        return [] if item is None else root_of(item.key, item).removed()
 
     async def copy_thread(self, source: str, target: str) -> int:
-        """Copy all checkpoints, with their pending writes, to another thread; answer how many items that were.
+        """Copy all checkpoints, with their pending writes, to another thread; return how many items that were.
 
         The target shows nothing until all is there. Raises `NotFoundError`, and `ConflictError` for a target that is there,
         or that somebody else wrote to meanwhile. What a copy that died left is freed with the next write to the target.
@@ -258,45 +260,45 @@ class CheckpointStore:
         thread = thread_key(target)
         while True:
             origin, item = await self._driver.get([thread_key(source), thread])
-            if item is not None and not place_of(thread, item).copying:
+            if item is not None and not root_of(thread, item).copying:
                 raise ConflictError(f"there are checkpoints of the thread {target!r} already", items={thread: item})
-            if origin is None or (theirs := place_of(origin.key, origin)).copying:
+            if origin is None or (theirs := root_of(origin.key, origin)).copying:
                 if item is not None:
-                    await self._driver.commit([place_of(thread, item).removed()])
+                    await self._driver.commit([root_of(thread, item).removed()])
                 raise NotFoundError(f"there are no checkpoints of the thread {source!r}")
-            place = place_of(thread, item, anew=True)
-            place.copying = True
+            root = root_of(thread, item, anew=True)
+            root.copying = True
             try:
-                copied = await self._copy(theirs, place)
+                copied = await self._copy(theirs, root)
             except ConflictError as conflict:
                 raise ConflictError(f"somebody else wrote to the thread {target!r}", items=conflict.items) from None
             if copied is not None:
                 return copied
 
-    async def _copy(self, theirs: Place, place: Place) -> int | None:
+    async def _copy(self, theirs: ThreadRoot, root: ThreadRoot) -> int | None:
         """Copy what is below one place to another; `None` where it was deleted or pruned meanwhile."""
-        await self._rewrite(place, [])
+        await self._rewrite(root, [])
         copied, size = 0, 0
         batch: list[Put] = []
         async for item in self._snapshot(theirs.base):
             value = "" if item.value is None else item.value
             if batch and (len(batch) == _AT_ONCE or size + size_of(value) > _BATCH_BYTES):
-                await self._rewrite(place, batch)
+                await self._rewrite(root, batch)
                 batch, size = [], 0
-            batch.append(Put(key(place.base, *split(item.key)[2:]), value))
+            batch.append(Put(key(root.base, *split(item.key)[2:]), value))
             size += size_of(value)
             copied += 1
         (now,) = await self._driver.get([theirs.thread])
         if theirs.item is None or now is None or now.etag != theirs.item.etag:
             return None
-        place.copying = False
-        await self._rewrite(place, batch)
+        root.copying = False
+        await self._rewrite(root, batch)
         return copied
 
-    async def _rewrite(self, place: Place, puts: Sequence[Put]) -> None:
-        guard = place.rewritten()
+    async def _rewrite(self, root: ThreadRoot, puts: Sequence[Put]) -> None:
+        guard = root.rewritten()
         await self._driver.apply([*guard, *puts])
-        place.written(guard)
+        root.written(guard)
 
     async def _snapshot(self, base: Key) -> AsyncIterator[Item]:
         """All of a thread as it was when its heads were read: what was put since is left out."""
@@ -309,14 +311,14 @@ class CheckpointStore:
                 segments = split(item.key)
                 if kind == _ORDER and int(segments[4]) >= following.get(segments[3], 0):
                     continue
-                if kind == _DOCS and int(_parsed(item)["place"]) >= following.get(segments[3], 0):
+                if kind == _DOCS and int(_parsed(item)["position"]) >= following.get(segments[3], 0):
                     continue
                 yield item
 
     async def prune(self, thread_id: str, *, keep_last: int | None = None, max_age: timedelta | None = None) -> int:
         """Remove checkpoints that are not among the last `keep_last` of their namespace, or were put longer ago than `max_age`.
 
-        Answers how many. The latest of each namespace always stays, and so does one that is put while this runs. What those
+        Returns how many. The latest of each namespace always stays, and so does one that is put while this runs. What those
         that stay have in common with those that go stays too; the rest of their parts is freed when it is an hour old.
         """
         if keep_last is None and max_age is None:
@@ -345,11 +347,11 @@ class CheckpointStore:
         """From here on nobody counts on parts that were stored before; where they lie."""
         thread = thread_key(thread_id)
 
-        def plan(known: ReadSet) -> Plan[Key | None]:
-            if known[thread] is None or (place := place_of(thread, known[thread])).copying:
+        def plan(reads: ReadSet) -> Plan[Key | None]:
+            if reads[thread] is None or (root := root_of(thread, reads[thread])).copying:
                 return Plan([], None)
-            place.prunes += 1
-            return Plan(place.rewritten(), place.base)
+            root.prunes += 1
+            return Plan(root.rewritten(), root.base)
 
         return await transact(self._driver, [thread], plan)
 
@@ -371,29 +373,29 @@ class CheckpointStore:
 
     # How.
 
-    async def _place(self, thread_id: str) -> Place:
-        if (place := self._places.get(thread_id)) is not None:
-            return place
+    async def _root(self, thread_id: str) -> ThreadRoot:
+        if (root := self._cache.get(thread_id)) is not None:
+            return root
         thread = thread_key(thread_id)
         (item,) = await self._driver.get([thread])
-        place = place_of(thread, item)
-        return place_of(thread, item, anew=True) if place.copying else place
+        root = root_of(thread, item)
+        return root_of(thread, item, anew=True) if root.copying else root
 
-    async def _there(self, thread_id: str) -> Place | None:
+    async def _there(self, thread_id: str) -> ThreadRoot | None:
         """The place of a thread that has one, which may be gone since."""
-        place = self._places.get(thread_id)
-        if place is None or place.item is None:
+        root = self._cache.get(thread_id)
+        if root is None or root.item is None:
             thread = thread_key(thread_id)
             (item,) = await self._driver.get([thread])
-            if item is None or (place := place_of(thread, item)).copying:
+            if item is None or (root := root_of(thread, item)).copying:
                 return None
-            self._places.keep(thread_id, place)
-        return place
+            self._cache.keep(thread_id, root)
+        return root
 
     async def _base(self, thread_id: str) -> Key | None:
         thread = thread_key(thread_id)
         (item,) = await self._driver.get([thread])
-        return None if item is None or (place := place_of(thread, item)).copying else place.base
+        return None if item is None or (root := root_of(thread, item)).copying else root.base
 
     async def _heads(self, base: Key) -> AsyncIterator[tuple[str, Item]]:
         async for item in scan_all(self._driver, key(base, _HEADS)):
@@ -497,11 +499,11 @@ def _as_item(put: Put) -> Item:
     return Item(put.key, put.value, put.etag, 0)
 
 
-def _batches(puts: Sequence[Put], room: int) -> Iterator[Sequence[Put]]:
+def _batches(puts: Sequence[Put], count: int) -> Iterator[Sequence[Put]]:
     """The puts in batches that every driver takes."""
     start, size = 0, 0
     for at, put in enumerate(puts):
-        if at > start and (at - start == room or size + size_of(put.value) > _BATCH_BYTES):
+        if at > start and (at - start == count or size + size_of(put.value) > _BATCH_BYTES):
             yield puts[start:at]
             start, size = at, 0
         size += size_of(put.value)
@@ -515,7 +517,7 @@ def _portable(part: Value) -> Node:
 
 
 def _pending(item: Item) -> PendingWrite:
-    told = _parsed(item)
-    parts = {digest: assemble(node, {}) for digest, node in told["parts"].items()}
-    value = assemble(told["node"], parts)
-    return PendingWrite(task_id=told["task"], index=told["index"], channel=told["channel"], value=value)
+    fields = _parsed(item)
+    parts = {digest: assemble(node, {}) for digest, node in fields["parts"].items()}
+    value = assemble(fields["node"], parts)
+    return PendingWrite(task_id=fields["task"], index=fields["index"], channel=fields["channel"], value=value)

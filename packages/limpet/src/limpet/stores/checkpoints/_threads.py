@@ -9,14 +9,14 @@ from secrets import randbelow
 
 from ..._errors import CorruptDataError
 from ...driver import Check, Delete, If, Item, Key, Put, Write, key, name, number, text
-from ...structures import marker
+from ...structures import garbage_record
 
-__all__ = ["Place", "Places", "ThreadMovedError", "place_of", "thread_key"]
+__all__ = ["ThreadRoot", "ThreadCache", "ThreadMovedError", "root_of", "thread_key"]
 
 _THREADS, _BASE = name("checkpoints.threads"), name("checkpoints")
 _THREADS_REMEMBERED, _PARTS_REMEMBERED = 256, 4096
 _MANY = 10_000
-"""Items in a marker: nobody counted them, so they are left to the sweeper."""
+"""Items of a thread, for its garbage record: nobody counted them, so their collection is left for later."""
 
 
 class ThreadMovedError(Exception):
@@ -24,7 +24,7 @@ class ThreadMovedError(Exception):
 
 
 @dataclass(slots=True)
-class Place:
+class ThreadRoot:
     """Where the checkpoints of a thread lie, as `checkpoints.threads!@<thread>` says: number, prunes, `copying` if so.
 
     Every batch that adds to it asks whether that item is still the same. So nothing is added to what was deleted, and what
@@ -50,7 +50,7 @@ class Place:
 
     def is_named_by(self, item: Item) -> bool:
         """Whether the item says that this is where the thread lies, and all of it."""
-        named = place_of(self.thread, item)
+        named = root_of(self.thread, item)
         return named.incarnation == self.incarnation and not named.copying
 
     def guard(self) -> Sequence[Write]:
@@ -63,12 +63,12 @@ class Place:
         """The writes that store the item itself, in place of what was there."""
         value = f"{self.incarnation} {self.prunes}{' copying' * self.copying}"
         put = Put(self.thread, value, If.ABSENT if self.item is None else self.item.etag)
-        return [put] if self.gone is None else [put, marker(_MANY, prefixes=(key(_BASE, number(self.gone)),))]
+        return [put] if self.gone is None else [put, garbage_record(_MANY, prefixes=(key(_BASE, number(self.gone)),))]
 
     def removed(self) -> Sequence[Write]:
         """The writes that remove all of it for whoever reads, and promise to free it."""
         assert self.item is not None
-        return [Delete(self.thread, self.item.etag), marker(_MANY, prefixes=(self.base,))]
+        return [Delete(self.thread, self.item.etag), garbage_record(_MANY, prefixes=(self.base,))]
 
     def written(self, guard: Sequence[Write]) -> None:
         """The batch with this guard was applied."""
@@ -83,19 +83,19 @@ class Place:
         self.parts.update(digests)
 
 
-class Places:
+class ThreadCache:
     """What this process remembers of threads: guesses, that `guard` holds against what is stored."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Place] = OrderedDict()
+        self._known: OrderedDict[str, ThreadRoot] = OrderedDict()
 
-    def get(self, thread_id: str) -> Place | None:
+    def get(self, thread_id: str) -> ThreadRoot | None:
         """What is remembered."""
         return self._known.get(thread_id)
 
-    def keep(self, thread_id: str, place: Place) -> None:
+    def keep(self, thread_id: str, root: ThreadRoot) -> None:
         """Remember it, and forget whom nobody asked for longest."""
-        self._known[thread_id] = place
+        self._known[thread_id] = root
         self._known.move_to_end(thread_id)
         if len(self._known) > _THREADS_REMEMBERED:
             self._known.popitem(last=False)
@@ -110,15 +110,15 @@ def thread_key(thread_id: str) -> Key:
     return key(_THREADS, text(thread_id))
 
 
-def place_of(thread: Key, item: Item | None, *, anew: bool = False) -> Place:
+def root_of(thread: Key, item: Item | None, *, anew: bool = False) -> ThreadRoot:
     """What the item says; a new place where there is none, where a copy is not finished, or if it has to be `anew`."""
     if item is None:
-        return Place(thread, randbelow(10**16))
+        return ThreadRoot(thread, randbelow(10**16))
     match str(item.value).split(" "):
         case [incarnation, prunes, *rest] if (
             incarnation.isdecimal() and prunes.isdecimal() and rest in ([], ["copying"])
         ):
             if anew:
-                return Place(thread, randbelow(10**16), item=item, gone=int(incarnation))
-            return Place(thread, int(incarnation), int(prunes), rest == ["copying"], item)
+                return ThreadRoot(thread, randbelow(10**16), item=item, gone=int(incarnation))
+            return ThreadRoot(thread, int(incarnation), int(prunes), rest == ["copying"], item)
     raise CorruptDataError(f"the item at {thread!r} names no checkpoints")

@@ -32,7 +32,7 @@ class ContainerRepository:
         )
 
     async def save_container(self, container: ContainerRecord | Mapping[str, Any]) -> ContainerRecord:
-        """Store a container whole, new or not, and answer it as stored: with its timestamps."""
+        """Store a container whole, new or not, and return it as stored: with its timestamps."""
         return await save_record(self._driver, self._records, as_record(ContainerRecord, container))
 
     async def find_container_by_id(self, container_id: str) -> ContainerRecord | None:
@@ -67,7 +67,7 @@ class ContainerRepository:
     async def removals(self, container_id: str) -> Sequence[Removal]:
         """How a container is removed with its images and sessions."""
         key = self._records.key(container_id)
-        removals = {key: Removal([key], lambda known: self._records.plan_delete(known, container_id))}
+        removals = {key: Removal([key], lambda reads: self._records.plan_delete(reads, container_id))}
         async for image in self._images.find_images_by_container_id(container_id):
             removals |= {removal.keys[0]: removal for removal in await self._images.removals(image.image_id)}
         async for session in self._sessions.find_sessions_by_container_id(container_id):

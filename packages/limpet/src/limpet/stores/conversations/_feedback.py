@@ -64,7 +64,7 @@ class FeedbackStore:
         Whether the message is there is not looked at. Raises `NotFoundError` where there is no such thread,
         `ConflictError` for an id that is taken, `InvalidValueError` for a rating that is not 1 to 5.
         """
-        told = {
+        fields = {
             "id": uuid4().hex if id is None else id,
             "thread_id": thread_id,
             "message_id": message_id,
@@ -79,24 +79,24 @@ class FeedbackStore:
             "metadata": dict(metadata or {}),
             "created_at": utc_now(),
         }
-        record = as_record(FeedbackRecord, told)
+        record = as_record(FeedbackRecord, fields)
         at, of, shard = self._records.key(record.id), self._threads.key(thread_id), self._count.shard(record.id)
 
-        def plan(known: ReadSet) -> Plan[FeedbackRecord]:
-            thread = self._threads.decode(known[of], thread_id)
+        def plan(reads: ReadSet) -> Plan[FeedbackRecord]:
+            thread = self._threads.decode(reads[of], thread_id)
             if thread is None:
                 raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
-            if known[at] is not None:
+            if reads[at] is not None:
                 raise ConflictError(
-                    f"there is feedback {record.id!r} already: choose another id", items={at: known[at]}
+                    f"there is feedback {record.id!r} already: choose another id", items={at: reads[at]}
                 )
             theirs = {
                 "user_id": thread.user_id if user_id is None else user_id,
                 "agent_name": thread.agent_name if agent_name is None else agent_name,
             }
             full = record.model_copy(update=theirs)
-            writes = [Check(of), *self._records.plan_save(known, full)]
-            return Plan([*writes, *self._count.plan(known, {shard: 1})], full)
+            writes = [Check(of), *self._records.plan_save(reads, full)]
+            return Plan([*writes, *self._count.plan(reads, {shard: 1})], full)
 
         return await transact(self._driver, [of, shard, at], plan, assume={at: None})
 
@@ -139,19 +139,19 @@ class FeedbackStore:
                 and (max_rating is None or (record.rating is not None and record.rating <= max_rating))
             )
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[FeedbackRecord], str | None]:
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[FeedbackRecord], str | None]:
             records = self._records
             listing = records.all if index is None else lambda **more: records.find(index, value, **more)
-            page = await listing(limit=room, cursor=position)
+            page = await listing(limit=count, cursor=position)
             found = [record for record in page if wanted(record)]
             there = await self._there(found)
             return [record for record in found if record.thread_id in there], page.cursor
 
-        told = [thread_id, message_id, user_id, agent_name, feedback_type, rating, min_rating, max_rating]
-        return Listing(["feedback", *map(str, told)], fetch, limit=limit, cursor=cursor, offset=offset)
+        query = [thread_id, message_id, user_id, agent_name, feedback_type, rating, min_rating, max_rating]
+        return Listing(["feedback", *map(str, query)], fetch, limit=limit, cursor=cursor, offset=offset)
 
     async def delete(self, id: str) -> bool:
-        """Remove feedback; answer whether there was any."""
+        """Remove feedback; return whether there was any."""
         return await self._remove([id]) == 1
 
     async def count(self) -> int:
@@ -165,7 +165,7 @@ class FeedbackStore:
     # For threads, which feedback belongs to.
 
     async def clear(self, thread_id: str) -> int:
-        """Remove all feedback of a thread, in batches; answer how many. Safe to repeat."""
+        """Remove all feedback of a thread, in batches; return how many. Safe to repeat."""
         removed = 0
         while page := await self._records.find("thread", thread_id, limit=_BATCH):
             removed += await self._remove([record.id for record in page])
@@ -175,14 +175,14 @@ class FeedbackStore:
         keys = {id: self._records.key(id) for id in ids}
         shards = {id: self._count.shard(id) for id in ids}
 
-        def plan(known: ReadSet) -> Plan[int]:
+        def plan(reads: ReadSet) -> Plan[int]:
             writes: list[Write] = []
             fewer: dict[Key, int] = {}
             for id, at in keys.items():
-                if known[at] is not None:
-                    writes += self._records.plan_delete(known, id)
+                if reads[at] is not None:
+                    writes += self._records.plan_delete(reads, id)
                     fewer[shards[id]] = fewer.get(shards[id], 0) - 1
-            return Plan([*writes, *self._count.plan(known, fewer)], -sum(fewer.values()))
+            return Plan([*writes, *self._count.plan(reads, fewer)], -sum(fewer.values()))
 
         return await transact(self._driver, [*keys.values(), *sorted(set(shards.values()))], plan)
 

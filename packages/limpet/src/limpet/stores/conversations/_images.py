@@ -38,7 +38,7 @@ class ImageRepository:
         )
 
     async def save_image(self, image: ImageRecord | Mapping[str, Any]) -> ImageRecord:
-        """Store an image whole, new or not, and answer it as stored: with its timestamps.
+        """Store an image whole, new or not, and return it as stored: with its timestamps.
 
         Where it names a parent, its `ancestors` are looked up, in one driver call more.
         """
@@ -46,10 +46,10 @@ class ImageRepository:
         parent = record.parent_image_id
         if parent is not None and record.ancestors is None:
             of, stored = await self._records.get_many([parent, record.image_id])
-            known = [*_ancestors(of), parent] if of is not None else [parent]
+            line = [*_ancestors(of), parent] if of is not None else [parent]
             if of is None and stored is not None and stored.parent_image_id == parent:
-                known = [*_ancestors(stored)]  # the parent was deleted since
-            record = record.model_copy(update={"ancestors": known})
+                line = [*_ancestors(stored)]  # the parent was deleted since
+            record = record.model_copy(update={"ancestors": line})
         return await save_record(self._driver, self._records, record)
 
     async def find_image_by_id(self, image_id: str) -> ImageRecord | None:
@@ -77,7 +77,7 @@ class ImageRepository:
         return await self._records.exists(image_id)
 
     async def update_metadata(self, image_id: str, metadata: Mapping[str, Any]) -> ImageRecord:
-        """Merge into an image's metadata, one level deep, and answer the image. Raises `NotFoundError`.
+        """Merge into an image's metadata, one level deep, and return the image. Raises `NotFoundError`.
 
         Concurrent merges are all kept.
         """
@@ -111,9 +111,9 @@ class ImageRepository:
         fork_id = uuid4().hex if id is None else id
         own, parent = self._records.key(fork_id), self._records.key(image_id)
 
-        def plan(known: ReadSet, session: SessionRecord) -> tuple[Sequence[Write], ImageRecord]:
-            of = self._records.decode(known[parent], image_id)
-            if of is None or known[own] is not None or of.session_id != image.session_id:
+        def plan(reads: ReadSet, session: SessionRecord) -> tuple[Sequence[Write], ImageRecord]:
+            of = self._records.decode(reads[parent], image_id)
+            if of is None or reads[own] is not None or of.session_id != image.session_id:
                 raise ConflictError(
                     f"the image {image_id!r} changed meanwhile, or there is an image {fork_id!r} already"
                 )
@@ -127,11 +127,11 @@ class ImageRepository:
                 "updated_at": None,
             }
             fork = stamped(of.model_copy(update=change), None)
-            return [Check(parent), *self._records.plan_save(known, fork, if_absent=True)], fork
+            return [Check(parent), *self._records.plan_save(reads, fork, if_absent=True)], fork
 
-        told = {"image_id": fork_id, "container_id": image.container_id}
-        told |= {} if session_id is None else {"session_id": session_id}
-        return await self._sessions.fork_with(image.session_id, at, told, [own, parent], plan)
+        fields = {"image_id": fork_id, "container_id": image.container_id}
+        fields |= {} if session_id is None else {"session_id": session_id}
+        return await self._sessions.fork_with(image.session_id, at, fields, [own, parent], plan)
 
     async def lineage(self, image_id: str) -> Lineage[ImageRecord]:
         """All that an image was forked from, and all that was forked from it, directly or not; deleted ancestors too.
@@ -160,7 +160,7 @@ class ImageRepository:
     async def removals(self, image_id: str) -> list[Removal]:
         """How an image is removed with its sessions."""
         key = self._records.key(image_id)
-        own = Removal([key], lambda known: self._records.plan_delete(known, image_id))
+        own = Removal([key], lambda reads: self._records.plan_delete(reads, image_id))
         sessions = [session.session_id async for session in self._sessions.find_sessions_by_image_id(image_id)]
         return [own, *map(self._sessions.removal, sessions)]
 

@@ -41,7 +41,7 @@ class Messages(Generic[M]):
         return self._logs(conversation)
 
     async def add(self, conversation: str, message: M, *, unique: bool) -> M:
-        """Append a message, answer it as stored. Raises `NotFoundError` where there is no such conversation."""
+        """Append a message, return it as stored. Raises `NotFoundError` where there is no such conversation."""
         stamped = message.stamped()
         try:
             if not unique:
@@ -59,7 +59,7 @@ class Messages(Generic[M]):
         return self._message(conversation, entry)
 
     async def add_all(self, conversation: str, messages: Sequence[M]) -> list[M]:
-        """Append messages, all of them or none, and answer them as stored."""
+        """Append messages, all of them or none, and return them as stored."""
         stamped = [message.stamped() for message in messages]
         if not stamped:
             return []
@@ -92,13 +92,13 @@ class Messages(Generic[M]):
         backwards = last is not None
         log = self.log(conversation)
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[M], str | None]:
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[M], str | None]:
             low, high = after, before
             if offset and position is None:
                 low = await log.nth(offset) - 1
             if position is not None:
                 low, high = (low, int(position)) if backwards else (int(position), high)
-            entries, more = await log.read_part(after=low, before=high, limit=room, reverse=backwards)
+            entries, more = await log.read_part(after=low, before=high, limit=count, reverse=backwards)
             following = str(entries[-1].seq) if entries and more else None
             return [self._message(conversation, entry) for entry in entries], following
 
@@ -106,7 +106,7 @@ class Messages(Generic[M]):
         return Listing(query, fetch, limit=last if backwards else limit, cursor=cursor, backwards=backwards)
 
     async def remove(self, conversation: str, message: str | int) -> bool:
-        """Remove one message, named by its id or its seq; answer whether it was there."""
+        """Remove one message, named by its id or its seq; return whether it was there."""
         try:
             seq = await self.seq_of(conversation, message)
         except NotFoundError:
@@ -126,11 +126,11 @@ class Messages(Generic[M]):
             raise NotFoundError(f"there is no message {message!r} in the {self._owner} {conversation!r}") from None
 
     async def clear(self, conversation: str) -> int:
-        """Remove all messages; answer how many there were."""
+        """Remove all messages; return how many there were."""
         return await self.log(conversation).truncate(-1)
 
     async def truncate_after(self, conversation: str, message: str | int) -> int:
-        """Remove every message behind one, named by its id or its seq; answer how many went.
+        """Remove every message behind one, named by its id or its seq; return how many went.
 
         An id is looked for from the end; of several with the same id the newest counts. Raises `NotFoundError`.
         """

@@ -32,11 +32,11 @@ async def save_record(
     at = records.key(records.id_of(record))
     keys = [at, *(log.keys if log else ())]
 
-    def plan(known: ReadSet) -> Plan[Stamped]:
-        full = stamped(record, records.decode_or_none(known[at]))
-        writes = records.plan_save(known, full)
+    def plan(reads: ReadSet) -> Plan[Stamped]:
+        full = stamped(record, records.decode_or_none(reads[at]))
+        writes = records.plan_save(reads, full)
         if log is not None:
-            writes += log.plan_create(known)
+            writes += log.plan_create(reads)
         return Plan(writes, full)
 
     return await transact(driver, keys, plan, assume=dict.fromkeys(keys))

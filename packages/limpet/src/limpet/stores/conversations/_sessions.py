@@ -48,7 +48,7 @@ class SessionRepository:
         )
 
     async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
-        """Store a session whole, new or not, and answer it as stored: with its timestamps. Its messages stay."""
+        """Store a session whole, new or not, and return it as stored: with its timestamps. Its messages stay."""
         record = as_record(SessionRecord, session)
         return await save_record(self._driver, self._records, record, log=self._messages.log(record.session_id))
 
@@ -109,15 +109,15 @@ class SessionRepository:
         fork_id = change["session_id"]
         parent, own = self._records.key(session_id), self._records.key(fork_id)
 
-        def planned(known: ReadSet, writes: list[Write], end: int) -> Plan[R]:
-            of = self._records.decode(known[parent], session_id)
+        def planned(reads: ReadSet, writes: list[Write], end: int) -> Plan[R]:
+            of = self._records.decode(reads[parent], session_id)
             if of is None:
                 raise NotFoundError(f"there is no session {session_id!r}")
             lineage = {"parent_session_id": session_id, "ancestors": [*_ancestors(of), session_id]}
             fork = of.model_copy(update={**lineage, "created_at": None, "updated_at": None, **change})
             fork = stamped(fork, None)
-            more, result = plan(known, fork)
-            return Plan([*writes, *self._records.plan_save(known, fork, if_absent=True), *more], result)
+            more, result = plan(reads, fork)
+            return Plan([*writes, *self._records.plan_save(reads, fork, if_absent=True), *more], result)
 
         log = self._messages.log(session_id)
         try:
@@ -148,10 +148,10 @@ class SessionRepository:
         unique: bool = False,
         create: bool | SessionRecord | Mapping[str, Any] = False,
     ) -> Message:
-        """Append a message and answer it as stored: with its id, timestamp and seq.
+        """Append a message and return it as stored: with its id, timestamp and seq.
 
         One driver call once the session is known, however long the conversation is. With `unique` a message whose id
-        is there already is not added again: the stored one is answered. Raises `NotFoundError` for a session that
+        is there already is not added again: the stored one is returned. Raises `NotFoundError` for a session that
         does not exist or was deleted, unless `create`: then it is made, from the record given or with its id alone.
         """
         wanted = Message.of(message)
@@ -186,11 +186,11 @@ class SessionRepository:
         return await self._messages.count(session_id)
 
     async def clear_messages(self, session_id: str) -> int:
-        """Remove all messages of a session, which stays; answer how many there were."""
+        """Remove all messages of a session, which stays; return how many there were."""
         return await self._messages.clear(session_id)
 
     async def truncate_after_message(self, session_id: str, message: str | int) -> int:
-        """Remove every message behind one, named by id or seq, atomically; answer how many went.
+        """Remove every message behind one, named by id or seq, atomically; return how many went.
 
         Raises `NotFoundError` for an id that is not there.
         """
@@ -208,8 +208,8 @@ class SessionRepository:
         """How a session is removed with its messages."""
         log = self._messages.log(session_id)
 
-        def plan(known: ReadSet) -> list[Write]:
-            return [*self._records.plan_delete(known, session_id), *log.plan_delete(known)]
+        def plan(reads: ReadSet) -> list[Write]:
+            return [*self._records.plan_delete(reads, session_id), *log.plan_delete(reads)]
 
         return Removal([self._records.key(session_id), *log.keys], plan)
 
@@ -228,9 +228,9 @@ class SessionRepository:
         at = self._records.key(record.session_id)
         keys = [at, *log.keys]
 
-        def plan(known: ReadSet) -> Plan[None]:
-            own = [] if known[at] is not None else self._records.plan_save(known, stamped(record, None))
-            return Plan([*own, *log.plan_create(known)], None)
+        def plan(reads: ReadSet) -> Plan[None]:
+            own = [] if reads[at] is not None else self._records.plan_save(reads, stamped(record, None))
+            return Plan([*own, *log.plan_create(reads)], None)
 
         await transact(self._driver, keys, plan, assume=dict.fromkeys(keys))
 
@@ -239,5 +239,5 @@ def _ancestors(record: SessionRecord) -> Sequence[str]:
     return record.ancestors or ()
 
 
-def _alone(known: ReadSet, fork: SessionRecord) -> tuple[Sequence[Write], SessionRecord]:
+def _alone(reads: ReadSet, fork: SessionRecord) -> tuple[Sequence[Write], SessionRecord]:
     return [], fork

@@ -24,8 +24,8 @@ from ...structures import (
     Plan,
     ReadSet,
     RepairReport,
+    collect_now,
     load_record,
-    sweep_now,
     transact,
     visible,
 )
@@ -90,10 +90,10 @@ class ThreadStore:
     ) -> ThreadRecord:
         """Make a thread, with an id of its own unless one is given. Two driver calls.
 
-        Raises `ConflictError` where the id is taken, unless `exist_ok`: then the thread that is there is answered, unchanged.
+        Raises `ConflictError` where the id is taken, unless `exist_ok`: then the thread that is there is returned, unchanged.
         """
         moment = utc_now()
-        told = {
+        fields = {
             "id": uuid4().hex if id is None else id,
             "user_id": user_id,
             "agent_name": agent_name,
@@ -102,13 +102,13 @@ class ThreadStore:
             "created_at": moment,
             "updated_at": moment,
         }
-        record = as_record(ThreadRecord, told)
+        record = as_record(ThreadRecord, fields)
         log = self._messages.log(record.id)
 
-        def plan(known: ReadSet) -> Plan[bool]:
-            if exist_ok and known[self._records.key(record.id)] is not None:
+        def plan(reads: ReadSet) -> Plan[bool]:
+            if exist_ok and reads[self._records.key(record.id)] is not None:
                 return Plan([], False)
-            return Plan([*self._plan_new(known, record), *log.plan_create(known)], True)
+            return Plan([*self._plan_new(reads, record), *log.plan_create(reads)], True)
 
         while True:
             try:
@@ -149,12 +149,12 @@ class ThreadStore:
         elif agent_name is not None:
             index, value = "agent", agent_name
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[ThreadRecord], str | None]:
-            room = min(room, self._driver.capabilities.max_keys // 2)
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[ThreadRecord], str | None]:
+            count = min(count, self._driver.capabilities.max_keys // 2)
             if index == "all":
-                page = await self._records.all(limit=room, cursor=position)
+                page = await self._records.all(limit=count, cursor=position)
             else:
-                page = await self._records.find(index, value, limit=room, cursor=position)
+                page = await self._records.find(index, value, limit=count, cursor=position)
             keys = [each for record in page for each in self._messages.log(record.id).keys]
             items = await self._driver.get(keys) if keys else []
             counted = zip(page, items[::2], items[1::2], strict=True)
@@ -179,12 +179,12 @@ class ThreadStore:
 
         def change(record: ThreadRecord) -> ThreadRecord:
             merged = record.metadata if metadata is KEEP else metadata
-            told = {
+            fields = {
                 "title": record.title if title is KEEP else title,
                 "metadata": {**merged, **(merge_metadata or {})},
                 "updated_at": utc_now(),
             }
-            return as_record(ThreadRecord, {**dict(record), **told})
+            return as_record(ThreadRecord, {**dict(record), **fields})
 
         try:
             record = await self._records.update(thread_id, change)
@@ -193,32 +193,32 @@ class ThreadStore:
         return _with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
 
     async def delete(self, thread_id: str) -> bool:
-        """Remove a thread with its messages, feedback, checkpoints and approvals; answer whether there was one.
+        """Remove a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
 
         For whoever reads, the thread, its messages, feedback and checkpoints go in one batch, whatever their number, and so do its first
-        twenty approvals; the rest goes right after. Where this ends in the middle, `persistence.purge()`, or making a thread of
-        that id, ends it. Messages that forks share stay as long as a fork needs them.
+        twenty approvals; the rest goes right after. If this stops half-way, `persistence.collect_garbage()`, or creating a
+        thread with that id, finishes it. Messages that forks share stay as long as a fork needs them.
         """
         approvals = (await self._approvals.removals(thread_id))[:_AT_ONCE]
         log = self._messages.log(thread_id)
         keys = [*self._keys(thread_id), *log.keys, *self._checkpoints.keys(thread_id)]
         keys += [each for removal in approvals for each in removal.keys]
 
-        def plan(known: ReadSet) -> Plan[list[Write]]:
-            gone = self._records.plan_delete(known, thread_id)
+        def plan(reads: ReadSet) -> Plan[list[Write]]:
+            gone = self._records.plan_delete(reads, thread_id)
             if not gone:
                 return Plan([], [])
-            gone += log.plan_delete(known)
-            gone += self._checkpoints.plan_delete(known, thread_id)
-            gone += [write for removal in approvals for write in removal.plan(known)]
-            gone += self._count.plan(known, {self._count.shard(thread_id): -1})
+            gone += log.plan_delete(reads)
+            gone += self._checkpoints.plan_delete(reads, thread_id)
+            gone += [write for removal in approvals for write in removal.plan(reads)]
+            gone += self._count.plan(reads, {self._count.shard(thread_id): -1})
             return Plan([*gone, Put(key(_DELETED, text(thread_id)), to_json([thread_id]).decode())], gone)
 
         gone = await transact(self._driver, keys, plan)
         if not gone:
             return False
         await self._finish(thread_id)
-        await sweep_now(self._driver, gone)
+        await collect_now(self._driver, gone)
         return True
 
     async def stats(self, *, messages: bool = False) -> ThreadStats:
@@ -259,12 +259,12 @@ class ThreadStore:
         fork_id = uuid4().hex if id is None else id
         parent = self._records.key(thread_id)
 
-        def plan(known: ReadSet, writes: list[Write], end: int) -> Plan[ThreadRecord]:
-            of = self._records.decode(known[parent], thread_id)
+        def plan(reads: ReadSet, writes: list[Write], end: int) -> Plan[ThreadRecord]:
+            of = self._records.decode(reads[parent], thread_id)
             if of is None:
                 raise self._missing(thread_id)
             moment = utc_now()
-            told = {
+            fields = {
                 "id": fork_id,
                 "user_id": of.user_id if user_id is None else user_id,
                 "title": f"Fork of {of.title or of.id}" if title is None else title,
@@ -275,8 +275,8 @@ class ThreadStore:
                 "created_at": moment,
                 "updated_at": moment,
             }
-            record = as_record(ThreadRecord, {**dict(of), **told})
-            return Plan([*self._plan_new(known, record), *writes], record)
+            record = as_record(ThreadRecord, {**dict(of), **fields})
+            return Plan([*self._plan_new(reads, record), *writes], record)
 
         while True:
             try:
@@ -316,19 +316,19 @@ class ThreadStore:
         unique: bool = False,
         **more: Any,
     ) -> ThreadMessage:
-        """Append a message and answer it as stored: with its id, timestamp and seq.
+        """Append a message and return it as stored: with its id, timestamp and seq.
 
         `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
         driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
-        history too, is not added again: the stored one is answered. Raises `NotFoundError`, and `InvalidValueError`.
+        history too, is not added again: the stored one is returned. Raises `NotFoundError`, and `InvalidValueError`.
         """
-        told = {**more, "role": role, "content": content} | ({} if id is None else {"id": id})
-        return await self._messages.add(thread_id, as_record(ThreadMessage, told), unique=unique)
+        fields = {**more, "role": role, "content": content} | ({} if id is None else {"id": id})
+        return await self._messages.add(thread_id, as_record(ThreadMessage, fields), unique=unique)
 
     async def add_messages(
         self, thread_id: str, messages: Sequence[ThreadMessage | Mapping[str, Any]]
     ) -> Sequence[ThreadMessage]:
-        """Append messages, a turn say, all of them or none, and answer them as stored. Raises `NotFoundError`."""
+        """Append messages, a turn say, all of them or none, and return them as stored. Raises `NotFoundError`."""
         return await self._messages.add_all(thread_id, [as_record(ThreadMessage, message) for message in messages])
 
     def get_messages(
@@ -352,7 +352,7 @@ class ThreadStore:
         )
 
     async def update_message(self, thread_id: str, message: str | int, **changes: Any) -> ThreadMessage:
-        """Change fields of a message, named by id or seq, and answer it; its id, number and timestamp stay.
+        """Change fields of a message, named by id or seq, and return it; its id, number and timestamp stay.
 
         Raises `NotFoundError` for one that is not there, and `UnsupportedError` for one that a fork shares.
         """
@@ -366,7 +366,7 @@ class ThreadStore:
         )
 
     async def delete_message(self, thread_id: str, message: str | int) -> bool:
-        """Remove one message, named by id or seq; answer whether it was there. Forks keep it."""
+        """Remove one message, named by id or seq; return whether it was there. Forks keep it."""
         return await self._messages.remove(thread_id, message)
 
     async def count_messages(self, thread_id: str) -> int:
@@ -374,11 +374,11 @@ class ThreadStore:
         return await self._messages.count(thread_id)
 
     async def clear_messages(self, thread_id: str) -> int:
-        """Remove all messages of a thread, which stays as it is; answer how many there were. Forks keep theirs."""
+        """Remove all messages of a thread, which stays as it is; return how many there were. Forks keep theirs."""
         return await self._messages.clear(thread_id)
 
     async def truncate_after_message(self, thread_id: str, message: str | int) -> int:
-        """Remove every message behind one, named by id or seq, atomically; answer how many went.
+        """Remove every message behind one, named by id or seq, atomically; return how many went.
 
         Raises `NotFoundError` for an id that is not there.
         """
@@ -386,8 +386,8 @@ class ThreadStore:
 
     # How.
 
-    async def sweep(self) -> int:
-        """End the deletions that stopped in the middle; answer how many. `persistence.purge()` calls it."""
+    async def finish_deletions(self) -> int:
+        """Finish the deletions that stopped half-way; return how many. `persistence.collect_garbage()` calls it."""
         ended = 0
         async for item in scan_all(self._driver, _DELETED):
             await self._finish(_id(item))
@@ -398,23 +398,23 @@ class ThreadStore:
         """Remove what hung on a thread that was deleted. Safe to repeat: no thread of that id can be made meanwhile."""
         await self.feedback.clear(thread_id)
         for removal in await self._approvals.removals(thread_id):
-            await transact(self._driver, removal.keys, lambda known, plan=removal.plan: Plan(plan(known), None))  # type: ignore[misc]
+            await transact(self._driver, removal.keys, lambda reads, plan=removal.plan: Plan(plan(reads), None))  # type: ignore[misc]
         await self._driver.apply([Delete(key(_DELETED, text(thread_id)))])
 
     def _keys(self, thread_id: str) -> tuple[Key, Key, Key]:
         """What making and deleting a thread has to know, besides its log."""
         return self._records.key(thread_id), key(_DELETED, text(thread_id)), self._count.shard(thread_id)
 
-    def _plan_new(self, known: ReadSet, record: ThreadRecord) -> Sequence[Write]:
+    def _plan_new(self, reads: ReadSet, record: ThreadRecord) -> Sequence[Write]:
         at, deleted, shard = self._keys(record.id)
-        if known[at] is not None:
+        if reads[at] is not None:
             raise ConflictError(
                 f"there is a thread {record.id!r} already: choose another id, or pass exist_ok=True",
-                items={at: known[at]},
+                items={at: reads[at]},
             )
-        if known[deleted] is not None:
+        if reads[deleted] is not None:
             raise _NotGone
-        return [*self._records.plan_save(known, record, if_absent=True), *self._count.plan(known, {shard: 1})]
+        return [*self._records.plan_save(reads, record, if_absent=True), *self._count.plan(reads, {shard: 1})]
 
     def _missing(self, thread_id: str) -> NotFoundError:
         return NotFoundError(f"there is no thread {thread_id!r}: create it first")

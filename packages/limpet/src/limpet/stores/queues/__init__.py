@@ -1,7 +1,7 @@
 """Events and jobs. For this floor; the public doors are `limpet.stores` and `limpet.events`."""
 
 from ._events import Event, EventQueue, Recovered
-from ._jobs import DeadLetter, Job, WorkQueue, clean_work, work_wakeups
+from ._jobs import DeadLetter, Job, WorkQueue, collect_jobs, work_wakeups
 
 __all__ = [
     "DeadLetter",
@@ -10,6 +10,6 @@ __all__ = [
     "Job",
     "Recovered",
     "WorkQueue",
-    "clean_work",
+    "collect_jobs",
     "work_wakeups",
 ]

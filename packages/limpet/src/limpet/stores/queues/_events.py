@@ -24,9 +24,9 @@ from ..._errors import (
 from ..._json import as_plain, dump_plain, load_plain
 from ...driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
 from ...driver.kit import backend_now_ms, scan_all
-from ...structures import Entry, Log, LogCache, Plan, ReadSet, sweep_now, transact, visible
+from ...structures import Entry, Log, LogCache, Plan, ReadSet, collect_now, transact, visible
 from .._durations import duration_to_ms
-from ..upkeep import Retention, Sweeper, trim_log
+from ..upkeep import Retention, Upkeep, trim_log
 from ._wakeups import Wakeups
 
 __all__ = ["Callback", "Event", "EventQueue", "Recovered", "Unsubscribe"]
@@ -79,15 +79,15 @@ class EventQueue:
         max_count: int | None = None,
         acknowledged: bool = False,
         consumer_ttl: timedelta = timedelta(days=7),
-        cleanup_interval: timedelta | None = timedelta(minutes=5),
+        prune_interval: timedelta | None = timedelta(minutes=5),
         poll: float = 0.5,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """What is kept: for `retention` (`None`: for ever), and at most `max_count` events of a channel.
 
         With `acknowledged` also nothing that every consumer of its channel has acknowledged; a channel without consumers
-        keeps all. A consumer that acknowledged nothing for `consumer_ttl` is forgotten. `cleanup_interval` is how often
-        one of all open queues removes the rest (`None`: only `cleanup` does). `poll` is after how many seconds a
+        keeps all. A consumer that acknowledged nothing for `consumer_ttl` is forgotten. `prune_interval` is how often
+        one of all open queues removes the rest (`None`: only `prune` does). `poll` is after how many seconds a
         subscriber looks again where the driver tells of no changes.
         """
         if poll <= 0:
@@ -99,9 +99,9 @@ class EventQueue:
         self._acknowledged = acknowledged
         self._consumer_ttl = duration_to_ms(consumer_ttl, "consumer_ttl")
         self._wakeups = Wakeups(driver, _LOGS, poll)
-        self._sweeper = None
-        if cleanup_interval is not None:
-            self._sweeper = Sweeper(driver, self.cleanup, cleanup_interval, name="events")
+        self._upkeep = None
+        if prune_interval is not None:
+            self._upkeep = Upkeep(driver, self.prune, prune_interval, name="events")
         self._subscribers: set[asyncio.Task[None]] = set()
         self._close = close
         self._cache = LogCache()
@@ -182,7 +182,7 @@ class EventQueue:
     async def subscribe(
         self, channel: str, callback: Callback, *, after: str | None = None, consumer: str | None = None
     ) -> Unsubscribe:
-        """Call back with every event from now on, or behind `after` or a consumer's last ack; answer how to end it.
+        """Call back with every event from now on, or behind `after` or a consumer's last ack; return how to end it.
 
         `after` goes before the ack; a consumer without one begins with the first event that is left.
         One call at a time, in order; a coroutine is awaited. What a callback raises is logged (`limpet`), and so is
@@ -218,11 +218,11 @@ class EventQueue:
         position = _position(cursor)
         at, counter = _ack(channel, consumer), self._log(channel).counter
 
-        def plan(known: ReadSet) -> Plan[None]:
-            following = known[counter]
+        def plan(reads: ReadSet) -> Plan[None]:
+            following = reads[counter]
             if position is None or following is None or position >= int(str(following.value)):
                 raise InvalidCursorError(f"{cursor!r} is no cursor of the channel {channel!r}: pass one on as it came")
-            seen = known[at]
+            seen = reads[at]
             furthest = position if seen is None else max(position, _seen(str(seen.value)))
             return Plan([Put(at, str(furthest), If.ABSENT if seen is None else seen.etag, self._consumer_ttl)], None)
 
@@ -234,10 +234,10 @@ class EventQueue:
         (item,) = await self._driver.get([_ack(channel, consumer)])
         return None if item is None else number(_seen(str(item.value)))
 
-    # Keeping house.
+    # Upkeep.
 
-    async def cleanup(self) -> int:
-        """Remove what is not kept; answer how many events. Any process may, at any time."""
+    async def prune(self) -> int:
+        """Remove the events that are not kept; return how many. Any process may call it, at any time."""
         removed = 0
         now = await backend_now_ms(self._driver)
         async for item in scan_all(self._driver, _CHANNELS):
@@ -253,7 +253,7 @@ class EventQueue:
         return removed
 
     async def channels(self) -> list[str]:
-        """Every channel that has events, or had some at the last `cleanup`, in the driver's order of their names."""
+        """Every channel that has events, or had some at the last `prune`, in the driver's order of their names."""
         self._check()
         return [str(item.value) async for item in scan_all(self._driver, _CHANNELS)]
 
@@ -267,8 +267,8 @@ class EventQueue:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._sweeper is not None:
-            await self._sweeper.__aexit__(None, None, None)
+        if self._upkeep is not None:
+            await self._upkeep.__aexit__(None, None, None)
         await self._wakeups.close()
         if self._close is not None:
             await self._close()
@@ -285,9 +285,9 @@ class EventQueue:
         await self.close()
 
     async def start(self) -> None:
-        """Begin to keep house. `async with` does it."""
-        if self._sweeper is not None:
-            await self._sweeper.__aenter__()
+        """Start pruning in the background. `async with` does it."""
+        if self._upkeep is not None:
+            await self._upkeep.__aenter__()
 
     # How.
 
@@ -296,8 +296,8 @@ class EventQueue:
         log = self._log(channel)
         listed = key(_CHANNELS, text(channel))
 
-        def plan(known: ReadSet) -> Plan[None]:
-            return Plan([*log.plan_create(known), *([] if known[log.base] else [Put(listed, channel)])], None)
+        def plan(reads: ReadSet) -> Plan[None]:
+            return Plan([*log.plan_create(reads), *([] if reads[log.base] else [Put(listed, channel)])], None)
 
         await transact(self._driver, log.keys, plan)
 
@@ -317,14 +317,14 @@ class EventQueue:
         """Remove a channel that has no events left. Its numbers go on for a month, so that cursors stay true."""
         log = self._log(channel)
 
-        def plan(known: ReadSet) -> Plan[list[Write]]:
-            head, counter = (known[at] for at in log.keys)
+        def plan(reads: ReadSet) -> Plan[list[Write]]:
+            head, counter = (reads[at] for at in log.keys)
             if head is None or counter is None or visible(head, counter) > 0:
                 return Plan([], [])
-            writes = [*log.plan_delete(known), Delete(key(_CHANNELS, text(channel)))]
+            writes = [*log.plan_delete(reads), Delete(key(_CHANNELS, text(channel)))]
             return Plan(writes, writes)
 
-        await sweep_now(self._driver, await transact(self._driver, log.keys, plan))
+        await collect_now(self._driver, await transact(self._driver, log.keys, plan))
 
     async def _serve(self, channel: str, callback: Callback, after: str | None) -> None:
         while True:
@@ -346,9 +346,9 @@ class EventQueue:
 
     async def _call(self, callback: Callback, event: Event) -> None:
         try:
-            answer = callback(event)
-            if isinstance(answer, Awaitable):
-                await answer
+            result = callback(event)
+            if isinstance(result, Awaitable):
+                await result
         except Exception:
             _logger.exception("a callback on %r failed at %s", event.channel, event.cursor)
 

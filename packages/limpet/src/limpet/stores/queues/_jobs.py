@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,11 +22,11 @@ from ..._errors import (
 from ..._json import as_plain, dump_plain
 from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
 from ...driver.kit import backoff, scan_all
-from ...structures import Entry, Held, Holding, Listing, Log, LogCache, Plan, ReadSet, transact, visible
+from ...structures import ClaimedItem, Entry, Listing, Log, LogCache, OwnedItem, Plan, ReadSet, transact, visible
 from .._durations import duration_to_ms
 from ._wakeups import Wakeups
 
-__all__ = ["DeadLetter", "Job", "WorkQueue", "clean_work", "work_wakeups"]
+__all__ = ["DeadLetter", "Job", "WorkQueue", "collect_jobs", "work_wakeups"]
 
 _LOGS, _QUEUES, _GROUPS = name("work"), name("work.queues"), name("work.groups")
 _TAKEN, _LEASES, _DEAD = name("work.taken"), name("work.leases"), name("work.dead")
@@ -138,18 +138,18 @@ class WorkQueue:
     def dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[DeadLetter]:
         """The jobs that were tried for the last time, oldest first."""
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[DeadLetter], str | None]:
-            page = await self._driver.scan(Range(self._dead, after=position, limit=room))
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[DeadLetter], str | None]:
+            page = await self._driver.scan(Range(self._dead, after=position, limit=count))
             return [_letter(item) for item in page.items], page.next
 
         return Listing([self._dead], fetch, limit=limit, cursor=cursor)
 
     async def revive(self, id: str) -> bool:
-        """Let a dead letter be claimed again, as if for the first time; answer whether there was one."""
+        """Let a dead letter be claimed again, as if for the first time; return whether there was one."""
         at, taken = key(self._dead, _id(id)), key(self._taken, _id(id))
 
-        def plan(known: ReadSet) -> Plan[bool]:
-            item = known[at]
+        def plan(reads: ReadSet) -> Plan[bool]:
+            item = reads[at]
             if item is None:
                 return Plan([], False)
             again = {"attempts": 0, "value": _state(item)["value"]}
@@ -160,7 +160,7 @@ class WorkQueue:
         return revived
 
     async def drop(self, id: str) -> bool:
-        """Remove a dead letter for good; answer whether there was one."""
+        """Remove a dead letter for good; return whether there was one."""
         try:
             await self._driver.apply([Delete(key(self._dead, _id(id)), If.PRESENT)])
         except ConflictError:
@@ -172,9 +172,9 @@ class WorkQueue:
     async def _create(self) -> None:
         listed = key(_QUEUES, text(self.name))
 
-        def plan(known: ReadSet) -> Plan[None]:
-            named = [] if known[self._log.base] else [Put(listed, self.name)]
-            return Plan([*self._log.plan_create(known), *named], None)
+        def plan(reads: ReadSet) -> Plan[None]:
+            named = [] if reads[self._log.base] else [Put(listed, self.name)]
+            return Plan([*self._log.plan_create(reads), *named], None)
 
         await transact(self._driver, self._log.keys, plan)
 
@@ -211,20 +211,20 @@ class WorkQueue:
 
     async def _retake(self, item: Item) -> Job | None:
         id = split(item.key)[-1]
-        holding = self._holding(id)
-        lease = holding.taking.key
+        claim = self._claim(id)
+        lease = claim.put.key
 
-        def plan(known: ReadSet) -> Plan[Job | None]:
-            taken = known[item.key]
-            if taken is None or known[lease] is not None:
+        def plan(reads: ReadSet) -> Plan[Job | None]:
+            taken = reads[item.key]
+            if taken is None or reads[lease] is not None:
                 return Plan([], None)
             state = _state(taken)
             if state["attempts"] >= self._max_attempts:
                 # Whoever took it meanwhile has changed it: its etag stands for the lease, too.
                 return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), to_json(state).decode())], None)
             state = {**state, "attempts": state["attempts"] + 1}
-            writes: list[Write] = [holding.taking, Put(taken.key, to_json(state).decode(), taken.etag)]
-            return Plan(writes, Job(self, id, state, holding))
+            writes: list[Write] = [claim.put, Put(taken.key, to_json(state).decode(), taken.etag)]
+            return Plan(writes, Job(self, id, state, claim))
 
         return await transact(self._driver, [item.key, lease], plan)
 
@@ -245,9 +245,9 @@ class WorkQueue:
             for entry in entries:
                 id = number(entry.seq)
                 state = {"attempts": 1, "value": _value(entry)}
-                holding = self._holding(id)
-                writes += [holding.taking, Put(key(self._taken, id), to_json(state).decode(), If.ABSENT)]
-                jobs.append(Job(self, id, state, holding))
+                claim = self._claim(id)
+                writes += [claim.put, Put(key(self._taken, id), to_json(state).decode(), If.ABSENT)]
+                jobs.append(Job(self, id, state, claim))
             try:
                 await self._driver.apply(writes)
             except ConflictError:  # others of the group were faster
@@ -262,38 +262,38 @@ class WorkQueue:
     def _lease(self, taken: Item) -> Key:
         return key(self._leases, split(taken.key)[-1])
 
-    def _holding(self, id: str) -> Holding:
-        return Holding(
+    def _claim(self, id: str) -> OwnedItem:
+        return OwnedItem(
             self._driver,
             key(self._leases, id),
             new_etag(),
             self._visibility_ms,
-            ended=f"the job {id} of {self.name!r} is no longer ours: stop, somebody else may be at it",
+            lost_message=f"the job {id} of {self.name!r} is no longer ours: stop, somebody else may be at it",
         )
 
 
-class Job(Held):
+class Job(ClaimedItem):
     """A job that is ours for now: complete it, or let it be tried again.
 
     `async with job:` renews it while the block runs, completes it when the block ends well, and lets it be tried again
     later when it raises; the exception goes on.
     """
 
-    def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], holding: Holding) -> None:
-        super().__init__(holding)
+    def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], claim: OwnedItem) -> None:
+        super().__init__(claim)
         self.id = id
         self.value: Any = state["value"]
         self.attempts: int = state["attempts"]
         """How often it was claimed, this time included."""
         self._queue = queue
-        self._lease = holding.taking.key
+        self._lease = claim.put.key
 
     def __repr__(self) -> str:
         return f"Job(id={self.id!r}, value={self.value!r}, attempts={self.attempts})"
 
     async def complete(self) -> None:
         """It is done. Raises `LeaseLostError` where it had come back: then somebody else does it, or did."""
-        await self._end(lambda etag: [Delete(self._lease, etag), Delete(self._at)])
+        await self._end(lambda: self._claim.write(lambda etag: [Delete(self._lease, etag), Delete(self._at)]))
 
     async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
         """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter.
@@ -312,17 +312,11 @@ class Job(Held):
             ends = Delete(self._lease, etag) if pause is None else Put(self._lease, "pause", etag, pause)
             return [ends, Put(self._at, written)]
 
-        await self._end(plan)
+        await self._end(lambda: self._claim.write(plan))
 
     @property
     def _at(self) -> Key:
         return key(self._queue._taken, self.id)
-
-    async def _end(self, plan: Callable[[Etag], list[Write]]) -> None:
-        if self._ended:
-            raise self._holding.gone()
-        await self._holding.write(plan)
-        self._ended = True
 
     async def _block_ended(self, error: BaseException | None) -> None:
         if error is None:
@@ -344,8 +338,8 @@ def work_wakeups(driver: Driver) -> Wakeups:
     return Wakeups(driver, _LOGS, 0.5)
 
 
-async def clean_work(driver: Driver) -> int:
-    """Cut off the jobs that every group of their queue has claimed; answer how many. What is claimed has its own copy."""
+async def collect_jobs(driver: Driver) -> int:
+    """Remove the jobs that every group of their queue has claimed; return how many. What is claimed has its own copy."""
     removed = 0
     async for listed in scan_all(driver, _QUEUES):
         queue = str(listed.value)

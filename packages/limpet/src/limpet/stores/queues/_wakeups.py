@@ -13,7 +13,7 @@ from ...driver import Driver, Key
 __all__ = ["Wakeups"]
 
 _ANYWAY = 5.0
-"""Seconds after which everybody looks again although nobody said anything: hints may be lost."""
+"""Seconds after which everybody looks again although nobody said anything: change notifications may be lost."""
 
 
 class Wakeups:

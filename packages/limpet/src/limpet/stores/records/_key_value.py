@@ -63,7 +63,7 @@ class KeyValueStore(Generic[V]):
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store a value, new or not, and answer its etag. What was there is replaced, its expiry too.
+        """Store a value, new or not, and return its etag. What was there is replaced, its expiry too.
 
         `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
         not hold, `InvalidValueError` for a value that is not of the store's type or would not come back equal.
@@ -88,7 +88,7 @@ class KeyValueStore(Generic[V]):
         return put.etag
 
     async def update(self, key: str, change: Callable[[V], V], *, once: str | None = None) -> V:
-        """Read a value, let `change` give the new one, store it if nobody else was faster, else again; answer it.
+        """Read a value, let `change` give the new one, store it if nobody else was faster, else again; return it.
 
         `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
         `NotFoundError`, which is a `KeyError`, where there is no such value. `once` makes a retry after
@@ -98,8 +98,8 @@ class KeyValueStore(Generic[V]):
             raise InvalidValueError("update takes a function of the value: to store another value use replace or set")
         at = self.at(key)
 
-        def plan(known: ReadSet) -> Plan[V]:
-            item = known[at]
+        def plan(reads: ReadSet) -> Plan[V]:
+            item = reads[at]
             if item is None:
                 raise self._missing(key)
             changed = change(self.decode(item, key))
@@ -117,7 +117,7 @@ class KeyValueStore(Generic[V]):
                 return found[0]
 
     async def delete(self, key: str, *, if_match: Etag | None = None) -> bool:
-        """Remove a value; answer whether there was one. Raises `ConflictError` with `if_match`."""
+        """Remove a value; return whether there was one. Raises `ConflictError` with `if_match`."""
         try:
             await self._driver.apply([Delete(self.at(key), if_match or If.PRESENT)])
         except ConflictError:
@@ -135,7 +135,7 @@ class KeyValueStore(Generic[V]):
         return {key: None if item is None else self.decode(item, key) for key, item in zip(asked, items, strict=True)}
 
     async def set_many(self, values: Mapping[str, V], *, ttl: float | timedelta | None = None) -> dict[str, Etag]:
-        """Store several values, all or none, and answer their etags.
+        """Store several values, all or none, and return their etags.
 
         Raises `TooLargeError`, and stores nothing, for more than the driver takes in one batch: use several calls.
         """
@@ -152,8 +152,8 @@ class KeyValueStore(Generic[V]):
     def keys(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
         """Every key in order; values are not read, so keys of values that cannot be read come too."""
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[str], str | None]:
-            page = await self._driver.scan(Range(self.base, after=position, limit=room, values=False))
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
+            page = await self._driver.scan(Range(self.base, after=position, limit=count, values=False))
             paths = await true_paths(self._driver, page.items)
             return [path[-1] for path in paths if path is not None], page.next
 
@@ -162,8 +162,8 @@ class KeyValueStore(Generic[V]):
     def items(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
         """Every key with its value, in the order of the keys."""
 
-        async def fetch(position: str | None, room: int) -> tuple[Sequence[tuple[str, V]], str | None]:
-            page = await self._driver.scan(Range(self.base, after=position, limit=room))
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[tuple[str, V]], str | None]:
+            page = await self._driver.scan(Range(self.base, after=position, limit=count))
             return [self._pair(item) for item in page.items], page.next
 
         return Listing([self.base, "items"], fetch, limit=limit, cursor=cursor)
@@ -173,7 +173,7 @@ class KeyValueStore(Generic[V]):
         return await self.items(limit=limit, cursor=cursor)
 
     async def clear(self) -> int:
-        """Remove every value of the namespace; answer how many. Not atomic, safe to repeat."""
+        """Remove every value of the namespace; return how many. Not atomic, safe to repeat."""
         return await self._driver.clear(self.base)
 
     # For what is built on it: where a value lies and how it is stored.

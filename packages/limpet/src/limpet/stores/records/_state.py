@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ..._errors import ConfigurationError, InvalidValueError, NotFoundError, explain
 from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
-from ...structures import Grant, Lease, Migrations
+from ...structures import Lease, LeaseHandle, Migrations
 from ._history import Revision, Revisions, saved_at
 from ._key_value import KeyValueStore
 
@@ -36,7 +36,7 @@ class AgentState(Generic[T]):
         async with agent.state as state:
             state.count += 1
 
-    In the block the state is held by a lease: one holder at a time, across tasks and processes. It is saved at the end
+    In the block the state is held by a lease: one owner at a time, across tasks and processes. It is saved at the end
     in one batch with the release of the lease: only if it changed, and not after an exception. What a caller does with
     the object afterwards changes nothing. At most three driver calls when nobody else wants the state, two where the
     same object used it last.
@@ -63,8 +63,8 @@ class AgentState(Generic[T]):
         """`factory` makes the state where there is none yet (default: `kind()`); nothing is stored until it changes.
 
         `history` is how many revisions are kept, the newest one among them. `ttl` is how many seconds after its
-        holder's death the state can be had again; while the holder lives the lease is renewed. `timeout` is how many
-        seconds to wait for another holder (`None`: for as long as it takes).
+        owner's death the state can be had again; while the owner lives the lease is renewed. `timeout` is how many
+        seconds to wait for another owner (`None`: for as long as it takes).
         """
         if not 0 <= history <= _MOST:
             raise ConfigurationError(f"history is {history}: keep 0 to {_MOST} revisions")
@@ -90,7 +90,7 @@ class AgentState(Generic[T]):
     async def __aenter__(self) -> T:
         block = self._block()
         state = await block.__aenter__()
-        self._entered = block  # one holder at a time: this is its own
+        self._entered = block  # one owner at a time: this is its own
         return state
 
     async def __aexit__(
@@ -105,7 +105,7 @@ class AgentState(Generic[T]):
     @overload
     async def with_state(self, change: Callable[[T], R]) -> R: ...
     async def with_state(self, change: Callable[[T], Any]) -> Any:
-        """Call a function, plain or `async`, with the state as in `async with`; answer what it answers."""
+        """Call a function, plain or `async`, with the state as in `async with`; return what it returns."""
         if not callable(change):
             raise InvalidValueError("with_state takes a function of the state: to hold the state use 'async with'")
         async with self as state:
@@ -118,36 +118,36 @@ class AgentState(Generic[T]):
         return self._load(item)
 
     async def clear_state(self, *, history: bool = False) -> bool:
-        """Remove the state, waiting for its holder; answer whether there was one. With `history` its revisions go, too."""
-        async with self._hold(history=history) as grant:
-            item = grant.known[self._at]
+        """Remove the state, waiting for its owner; return whether there was one. With `history` its revisions go, too."""
+        async with self._hold(history=history) as handle:
+            item = handle.reads[self._at]
             writes: list[Write] = [] if item is None else [Delete(self._at, item.etag)]
             if history:
-                writes += self._revisions.plan_drop(grant.known[self._revisions.base])
-            grant.saves = writes
+                writes += self._revisions.plan_drop(handle.reads[self._revisions.base])
+            handle.saves = writes
         return item is not None
 
     # How.
 
-    def _hold(self, *, history: bool = False) -> AbstractAsyncContextManager[Grant]:
+    def _hold(self, *, history: bool = False) -> AbstractAsyncContextManager[LeaseHandle]:
         reading = [self._at, self._revisions.base] if self._keep or history else [self._at]
         return self._lease.hold(ttl=self._ttl, timeout=self._timeout, reading=reading)
 
     @asynccontextmanager
     async def _block(self) -> AsyncIterator[T]:
-        async with self._hold() as grant:
-            state = self._load(grant.known[self._at])
+        async with self._hold() as handle:
+            state = self._load(handle.reads[self._at])
             before = self._records.encode(self.key, state)
             yield state
             after = self._records.encode(self.key, state)
             if after != before:
-                grant.saves = self._save(grant, after)
+                handle.saves = self._save(handle, after)
 
-    def _save(self, grant: Grant, stored: str) -> Sequence[Write]:
-        item = grant.known[self._at]
+    def _save(self, handle: LeaseHandle, stored: str) -> Sequence[Write]:
+        item = handle.reads[self._at]
         writes: list[Write] = [Put(self._at, stored, If.ABSENT if item is None else item.etag)]
         if self._keep:
-            writes += self._revisions.plan_add(grant.known[self._revisions.base], stored, self._keep)
+            writes += self._revisions.plan_add(handle.reads[self._revisions.base], stored, self._keep)
         return writes
 
     def _load(self, item: Item | None) -> T:
@@ -186,15 +186,15 @@ class StateHistory(Generic[T]):
         return None if item is None else self._revision(number, item)
 
     async def restore(self, number: int) -> T:
-        """Make the state what it was, as a new revision, waiting for its holder; answer it. Raises `NotFoundError`."""
+        """Make the state what it was, as a new revision, waiting for its owner; return it. Raises `NotFoundError`."""
         state = self._state
-        async with state._hold() as grant:
+        async with state._hold() as handle:
             revision = await self.get(number)
             if revision is None:
                 raise NotFoundError(
                     f"revision {number} of the state {state.namespace!r} is not kept: see history.list()"
                 )
-            grant.saves = state._save(grant, state._records.encode(state.key, revision.state))
+            handle.saves = state._save(handle, state._records.encode(state.key, revision.state))
         return revision.state
 
     def _revision(self, number: int, item: Item) -> Revision[T]:

@@ -10,7 +10,7 @@ from uuid import uuid4
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import Driver, new_etag
 from ...records import BlobRecord, as_record, utc_now
-from ...structures import Chunks, Collection, Listing, ModelCodec, Plan, ReadSet, RepairReport, Spilled, transact
+from ...structures import Chunks, Collection, Listing, ModelCodec, Plan, ReadSet, RepairReport, content_driver, transact
 
 __all__ = ["BlobStore"]
 
@@ -27,7 +27,7 @@ class BlobStore:
     """Bytes by id, newest first. A blob is there once all of it is stored, and never changes."""
 
     def __init__(self, driver: Driver) -> None:
-        self._driver = driver.inner if isinstance(driver, Spilled) else driver
+        self._driver = content_driver(driver)
         self._chunks = Chunks(self._driver)
         self._records: Collection[BlobRecord] = Collection(
             self._driver,
@@ -46,7 +46,7 @@ class BlobStore:
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> BlobRecord:
-        """Store bytes, in constant memory however long they are, and answer what is known of them.
+        """Store bytes, in constant memory however long they are, and return what is known of them.
 
         A file is read from where it stands, in a thread, and left open. Raises `ConflictError` for an id that is taken;
         what had been stored of it is freed.
@@ -114,15 +114,15 @@ class BlobStore:
         return b"".join([piece async for piece in self.stream(id, start=start, end=end)])
 
     async def delete(self, id: str) -> bool:
-        """Remove a blob and free what no other one holds; answer whether there was one.
+        """Remove a blob and free what no other one holds; return whether there was one.
 
         Who reads it at the moment gets `CorruptDataError` for what is gone.
         """
         at = self._records.key(id)
 
-        def plan(known: ReadSet) -> Plan[str | None]:
-            record = self._records.decode(known[at], id)
-            return Plan(self._records.plan_delete(known, id), None if record is None else record.chunks)
+        def plan(reads: ReadSet) -> Plan[str | None]:
+            record = self._records.decode(reads[at], id)
+            return Plan(self._records.plan_delete(reads, id), None if record is None else record.chunks)
 
         owner = await transact(self._driver, [at], plan)
         if owner is not None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ..._errors import ConfigurationError, NotFoundError
 from ...driver import Driver, Item
 from ...driver.kit import scan_all
-from ...opening import Place
 from ._paths import Path, join, key_of
 
 __all__ = ["Mount", "Mounts"]
@@ -20,12 +19,8 @@ class Mount:
     """A driver and the path below which it serves."""
 
     base: Path
-    place: Place
-
-    @property
-    def driver(self) -> Driver:
-        """The driver, open."""
-        return self.place.driver
+    driver: Driver
+    """Open."""
 
     def inner(self, path: Path) -> Path:
         """A path as the driver knows it: without the base of the mount."""
@@ -35,24 +30,24 @@ class Mount:
 class Mounts:
     """The longest mount that a path lies at or below serves it; the root serves the rest."""
 
-    def __init__(self, root: Place) -> None:
+    def __init__(self, root: Driver) -> None:
         self._mounts: dict[Path, Mount] = {(): Mount((), root)}
 
-    def add(self, base: Path, place: Place) -> None:
-        """Mount a place. Raises `ConfigurationError` where something is mounted already."""
+    def add(self, base: Path, driver: Driver) -> None:
+        """Mount an open driver. Raises `ConfigurationError` where something is mounted already."""
         self.ensure_free(base)
-        self._mounts[base] = Mount(base, place)
+        self._mounts[base] = Mount(base, driver)
 
     def ensure_free(self, base: Path) -> None:
         """Raise `ConfigurationError` unless something may be mounted at `base`."""
         if base in self._mounts:
             raise ConfigurationError(f"something is mounted at {join(base)!r} already: unmount it first")
 
-    def remove(self, base: Path) -> Place:
-        """Unmount; the place is the caller's to close. Raises `NotFoundError`."""
+    def remove(self, base: Path) -> Driver:
+        """Unmount; the caller closes the driver. Raises `NotFoundError`."""
         if not base or base not in self._mounts:
             raise NotFoundError(f"nothing is mounted at {join(base)!r}")
-        return self._mounts.pop(base).place
+        return self._mounts.pop(base).driver
 
     def below(self, base: Path) -> list[Mount]:
         """Every mount that serves something below `base`: the one that serves `base`, then those within."""
@@ -72,7 +67,7 @@ class Mounts:
 
             async def advance(mount: Mount, items: AsyncGenerator[Item, None]) -> None:
                 async for item in items:
-                    heads.append((_place(mount, item), (mount, item), items))
+                    heads.append((_position(mount, item), (mount, item), items))
                     return
 
             for mount in self.below(base):
@@ -90,20 +85,20 @@ class Mounts:
                 await advance(mount, first[2])
 
     def _hidden(self, mount: Mount, item: Item) -> bool:
-        place = _place(mount, item)
+        position = _position(mount, item)
         return any(
-            len(at) > len(mount.base) and (place == key_of(at) or place.startswith(f"{key_of(at)}!"))
+            len(at) > len(mount.base) and (position == key_of(at) or position.startswith(f"{key_of(at)}!"))
             for at in self._mounts
         )
 
     async def close(self) -> None:
-        """Close every place, the last mounted first, whatever fails."""
+        """Close every driver, the last mounted first, whatever fails."""
         async with AsyncExitStack() as stack:
             for mount in self._mounts.values():
-                stack.push_async_callback(mount.place.close)
+                stack.push_async_callback(mount.driver.close)
 
 
-def _place(mount: Mount, item: Item) -> str:
+def _position(mount: Mount, item: Item) -> str:
     """Where an item lies in the storage as a whole."""
     if not mount.base:
         return item.key

@@ -11,7 +11,7 @@ from typing import Any, Self
 from ..._errors import ConflictError, InvalidKeyError, InvalidValueError, NotFoundError, TooLargeError
 from ..._json import check_size, dump_plain
 from ...driver import KEEP, Delete, Driver, Etag, If, Key, Put, Value
-from ...opening import Place, open_place
+from ...opening import open_driver
 from ...structures import Plan, ReadSet, transact
 from .._durations import ttl_to_ms
 from ._mounts import Mount, Mounts
@@ -42,7 +42,7 @@ class Storage:
     `async with`. Methods raise `InvalidKeyError` for an empty key and whatever the driver raises.
     """
 
-    def __init__(self, root: Place) -> None:
+    def __init__(self, root: Driver) -> None:
         self._mounts = Mounts(root)
         self._watchers = Watchers(self._mounts)
         self._base: Path = ()
@@ -70,10 +70,10 @@ class Storage:
         """The values of several keys, in the order asked, `None` where there is none; one call to each driver."""
         asked = {key: self._locate(key) for key in keys}
         values = dict.fromkeys(asked)
-        for mount, places in _by_mount(asked).items():
+        for mount, found in _by_mount(asked).items():
             limit = mount.driver.capabilities.max_keys
-            for start in range(0, len(places), limit):
-                part = places[start : start + limit]
+            for start in range(0, len(found), limit):
+                part = found[start : start + limit]
                 items = await mount.driver.get([at for _, at in part])
                 values |= {key: read(item).value for (key, _), item in zip(part, items, strict=True) if item}
         return values
@@ -110,7 +110,7 @@ class Storage:
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store a JSON value and answer its etag. Everything that was there is replaced: value, expiry and metadata.
+        """Store a JSON value and return its etag. Everything that was there is replaced: value, expiry and metadata.
 
         `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
         not hold, `InvalidValueError` for a value that would come back as something else.
@@ -127,7 +127,7 @@ class Storage:
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store bytes and answer their etag; else as `set_item`."""
+        """Store bytes and return their etag; else as `set_item`."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise InvalidValueError(
                 f"set_item_raw takes bytes, not {type(value).__name__}: use set_item for JSON values"
@@ -138,7 +138,7 @@ class Storage:
     async def set_items(
         self, items: Mapping[str, Any], *, ttl: float | timedelta | None = None, atomic: bool = True
     ) -> dict[str, Etag]:
-        """Store several JSON values and answer their etags, all or none of those on one driver.
+        """Store several JSON values and return their etags, all or none of those on one driver.
 
         More than the driver takes in one batch is a `TooLargeError`, unless `atomic=False`: then each value is stored
         by itself, and a failure in the middle leaves those that were stored.
@@ -149,14 +149,14 @@ class Storage:
             key: Put(at, write(at, mount.inner(path), dump_plain(items[key], "the value"), {}), None, ttl_ms)
             for key, (mount, at, path) in located.items()
         }
-        for mount, places in _by_mount(located).items():
-            await _apply(mount, [puts[key] for key, _ in places], atomic)
-            for key, _ in places:
+        for mount, found in _by_mount(located).items():
+            await _apply(mount, [puts[key] for key, _ in found], atomic)
+            for key, _ in found:
                 self._watchers.wrote(mount, "update", located[key][2])
         return {key: put.etag for key, put in puts.items()}
 
     async def remove_item(self, key: str, *, if_match: Etag | None = None) -> bool:
-        """Remove an item with its metadata; answer whether there was one. Raises `ConflictError` with `if_match`."""
+        """Remove an item with its metadata; return whether there was one. Raises `ConflictError` with `if_match`."""
         mount, at, path = self._locate(key)
         try:
             await mount.driver.apply([Delete(at, if_match or If.PRESENT)])
@@ -177,7 +177,7 @@ class Storage:
         await self._change(key, lambda plain: Plain(plain.path, plain.payload, {}))
 
     async def clear(self, base: str = "") -> int:
-        """Remove every item below `base` (not `base` itself, nothing beside it), mounts included; answer how many."""
+        """Remove every item below `base` (not `base` itself, nothing beside it), mounts included; return how many."""
         path = (*self._base, *split(base))
         removed = 0
         mounts = self._mounts.below(path)
@@ -198,20 +198,20 @@ class Storage:
         """
         path = (*self._base, *self._key(base))
         self._mounts.ensure_free(path)
-        place = await open_place(driver)
+        opened = await open_driver(driver)
         try:
-            self._mounts.add(path, place)
+            self._mounts.add(path, opened)
         except BaseException:
-            await place.close()
+            await opened.close()
             raise
         self._watchers.mounted(self._mounts.serving(path))
 
     async def unmount(self, base: str) -> None:
         """Close what is mounted at `base`; what it hid is seen again. Raises `NotFoundError`."""
         path = (*self._base, *split(base))
-        place = self._mounts.remove(path)
+        unmounted = self._mounts.remove(path)
         await self._watchers.unmounted(path)
-        await place.close()
+        await unmounted.close()
 
     def get_mounts(self, base: str = "") -> dict[str, Driver]:
         """What is mounted at and below `base`, by where; `""` is the root."""
@@ -224,7 +224,7 @@ class Storage:
         return self._seen_from((*self._base, *split(prefix)))
 
     async def watch(self, callback: Callback, base: str = "") -> Unwatch:
-        """Call `callback(event, key)` after items below `base` changed: `"update"` or `"remove"`; answers the end of it.
+        """Call `callback(event, key)` after items below `base` changed: `"update"` or `"remove"`; returns a function that ends it.
 
         Where the driver declares `watch`, changes by other processes are seen too, and all of them as hints: they may
         come twice, late, or (after a lost connection) not at all; expiry sends none.
@@ -311,8 +311,8 @@ class Storage:
     async def _change(self, key: str, change: Any) -> None:
         mount, at, path = self._locate(key)
 
-        def plan(known: ReadSet) -> Plan[None]:
-            item = known[at]
+        def plan(reads: ReadSet) -> Plan[None]:
+            item = reads[at]
             if item is None:
                 raise NotFoundError(f"there is no item {key!r}: set it first")
             plain: Plain = change(read(item))
@@ -334,10 +334,10 @@ class Storage:
 
 
 def _by_mount(located: Mapping[str, tuple[Mount, Key, Path]]) -> dict[Mount, list[tuple[str, Key]]]:
-    places: dict[Mount, list[tuple[str, Key]]] = {}
+    found: dict[Mount, list[tuple[str, Key]]] = {}
     for key, (mount, at, _) in located.items():
-        places.setdefault(mount, []).append((key, at))
-    return places
+        found.setdefault(mount, []).append((key, at))
+    return found
 
 
 async def _apply(mount: Mount, puts: list[Put], atomic: bool) -> None:

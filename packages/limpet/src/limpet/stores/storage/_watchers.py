@@ -26,7 +26,7 @@ class _Watcher:
     path: Path
     """Changes below it are reported, and to it itself."""
     view: Path
-    """The prefix that its keys are told without."""
+    """The prefix that is left out of its keys."""
 
 
 class Watchers:
@@ -39,7 +39,7 @@ class Watchers:
         self._calls: set[asyncio.Future[None]] = set()
 
     async def add(self, callback: Callback, path: Path, view: Path) -> Unwatch:
-        """Begin a watch; the answer ends it."""
+        """Begin a watch; return a function that ends it."""
         watcher = _Watcher(callback, path, view)
         self._watchers.append(watcher)
         await asyncio.gather(*(self._listen(mount) for mount in self._mounts.below(path)))
@@ -63,7 +63,7 @@ class Watchers:
     def wrote(self, mount: Mount, event: Event, path: Path) -> None:
         """Report a write of this process, unless the driver's own watch will."""
         if self._watchers and not mount.driver.capabilities.watch:
-            self._tell(event, path)
+            self._notify(event, path)
 
     def mounted(self, mount: Mount) -> None:
         """Listen to a new mount, where somebody watches above it."""
@@ -87,7 +87,7 @@ class Watchers:
         if not mount.driver.capabilities.watch or mount.base in self._tasks:
             return
         live = asyncio.Event()
-        subscription = self._tasks[mount.base] = asyncio.create_task(self._hear(mount, live))
+        subscription = self._tasks[mount.base] = asyncio.create_task(self._receive(mount, live))
         waiting = asyncio.create_task(live.wait())
         await asyncio.wait({subscription, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -95,17 +95,17 @@ class Watchers:
             del self._tasks[mount.base]
             await subscription
 
-    async def _hear(self, mount: Mount, live: asyncio.Event) -> None:
-        async for hint in mount.driver.watch(key_of(())):
+    async def _receive(self, mount: Mount, live: asyncio.Event) -> None:
+        async for changed in mount.driver.watch(key_of(())):
             live.set()
-            keys = sorted(hint or ())
+            keys = sorted(changed or ())
             for key, item in zip(keys, await mount.driver.get(keys), strict=True):
                 if item is not None:
-                    self._tell("update", (*mount.base, *read(item).path))
+                    self._notify("update", (*mount.base, *read(item).path))
                 elif '"' not in key:  # of a digested key that is gone nobody knows the text
-                    self._tell("remove", (*mount.base, *_path_of(key)))
+                    self._notify("remove", (*mount.base, *_path_of(key)))
 
-    def _tell(self, event: Event, path: Path) -> None:
+    def _notify(self, event: Event, path: Path) -> None:
         for watcher in list(self._watchers):
             if path[: len(watcher.path)] == watcher.path:
                 call = asyncio.ensure_future(_call(watcher.callback, event, join(path[len(watcher.view) :])))
@@ -123,9 +123,9 @@ class Watchers:
 async def _call(callback: Callback, event: Event, key: str) -> None:
     """A callback's error is the application's: it breaks neither the write that it hears of nor other watches."""
     try:
-        answer = callback(event, key)
-        if inspect.isawaitable(answer):
-            await answer
+        result = callback(event, key)
+        if inspect.isawaitable(result):
+            await result
     except Exception as error:  # noqa: BLE001 - handed to the event loop's handler
         context = {"message": f"a watch of {key!r} raised", "exception": error}
         asyncio.get_running_loop().call_exception_handler(context)

@@ -4,22 +4,22 @@ from ._retention import (
     Retention,
     RetentionPolicies,
     RetentionReport,
-    retain_entries,
-    retain_history,
-    retain_kv,
-    retain_records,
+    prune_entries,
+    prune_history,
+    prune_kv,
+    prune_records,
     trim_log,
 )
-from ._sweeper import Sweeper
+from ._upkeep import Upkeep
 
 __all__ = [
     "Retention",
     "RetentionPolicies",
     "RetentionReport",
-    "Sweeper",
-    "retain_entries",
-    "retain_history",
-    "retain_kv",
-    "retain_records",
+    "Upkeep",
+    "prune_entries",
+    "prune_history",
+    "prune_kv",
+    "prune_records",
     "trim_log",
 ]

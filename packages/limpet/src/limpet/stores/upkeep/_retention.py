@@ -10,12 +10,12 @@ from heapq import heappop, heappush
 from ..._errors import ConfigurationError, ConflictError, LeaseTimeoutError
 from ...driver import Delete, Driver, Item, Key, Range, Write, is_number, key, split
 from ...driver.kit import scan_all
-from ...structures import Log, Plan, ReadSet, sweep_now, transact
+from ...structures import Log, Plan, ReadSet, collect_now, transact
 from .._removal import Removal, Retained
 from ..records import HISTORY, Revisions, lease_of
 
-__all__ = ["Retention", "RetentionPolicies", "RetentionReport", "retain_entries", "retain_history"]
-__all__ += ["retain_kv", "retain_records", "trim_log"]
+__all__ = ["Retention", "RetentionPolicies", "RetentionReport", "prune_entries", "prune_history"]
+__all__ += ["prune_kv", "prune_records", "trim_log"]
 
 _CHUNK = 256
 _PAGE = 500
@@ -75,8 +75,8 @@ class RetentionReport:
     kv: Mapping[str, int] = field(default_factory=dict)
 
 
-async def retain_kv(driver: Driver, base: Key, retention: Retention, now: int) -> int:
-    """Remove the records of a namespace that should not be kept; answer how many. What is written meanwhile stays."""
+async def prune_kv(driver: Driver, base: Key, retention: Retention, now: int) -> int:
+    """Remove the records of a namespace that should not be kept; return how many. What is written meanwhile stays."""
     removed = 0
     chunk: list[list[Write]] = []
 
@@ -95,8 +95,8 @@ async def retain_kv(driver: Driver, base: Key, retention: Retention, now: int) -
     return removed + await flush()
 
 
-async def retain_records(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
-    """Remove the records of a kind that should not be kept, with what belongs to them; answer how many."""
+async def prune_records(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
+    """Remove the records of a kind that should not be kept, with what belongs to them; return how many."""
     removed = 0
     async for item, moment in _stale(driver, retained.records.base, retention, now, retained.logs):
         id = await retained.records.id_at(item)
@@ -114,8 +114,8 @@ async def retain_records(driver: Driver, retained: Retained, retention: Retentio
     return removed
 
 
-async def retain_entries(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
-    """Cut off the oldest entries of each record's log that should not be kept; answer how many."""
+async def prune_entries(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
+    """Cut off the oldest entries of each record's log that should not be kept; return how many."""
     removed = 0
     async for item in scan_all(driver, retained.records.base, values=False):
         if retained.logs is not None:
@@ -124,7 +124,7 @@ async def retain_entries(driver: Driver, retained: Retained, retention: Retentio
 
 
 async def trim_log(log: Log, retention: Retention, now: int) -> int:
-    """Cut off the oldest entries of a log that should not be kept; answer how many."""
+    """Cut off the oldest entries of a log that should not be kept; return how many."""
     first = 0
     if retention.max_count is not None and await log.count() > retention.max_count:
         left, before = retention.max_count, None
@@ -142,8 +142,8 @@ async def trim_log(log: Log, retention: Retention, now: int) -> int:
     return await log.trim(first) if first else 0
 
 
-async def retain_history(driver: Driver, retention: Retention, now: int) -> int:
-    """Remove the revisions of all agent states that should not be kept; answer how many."""
+async def prune_history(driver: Driver, retention: Retention, now: int) -> int:
+    """Remove the revisions of all agent states that should not be kept; return how many."""
     removed = 0
     async for item in scan_all(driver, HISTORY, values=False):
         if is_number(split(item.key)[-1]):
@@ -157,8 +157,8 @@ async def retain_history(driver: Driver, retention: Retention, now: int) -> int:
         if not stale:
             continue
         try:
-            async with lease_of(driver, at).hold(timeout=0, reading=[revisions.base]) as grant:
-                grant.saves = revisions.plan_drop(grant.known[revisions.base], stale)
+            async with lease_of(driver, at).hold(timeout=0, reading=[revisions.base]) as handle:
+                handle.saves = revisions.plan_drop(handle.reads[revisions.base], stale)
         except LeaseTimeoutError:
             continue
         removed += len(stale)
@@ -208,13 +208,13 @@ async def _all_older(driver: Driver, removals: Sequence[Removal], limit: int) ->
 
 
 async def _remove(driver: Driver, removal: Removal, limit: int | None) -> bool:
-    """Remove a record unless something of it was written at `limit` or later; answer whether it was."""
+    """Remove a record unless something of it was written at `limit` or later; return whether it was."""
 
-    def plan(known: ReadSet) -> Plan[Sequence[Write]]:
-        kept = limit is not None and any(item and item.updated_at >= limit for item in known.values())
-        writes = [] if kept else removal.plan(known)
+    def plan(reads: ReadSet) -> Plan[Sequence[Write]]:
+        kept = limit is not None and any(item and item.updated_at >= limit for item in reads.values())
+        writes = [] if kept else removal.plan(reads)
         return Plan(writes, writes)
 
     writes = await transact(driver, removal.keys, plan)
-    await sweep_now(driver, writes)
+    await collect_now(driver, writes)
     return bool(writes)

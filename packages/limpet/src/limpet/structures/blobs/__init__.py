@@ -1,12 +1,13 @@
 """Content in chunks, and values that are stored in chunks. For this floor; the public door is `limpet.structures`."""
 
-from ._chunks import Chunks, Content, sweep_chunks
-from ._out_of_line import MAX_VALUE_BYTES, Spilled
+from ._chunks import Chunks, Content, collect_chunks, content_driver
+from ._out_of_line import MAX_VALUE_BYTES, OutOfLine
 
 __all__ = [
     "MAX_VALUE_BYTES",
     "Chunks",
     "Content",
-    "Spilled",
-    "sweep_chunks",
+    "OutOfLine",
+    "collect_chunks",
+    "content_driver",
 ]

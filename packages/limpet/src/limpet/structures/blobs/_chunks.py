@@ -15,7 +15,7 @@ from ...driver import Delete, Driver, If, Item, Key, Put, Range, Write, key, nam
 from ...driver.kit import backend_now_ms, scan_all
 from .._transact import Plan, ReadSet, transact
 
-__all__ = ["OWNERS", "Chunks", "Content", "sweep_chunks"]
+__all__ = ["OWNERS", "Chunks", "Content", "collect_chunks", "content_driver"]
 
 CHUNK, PARTS, OWNERS = name("chunk"), name("chunk.parts"), name("chunk.owners")
 _SIZE = 512 * 1024
@@ -45,7 +45,7 @@ class Chunks:
     """
 
     def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+        self._driver = content_driver(driver)
 
     @property
     def size(self) -> int:
@@ -54,7 +54,7 @@ class Chunks:
         return max(1, min(_SIZE, can.max_value_bytes, can.max_batch_bytes - 4096))
 
     async def announce(self, owner: str, at: dict[str, Any]) -> None:
-        """Say where the owner will be named: what is written for it and never named is freed after a day."""
+        """Say where the owner will be named: what is written for it and never named is freed after a day or two."""
         await self._driver.apply([Put(key(OWNERS, text(owner)), to_json(at).decode())])
 
     async def write(self, owner: str, pieces: AsyncIterable[bytes]) -> Content:
@@ -92,7 +92,7 @@ class Chunks:
             after = page.next
 
     async def release(self, owner: str) -> int:
-        """Free the owner's chunks, but those that others have too; answer how many parts there were. Safe to repeat."""
+        """Free the owner's chunks, but those that others have too; return how many parts there were. Safe to repeat."""
         base = key(PARTS, text(owner))
         freed = 0
         while (page := await self._driver.scan(Range(base, limit=100))).items:
@@ -108,27 +108,27 @@ class Chunks:
             return
         digests = [sha256(piece).hexdigest() for piece in window]
         heads = [key(CHUNK, text(digest)) for digest in digests]
-        known = dict(zip(heads, await self._driver.get(heads), strict=True))
+        reads = dict(zip(heads, await self._driver.get(heads), strict=True))
         numbered = zip(range(first, first + len(window)), digests, window, strict=True)
-        await asyncio.gather(*(self._put_one(owner, n, digest, piece, known) for n, digest, piece in numbered))
+        await asyncio.gather(*(self._put_one(owner, n, digest, piece, reads) for n, digest, piece in numbered))
 
-    async def _put_one(self, owner: str, n: int, digest: str, piece: bytes, known: ReadSet) -> None:
+    async def _put_one(self, owner: str, n: int, digest: str, piece: bytes, reads: ReadSet) -> None:
         head = key(CHUNK, text(digest))
         part = Put(key(PARTS, text(owner), number(n)), f"{digest} {len(piece)}")
 
-        def plan(known: ReadSet) -> Plan[None]:
-            there = known[head]
+        def plan(reads: ReadSet) -> Plan[None]:
+            there = reads[head]
             if there is None:
                 return Plan([Put(head, "1", If.ABSENT), Put(key(head, name("bytes")), piece), part], None)
             return Plan([Put(head, str(_users(there) + 1), there.etag), part], None)
 
-        await transact(self._driver, [head], plan, assume={head: known[head]})
+        await transact(self._driver, [head], plan, assume={head: reads[head]})
 
     async def _drop(self, part: Item) -> None:
         head = key(CHUNK, text(_digest(part)))
 
-        def plan(known: ReadSet) -> Plan[None]:
-            there, own = known[head], known[part.key]
+        def plan(reads: ReadSet) -> Plan[None]:
+            there, own = reads[head], reads[part.key]
             if own is None:
                 return Plan([], None)
             writes: list[Write] = [Delete(part.key, own.etag)]
@@ -141,11 +141,17 @@ class Chunks:
         await transact(self._driver, [head, part.key], plan)
 
 
-async def sweep_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
-    """Free the content of owners that nothing names any more; answer how many parts went. Any process may, at any time.
+def content_driver(driver: Driver) -> Driver:
+    """The driver that chunks, and what names them, are stored through: the one below out-of-line values."""
+    below: Driver = getattr(driver, "below_out_of_line", driver)
+    return below
 
-    An owner is looked at a day after it was announced. One that is named no more is marked, and freed a day after that: who
-    reads it at the moment can end. `driver` is the one below `Spilled`, which shows what is stored as it is stored.
+
+async def collect_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
+    """Free the content of owners that nothing names any more; return how many parts that were. Safe to run concurrently.
+
+    An owner is looked at a day after it was announced. One that is not named any more is marked as dead, and freed a day
+    after that, so that whoever reads it now can finish.
     """
     now = await backend_now_ms(driver)
     chunks = Chunks(driver)
@@ -153,35 +159,39 @@ async def sweep_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
     async for item in scan_all(driver, OWNERS):
         if item.updated_at > now - grace_ms:
             continue
-        owner, told = _told(item)
-        if await _is_named(driver, owner, told):
+        owner, announced = _announced(item)
+        if await _is_named(driver, owner, announced):
             continue
-        if told.get("dead"):
+        if announced.get("dead"):
             freed += await chunks.release(owner)
         else:
-            await driver.commit([[Put(item.key, to_json({**told, "dead": True}).decode(), item.etag)]])
+            await driver.commit([[Put(item.key, to_json({**announced, "dead": True}).decode(), item.etag)]])
     return freed
 
 
-async def _is_named(driver: Driver, owner: str, told: dict[str, Any]) -> bool:
-    if "at" in told:
-        (item,) = await driver.get([Key(told["at"])])
+async def _is_named(driver: Driver, owner: str, announced: dict[str, Any]) -> bool:
+    if "at" in announced:
+        (item,) = await driver.get([Key(announced["at"])])
         return item is not None and isinstance(item.value, str) and owner in item.value
     # An append whose number nobody came to tell: look through the log.
-    async for item in scan_all(driver, Key(told["below"])):
+    async for item in scan_all(driver, Key(announced["below"])):
         if isinstance(item.value, str) and owner in item.value:
             return True
     return False
 
 
-def _told(item: Item) -> tuple[str, dict[str, Any]]:
+def _announced(item: Item) -> tuple[str, dict[str, Any]]:
     try:
-        told = from_json(item.value or "")
+        announced = from_json(item.value or "")
     except ValueError as error:
         raise CorruptDataError(f"the item at {item.key!r} cannot be read: {error}") from error
-    if not isinstance(told, dict) or not isinstance(told.get("owner"), str) or not {"at", "below"} & told.keys():
+    if (
+        not isinstance(announced, dict)
+        or not isinstance(announced.get("owner"), str)
+        or not {"at", "below"} & announced.keys()
+    ):
         raise CorruptDataError(f"the item at {item.key!r} names no owner")
-    return told["owner"], told
+    return announced["owner"], announced
 
 
 def _digest(part: Item) -> str:

@@ -10,14 +10,28 @@ from itertools import pairwise
 from pydantic_core import from_json, to_json
 
 from ..._errors import ConflictError, CorruptDataError, LimpetError, UnsupportedError
-from ...driver import Append, Capabilities, Item, Key, Outcome, Page, Put, Range, Unit, Value, entry_key, new_etag
+from ...driver import (
+    Append,
+    Capabilities,
+    Driver,
+    Item,
+    Key,
+    Outcome,
+    Page,
+    Put,
+    Range,
+    Unit,
+    Value,
+    entry_key,
+    new_etag,
+)
 from ...driver.kit import size_of, validate_unit
 from ...wrappers._wrapper import Wrapper
-from ._chunks import Chunks, sweep_chunks
+from ._chunks import Chunks
 
-__all__ = ["MAX_VALUE_BYTES", "Spilled"]
+__all__ = ["MAX_VALUE_BYTES", "OutOfLine"]
 
-_POINTER = "#limpet-spilled "
+_POINTER = "#limpet-out-of-line "
 _LONG = 1024 * 1024
 MAX_VALUE_BYTES = 128 * 1024 * 1024
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -25,11 +39,11 @@ _PICTURE = re.compile(rb"[A-Za-z0-9+/=_-]{65536,}")
 """A long run without a quote or a backslash: a picture in JSON, say. Cut out, it is the same content in every message."""
 
 
-class Spilled(Wrapper):
+class OutOfLine(Wrapper):
     """Stores a value of more than 1 MiB, or more than the driver takes, in chunks, and a pointer to them under its key.
 
     Smaller values pass untouched, without another call. The chunks are there before the batch with the pointer; those
-    of a value that was deleted, replaced, refused or never came to be are freed by `sweep`, a day later.
+    of a value that was deleted, replaced, refused or never came to be are garbage, which is collected a day or two later.
     """
 
     def _declared(self, inner: Capabilities) -> Capabilities:
@@ -43,26 +57,26 @@ class Spilled(Wrapper):
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
         for unit in units:
-            if self._spills(unit):
-                return await self._commit_spilled(units)
+            if self._has_long(unit):
+                return await self._commit_long(units)
         outcomes = await self.inner.commit(units)
         for at, outcome in enumerate(outcomes):
             if isinstance(outcome, ConflictError):
                 outcomes[at] = self._reported(outcome)
         return outcomes
 
-    async def _commit_spilled(self, units: Sequence[Unit]) -> list[Outcome]:
+    async def _commit_long(self, units: Sequence[Unit]) -> list[Outcome]:
         outcomes: list[Outcome] = [None] * len(units)
         pointed: dict[int, Unit] = {}
-        told: dict[int, dict[str, int]] = {}
+        owners_of: dict[int, dict[str, int]] = {}
         for at, unit in enumerate(units):
             try:
-                if not self._spills(unit):
+                if not self._has_long(unit):
                     pointed[at] = unit
                     continue
-                self._check_spilling(unit)
+                self._validate(unit)
                 if isinstance(unit, Append):
-                    owners = told.setdefault(at, {})
+                    owners = owners_of.setdefault(at, {})
                     puts = [await self._pointer(put, owners, n) for n, put in enumerate(unit.puts)]
                     pointed[at] = Append(unit.log, tuple(puts), unit.check)
                 else:
@@ -74,8 +88,8 @@ class Spilled(Wrapper):
         for at, outcome in zip(pointed, await self.inner.commit(list(pointed.values())), strict=True):
             unit = units[at]
             outcomes[at] = self._reported(outcome) if isinstance(outcome, ConflictError) else outcome
-            if isinstance(outcome, int) and isinstance(unit, Append) and at in told:
-                await self._tell(told[at], unit.puts, outcome)
+            if isinstance(outcome, int) and isinstance(unit, Append) and at in owners_of:
+                await self._announce_positions(owners_of[at], unit.puts, outcome)
         return outcomes
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
@@ -90,30 +104,31 @@ class Spilled(Wrapper):
         if not any(_points(item.value) for item in page.items):
             return page
         items: list[Item] = []
-        room = _PAGE_BYTES
+        left = _PAGE_BYTES
         for item in page.items:
-            if room <= 0:  # the page would grow beyond what a reader expects of one
+            if left <= 0:  # the page would grow beyond what a reader expects of one
                 return Page(items, items[-1].key)
             whole = await self._whole(item)
             if whole is None:
                 continue
             items.append(whole)
-            room -= len(whole.value or "") if whole is not item else 0
+            left -= len(whole.value or "") if whole is not item else 0
         return Page(items, page.next)
 
-    async def sweep(self) -> int:
-        """Free the chunks of values that are no longer there; answer how many parts went."""
-        return await sweep_chunks(self.inner)
+    @property
+    def below_out_of_line(self) -> Driver:
+        """The driver that shows pointers as they are."""
+        return self.inner
 
-    def _spills(self, unit: Unit) -> bool:
-        """Whether something of it goes into chunks."""
+    def _has_long(self, unit: Unit) -> bool:
+        """Whether one of its values goes into chunks."""
         for write in unit.puts if isinstance(unit, Append) else unit:
             if isinstance(write, Put) and self._is_long(write.value):
                 return True
         return False
 
-    def _check_spilling(self, unit: Unit) -> None:
-        """Look at all of it before any chunk is written."""
+    def _validate(self, unit: Unit) -> None:
+        """Validate all of it before any chunk is written."""
         validate_unit(unit, self.capabilities)
         if self.capabilities.atomic == "item":
             raise UnsupportedError(
@@ -127,7 +142,7 @@ class Spilled(Wrapper):
         # What only looks like a pointer goes the same way, so that it comes back as what it is.
         return _points(value) or size_of(value) > self._limit
 
-    async def _pointer(self, put: Put, owners: dict[str, int] | None, place: int) -> Put:
+    async def _pointer(self, put: Put, owners: dict[str, int] | None, at: int) -> Put:
         """The put itself, or one of a pointer whose content is stored. `owners` collects those of an append."""
         if not self._is_long(put.value):
             return put
@@ -137,14 +152,14 @@ class Spilled(Wrapper):
         data = put.value.encode() if isinstance(put.value, str) else put.value
         content = await chunks.write(owner, _pieces(data, chunks.size))
         if owners is not None:
-            owners[owner] = place
-        told = {"owner": owner, "size": content.size, "text": isinstance(put.value, str)}
-        return replace(put, value=_POINTER + to_json(told).decode())
+            owners[owner] = at
+        pointer = {"owner": owner, "size": content.size, "text": isinstance(put.value, str)}
+        return replace(put, value=_POINTER + to_json(pointer).decode())
 
-    async def _tell(self, owners: dict[str, int], puts: Sequence[Put], first: int) -> None:
+    async def _announce_positions(self, owners: dict[str, int], puts: Sequence[Put], first: int) -> None:
         """Where the entries of an append came to lie."""
-        for owner, place in owners.items():
-            at = entry_key(puts[place].key, first + place)
+        for owner, n in owners.items():
+            at = entry_key(puts[n].key, first + n)
             await Chunks(self.inner).announce(owner, {"owner": owner, "at": at})
 
     async def _whole(self, item: Item | None) -> Item | None:
@@ -164,7 +179,7 @@ class Spilled(Wrapper):
             return await self._whole(again)
 
     def _reported(self, conflict: ConflictError) -> ConflictError:
-        """A conflict without pointers: what is spilled is named and not carried, as everything that is large."""
+        """A conflict without pointers: a long value is named and not carried, as everything that is large."""
         items = {at: item for at, item in conflict.items.items() if item is None or not _points(item.value)}
         return conflict if len(items) == len(conflict.items) else ConflictError(keys=conflict.keys, items=items)
 

@@ -106,14 +106,14 @@ class Collection(Generic[T]):
     async def save(
         self, document: T, *, if_match: Etag | None = None, if_absent: bool = False, ttl_ms: int | None = None
     ) -> Etag:
-        """Store a document whole, under its id, and answer its new etag. One driver call when it is new, else two.
+        """Store a document whole, under its id, and return its new etag. One driver call when it is new, else two.
 
         Raises `ConflictError` where `if_match` or `if_absent` does not hold.
         """
         at = self.key(self.id_of(document))
 
-        def plan(known: ReadSet) -> Plan[Etag]:
-            writes = self.plan_save(known, document, if_match=if_match, if_absent=if_absent, ttl_ms=ttl_ms)
+        def plan(reads: ReadSet) -> Plan[Etag]:
+            writes = self.plan_save(reads, document, if_match=if_match, if_absent=if_absent, ttl_ms=ttl_ms)
             return Plan(writes, next(write.etag for write in writes if isinstance(write, Put) and write.key == at))
 
         return await transact(self._driver, [at], plan, assume=None if if_match else {at: None})
@@ -126,8 +126,8 @@ class Collection(Generic[T]):
         """
         at = self.key(id)
 
-        def plan(known: ReadSet) -> Plan[T]:
-            document = self.decode(known[at], id)
+        def plan(reads: ReadSet) -> Plan[T]:
+            document = self.decode(reads[at], id)
             if document is None:
                 raise NotFoundError(f"there is no {self.base} document {id!r}: save it first")
             changed = change(document)
@@ -137,7 +137,7 @@ class Collection(Generic[T]):
                 raise InvalidValueError(
                     f"the id {id!r} became {self.id_of(changed)!r}: save it as a document of its own"
                 )
-            return Plan(self.plan_save(known, changed, ttl_ms=KEEP), changed)
+            return Plan(self.plan_save(reads, changed, ttl_ms=KEEP), changed)
 
         async with changing(self._driver, at):
             try:
@@ -149,10 +149,10 @@ class Collection(Generic[T]):
                 return document
 
     async def delete(self, id: str) -> bool:
-        """Remove a document and its index entries; answer whether there was one."""
+        """Remove a document and its index entries; return whether there was one."""
         at = self.key(id)
         return await transact(
-            self._driver, [at], lambda known: Plan(self.plan_delete(known, id), known[at] is not None)
+            self._driver, [at], lambda reads: Plan(self.plan_delete(reads, id), reads[at] is not None)
         )
 
     # Many documents.
@@ -199,7 +199,7 @@ class Collection(Generic[T]):
 
     def plan_save(
         self,
-        known: ReadSet,
+        reads: ReadSet,
         document: T,
         *,
         if_match: Etag | None = None,
@@ -209,7 +209,7 @@ class Collection(Generic[T]):
         """The writes that store `document` on top of what is known at its key, with the conditions that keep it so."""
         id = self.id_of(document)
         at = self.key(id)
-        item = known[at]
+        item = reads[at]
         if (if_absent and item is not None) or (if_match is not None and (item is None or item.etag != if_match)):
             raise ConflictError(f"the document {id!r} is not in the state that was asked for", items={at: item})
         cond: Cond = If.ABSENT if item is None else item.etag
@@ -221,10 +221,10 @@ class Collection(Generic[T]):
             *self._entries.writes(old, document, ttl_ms, afresh=afresh),
         ]
 
-    def plan_delete(self, known: ReadSet, id: str) -> list[Write]:
+    def plan_delete(self, reads: ReadSet, id: str) -> list[Write]:
         """The writes that remove the document with this id and its entries; none where there is none."""
         at = self.key(id)
-        item = known[at]
+        item = reads[at]
         if item is None:
             return []
         return [Delete(at, item.etag), *self._entries.writes(self._old_entries(item), None, None, afresh=False)]
@@ -258,20 +258,20 @@ class Collection(Generic[T]):
     def _found(self, index: str, value: str | None, limit: int | None, cursor: str | None) -> Listing[T]:
         prefix = self._entries.prefix(index, value)
 
-        async def fetch(position: str | None, room: int) -> tuple[list[T], str | None]:
-            room = min(room, self._driver.capabilities.max_keys)
+        async def fetch(position: str | None, count: int) -> tuple[list[T], str | None]:
+            count = min(count, self._driver.capabilities.max_keys)
             if self._newest_first:
-                page = await self._driver.scan(Range(prefix, before=position, reverse=True, limit=room))
+                page = await self._driver.scan(Range(prefix, before=position, reverse=True, limit=count))
             else:
-                page = await self._driver.scan(Range(prefix, after=position, limit=room))
+                page = await self._driver.scan(Range(prefix, after=position, limit=count))
             items = await self._read([self.key(str(entry.value)) for entry in page.items])
             pairs = zip(page.items, items, strict=True)
             return [self._codec.decode(item) for entry, item in pairs if item and self._matches(entry, item)], page.next
 
         return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor)
 
-    async def _in_order(self, position: str | None, room: int) -> tuple[list[T], str | None]:
-        page = await self._driver.scan(Range(self.base, after=position, limit=room))
+    async def _in_order(self, position: str | None, count: int) -> tuple[list[T], str | None]:
+        page = await self._driver.scan(Range(self.base, after=position, limit=count))
         return [self._codec.decode(item) for item in page.items], page.next
 
     def _matches(self, entry: Item, item: Item | None) -> bool:

@@ -1,12 +1,12 @@
 """Leases, and items that are somebody's for a while. For this floor; the public door is `limpet.structures`."""
 
-from ._held import Held
-from ._holding import Holding
-from ._lease import Grant, Lease
+from ._claimed_item import ClaimedItem
+from ._lease import Lease, LeaseHandle
+from ._owned_item import OwnedItem
 
 __all__ = [
-    "Grant",
-    "Held",
-    "Holding",
+    "ClaimedItem",
     "Lease",
+    "LeaseHandle",
+    "OwnedItem",
 ]

@@ -1,4 +1,4 @@
-"""A lock across processes that ends by itself, with a fence for whatever its holder writes."""
+"""A lock across processes that ends by itself, with a fence for whatever its owner writes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, nam
 from ...driver.kit import counter_value
 from .._keyed_locks import KeyedLocks
 from .._transact import ReadSet
-from ._holding import Holding
+from ._owned_item import OwnedItem
 
-__all__ = ["Grant", "Lease"]
+__all__ = ["LeaseHandle", "Lease"]
 
 R = TypeVar("R")
 
-_ENDED = "the lease ended before it was renewed: stop, read again, acquire it anew"
+_LOST = "the lease expired before it was renewed: stop, acquire it again, and read again"
 
 _FIRST_POLL, _LAST_POLL = 0.002, 0.05
-"""Seconds between looks at a lease that is held: short for short blocks, longer for who waits for long."""
-_TICK = 0.001
-"""The backend's clock cuts off what is below a millisecond, so an item may go that much before its time."""
+"""Seconds between looks at a lease that somebody has: few at first, for short blocks, then more, for long waits."""
 
 
 @dataclass(slots=True)
-class Grant:
-    """One holding of a lease, from `acquire` to `release`."""
+class LeaseHandle:
+    """A lease that was acquired, until it is released."""
 
     token: int
     """Higher with every acquisition, for systems outside that compare tokens."""
@@ -41,34 +39,33 @@ class Grant:
     """Put it into every batch that the lease protects: refused once somebody else has acquired the lease."""
     ttl: float
     """Seconds that an acquisition or a renewal lasts."""
-    known: ReadSet
-    """What lay at the keys that the holder asked for, when it acquired the lease."""
-    _holding: Holding
-    _until: float
+    reads: ReadSet
+    """The items at the keys that `acquire` was told to read, as they were then."""
+    _owned: OwnedItem
     saves: Sequence[Write] = ()
     """What `hold` writes together with the release, in one batch, when its block ends without an exception."""
 
     @property
     def lost(self) -> asyncio.Event:
         """Set as soon as a renewal finds that the lease is gone."""
-        return self._holding.lost
+        return self._owned.lost
 
     @property
     def left(self) -> float:
-        """Seconds for which the holder may trust it, by this process's monotonic clock."""
-        return 0.0 if self.lost.is_set() else max(0.0, self._until - monotonic())
+        """Seconds for which the owner may rely on it, by this process's monotonic clock."""
+        return self._owned.left
 
     def ensure(self) -> None:
-        """Raise `LeaseLostError` unless the lease is still held."""
+        """Raise `LeaseLostError` unless the lease is still ours."""
         if not self.left:
-            raise LeaseLostError("the lease has ended: stop, read again, and acquire it anew")
+            raise LeaseLostError("the lease has expired: stop, acquire it again, and read again")
 
 
 class Lease:
     """A named lock at `base`. Making the object costs nothing.
 
     `base` holds the owner and expires with the ttl, by the backend's clock; the fence `base!fence` outlives it and is
-    written only by who acquires. A holder trusts the lease until the time of *sending* plus the ttl, so it never
+    written only by who acquires. An owner relies on the lease until the time of *sending* plus the ttl, so it never
     believes in it for longer than the backend does, however late the answer came.
     """
 
@@ -78,21 +75,23 @@ class Lease:
         self.fence = key(base, name("fence"))
         self._left: ReadSet | None = None
 
-    async def acquire(self, *, ttl: float = 30.0, timeout: float | None = None, reading: Sequence[Key] = ()) -> Grant:
+    async def acquire(
+        self, *, ttl: float = 30.0, timeout: float | None = None, reading: Sequence[Key] = ()
+    ) -> LeaseHandle:
         """Take the lease, waiting for up to `timeout` seconds (`None`: for as long as it takes, 0: not at all).
 
         `ttl` is in seconds. Two driver calls when nobody holds it, one where this object also was the last to `hold`
-        it. `grant.known` is what lies at the keys of `reading`, which only holders write. Raises `LeaseTimeoutError`.
+        it. `handle.reads` holds the items at the keys of `reading`, which only owners write. Raises `LeaseTimeoutError`.
         """
         if ttl <= 0:
             raise InvalidValueError(f"ttl is {ttl}: a lease lasts for more than 0 seconds")
         deadline = None if timeout is None else monotonic() + timeout
         poll = _FIRST_POLL
         while True:
-            answer = await self._uncancelled(ttl, reading)
-            if isinstance(answer, Grant):
-                return answer
-            pause = uniform(0.5, 1.0) * min(poll, (answer.ttl_ms or 1000) / 1000)
+            found = await self._uncancelled(ttl, reading)
+            if isinstance(found, LeaseHandle):
+                return found
+            pause = uniform(0.5, 1.0) * min(poll, (found.ttl_ms or 1000) / 1000)
             poll = min(_LAST_POLL, 1.5 * poll)
             if deadline is not None:
                 left = deadline - monotonic()
@@ -101,20 +100,18 @@ class Lease:
                 pause = min(pause, left)
             await asyncio.sleep(pause)
 
-    async def renew(self, grant: Grant) -> None:
+    async def renew(self, handle: LeaseHandle) -> None:
         """Let the lease last for another ttl from now. Raises `LeaseLostError` where it has ended."""
-        sent = monotonic()
-        await grant._holding.renew()
-        grant._until = sent + grant.ttl - _TICK
+        await handle._owned.renew()
 
-    async def release(self, grant: Grant, *writes: Write) -> bool:
-        """Give the lease back, and write in the same batch; answer whether it was still ours.
+    async def release(self, handle: LeaseHandle, *writes: Write) -> bool:
+        """Give the lease back, and write in the same batch; return whether it was still ours.
 
         If not, nothing is written. With `writes` a lease that has ended is still ours until somebody acquires it.
         """
-        grant._until = 0.0
+        handle._owned.release()
         try:
-            await self._driver.apply([grant.check, *writes, Delete(self.base, None if writes else If.PRESENT)])
+            await self._driver.apply([handle.check, *writes, Delete(self.base, None if writes else If.PRESENT)])
         except ConflictError:
             return False
         return True
@@ -122,16 +119,16 @@ class Lease:
     @asynccontextmanager
     async def hold(
         self, *, ttl: float = 30.0, timeout: float | None = None, reading: Sequence[Key] = ()
-    ) -> AsyncIterator[Grant]:
+    ) -> AsyncIterator[LeaseHandle]:
         """Hold the lease for a block, renewed every third of the ttl, released at the end, cancelled or not.
 
         Tasks of one process queue up, first come, first served; a task that holds it already gets a
         `NestedLeaseError`. The block is not interrupted when the lease is lost: it protects its writes with
-        `grant.check`, looks at `grant.lost`, or leaves them in `grant.saves`. These are written when the block ends
+        `handle.check`, looks at `handle.lost`, or leaves them in `handle.saves`. These are written when the block ends
         well; `LeaseLostError` where somebody else has acquired the lease since.
         """
         queue = _QUEUES.setdefault(self._driver, _Queue())
-        if queue.holders.get(self.base) is asyncio.current_task():
+        if queue.owners.get(self.base) is asyncio.current_task():
             raise NestedLeaseError(f"this task holds the lease at {self.base!r} already: it would wait for itself")
         started = monotonic()
         async with AsyncExitStack() as stack:
@@ -140,100 +137,95 @@ class Lease:
                     await stack.enter_async_context(queue.locks.hold(self.base))
             except TimeoutError as error:
                 raise self._timeout() from error
-            queue.holders[self.base] = asyncio.current_task()
-            stack.callback(queue.holders.pop, self.base)
+            queue.owners[self.base] = asyncio.current_task()
+            stack.callback(queue.owners.pop, self.base)
             if timeout is not None:
                 timeout = max(0.0, timeout - (monotonic() - started))
-            grant = await self.acquire(ttl=ttl, timeout=timeout, reading=reading)
-            keeper = asyncio.create_task(self._keep(grant))
+            handle = await self.acquire(ttl=ttl, timeout=timeout, reading=reading)
+            keeper = asyncio.create_task(handle._owned.keep_alive())
             try:
-                yield grant
+                yield handle
             except BaseException:
                 with suppress(ConnectionError):  # the ttl ends it, and the block's own error matters more
-                    await _whole(self._end(grant, keeper, ()))
+                    await _whole(self._end(handle, keeper, ()))
                 raise
-            await _whole(self._end(grant, keeper, grant.saves))
+            await _whole(self._end(handle, keeper, handle.saves))
 
-    async def _end(self, grant: Grant, keeper: asyncio.Task[None], writes: Sequence[Write]) -> None:
+    async def _end(self, handle: LeaseHandle, keeper: asyncio.Task[None], writes: Sequence[Write]) -> None:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
         released = False
         try:
-            released = await self.release(grant, *writes)
+            released = await self.release(handle, *writes)
         finally:
             if writes and not released:
                 with suppress(ConnectionError):  # the ttl ends it
-                    await self.release(grant)
+                    await self.release(handle)
         if not released:
             if writes:
                 raise LeaseLostError(
                     "the lease ended and somebody else acquired it, or changed what it protects: nothing was saved, begin anew"
                 )
             return
-        left = dict(grant.known)
+        left = dict(handle.reads)
         left |= {write.key: _left_by(write) for write in writes if write.key in left and not isinstance(write, Check)}
         # What is absent cannot be checked when it is assumed again.
         self._left = left if all(item for at, item in left.items() if at != self.base) else None
 
-    async def _keep(self, grant: Grant) -> None:
-        while True:
-            await asyncio.sleep(grant.ttl / 3)
-            try:
-                await self.renew(grant)
-            except LeaseLostError:
-                return
-            except ConnectionError:
-                continue  # unknown or unavailable: the next renewal, or the end of the ttl, decides
-
-    async def _uncancelled(self, ttl: float, reading: Sequence[Key]) -> Grant | Item:
+    async def _uncancelled(self, ttl: float, reading: Sequence[Key]) -> LeaseHandle | Item:
         trying = asyncio.create_task(self._try(ttl, reading))
         try:
             return await _whole(trying)
         except asyncio.CancelledError:
             # What was sent may have succeeded: give back what nobody will use.
-            if not trying.cancelled() and trying.exception() is None and isinstance(answer := trying.result(), Grant):
-                await self.release(answer)
+            if (
+                not trying.cancelled()
+                and trying.exception() is None
+                and isinstance(unused := trying.result(), LeaseHandle)
+            ):
+                await self.release(unused)
             raise
 
-    async def _try(self, ttl: float, reading: Sequence[Key]) -> Grant | Item:
+    async def _try(self, ttl: float, reading: Sequence[Key]) -> LeaseHandle | Item:
         keys = [self.base, self.fence, *reading]
         assumed, self._left = self._left, None
         if assumed is not None and assumed.keys() == set(keys):
-            known = dict(assumed)
+            reads = dict(assumed)
         else:
-            known = dict(zip(keys, await self._driver.get(keys), strict=True))
+            reads = dict(zip(keys, await self._driver.get(keys), strict=True))
         while True:
-            held, fence = known[self.base], known[self.fence]
-            if held is not None:
-                return held
+            theirs, fence = reads[self.base], reads[self.fence]
+            if theirs is not None:
+                return theirs
             token = 1 + ((counter_value(fence.value) or 0) if fence is not None else 0)
-            own = Holding(self._driver, self.base, str(token), ceil(ttl * 1000), ended=_ENDED)
+            own = OwnedItem(self._driver, self.base, str(token), ceil(ttl * 1000), lost_message=_LOST)
             mark = Put(self.fence, str(token), If.ABSENT if fence is None else fence.etag)
-            same = [Check(at, item.etag) for at in reading if (item := known[at]) is not None]
+            same = [Check(at, item.etag) for at in reading if (item := reads[at]) is not None]
             sent = monotonic()
             try:
-                await self._driver.apply([own.taking, mark, *same])
+                await self._driver.apply([own.put, mark, *same])
             except ConflictError as conflict:
-                known.update(conflict.items)
+                reads.update(conflict.items)
                 # Nothing proves that what was absent still is, and a conflict need not carry every item.
-                stale = [at for at in reading if known[at] is None]
+                stale = [at for at in reading if reads[at] is None]
                 stale += [at for at in conflict.keys if at not in conflict.items]
-                if stale and known[self.base] is None:
-                    known = dict(zip(keys, await self._driver.get(keys), strict=True))
+                if stale and reads[self.base] is None:
+                    reads = dict(zip(keys, await self._driver.get(keys), strict=True))
             else:
-                known[self.fence] = Item(self.fence, mark.value, mark.etag, 0)
-                return Grant(token, Check(self.fence, mark.etag), ttl, known, own, sent + ttl - _TICK)
+                reads[self.fence] = Item(self.fence, mark.value, mark.etag, 0)
+                own.created(sent)
+                return LeaseHandle(token, Check(self.fence, mark.etag), ttl, reads, own)
 
     def _timeout(self) -> LeaseTimeoutError:
-        return LeaseTimeoutError(f"the lease at {self.base!r} is held by somebody else: try again later")
+        return LeaseTimeoutError(f"the lease at {self.base!r} is somebody else's: try again later")
 
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """Who of this process waits for which lease on one driver, and who holds it."""
+    """Who of this process waits for which lease on one driver, and who has it."""
 
     locks: KeyedLocks = field(default_factory=KeyedLocks)
-    holders: dict[Key, asyncio.Task[Any] | None] = field(default_factory=dict)
+    owners: dict[Key, asyncio.Task[Any] | None] = field(default_factory=dict)
 
 
 _QUEUES: WeakKeyDictionary[Driver, _Queue] = WeakKeyDictionary()

@@ -21,7 +21,7 @@ class Entry:
     """What was appended."""
 
     seq: int
-    """Its number: ascending, never used twice, not without gaps once the log was truncated."""
+    """Its number: ascending, never used twice, with gaps once entries were removed."""
     value: Value
     etag: Etag
     appended_at: int
@@ -40,15 +40,15 @@ async def read_entries(
 ) -> tuple[list[Entry], bool, Item | None]:
     """Entries as a head shows them, whether there may be more of them, and the head's item as it is afterwards: no
     entries where it is of another log by then. They end early, not empty, where they are longer than `most` together."""
-    spans = _spans(base, head, max(-1 if after is None else after, head.floor - 1), before, reverse)
+    spans = _spans(base, head, max(-1 if after is None else after, head.low_watermark - 1), before, reverse)
     found: list[Item] = []
     while True:
         if spans:
             entries, low, high = spans[0]
             above = None if low < 0 else f"{entries}!{number(low)}"
-            room = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            count = _PAGE if limit is None else min(_PAGE, limit - len(found))
             page = await driver.scan(
-                Range(entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=room)
+                Range(entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=count)
             )
             found += [item for item in page.items if head.shows(_seq(item))]
             if page.next is None:
@@ -96,8 +96,8 @@ def entry_of(item: Item) -> Entry:
 
 
 def _jump(head: Head, position: int, reverse: bool, otherwise: int | None = None) -> int:
-    """Over the rest of a gap that a position lies in."""
-    gap = head.gap_at(position)
-    if gap is None:
+    """Over the rest of a tombstone that covers a position."""
+    tombstone = head.tombstone_at(position)
+    if tombstone is None:
         return position if otherwise is None else otherwise
-    return gap[0] if reverse else gap[1] - 1
+    return tombstone[0] if reverse else tombstone[1] - 1

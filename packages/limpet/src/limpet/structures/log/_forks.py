@@ -12,7 +12,7 @@ from ...driver import Check, Delete, Driver, If, Item, Key, Put, Range, Write, k
 from .._transact import Plan, ReadSet, transact
 from ._head import Head
 
-__all__ = ["MOST_PARTS", "Branch", "collect", "entries_of", "plan_alone", "plan_use"]
+__all__ = ["MOST_PARTS", "Branch", "collect_branch", "entries_of", "plan_alone", "plan_use"]
 __all__ += ["receipts_of", "release", "shared_below", "users_key"]
 
 Branch: TypeAlias = tuple[Key, int]
@@ -39,43 +39,43 @@ def users_key(branch: Branch) -> Key:
     return key(branch[0], name("f"), number(branch[1]))
 
 
-def plan_use(known: ReadSet, branch: Branch, end: int) -> Put:
+def plan_use(reads: ReadSet, branch: Branch, end: int) -> Put:
     """The write that counts one more fork, which reads the numbers below `end`."""
     at = users_key(branch)
-    item = known[at]
+    item = reads[at]
     users, upto = _read(item)
-    told = {"users": users + 1, "upto": max(upto, end)}
-    return Put(at, to_json(told).decode(), If.ABSENT if item is None else item.etag)
+    counts = {"users": users + 1, "upto": max(upto, end)}
+    return Put(at, to_json(counts).decode(), If.ABSENT if item is None else item.etag)
 
 
-def shared_below(known: ReadSet, branch: Branch) -> int:
+def shared_below(reads: ReadSet, branch: Branch) -> int:
     """Forks may read the entries below this number."""
-    return _read(known[users_key(branch)])[1]
+    return _read(reads[users_key(branch)])[1]
 
 
-def plan_alone(known: ReadSet, branch: Branch) -> list[Write]:
+def plan_alone(reads: ReadSet, branch: Branch) -> list[Write]:
     """The write that is refused where a fork comes to read entries meanwhile."""
     at = users_key(branch)
-    item = known[at]
+    item = reads[at]
     if item is not None:
         return [Check(at, item.etag)]
     return [Put(at, to_json({"users": 0, "upto": 0}).decode(), If.ABSENT)]
 
 
-async def release(driver: Driver, marker: Item, branches: Sequence[Branch], promise: Put) -> bool:
-    """Count one fork less on each branch, once: in the batch that removes the marker which says so.
+async def release(driver: Driver, record: Item, branches: Sequence[Branch], promise: Put) -> bool:
+    """Count one fork less on each branch, once: in the batch that removes the garbage record which says so.
 
-    `promise` is written where a branch has no fork left, to `collect` it. Answers whether it was.
+    `promise` is written where a branch has no fork left, to have it collected. Returns whether it was.
     """
-    keys = [marker.key, *map(users_key, branches)]
+    keys = [record.key, *map(users_key, branches)]
 
-    def plan(known: ReadSet) -> Plan[bool]:
-        if known[marker.key] is None:
+    def plan(reads: ReadSet) -> Plan[bool]:
+        if reads[record.key] is None:
             return Plan([], False)
-        writes: list[Write] = [Delete(marker.key, marker.etag)]
+        writes: list[Write] = [Delete(record.key, record.etag)]
         left = False
         for at in keys[1:]:
-            item = known[at]
+            item = reads[at]
             users, upto = _read(item)
             if item is None:
                 raise CorruptDataError(f"the item at {at!r} should count the forks of a log and is missing")
@@ -89,8 +89,8 @@ async def release(driver: Driver, marker: Item, branches: Sequence[Branch], prom
     return await transact(driver, keys, plan)
 
 
-async def collect(driver: Driver, branch: Branch) -> int:
-    """Free the entries that neither the log nor a fork of it can show any more; answer how many. Safe to repeat.
+async def collect_branch(driver: Driver, branch: Branch) -> int:
+    """Free the entries that neither the log nor a fork of it can show any more; return how many. Safe to repeat.
 
     What the log hides at one moment, and no fork reads at that moment, nobody can ever come to read: forks are made of
     what the log shows, or of forks that are counted as long as they are there.

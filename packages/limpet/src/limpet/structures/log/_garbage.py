@@ -1,4 +1,4 @@
-"""What deleted and truncated logs leave behind: hidden at once, freed later, never forgotten."""
+"""Garbage records: what deleted and truncated logs leave behind is hidden at once, freed later, and never forgotten."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ from pydantic_core import from_json, to_json
 from ..._errors import CorruptDataError
 from ...driver import Delete, Driver, Item, Key, Put, Write, key, name, new_etag, number, text
 from ...driver.kit import scan_all
-from ._forks import Branch, collect, release
+from ._forks import Branch, collect_branch, release
 
-__all__ = ["SWEEP", "marker", "sweep", "sweep_all", "sweep_now"]
+__all__ = ["GARBAGE", "collect_now", "collect_record", "collect_records", "garbage_record"]
 
-SWEEP = name("sweep")
-"""Below it lies one marker for each piece of work, written in the batch that hid what it names."""
+GARBAGE = name("garbage")
+"""The garbage records lie below it. Each is written in the batch that hid what it names."""
 
 _CHUNK = 256
 _AT_ONCE = 1000
 """Items that a deletion frees before it returns."""
 
 
-def marker(
+def garbage_record(
     items: int,
     *,
     prefixes: tuple[Key, ...] = (),
     ranges: tuple[tuple[Key, int, int], ...] = (),
-    collects: tuple[Branch, ...] = (),
+    branches: tuple[Branch, ...] = (),
     releases: tuple[Branch, ...] = (),
 ) -> Put:
-    """The write that promises to free everything below `prefixes`, and the numbers `[first, end)` below each base.
+    """The write of a record that says: free everything below `prefixes`, and the numbers `[first, end)` below each base.
 
-    `collects` are logs that forks may share entries with, `releases` those that a fork no longer reads; the latter go into a
-    marker of their own. `items` is about how many there are.
+    `branches` are logs whose entries forks may share, `releases` those that a fork no longer reads; these go into a
+    record of their own. `items` is about how many items there are.
     """
     work: dict[str, object] = {"items": items, "prefixes": prefixes, "ranges": ranges}
-    work |= {"collects": collects} if collects else {}
+    work |= {"branches": branches} if branches else {}
     work |= {"releases": releases} if releases else {}
-    return Put(key(SWEEP, text(new_etag())), to_json(work).decode())
+    return Put(key(GARBAGE, text(new_etag())), to_json(work).decode())
 
 
-async def sweep(driver: Driver, item: Item, *, at_most: int | None = None) -> int:
-    """Do what one marker says, then remove it; answer how many items went. Safe to repeat, and beside other sweepers.
+async def collect_record(driver: Driver, item: Item, *, at_most: int | None = None) -> int:
+    """Do what one record says, then remove it; return how many items were freed. Safe to repeat and to run concurrently.
 
-    With `at_most` a marker of more items is left to another time.
+    With `at_most` a record of more items is left for later.
     """
     try:
-        match told := from_json(item.value or ""):
+        match work := from_json(item.value or ""):
             case {"items": int(items), "prefixes": [*prefixes], "ranges": [*ranges]}:
                 if at_most is not None and items > at_most:
                     return 0
             case _:
-                raise CorruptDataError(f"the sweep marker at {item.key!r} is none of ours")
+                raise CorruptDataError(f"the item at {item.key!r} is not a garbage record")
     except ValueError as error:
-        raise CorruptDataError(f"the sweep marker at {item.key!r} cannot be read: {error}") from error
-    if releases := _branches(told.get("releases", ())):
-        promise = marker(items, collects=releases)
+        raise CorruptDataError(f"the garbage record at {item.key!r} cannot be read: {error}") from error
+    if releases := _branches(work.get("releases", ())):
+        promise = garbage_record(items, branches=releases)
         if not await release(driver, item, releases, promise):
             return 0
-        return await sweep(driver, Item(promise.key, promise.value, promise.etag, 0), at_most=at_most)
+        return await collect_record(driver, Item(promise.key, promise.value, promise.etag, 0), at_most=at_most)
     freed = 0
-    for branch in _branches(told.get("collects", ())):
-        freed += await collect(driver, branch)
+    for branch in _branches(work.get("branches", ())):
+        freed += await collect_branch(driver, branch)
     for prefix in prefixes:
         freed += await driver.clear(prefix)
     for base, first, end in ranges:
@@ -72,20 +72,20 @@ async def sweep(driver: Driver, item: Item, *, at_most: int | None = None) -> in
     return freed
 
 
-def _branches(told: Sequence[Sequence[object]]) -> tuple[Branch, ...]:
-    return tuple((str(base), int(str(incarnation))) for base, incarnation in told)
+def _branches(written: Sequence[Sequence[object]]) -> tuple[Branch, ...]:
+    return tuple((str(base), int(str(incarnation))) for base, incarnation in written)
 
 
-async def sweep_now(driver: Driver, writes: Sequence[Write]) -> None:
-    """Of what `writes` hid, free what is little; the rest awaits `sweep_all`."""
+async def collect_now(driver: Driver, writes: Sequence[Write]) -> None:
+    """Free what `writes` hid, where it is little; the rest is left to `collect_records`."""
     for write in writes:
-        if isinstance(write, Put) and write.key.startswith(f"{SWEEP}!"):
-            await sweep(driver, Item(write.key, write.value, write.etag, 0), at_most=_AT_ONCE)
+        if isinstance(write, Put) and write.key.startswith(f"{GARBAGE}!"):
+            await collect_record(driver, Item(write.key, write.value, write.etag, 0), at_most=_AT_ONCE)
 
 
-async def sweep_all(driver: Driver) -> int:
-    """Do what every marker says; answer how many items went."""
+async def collect_records(driver: Driver) -> int:
+    """Do what every garbage record says; return how many items were freed."""
     freed = 0
-    async for item in scan_all(driver, SWEEP):
-        freed += await sweep(driver, item)
+    async for item in scan_all(driver, GARBAGE):
+        freed += await collect_record(driver, item)
     return freed

@@ -31,13 +31,13 @@ from ._forks import (
     shared_below,
     users_key,
 )
-from ._garbage import marker, sweep_now
+from ._garbage import collect_now, garbage_record
 from ._head import Head
 
 __all__ = ["Entry", "Log", "LogCache", "visible"]
 
 _INLINE = 256
-"""Entries that a truncation deletes in its own batch; more of them are hidden at once and swept later."""
+"""Entries that a truncation deletes in its own batch; more of them are hidden at once and freed later."""
 _COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
 """How long the counter outlives its log, so that a new log of that name goes on counting."""
 
@@ -92,20 +92,20 @@ class Log:
         """What `plan_create` and `plan_delete` have to know."""
         return (self.base, self.counter)
 
-    def plan_create(self, known: ReadSet) -> list[Write]:
+    def plan_create(self, reads: ReadSet) -> list[Write]:
         """The writes that make an empty log, for the batch of what it belongs to; none where there is one."""
-        if known[self.base] is not None:
+        if reads[self.base] is not None:
             return []
-        counter = known[self.counter]
+        counter = reads[self.counter]
         head = Head(randbelow(10**16), 0 if counter is None else _following(counter))
         return [
             Put(self.base, head.write(), If.ABSENT),
-            Put(self.counter, str(head.floor), If.ABSENT if counter is None else counter.etag),
+            Put(self.counter, str(head.low_watermark), If.ABSENT if counter is None else counter.etag),
         ]
 
-    def plan_delete(self, known: ReadSet) -> list[Write]:
-        """The writes that end the log, whatever its length; its entries are hidden at once and swept later."""
-        item, counter = known[self.base], known[self.counter]
+    def plan_delete(self, reads: ReadSet) -> list[Write]:
+        """The writes that end the log, whatever its length; its entries are hidden at once and freed later."""
+        item, counter = reads[self.base], reads[self.counter]
         if item is None:
             return []
         writes: list[Write] = [Delete(self.base, item.etag)]
@@ -115,33 +115,33 @@ class Log:
             items = head.count(_following(counter))
             branch = (self.base, head.incarnation)
             if head.shared:
-                writes.append(marker(items, collects=(branch,)))
+                writes.append(garbage_record(items, branches=(branch,)))
             elif _following(counter) > 0:
-                writes.append(marker(items, prefixes=(entries_of(branch), receipts_of(branch))))
+                writes.append(garbage_record(items, prefixes=(entries_of(branch), receipts_of(branch))))
             if head.parts:
                 branches = tuple((part.base, part.incarnation) for part in head.parts)
-                writes.append(marker(head.own, releases=branches))
+                writes.append(garbage_record(head.own, releases=branches))
         return writes
 
     async def create(self) -> bool:
-        """Make an empty log; answer whether there was none. Numbers go on where an earlier log of that name stopped."""
+        """Make an empty log; return whether there was none. Numbers go on where an earlier log of that name stopped."""
 
-        def plan(known: ReadSet) -> Plan[bool]:
-            writes = self.plan_create(known)
+        def plan(reads: ReadSet) -> Plan[bool]:
+            writes = self.plan_create(reads)
             return Plan(writes, bool(writes))
 
         return await transact(self._driver, self.keys, plan, assume=dict.fromkeys(self.keys))
 
     async def delete(self) -> bool:
-        """End the log; answer whether there was one. The entries of a short log are freed before this returns."""
+        """End the log; return whether there was one. The entries of a short log are freed before this returns."""
 
-        def plan(known: ReadSet) -> Plan[list[Write]]:
-            writes = self.plan_delete(known)
+        def plan(reads: ReadSet) -> Plan[list[Write]]:
+            writes = self.plan_delete(reads)
             return Plan(writes, writes)
 
         writes = await transact(self._driver, self.keys, plan)
         self._cache.put(self.base, None)
-        await sweep_now(self._driver, writes)
+        await collect_now(self._driver, writes)
         return bool(writes)
 
     async def fork(self, target: Log, at: int | None = None) -> None:
@@ -151,7 +151,7 @@ class Log:
         not see; shared entries live as long as one of them needs them. Raises `NotFoundError` where `at` is not there,
         `ConflictError` where the target is there already, `TooLargeError` for a fork that would lie in more than 128 others.
         """
-        await self.transact_fork(target, at, [], lambda known, writes, end: Plan(writes, None))
+        await self.transact_fork(target, at, [], lambda reads, writes, end: Plan(writes, None))
 
     async def transact_fork(
         self, target: Log, at: int | None, keys: Sequence[Key], plan: Callable[[ReadSet, list[Write], int], Plan[R]]
@@ -165,8 +165,8 @@ class Log:
             head = Head.read(item)
             users = [users_key((part.base, part.incarnation)) for part in head.spans(self.base)]
 
-            def planned(known: ReadSet, head: Head = head) -> Plan[R]:
-                return plan(known, *self._plan_fork(known, head.incarnation, target, at))
+            def planned(reads: ReadSet, head: Head = head) -> Plan[R]:
+                return plan(reads, *self._plan_fork(reads, head.incarnation, target, at))
 
             try:
                 async with changing(self._driver, users[-1]):
@@ -174,8 +174,8 @@ class Log:
             except _HeadMoved:
                 self._cache.put(self.base, None)
 
-    def _plan_fork(self, known: ReadSet, incarnation: int, target: Log, at: int | None) -> tuple[list[Write], int]:
-        item, counter, there = known[self.base], known[self.counter], known[target.base]
+    def _plan_fork(self, reads: ReadSet, incarnation: int, target: Log, at: int | None) -> tuple[list[Write], int]:
+        item, counter, there = reads[self.base], reads[self.counter], reads[target.base]
         if item is None or counter is None:
             raise self._missing()
         head = Head.read(item)
@@ -186,7 +186,7 @@ class Log:
             raise NotFoundError(f"there is no entry {at} in the log at {self.base!r}: fork at one that is there")
         if there is not None:
             raise ConflictError(f"there is a log at {target.base!r} already", items={target.base: there})
-        earlier = known[target.counter]
+        earlier = reads[target.counter]
         following = end if earlier is None else max(end, _following(earlier))
         forked = head.forked(self.base, end, randbelow(10**16), following)
         if len(forked.parts) > MOST_PARTS:
@@ -200,16 +200,16 @@ class Log:
             Put(target.base, forked.write(), If.ABSENT),
             Put(target.counter, str(following), If.ABSENT if earlier is None else earlier.etag),
         ]
-        writes += [plan_use(known, (part.base, part.incarnation), part.end) for part in forked.parts]
+        writes += [plan_use(reads, (part.base, part.incarnation), part.end) for part in forked.parts]
         return writes, end
 
     # Writing.
 
     async def append(self, *values: Value, unique: str | None = None) -> int:
-        """Append values in order, all or none, and answer the number of the first one.
+        """Append values in order, all or none, and return the number of the first one.
 
         With `unique` (for a single value) nothing is appended where an entry with that id is there already: its
-        number is answered. Raises `NotFoundError` where there is no log, or no longer.
+        number is returned. Raises `NotFoundError` where there is no log, or no longer.
         """
         if unique is not None:
             return (await self.append_unique(values[0], unique))[0]
@@ -228,7 +228,7 @@ class Log:
                 item = conflict.items.get(self.base) or await self._head_item()
 
     async def append_unique(self, value: Value, id: str) -> tuple[int, bool]:
-        """Append a value unless an entry with this id is there; answer its number and whether it is new.
+        """Append a value unless an entry with this id is there; return its number and whether it is new.
 
         Two driver calls. An entry that was truncated or trimmed away no longer counts.
         """
@@ -243,8 +243,8 @@ class Log:
                     result = await transact(
                         self._driver,
                         [self.base, self.counter, *receipts],
-                        lambda known, receipts=receipts, base=item: self._plan_unique(  # type: ignore[misc]
-                            known, value, receipts, base, seen
+                        lambda reads, receipts=receipts, base=item: self._plan_unique(  # type: ignore[misc]
+                            reads, value, receipts, base, seen
                         ),
                     )
                 except _HeadMoved:
@@ -254,19 +254,19 @@ class Log:
                     return result
 
     async def truncate(self, after: int) -> int:
-        """Cut off every entry behind number `after` (-1: all of them); answer how many were cut."""
+        """Cut off every entry behind number `after` (-1: all of them); return how many were cut."""
         return await self._cut(lambda head, following: head.truncated(after, following))
 
     async def trim(self, before: int) -> int:
-        """Cut off every entry below number `before`; answer how many were cut."""
+        """Cut off every entry below number `before`; return how many were cut."""
         return await self._cut(lambda head, following: head.trimmed(before, following))
 
     async def remove(self, seq: int) -> bool:
-        """Cut one entry out; answer whether it was there. Each one that is cut out of the middle makes the head longer."""
+        """Cut one entry out; return whether it was there. Each one that is cut out of the middle makes the head longer."""
         return await self._cut(lambda head, following: head.without(seq, following)) == 1
 
     async def replace(self, seq: int, change: Callable[[Entry], Value]) -> Entry:
-        """Store what `change`, a plain function that may run again, makes of an entry, under its number; answer it.
+        """Store what `change`, a plain function that may run again, makes of an entry, under its number; return it.
 
         Raises `NotFoundError` where there is no such entry, and `UnsupportedError` for one that a fork shares, or may.
         """
@@ -276,19 +276,19 @@ class Log:
             branch = (self.base, incarnation)
             at, users = key(entries_of(branch), number(max(0, seq))), users_key(branch)
 
-            def plan(known: ReadSet, branch: Branch = branch, at: Key = at) -> Plan[None]:
-                head_item, there = known[self.base], known[at]
+            def plan(reads: ReadSet, branch: Branch = branch, at: Key = at) -> Plan[None]:
+                head_item, there = reads[self.base], reads[at]
                 if head_item is None:
                     raise self._missing()
                 head = Head.read(head_item)
                 if head.incarnation != branch[1]:
                     raise _HeadMoved
-                if head.shows(seq) and seq < max(head.own, shared_below(known, branch)):
+                if head.shows(seq) and seq < max(head.own, shared_below(reads, branch)):
                     raise UnsupportedError(f"entry {seq} is shared with a fork and stays as it is: append a new one")
                 if there is None or not head.shows(seq):
                     raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r}")
                 # Else it could be forked, and the entry shared, meanwhile.
-                alone = [Check(self.base, head_item.etag), *(plan_alone(known, branch) if head.shared else ())]
+                alone = [Check(self.base, head_item.etag), *(plan_alone(reads, branch) if head.shared else ())]
                 return Plan([*alone, Put(at, change(entry_of(there)), there.etag)], None)
 
             try:
@@ -353,8 +353,8 @@ class Log:
         return [], False
 
     async def _cut(self, cut: _Cut) -> int:
-        def plan(known: ReadSet) -> Plan[int]:
-            item, counter = known[self.base], known[self.counter]
+        def plan(reads: ReadSet) -> Plan[int]:
+            item, counter = reads[self.base], reads[self.counter]
             if item is None or counter is None:
                 return Plan([], 0)
             head, following = Head.read(item), _following(counter)
@@ -374,21 +374,21 @@ class Log:
         return cut_off
 
     def _free(self, head: Head, shorter: Head, following: int) -> list[Write]:
-        """Delete what is hidden now and was not before: here where it is little, else through the sweeper."""
+        """Delete what is hidden now and was not before: here where it is little, else by a garbage record."""
         entries = self._entries(head)
         cut = shorter.cut_from(head)
         hidden = [(max(first, head.own), end) for first, end in cut if end > head.own]
         items = sum(end - first for first, end in hidden)
         if head.shared and items:  # what forks read stays until the last of them goes
-            return [marker(items, collects=((self.base, head.incarnation),))]
+            return [garbage_record(items, branches=((self.base, head.incarnation),))]
         if items <= _INLINE:
             return [Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end)]
-        return [marker(items, ranges=tuple((entries, first, end) for first, end in hidden))]
+        return [garbage_record(items, ranges=tuple((entries, first, end) for first, end in hidden))]
 
     def _plan_unique(
-        self, known: ReadSet, value: Value, receipts: Sequence[Key], base: Item, seen: list[Item]
+        self, reads: ReadSet, value: Value, receipts: Sequence[Key], base: Item, seen: list[Item]
     ) -> Plan[tuple[int, bool]]:
-        item, counter = known[self.base], known[self.counter]
+        item, counter = reads[self.base], reads[self.counter]
         if item is None:
             raise self._missing()
         head = Head.read(item)
@@ -396,11 +396,11 @@ class Log:
             seen.append(item)
             raise _HeadMoved
         for part, receipt in zip(head.spans(self.base), receipts, strict=True):
-            for found in _numbers(known[receipt]):
+            for found in _numbers(reads[receipt]):
                 if part.first <= found < part.end and head.shows(found):
                     return Plan([], (found, False))
         receipt = receipts[-1]
-        there = known[receipt]
+        there = reads[receipt]
         seq = 0 if counter is None else _following(counter)
         # A fork may still find this id under its earlier number.
         needed = [str(number) for number in _numbers(there)] if head.shared else []

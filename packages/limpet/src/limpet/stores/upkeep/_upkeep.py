@@ -1,4 +1,4 @@
-"""Keeping house in the background: whoever comes first does it, once in a while."""
+"""Upkeep in the background: of all processes on one place, one does it at a time."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from ...driver import Driver, Put, key
 from ...driver import name as segment
 from ...structures import Lease
 
-__all__ = ["Sweeper"]
+__all__ = ["Upkeep"]
 
 _logger = logging.getLogger("limpet")
 
 
-class Sweeper:
-    """Does its work in the background while its block runs, first at once and then `every` so often.
+class Upkeep:
+    """Does its work in the background while its block runs: at once, and then every so often.
 
-    Of all processes that have a sweeper on one place, one works at a time, and a pass of one counts for all. A pass that
-    fails is logged (`limpet`) and tried again the next time.
+    Of all processes that run it on one place only one works at a time, and its pass counts for all. A pass that fails
+    is logged (`limpet`) and tried again the next time.
     """
 
     def __init__(
-        self, driver: Driver, work: Callable[[], Awaitable[object]], every: timedelta, *, name: str = "sweeper"
+        self, driver: Driver, work: Callable[[], Awaitable[object]], every: timedelta, *, name: str = "upkeep"
     ) -> None:
-        """`name` is whose house it is: those of the same name share the work."""
+        """Those of the same `name` share the work."""
         self._every = every.total_seconds()
         if self._every <= 0:
             raise ConfigurationError(f"every is {every}: give more than 0 seconds")
         self._lease = Lease(driver, key("lease", segment(name)))
         self._done = key(self._lease.base, "done")
-        """There for as long as nobody has to do it again."""
+        """Exists until the work is due again."""
         self._work = work
         self._task: asyncio.Task[None] | None = None
         self.passes = 0
-        """How many passes this one has done."""
+        """How many passes this object has done."""
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -61,20 +61,20 @@ class Sweeper:
             try:
                 pause = await self._once()
             except LeaseTimeoutError:
-                pass  # somebody else is at it
+                pass  # another process is doing it
             except ClosedError:
                 return
             except LimpetError as error:
-                _logger.warning("keeping house failed and is tried again in %.0f s: %s", pause, error)
+                _logger.warning("upkeep failed and is tried again in %.0f s: %s", pause, error)
             await asyncio.sleep(pause + uniform(0.0, 0.1) * pause)
 
     async def _once(self) -> float:
-        """Do a pass where one is due; answer in how many seconds the next one is."""
-        async with self._lease.hold(timeout=0, reading=[self._done]) as grant:
-            done = grant.known[self._done]
+        """Do a pass if one is due; return the seconds until the next one."""
+        async with self._lease.hold(timeout=0, reading=[self._done]) as handle:
+            done = handle.reads[self._done]
             if done is not None and done.ttl_ms is not None:  # else it is our own, from before the pause
                 return done.ttl_ms / 1000
             await self._work()
             self.passes += 1
-            grant.saves = [Put(self._done, "", None, round(self._every * 1000))]
+            handle.saves = [Put(self._done, "", None, round(self._every * 1000))]
         return self._every

@@ -13,32 +13,32 @@ from limpet import ConflictError, CorruptDataError, Persistence, Storage, TooLar
 from limpet.driver import KEEP, Append, Check, Delete, If, Put, Range, key, name, text
 from limpet.driver.kit import scan_all
 from limpet.records import UserMessage
-from limpet.structures import MAX_VALUE_BYTES, Log, Spilled, sweep_chunks
+from limpet.structures import MAX_VALUE_BYTES, Log, OutOfLine, collect_chunks
 
 MIB = 1024 * 1024
 PICTURE = b64encode(os.urandom(3 * MIB)).decode()
 LONG = json.dumps({"picture": PICTURE, "after": "it"})
 
 
-def spilled(persistence: Persistence) -> Spilled:
-    assert isinstance(persistence.driver, Spilled)
+def out_of_line(persistence: Persistence) -> OutOfLine:
+    assert isinstance(persistence.driver, OutOfLine)
     return persistence.driver
 
 
-async def stored(driver: Spilled) -> int:
+async def stored(driver: OutOfLine) -> int:
     return sum([item.key.endswith("!bytes") async for item in scan_all(driver.inner, "chunk", values=False)])
 
 
-async def swept(driver: Spilled) -> int:
+async def swept(driver: OutOfLine) -> int:
     """What two passes free, a day after the last change."""
     await asyncio.sleep(0.005)
-    await sweep_chunks(driver.inner, grace_ms=0)
+    await collect_chunks(driver.inner, grace_ms=0)
     await asyncio.sleep(0.005)
-    return await sweep_chunks(driver.inner, grace_ms=0)
+    return await collect_chunks(driver.inner, grace_ms=0)
 
 
 async def test_long_text_and_bytes_come_back_by_get_and_scan(persistence: Persistence) -> None:
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     raw = os.urandom(2 * MIB)
     await driver.apply([Put("kv!@text", LONG), Put("kv!@bytes", raw), Put("kv!@short", "x")])
     text, data, short = await driver.get(["kv!@text", "kv!@bytes", "kv!@short"])
@@ -53,7 +53,7 @@ async def test_long_text_and_bytes_come_back_by_get_and_scan(persistence: Persis
 
 
 async def test_etags_conditions_and_expiry_are_as_ever(persistence: Persistence) -> None:
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     first = Put("kv!@a", LONG, If.ABSENT, 60_000)
     await driver.apply([first])
     (item,) = await driver.get(["kv!@a"])
@@ -63,7 +63,7 @@ async def test_etags_conditions_and_expiry_are_as_ever(persistence: Persistence)
     with pytest.raises(ConflictError) as caught:
         await driver.apply([Put("kv!@a", "y", If.ABSENT), Put("kv!@b", LONG)])
     assert caught.value.keys == ("kv!@a",)
-    assert not any("spilled" in str(each and each.value) for each in caught.value.items.values())
+    assert not any("limpet-out-of-line" in str(each and each.value) for each in caught.value.items.values())
     assert await driver.get(["kv!@b"]) == [None]
     await driver.apply([Put("kv!@a", LONG + "2", first.etag, KEEP)])
     (item,) = await driver.get(["kv!@a"])
@@ -73,7 +73,7 @@ async def test_etags_conditions_and_expiry_are_as_ever(persistence: Persistence)
 
 
 async def test_appends_and_many_units(persistence: Persistence) -> None:
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     head = Put("log", "")
     await driver.apply([head, Put("log!n", "0")])
     check = Check("log", head.etag)
@@ -93,7 +93,7 @@ async def test_appends_and_many_units(persistence: Persistence) -> None:
 
 async def test_a_picture_is_stored_once_in_however_many_messages(persistence: Persistence) -> None:
     await persistence.sessions.save_session({"sessionId": "s"})
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     contents = [[{"type": "image", "data": PICTURE, "n": n}] for n in range(3)]
     for content in contents[:2]:
         await persistence.sessions.add_message("s", UserMessage(content=content))
@@ -105,12 +105,12 @@ async def test_a_picture_is_stored_once_in_however_many_messages(persistence: Pe
 
 
 async def test_what_is_replaced_or_deleted_is_freed_a_day_later(persistence: Persistence) -> None:
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     await driver.apply([Put("kv!@a", LONG)])
     await driver.apply([Put("kv!@b", LONG[::-1])])
     await driver.apply([Put("kv!@a", "short now")])
     await driver.apply([Delete("kv!@b")])
-    assert await persistence.purge() == 0
+    assert await persistence.collect_garbage() == 0
     assert await stored(driver) > 0
     assert await swept(driver) > 0
     assert await stored(driver) == 0
@@ -120,8 +120,8 @@ async def test_what_is_replaced_or_deleted_is_freed_a_day_later(persistence: Per
 
 
 async def test_what_only_looks_like_a_pointer_comes_back_as_it_is(persistence: Persistence) -> None:
-    driver = spilled(persistence)
-    look_alike = '#limpet-spilled {"owner":"nobody","text":true}'
+    driver = out_of_line(persistence)
+    look_alike = '#limpet-out-of-line {"owner":"nobody","text":true}'
     await driver.apply([Put("kv!@a", look_alike)])
     (item,) = await driver.get(["kv!@a"])
     assert item is not None
@@ -129,14 +129,14 @@ async def test_what_only_looks_like_a_pointer_comes_back_as_it_is(persistence: P
 
 
 async def test_too_much_is_refused_before_anything_is_written(persistence: Persistence) -> None:
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     with pytest.raises(TooLargeError):
         await driver.apply([Put("kv!@a", b"x" * (MAX_VALUE_BYTES + 1))])
     assert not (await driver.inner.scan(Range("chunk.owners"))).items
 
 
 async def test_a_page_of_long_values_ends_early_and_goes_on(persistence: Persistence) -> None:
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     for n in range(5):
         await driver.apply([Put(f"kv!@{n}", LONG + str(n))])
     seen: list[str] = []
@@ -198,7 +198,7 @@ async def test_states_and_plain_items_too(persistence: Persistence, storage: Sto
 
 
 async def test_a_value_that_ends_early_is_an_error_and_never_a_shorter_value(persistence: Persistence) -> None:
-    driver = spilled(persistence)
+    driver = out_of_line(persistence)
     await driver.apply([Put("kv!@long", LONG)])
     *_, last = [item.key async for item in scan_all(driver.inner, "chunk.parts", values=False)]
     await driver.inner.apply([Delete(last)])

@@ -1,0 +1,14 @@
+"""Freeing what nothing references any more: what logs left behind, and content in chunks."""
+
+from __future__ import annotations
+
+from ..driver import Driver
+from .blobs import collect_chunks
+from .log import collect_records
+
+__all__ = ["collect_garbage"]
+
+
+async def collect_garbage(driver: Driver) -> int:
+    """Free what nothing references; return how many items that were. Any process may call it, at any time."""
+    return await collect_records(driver) + await collect_chunks(driver)

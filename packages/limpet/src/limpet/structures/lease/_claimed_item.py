@@ -1,0 +1,61 @@
+"""What a worker or a person has claimed: renewed while a block runs, and ended by how the block ends."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
+from types import TracebackType
+from typing import Self, TypeVar
+
+from ..._errors import LimpetError
+from ._owned_item import OwnedItem
+
+__all__ = ["ClaimedItem"]
+
+R = TypeVar("R")
+
+
+class ClaimedItem(ABC):
+    """`async with` renews the claim while the block runs, completes it when the block ends well, else gives it back."""
+
+    def __init__(self, claim: OwnedItem) -> None:
+        self._claim = claim
+        self._ended = False
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set as soon as it is known that the claim has ended by itself."""
+        return self._claim.lost
+
+    async def renew(self) -> None:
+        """Let the claim last for as long again from now. Raises `LeaseLostError`."""
+        await self._claim.renew()
+
+    @abstractmethod
+    async def _block_ended(self, error: BaseException | None) -> None:
+        """Complete it if there is no error, else let others claim it."""
+
+    async def _end(self, end: Callable[[], Awaitable[R]]) -> R:
+        """End the claim, once. Raises `LeaseLostError` where it has ended."""
+        if self._ended:
+            raise self._claim.lost_error()
+        result = await end()
+        self._ended = True
+        return result
+
+    async def __aenter__(self) -> Self:
+        self._keeper = asyncio.create_task(self._claim.keep_alive())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        if self._ended:
+            return
+        # A claim that cannot be given back ends by itself, and what the block raised matters more.
+        with suppress(LimpetError) if error is not None else nullcontext():
+            await self._block_ended(error)
