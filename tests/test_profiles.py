@@ -351,7 +351,7 @@ async def test_on_demand_is_opened_once_by_whoever_comes_first(tmp_path: Path) -
     at: list[Key] = [key(name("a"), name(f"x{n}")) for n in range(8)]
     await asyncio.gather(*(driver.apply([Put(each, "1")]) for each in at))
     assert driver.is_open
-    opened = await driver._driver()
+    opened = await driver.opened()
     assert isinstance(opened, OutOfLine)
     assert isinstance(opened.inner, Cached)
     assert (await driver.health()).server == "SQLite"

@@ -1,4 +1,4 @@
-"""Retention policies and the upkeep, on every driver."""
+"""Retention policies and upkeep, on every driver."""
 
 from __future__ import annotations
 

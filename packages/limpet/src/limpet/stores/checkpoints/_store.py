@@ -214,7 +214,7 @@ class CheckpointStore:
                 (doc,) = await self._driver.get([_doc(base, namespace, before)])
                 if doc is None:
                     raise NotFoundError(f"there is no checkpoint {before!r} in the thread {thread_id!r}")
-                position = key(order, number(int(_parsed(doc)["root"])))
+                position = key(order, number(int(_parsed(doc)["position"])))
             page = await self._driver.scan(Range(order, before=position, reverse=True, limit=min(count, _AT_ONCE)))
             docs = await self._driver.get([_doc(base, namespace, str(item.value)) for item in page.items])
             found = await self._records(thread_id, namespace, base, [doc for doc in docs if doc is not None])
