@@ -177,7 +177,7 @@ class Place:
         return found.state["x"]
 
     async def event(self, value: Any) -> Any:
-        queue = self.persistence.events(cleanup_interval=None)
+        queue = self.persistence.events(prune_interval=None)
         await queue.publish("c", value)
         found = (await queue.recover("c")).events[-1].event
         await queue.close()
