@@ -16,13 +16,16 @@ is run once with a recorder in place of its `os`, and then looked at after each 
 The model is harsher than most file systems: a rename to another folder may arrive in one of them and not in the
 other, and of two unsynced writes the later one may be all that is kept. What a name in one folder points to changes
 in one step, and a synced file keeps its content, though not its name. Recorded are `open`, `write`, `pwrite`,
-`ftruncate`, `fsync`, `fdatasync`, `replace`, `rename`, `unlink`, `remove`, `mkdir`, `rmdir`; code that changes files
-in other ways (the builtin `open`, `shutil`, SQLite) is not seen.
+`ftruncate`, `fsync`, `fdatasync`, `replace`, `rename`, `unlink`, `remove`, `mkdir`, `rmdir`, with a path or with a
+name and the descriptor of its folder (`dir_fd`); code that changes files in other ways (the builtin `open`, `shutil`,
+SQLite) is not seen.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,6 +137,8 @@ class FileRecorder:
         self._begin = _taken(Path(self._root))
         self._steps: list[_Step] = []
         self._handles: dict[int, int] = {}
+        self._places: dict[int, str] = {}
+        """Where each open descriptor was opened: what a `dir_fd` stands for."""
         self._opened = 0
 
     @contextmanager
@@ -184,9 +189,11 @@ class FileRecorder:
     # What is recorded.
 
     def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        there = os.path.lexists(path)
+        where = self._where(path, dir_fd)
+        there = os.path.lexists(where)
         fd = os.open(path, flags, mode, dir_fd=dir_fd)
-        name = self._below(path)
+        self._places[fd] = where
+        name = self._below(where)
         if name is not None:
             self._opened += 1
             self._handles[fd] = self._opened
@@ -198,6 +205,7 @@ class FileRecorder:
 
     def close(self, fd: int) -> None:
         self._handles.pop(fd, None)
+        self._places.pop(fd, None)
         os.close(fd)
 
     def write(self, fd: int, data: bytes) -> int:
@@ -224,28 +232,37 @@ class FileRecorder:
         os.fdatasync(fd)
         self._synced(fd)
 
-    def replace(self, source: str, target: str) -> None:
-        os.replace(source, target)
-        old, new = self._below(source), self._below(target)
+    def replace(
+        self, source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+    ) -> None:
+        os.replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        old, new = self._below(self._where(source, src_dir_fd)), self._below(self._where(target, dst_dir_fd))
         assert old is not None, "a rename from outside of the recorded folder cannot be replayed"
         assert new is not None, "a rename to outside of the recorded folder cannot be replayed"
         self._add(_Step("rename", old, new))
 
     rename = replace
 
-    def unlink(self, path: str) -> None:
-        os.unlink(path)
-        self._named("unlink", path)
+    def unlink(self, path: str, *, dir_fd: int | None = None) -> None:
+        os.unlink(path, dir_fd=dir_fd)
+        self._named("unlink", self._where(path, dir_fd))
 
     remove = unlink
 
-    def mkdir(self, path: str, mode: int = 0o777) -> None:
-        os.mkdir(path, mode)
-        self._named("mkdir", path)
+    def mkdir(self, path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        os.mkdir(path, mode, dir_fd=dir_fd)
+        self._named("mkdir", self._where(path, dir_fd))
 
-    def rmdir(self, path: str) -> None:
-        os.rmdir(path)
-        self._named("rmdir", path)
+    def rmdir(self, path: str, *, dir_fd: int | None = None) -> None:
+        os.rmdir(path, dir_fd=dir_fd)
+        self._named("rmdir", self._where(path, dir_fd))
+
+    def _where(self, path: str, dir_fd: int | None) -> str:
+        if dir_fd is None:
+            return os.path.abspath(path)
+        folder = self._places.get(dir_fd) or _opened_elsewhere(dir_fd)
+        assert folder is not None, "this system does not tell where a folder is that another module opened"
+        return os.path.normpath(os.path.join(folder, path))
 
     def _wrote(self, fd: int, offset: int, data: bytes) -> None:
         if fd in self._handles:
@@ -254,6 +271,11 @@ class FileRecorder:
     def _synced(self, fd: int) -> None:
         if fd in self._handles:
             self._add(_Step("sync", handle=self._handles[fd]))
+        elif stat.S_ISDIR(os.fstat(fd).st_mode):  # by a module that opens folders for the recorded one
+            folder = _opened_elsewhere(fd)
+            name = None if folder is None else self._below(folder)
+            if name is not None:
+                self._add(_Step("sync", name))
 
     def _named(self, what: str, path: str) -> None:
         name = self._below(path)
@@ -266,6 +288,18 @@ class FileRecorder:
     def _below(self, path: str) -> str | None:
         inside = os.path.relpath(os.path.abspath(path), self._root)
         return None if inside.startswith("..") else inside.replace(os.sep, "/")
+
+
+def _opened_elsewhere(fd: int) -> str | None:
+    """Where a folder is that somebody else opened."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except FileNotFoundError:  # pragma: no cover - the workflow's macOS job runs this
+        if sys.platform == "darwin":
+            import fcntl
+
+            return fcntl.fcntl(fd, fcntl.F_GETPATH, b"\0" * 1024).rstrip(b"\0").decode()
+        return None
 
 
 def _taken(path: Path) -> _Folder:
@@ -306,7 +340,7 @@ def _play(root: _Folder, handles: dict[int, _File | _Folder], step: _Step) -> No
             file = handles[step.handle]  # type: ignore[assignment]
             file.waiting.append((step.offset, step.data if step.what == "write" else None, step.at))
         case "sync":
-            handles[step.handle].sync()
+            (_find(root, step.path) if step.path else handles[step.handle]).sync()
 
 
 def _find(root: _Folder, path: str) -> _File | _Folder:

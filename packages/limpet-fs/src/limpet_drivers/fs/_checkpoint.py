@@ -79,6 +79,7 @@ class Checkpoints:
 
     def _checkpoint(self, *, locked: bool) -> Iterator[None]:
         ledger = self._store.ledger
+        self._store.check_followed()
         begun, upto = (ledger.generation, self._store.recoveries), ledger.end
         yield from self._sync(dict(ledger.pending))
         if locked:

@@ -17,7 +17,7 @@ from ._frames import Change, Entry
 from ._layout import HIDDEN, KINDS, folder_of, place_of
 from ._ledger import NEW, Ledger
 from ._recovery import let_files_follow
-from ._tree import Tree, ancestors, make_parents, prune
+from ._tree import Tree, make_parents, prune
 
 __all__ = ["Store"]
 
@@ -34,13 +34,16 @@ class Store:
         self.ledger = Ledger(files, sync=sync)
         self.before_writing: Callable[[], None] = lambda: None
         """Called with the lock held before a round is written."""
-        self._lock = FileLock(files.at(f"{HIDDEN}/lock"), timeout=lock_timeout)
+        hidden = (lambda: files.folders.descriptor(HIDDEN)) if files.folders.are_open else None
+        self._lock = FileLock(files.at(f"{HIDDEN}/lock"), timeout=lock_timeout, folder=hidden)
         self._loads = 0
         self._order: SortedKeys | None = None
         self._listed: set[Key] = set()
         self._tree = Tree(files, self._list)
         self._expiry: list[tuple[int, Key]] = []
-        self._real: dict[str, bool] = {}
+        self._checked: set[str] = set()
+        self._stuck: dict[Key, LimpetError] = {}
+        """What is in the journal, and whose files cannot follow."""
         self.recoveries = 0
         """How often the files had to be made to follow the journal."""
 
@@ -56,6 +59,7 @@ class Store:
     def close(self) -> None:
         """Give handles back. No IO."""
         self._lock.close()
+        self.files.folders.close()
 
     # The verbs.
 
@@ -129,7 +133,6 @@ class Store:
                 changed = self.ledger.follow()
                 if changed is not None:
                     self._learn(changed)
-                    self._real.clear()
                     yield
                     return
             # A writer died: only who holds the lock alone may let the files follow.
@@ -139,22 +142,31 @@ class Store:
                 self._recover(everything=False)
             else:
                 self._learn(changed)
-            self._real.clear()
             yield
 
     @contextmanager
     def _locked(self, *, shared: bool) -> Iterator[None]:
+        self.files.folders.begin()
         self.ledger.make_folders()
         with self._lock.held(shared=shared):
+            self.files.folders.begin()
             yield
 
     def _recover(self, *, everything: bool) -> None:
         if not self.ledger.exists():
             self.ledger.create()
         self.recoveries += 1
-        let_files_follow(self.files, self.ledger.rounds(everything=everything))
-        self.ledger.done()
+        self._stuck = let_files_follow(self.files, self.ledger, self.ledger.rounds(everything=everything))
+        if not self._stuck:
+            self.ledger.done()
         self._learn(list(self.ledger.pending))
+
+    def check_followed(self, keys: Iterable[Key] | None = None) -> None:
+        """Raises `UnavailableError` where files of these keys (of any) could not follow the journal yet."""
+        for key in self._stuck if keys is None else [key for key in keys if key in self._stuck]:
+            raise UnavailableError(
+                f"a write is in the journal, and its file could not follow: {self._stuck[key]}"
+            ) from self._stuck[key]
 
     def _learn(self, changed: Iterable[Key]) -> None:
         entries = self.ledger.entries
@@ -197,9 +209,9 @@ class Store:
 
     def _read(self, key: Key) -> Record | None:
         """What stands at a key, whoever wrote it."""
+        if self._stuck:
+            self.check_followed([key])
         place = place_of(key)
-        if not self._is_real(place.folder):
-            return None
         entry = self.ledger.entries.get(key)
         for kind in KINDS if entry is None else (entry.kind, *(kind for kind in KINDS if kind != entry.kind)):
             found = self.files.read(f"{place.path}.{kind}")
@@ -207,7 +219,7 @@ class Store:
                 break
         else:
             return None
-        content, written = found
+        content, written = found[0], found[1].st_mtime_ns
         if entry is None:
             value, _ = understood(kind, content, None)
             return Record(value, edited_etag(key, None, digest_of(value)), written // 1_000_000)
@@ -219,7 +231,7 @@ class Store:
 
     def _glance(self, key: Key) -> Record | None:
         """What stands at a key, without reading it: for a write that asks for nothing."""
-        if not self._is_real(place_of(key).folder) or self._standing(key) is None:
+        if self._standing(key) is None:
             return None
         entry = self.ledger.entries.get(key)
         if entry is None:
@@ -232,14 +244,6 @@ class Store:
             if self.files.kind(f"{path}.{kind}") == "file":
                 return kind
         return None
-
-    def _is_real(self, folder: str) -> bool:
-        """Whether the folder and those around it are folders and not links to somewhere else."""
-        real = self._real.get(folder)
-        if real is None:
-            real = all(self.files.kind(path) == "folder" for path in ancestors(folder))
-            self._real[folder] = real
-        return real
 
     def _round(self, units: Sequence[Unit]) -> list[Outcome]:
         now = self.clock()
@@ -263,10 +267,13 @@ class Store:
 
     def _write(self, effects: dict[Key, Record | None]) -> None:
         self.before_writing()
+        if self._stuck:
+            self.check_followed(effects)
         changes: list[Change] = []
         try:
+            self._checked.clear()
             for key, record in effects.items():
-                changes.append(Change(key, None) if record is None else self._prepared(len(changes), key, record))
+                changes.append(self._prepared(len(changes), key, record))
             self.ledger.append(changes)
         except (OSError, LimpetError):
             for number in range(len(effects)):
@@ -276,30 +283,48 @@ class Store:
             raise
         try:
             self._put_in_place(changes)
-            self.ledger.done()
+            if not self._stuck:
+                self.ledger.done()
         except OSError as error:
             reason = f"a write is in the journal, but the files cannot follow: {translated(error)}"
             raise UnavailableError(reason, sent=True) from error
-        finally:
-            self._real.clear()
         self._learn([change.key for change in changes])
 
-    def _prepared(self, number: int, key: Key, record: Record) -> Change:
+    def _prepared(self, number: int, key: Key, record: Record | None) -> Change:
         """Everything that can fail for want of room or rights happens before the journal hears of it."""
-        assert record.value is not None
         place = place_of(key)
-        kind, content = shown(record.value)
-        if not self._real.get(place.folder):
+        if record is not None:
+            self.files.check_length(f"{place.path}.json")
             make_parents(self.files, place.folder)
-            self._real[place.folder] = True
+        before = {kind: seen for kind in KINDS if (seen := self.files.seen(f"{place.path}.{kind}")) is not None}
+        if record is not None or before:
+            self._check_folder(place.folder)
+        if record is None:
+            return Change(key, None, before=before)
+        assert record.value is not None
+        kind, content = shown(record.value)
         target = f"{place.path}.{kind}"
-        if self.files.kind(target) not in ("file", None):
+        if kind not in before and self.files.kind(target) is not None:
             raise ConfigurationError(
-                f"{self.files.at(target)} is a folder or a link, and an item belongs there: move it away"
+                f"{self.files.at(target)} is a folder, a link or larger than an item can be, and an item belongs "
+                "there: move it away"
             )
         self.files.write(f"{NEW}/{number}", content)
         entry = Entry(kind, record.etag, record.updated_at, record.expires_at, digest_of(record.value))
-        return Change(key, entry, content)
+        return Change(key, entry, content, before)
+
+    def _check_folder(self, folder: str) -> None:
+        """Whether names can come and go there: found out once a round."""
+        if folder in self._checked:
+            return
+        folders = self.files.folders
+        if folders.device(folder) != folders.device(NEW):
+            raise ConfigurationError(
+                f"{self.files.at(folder)} is on another file system than {self.files.base}, so a batch could not be "
+                "written to both at once: unmount it, or open it as a place of its own"
+            )
+        folders.check_writable(folder)
+        self._checked.add(folder)
 
     def _put_in_place(self, changes: Sequence[Change]) -> None:
         added: dict[str, set[str]] = {}
@@ -311,7 +336,7 @@ class Store:
             if kept is not None:
                 self.files.replace(f"{NEW}/{number}", f"{place.path}.{kept}")
                 added.setdefault(place.folder, set()).add(f"{place.stem}.{kept}")
-            for kind in KINDS:
+            for kind in change.before:
                 if kind != kept and self.files.remove(f"{place.path}.{kind}"):
                     removed.setdefault(place.folder, set()).add(f"{place.stem}.{kind}")
         for folder in {place.folder for place, change in zip(places, changes, strict=True) if change.entry is None}:

@@ -6,7 +6,7 @@ import errno
 
 from limpet._errors import ConfigurationError, InvalidKeyError, LimpetError, ReadOnlyError, UnavailableError
 
-__all__ = ["translated"]
+__all__ = ["concerns_one_folder", "translated"]
 
 _FULL = {errno.ENOSPC, errno.EFBIG} | {getattr(errno, name) for name in ("EDQUOT",) if hasattr(errno, name)}
 _MANY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -34,3 +34,8 @@ def translated(error: OSError) -> LimpetError:
     if code in _MANY:
         return UnavailableError(f"{what}: raise the limit of this process or close what it does not need, and retry")
     return UnavailableError(f"the file system failed: {what}{where}")
+
+
+def concerns_one_folder(error: OSError) -> bool:
+    """Whether only what is in the same folder fails as this did: for want of rights, or because something is in the way."""
+    return error.errno in _RIGHTS | _SHAPE | {errno.EROFS, errno.ENOENT, errno.ENAMETOOLONG}

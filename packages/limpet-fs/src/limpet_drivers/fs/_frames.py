@@ -1,26 +1,47 @@
 """What the hidden folder's two files are made of: frames, whole or not at all.
 
-frame      length (4 bytes) · CRC-32 of the rest (4) · length of the head (4) · head (JSON) · contents
+frame      length (4 bytes) · CRC-32 of the rest (4) · length of the head (4) · head (JSON) · contents · before (JSON)
 head       [written at (ns since 1970), [change, ...]]
 change     [key] for a deletion, else [key, kind, etag, updated_at, expires_at, digest, length of its content]
+before     for each change the files that it replaced, {kind: [size, time of change]}; older releases wrote none
 journal    one block of 512 bytes, then frames. The block is a frame that holds the `Header`, and at byte 480
            how far the files follow the journal (8 bytes, and their CRC-32)
 index      frames without contents
+
+A folder may come from somebody else, so all of this is checked before it is used: a key, a kind or a name of an index
+that we would not write is a `CorruptDataError`, and no length is believed beyond what a file holds and we would write.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 from zlib import crc32
 
-from limpet._errors import CorruptDataError, FormatError
-from limpet.driver import Etag, Key
+from limpet._errors import CorruptDataError, FormatError, InvalidKeyError
+from limpet.driver import Etag, Key, check_key
 from pydantic_core import from_json, to_json
 
-__all__ = ["BLOCK", "LAYOUT", "MARK_AT", "Change", "Entry", "Header", "frame", "frames", "mark", "marked"]
+from ._folders import LARGEST
+from ._layout import KINDS
+
+__all__ = [
+    "BLOCK",
+    "LAYOUT",
+    "MARK_AT",
+    "Change",
+    "Entry",
+    "Header",
+    "Seen",
+    "frame",
+    "frames",
+    "mark",
+    "marked",
+    "scan",
+]
 
 BLOCK = 512
 MARK_AT = 480
@@ -28,6 +49,17 @@ LAYOUT = 1
 """Of everything in the hidden folder."""
 _HEAD = struct.Struct("<III")
 _MARK = struct.Struct("<QI")
+_LARGEST = 384 * 1024 * 1024
+"""Bytes of a frame: a batch of 64 MiB, of which laying out JSON makes at most four times as much."""
+_LARGEST_HEAD = 16 * 1024 * 1024
+_MOST_ROWS = 16384
+_PART = 1024 * 1024
+_INDEX = re.compile(r"index-[A-Za-z0-9_-]{1,64}")
+_WORD = re.compile(r"[\x21-\x7e]{1,64}")
+_MOST = 1 << 62
+
+Seen: TypeAlias = tuple[int, int]
+"""Size and time of change (ns since 1970) of a file: compared to tell whether it still is the same, never ordered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +84,10 @@ class Change:
     """`None`: deleted."""
     content: bytes = b""
     """What stands in the file."""
+    before: dict[str, Seen] = field(default_factory=dict)
+    """The files of this key that the round replaced or removed, by their kinds."""
+    span: tuple[int, int] = field(default=(0, 0), compare=False)
+    """Where the content stands in the journal that this was read from, and its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +112,23 @@ class Header:
     @classmethod
     def of(cls, block: bytes) -> Header:
         """Read a first block. Raises `FormatError` for a newer layout, `CorruptDataError` for a damaged one."""
-        found = _frame_at(block[:MARK_AT], 0)
+        found = _frame_at(lambda offset, size: block[offset : offset + size], 0, min(MARK_AT, len(block)))
         if found is None:
             raise CorruptDataError("the first block of the journal is damaged")
-        layout, *fields = from_json(found[1])
-        if layout != LAYOUT:
-            raise FormatError(f"this folder has layout {layout}, and this release reads layout {LAYOUT}: upgrade")
-        return cls(*fields)
+        try:
+            row = from_json(found[1])
+        except ValueError as error:
+            raise CorruptDataError("the first block of the journal is not JSON") from error
+        if not isinstance(row, list) or not row or type(row[0]) is not int:
+            raise CorruptDataError("the first block of the journal does not begin with its layout")
+        if row[0] > LAYOUT:
+            raise FormatError(f"this folder has layout {row[0]}, and this release reads layout {LAYOUT}: upgrade")
+        match row:
+            case [1, str() as generation, str() as index, int() as index_bytes, bool() as synced] if (
+                _WORD.fullmatch(generation) and _INDEX.fullmatch(index) and 0 <= index_bytes < _MOST
+            ):
+                return cls(generation, index, index_bytes, synced)
+        raise CorruptDataError("the first block of the journal holds what Limpet would not write")
 
 
 def mark(done: int) -> bytes:
@@ -93,6 +139,8 @@ def mark(done: int) -> bytes:
 
 def marked(block: bytes) -> int:
     """The byte up to which the files follow the journal; the beginning where the note is damaged."""
+    if len(block) < BLOCK:
+        return BLOCK
     done, check = _MARK.unpack_from(block, MARK_AT)
     return max(BLOCK, done) if crc32(done.to_bytes(8, "little")) == check else BLOCK
 
@@ -101,6 +149,8 @@ def frame(at: int, changes: Sequence[Change]) -> bytes:
     """A frame for a round, written at this time."""
     head = to_json([at, [_row(change) for change in changes]])
     parts = [struct.pack("<I", len(head)), head, *(change.content for change in changes)]
+    if any(change.before for change in changes):
+        parts.append(to_json([change.before for change in changes]))
     check = 0
     for part in parts:
         check = crc32(part, check)
@@ -108,30 +158,54 @@ def frame(at: int, changes: Sequence[Change]) -> bytes:
 
 
 def frames(raw: bytes) -> Iterator[tuple[int, int, list[Change]]]:
-    """Where each whole frame ends, when it was written, and its changes; stops at the first that is not whole."""
-    start = 0
-    while (found := _frame_at(raw, start)) is not None:
-        end, head, contents = found
-        at, rows = from_json(head)
+    """`scan` of what is in memory, contents included."""
+    for end, at, changes in scan(lambda offset, size: raw[offset : offset + size], 0, len(raw)):
+        yield end, at, [replace(change, content=raw[slice(change.span[0], sum(change.span))]) for change in changes]
+
+
+def scan(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tuple[int, int, list[Change]]]:
+    """Where each whole frame ends, when it was written, and its changes; stops at the first that is not whole.
+
+    `read` gives so many bytes from an offset. Contents are checked, part by part, and not kept.
+    Raises `CorruptDataError` for a frame that is whole and holds what Limpet would not write.
+    """
+    while (found := _frame_at(read, start, end)) is not None:
+        here, start, head, contents = start, *found
+        at, rows = _checked_head(head, here)
         changes: list[Change] = []
         for row in rows:
-            change, length = _change(row)
-            changes.append(Change(change.key, change.entry, raw[contents : contents + length]))
+            key, entry, length = _checked_row(row, here)
+            changes.append(Change(key, entry, span=(contents, length)))
             contents += length
-        yield end, at, changes
-        start = end
+            if contents > start:
+                raise CorruptDataError(f"the frame at byte {here} holds less than it says")
+        if contents < start:
+            if start - contents > _LARGEST_HEAD:
+                raise CorruptDataError(f"the frame at byte {here} holds more than it says")
+            befores = _checked_before(read(contents, start - contents), len(changes), here)
+            changes = [replace(change, before=before) for change, before in zip(changes, befores, strict=True)]
+        yield start, at, changes
 
 
-def _frame_at(raw: bytes, start: int) -> tuple[int, bytes, int] | None:
+def _frame_at(read: Callable[[int, int], bytes], start: int, end: int) -> tuple[int, bytes, int] | None:
     """End, head and beginning of the contents of the frame at `start`, `None` where none is whole."""
-    if start + _HEAD.size > len(raw):
+    if start + _HEAD.size > end:
         return None
-    length, check, head = _HEAD.unpack_from(raw, start)
-    end = start + 8 + length
-    if length < 4 + head or end > len(raw) or crc32(memoryview(raw)[start + 8 : end]) != check:
+    prefix = read(start, _HEAD.size)
+    if len(prefix) < _HEAD.size:
         return None
-    contents = start + _HEAD.size + head
-    return end, raw[start + _HEAD.size : contents], contents
+    length, check, size = _HEAD.unpack(prefix)
+    stop = start + 8 + length
+    if length < 4 + size or stop > end:
+        return None
+    if length > _LARGEST or size > _LARGEST_HEAD:
+        raise CorruptDataError(f"the frame at byte {start} claims {length} bytes, more than Limpet writes")
+    contents = start + _HEAD.size + size
+    head = read(start + _HEAD.size, size)
+    found = crc32(head, crc32(struct.pack("<I", size)))
+    for part in range(contents, stop, _PART):
+        found = crc32(read(part, min(_PART, stop - part)), found)
+    return (stop, head, contents) if found == check else None
 
 
 def _row(change: Change) -> list[Any]:
@@ -143,8 +217,51 @@ def _row(change: Change) -> list[Any]:
     ]  # fmt: skip
 
 
-def _change(row: list[Any]) -> tuple[Change, int]:
-    if len(row) == 1:
-        return Change(row[0], None), 0
-    key, kind, etag, updated_at, expires_at, digest, length = row
-    return Change(key, Entry(kind, etag, updated_at, expires_at, digest)), length
+def _parsed(raw: bytes, at: int) -> Any:
+    try:
+        return from_json(raw)
+    except ValueError as error:
+        raise CorruptDataError(f"the frame at byte {at} is not JSON") from error
+
+
+def _checked_head(raw: bytes, at: int) -> tuple[int, list[Any]]:
+    match _parsed(raw, at):
+        case [int() as written, list() as rows] if len(rows) <= _MOST_ROWS:
+            return written, rows
+    raise CorruptDataError(f"the frame at byte {at} has no list of changes, or too long a one")
+
+
+def _checked_row(row: object, at: int) -> tuple[Key, Entry | None, int]:
+    """Key, entry and length of the content of a change."""
+    match row:
+        case [str() as key]:
+            return _checked_key(key, at), None, 0
+        case [str() as key, str() as kind, str() as etag, int() as updated, expires, str() as digest, int() as length]:
+            if (
+                kind in KINDS
+                and _WORD.fullmatch(etag)
+                and -_MOST < updated < _MOST
+                and (expires is None or (type(expires) is int and -_MOST < expires < _MOST))
+                and _WORD.fullmatch(digest)
+                and 0 <= length <= LARGEST
+            ):
+                return _checked_key(key, at), Entry(kind, Etag(etag), updated, expires, digest), length
+    raise CorruptDataError(f"the frame at byte {at} holds a change that Limpet would not write: {row!r:.200}")
+
+
+def _checked_key(key: str, at: int) -> Key:
+    try:
+        check_key(key)
+    except InvalidKeyError as error:
+        raise CorruptDataError(f"the frame at byte {at} holds a key that Limpet would not write: {error}") from error
+    return key
+
+
+def _checked_before(raw: bytes, count: int, at: int) -> list[dict[str, Seen]]:
+    found = _parsed(raw, at)
+    if isinstance(found, list) and len(found) == count:
+        try:
+            return [{kind: (int(size), int(when)) for kind, (size, when) in each.items()} for each in found]
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            pass
+    raise CorruptDataError(f"the frame at byte {at} does not say what was there before")

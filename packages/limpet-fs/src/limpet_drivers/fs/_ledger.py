@@ -13,14 +13,15 @@ Nothing here takes the lock: callers hold it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from limpet._errors import ConfigurationError, CorruptDataError, FormatError, UnavailableError
 from limpet.driver import Key, new_etag
 
 from . import _client as client
 from ._client import Files
-from ._frames import BLOCK, MARK_AT, Change, Entry, Header, frame, frames, mark, marked
+from ._frames import BLOCK, MARK_AT, Change, Entry, Header, frame, frames, mark, marked, scan
 from ._layout import HIDDEN
 
 __all__ = ["JOURNAL", "NEW", "Ledger"]
@@ -37,6 +38,8 @@ _NOTE = b"""\
 _DEAD = 4096
 """How many overwritten records an index may hold beyond twice those that count."""
 _ROWS = 1000
+_LONGEST = 512 * 1024 * 1024
+"""Bytes of a journal: beyond 64 MiB a checkpoint replaces it before the next round."""
 
 
 class Ledger:
@@ -66,8 +69,12 @@ class Ledger:
 
     @property
     def usable(self) -> bool:
-        """Whether rounds may be added to this journal; otherwise a checkpoint has to come first."""
-        return not self._suspect and self._header is not None and self._header.synced == self._sync
+        """Whether rounds may be added to this journal; otherwise a checkpoint has to come first.
+
+        A file that has another name, such as a copy made of hard links, is not written into.
+        """
+        alone = not self._suspect and not self._files.has_other_names(JOURNAL)
+        return alone and self._header is not None and self._header.synced == self._sync
 
     def exists(self) -> bool:
         """Whether there is a journal."""
@@ -81,10 +88,9 @@ class Ledger:
         try:
             block = client.read_at(fd, 0, BLOCK)
             changed = [] if block[:MARK_AT] == self._block and block else self._begin(block)
-            done = marked(block)
-            size = client.size_of_fd(fd)
+            done, size = marked(block), self._size(fd)
             if size > self.end:
-                changed += self._take(client.read_at(fd, self.end, size - self.end))
+                changed += self._take(fd, size)
         finally:
             client.close(fd)
         return changed if size == self.end == done else None
@@ -124,8 +130,8 @@ class Ledger:
         finally:
             client.close(fd)
 
-    def rounds(self, *, everything: bool) -> list[tuple[int, list[Change]]]:
-        """The rounds that the files may not follow, oldest first, each with its time; all of them on request.
+    def rounds(self, *, everything: bool) -> list[Change]:
+        """What the files may not follow, oldest first; all that the journal holds on request. Contents: `content`.
 
         Cuts off what a dying writer left of a frame, and syncs the rest: what is now made visible must stay.
         """
@@ -134,12 +140,15 @@ class Ledger:
             block = client.read_at(fd, 0, BLOCK)
             if not block or block[:MARK_AT] != self._block:
                 self._begin(block)
-            start = BLOCK if everything else marked(block)
-            size = client.size_of_fd(fd)
-            raw = client.read_at(fd, start, max(0, size - start))
-            found = [(end, at, changes) for end, at, changes in frames(raw)]
-            whole = start + (found[-1][0] if found else 0)
-            if whole < marked(block) and self._header is not None and self._header.synced:
+            size, done = self._size(fd), marked(block)
+            start = BLOCK if everything else min(done, size)
+            whole = start
+            found: list[Change] = []
+            with self._explained(HIDDEN):
+                for end, _, changes in scan(client.reader(fd), start, size):
+                    found += changes
+                    whole = end
+            if whole < done and self._header is not None and self._header.synced:
                 raise CorruptDataError(
                     f"{self._files.at(JOURNAL)} is damaged at byte {whole}. Nothing was changed. Restore it from a "
                     f"backup, or remove the folder {HIDDEN}: the files stay as they are, without etags and expiries"
@@ -148,11 +157,32 @@ class Ledger:
                 client.cut(fd, whole)
             self._files.sync_fd(fd)
             if whole > self.end:
-                self._take(client.read_at(fd, self.end, whole - self.end))
+                self._take(fd, whole)
             self.end = whole
         finally:
             client.close(fd)
-        return [(at, changes) for _, at, changes in found]
+        return found
+
+    def content(self, change: Change) -> bytes:
+        """What a change of `rounds` put into its file."""
+        fd = self._open()
+        try:
+            return client.read_at(fd, *change.span)
+        finally:
+            client.close(fd)
+
+    def recorded(self, keys: set[Key]) -> dict[Key, Entry]:
+        """What was on record about these keys when the journal began."""
+        assert self._header is not None
+        found: dict[Key, Entry] = {}
+        for changes in self._index_frames(self._header, 0):
+            for change in changes:
+                if change.key in keys:
+                    if change.entry is None:
+                        found.pop(change.key, None)
+                    else:
+                        found[change.key] = change.entry
+        return found
 
     def make_folders(self) -> None:
         """Make what is missing of the hidden folder. Raises `ConfigurationError` where a link leads elsewhere."""
@@ -166,7 +196,9 @@ class Ledger:
         self.entries.clear()
         self._index_rows = 0
         self.loads += 1
-        self._rewrite(f"index-{new_etag()}", 0, b"", {})
+        index = f"index-{new_etag()}"
+        self._files.write(f"{HIDDEN}/{index}", b"")
+        self._rewrite(index, 0, b"", {})
         self._files.sync_folder("")
 
     def checkpoint(self, upto: int) -> None:
@@ -178,14 +210,16 @@ class Ledger:
         finally:
             client.close(fd)
         index, length = self._header.index, self._header.index_bytes
+        shared = self._files.has_other_names(f"{HIDDEN}/{index}")
         rows = [Change(key, entry) for key, entry in self.pending.items()]
         kept = {change.key: change.entry for _, _, changes in frames(tail) for change in changes}
         stale = None
-        if self._index_rows + len(rows) > 2 * len(self.entries) + _DEAD:
+        if shared or self._index_rows + len(rows) > 2 * len(self.entries) + _DEAD:
             stale, index, length = index, f"index-{new_etag()}", 0
             rows = [Change(key, entry) for key, entry in self.entries.items()]
             self._index_rows = 0
         raw = b"".join(frame(0, rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS))
+        made = self._files.kind(f"{HIDDEN}/{index}") is None
         log = self._files.open_log(f"{HIDDEN}/{index}", create=True)
         assert log is not None, "it was opened so that it is made when missing"
         try:
@@ -194,6 +228,8 @@ class Ledger:
             self._files.sync_fd(log)
         finally:
             client.close(log)
+        if made:  # its name must not come after that of the journal which needs it
+            self._files.sync_folder(HIDDEN)
         self._index_rows += len(rows)
         self._rewrite(index, length + len(raw), tail, kept)
         if stale is not None:
@@ -234,44 +270,64 @@ class Ledger:
         except FormatError:
             raise
         except CorruptDataError as error:
-            raise CorruptDataError(
-                f"{error} ({self._files.at(HIDDEN)}). Nothing was changed. Restore it from a backup, or remove that "
-                "folder: the files stay as they are, without etags and expiries"
-            ) from error
+            raise self._damaged(HIDDEN, error) from error
         self._header, self._block, self.end = header, block[:MARK_AT], BLOCK
         self.pending.clear()
         return changed
 
+    def _damaged(self, path: str, error: CorruptDataError) -> CorruptDataError:
+        return CorruptDataError(
+            f"{error} ({self._files.at(path)}). Nothing was changed. Restore it from a backup, or remove that folder: "
+            "the files stay as they are, without etags and expiries"
+        )
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except CorruptDataError as error:
+            raise self._damaged(path, error) from error
+
     def _read(self, header: Header, offset: int) -> list[Key]:
-        length = header.index_bytes - offset
-        raw = b""
-        if length:
-            fd = self._files.open_log(f"{HIDDEN}/{header.index}")
-            if fd is None:
-                raise CorruptDataError(f"{header.index} is missing")
-            try:
-                raw = client.read_at(fd, offset, length)
-            finally:
-                client.close(fd)
         changed: list[Key] = []
-        found = list(frames(raw))
-        for _, _, changes in found:
+        for changes in self._index_frames(header, offset):
             self._apply(changes)
             self._index_rows += len(changes)
             changed += [change.key for change in changes]
-        whole = found[-1][0] if found else 0
-        if whole != length:
-            raise CorruptDataError(f"{header.index} is damaged at byte {offset + whole}")
         self._read_index = (header.index, header.index_bytes)
         return changed
 
-    def _take(self, raw: bytes) -> list[Key]:
+    def _index_frames(self, header: Header, offset: int) -> Iterator[list[Change]]:
+        """What the index says from a byte on, as far as it counts. Raises `CorruptDataError` where that is not whole."""
+        if header.index_bytes == offset:
+            return
+        fd = self._files.open_log(f"{HIDDEN}/{header.index}")
+        if fd is None:
+            raise CorruptDataError(f"{header.index} is missing")
+        try:
+            whole = offset
+            if header.index_bytes <= client.size_of_fd(fd):
+                for end, _, changes in scan(client.reader(fd), offset, header.index_bytes):
+                    yield changes
+                    whole = end
+            if whole != header.index_bytes:
+                raise CorruptDataError(f"{header.index} is damaged at byte {whole}")
+        finally:
+            client.close(fd)
+
+    def _size(self, fd: int) -> int:
+        size = client.size_of_fd(fd)
+        if size > _LONGEST:
+            raise self._damaged(HIDDEN, CorruptDataError(f"the journal has {size} bytes, more than Limpet writes"))
+        return size
+
+    def _take(self, fd: int, size: int) -> list[Key]:
         changed: list[Key] = []
-        found = list(frames(raw))
-        for _, _, changes in found:
-            self._note(changes)
-            changed += [change.key for change in changes]
-        self.end += found[-1][0] if found else 0
+        with self._explained(HIDDEN):
+            for end, _, changes in scan(client.reader(fd), self.end, size):
+                self._note(changes)
+                self.end = end
+                changed += [change.key for change in changes]
         return changed
 
     def _note(self, changes: Sequence[Change]) -> None:

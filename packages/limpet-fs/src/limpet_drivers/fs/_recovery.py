@@ -1,62 +1,126 @@
 """Letting the files follow the journal after their writer died, without undoing what people did since.
 
-A file is written before its round enters the journal. So a file that differs from the journal and is younger than
-the round was changed by somebody else and stays; one that is older is what the dead writer left.
+What stands in the place of a file is what the journal says, or it was left there by a writer or a loss of power, or
+somebody else wrote it since. Which of these is told by what it is, and never by its age, since clocks are set back:
+
+    left    the content of an earlier round in the journal, or what was on record when the journal began;
+            or the file that a round found and replaced: it has the size and the time of change noted there;
+            or what a loss of power makes of a round's content: its beginning, or zeros in place of some of it
+    since   anything else. It stays
+
+So an edit stays, unless it put back what was there just before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from limpet._errors import ConfigurationError, LimpetError
 from limpet.driver import Key
 
 from ._client import Files
-from ._frames import Change
+from ._contents import understood
+from ._errors import concerns_one_folder, translated
+from ._frames import Change, Entry
 from ._layout import KINDS, place_of
-from ._ledger import NEW
+from ._ledger import NEW, Ledger
 from ._tree import make_parents, prune
 
 __all__ = ["let_files_follow"]
 
 _RESTORED = f"{NEW}/restored"
+_BLOCK = 512
+"""Disks write no less at once."""
 
 
-def let_files_follow(files: Files, rounds: Sequence[tuple[int, Sequence[Change]]]) -> int:
-    """Bring the files to what the rounds say, each with its time; answer how many had to be changed."""
-    last: dict[Key, tuple[int, Change]] = {}
-    for at, changes in rounds:
-        for change in changes:
-            last[change.key] = (at, change)
-    return sum(_follow(files, at, change) for at, change in last.values())
+def let_files_follow(files: Files, ledger: Ledger, changes: Sequence[Change]) -> dict[Key, LimpetError]:
+    """Bring the files to what the changes of the journal say; returns why that failed, for the keys for which it did.
+
+    Raises `OSError` where it fails for a reason that lies in none of them, such as a full disk.
+    """
+    rounds: dict[Key, list[Change]] = {}
+    for change in changes:
+        rounds.setdefault(change.key, []).append(change)
+    recovery = _Recovery(files, ledger, set(rounds))
+    failed: dict[Key, LimpetError] = {}
+    for key, history in rounds.items():
+        try:
+            recovery.follow(history)
+        except ConfigurationError as error:  # something is in the way
+            failed[key] = error
+        except OSError as error:
+            if not concerns_one_folder(error):
+                raise
+            failed[key] = translated(error)
+    return failed
 
 
-def _follow(files: Files, at: int, change: Change) -> bool:
-    place = place_of(change.key)
-    standing = {kind: written for kind in KINDS if (written := files.written_at(f"{place.path}.{kind}")) is not None}
-    if change.entry is None:
-        changed = False
-        for kind, written in standing.items():
-            if written <= at:
-                changed = files.remove(f"{place.path}.{kind}") or changed
-        if changed:
-            prune(files, place.folder)
-        return changed
-    target = f"{place.path}.{change.entry.kind}"
-    others = [kind for kind in standing if kind != change.entry.kind and standing[kind] <= at]
-    if change.entry.kind in standing:
-        found = files.read(target)
-        right = found is not None and found[0] == change.content
-        if not right and standing[change.entry.kind] > at:
+class _Recovery:
+    def __init__(self, files: Files, ledger: Ledger, keys: set[Key]) -> None:
+        self._files = files
+        self._ledger = ledger
+        self._keys = keys
+        self._recorded: dict[Key, Entry] | None = None
+
+    def follow(self, history: Sequence[Change]) -> None:
+        """Bring the files of one key to the last of its changes."""
+        files, last = self._files, history[-1]
+        place = place_of(last.key)
+        standing = {kind: found for kind in KINDS if (found := files.kind(f"{place.path}.{kind}")) is not None}
+        kept = None if last.entry is None else last.entry.kind
+        content = b"" if kept is None else self._ledger.content(last)
+        right = kept in standing and self._content(f"{place.path}.{kept}") == content
+        left = [kind for kind in standing if not (kind == kept and right) and self._is_left(place.path, kind, history)]
+        if kept is None:
+            for kind in left:
+                files.remove(f"{place.path}.{kind}")
+            if left:
+                prune(files, place.folder)
+            return
+        if not right:
+            if kept in standing and kept not in left:
+                return  # somebody wrote it since
+            if kept not in standing and len(left) < len(standing):
+                return  # somebody put another kind of file in its place since
+            make_parents(files, place.folder)
+            # Synced before it gets its name, so that another loss of power leaves one or the other.
+            files.write(_RESTORED, content, sync=True)
+            files.replace(_RESTORED, f"{place.path}.{kept}")
+        for kind in left:
+            if kind != kept:
+                files.remove(f"{place.path}.{kind}")
+
+    def _is_left(self, path: str, kind: str, history: Sequence[Change]) -> bool:
+        seen = self._files.seen(f"{path}.{kind}")
+        if seen is None:
+            return False  # a link or a folder: not ours
+        if any(change.before.get(kind) == seen for change in history):
+            return True
+        content = self._content(f"{path}.{kind}")
+        if content is None:
             return False
-    else:
-        right = False
-        if len(others) < len(standing):
-            return False  # somebody put a younger file of another kind in its place
-    if not right:
-        make_parents(files, place.folder)
-        # Synced before it gets its name: after a loss of power in between, its age would speak for what is left of it.
-        files.write(_RESTORED, change.content, sync=True)
-        files.replace(_RESTORED, target)
-    for kind in others:
-        files.remove(f"{place.path}.{kind}")
-    return not right or bool(others)
+        for change in history:
+            written = change.entry is not None and change.entry.kind == kind and len(content) <= change.span[1]
+            if written and _remains(content, self._ledger.content(change)):
+                return True
+        recorded = self._record(history[0].key)
+        return recorded is not None and recorded.kind == kind and understood(kind, content, recorded.digest)[1]
+
+    def _record(self, key: Key) -> Entry | None:
+        if self._recorded is None:
+            self._recorded = self._ledger.recorded(self._keys)
+        return self._recorded.get(key)
+
+    def _content(self, path: str) -> bytes | None:
+        found = self._files.read(path)
+        return None if found is None else found[0]
+
+
+def _remains(found: bytes, written: bytes) -> bool:
+    """Whether this is what was written, or what a loss of power left of it: parts of it, and zeros for the others."""
+    if len(found) > len(written):
+        return False
+    if written.startswith(found):
+        return True
+    parts = ((found[start : start + _BLOCK], written[start : start + _BLOCK]) for start in range(0, len(found), _BLOCK))
+    return all(written_there.startswith(part) or not part.strip(b"\0") for part, written_there in parts)

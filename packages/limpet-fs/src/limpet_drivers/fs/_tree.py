@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from limpet._errors import ConfigurationError
@@ -14,8 +15,8 @@ from ._layout import could_be_folder, key_at
 
 __all__ = ["Tree", "ancestors", "make_parents", "prune"]
 
-_COARSE_NS = 2_100_000_000
-"""FAT tells times of change to two seconds: a folder that changed less long ago may change again unseen."""
+_COARSE = 2.1
+"""Seconds: FAT tells times of change to two, and a folder that changed less long ago may change again unseen."""
 _LITTLE = 0.005
 """Seconds of work that a page may always spend on looking for files of other people: some thousand folders."""
 _SHARE = 20
@@ -31,6 +32,8 @@ def ancestors(folder: str) -> list[str]:
 
 def make_parents(files: Files, folder: str) -> None:
     """Make a folder and those around it. Raises `ConfigurationError` where something else has the name of one."""
+    if files.folders.is_folder(folder):
+        return
     for path in ancestors(folder):
         if files.kind(path) == "folder" or files.make_folder(path):
             continue
@@ -50,7 +53,7 @@ def prune(files: Files, folder: str) -> None:
 class _Folder:
     signature: tuple[int, int]
     again_at: float
-    """On the monotonic clock: when a change may no longer hide behind a coarse clock."""
+    """On the monotonic clock: when to list it again, since a change may hide behind a coarse clock of the files."""
     names: set[str] = field(default_factory=set)
     folders: list[str] = field(default_factory=list)
 
@@ -77,7 +80,7 @@ class Tree:
         self._looked[base] = (time.monotonic(), time.thread_time() - begin)
 
     def _descend(self, base: str) -> None:
-        if any(self._files.kind(path) != "folder" for path in ancestors(base)):
+        if not self._files.folders.is_folder(base):
             return
         waiting = [base]
         while waiting:
@@ -94,8 +97,9 @@ class Tree:
     def _list(self, path: str, signature: tuple[int, int]) -> _Folder:
         old = self._folders.get(path)
         before = old.names if old is not None else set()
-        folder = _Folder(signature, _again_at(signature))
-        for name, kind in self._files.names(path):
+        settled = old is not None and old.signature == signature
+        folder = _Folder(signature, float("inf") if settled else time.monotonic() + _COARSE)
+        for name, kind in self._names(path):
             if kind == "folder":
                 if could_be_folder(name):
                     folder.folders.append(name)
@@ -107,6 +111,11 @@ class Tree:
                 self._found(key)
         self._folders[path] = folder
         return folder
+
+    def _names(self, path: str) -> Iterator[tuple[str, str]]:
+        """What is in a folder; nothing in one that may not be read: items of ours in there say so themselves."""
+        with suppress(PermissionError):
+            yield from self._files.names(path)
 
     def is_current(self, path: str) -> bool:
         """Whether nothing in the folder changed since it was listed."""
@@ -123,16 +132,10 @@ class Tree:
         known.names |= added
         known.names -= removed
         known.signature = signature
-        known.again_at = min(known.again_at, _again_at(signature))
+        known.again_at = min(known.again_at, time.monotonic() + _COARSE)
 
     def forget(self, path: str, names: set[str]) -> None:
         """Names that are no longer there: should they come back, they are new."""
         known = self._folders.get(path)
         if known is not None:
             known.names -= names
-
-
-def _again_at(signature: tuple[int, int]) -> float:
-    """When to list a folder again that changed a moment ago; never, for one that has been quiet."""
-    age = time.time_ns() - signature[0]
-    return time.monotonic() + _COARSE_NS / 1e9 if age < _COARSE_NS else float("inf")
