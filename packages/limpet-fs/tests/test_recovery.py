@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from limpet.driver import Delete, Put, Range, Write
-from limpet_drivers.fs import FsDriver, _commands
+from limpet_drivers.fs import FsDriver
+from limpet_drivers.fs._ledger import NEW
 
 A, B, C = "kv!@a", "kv!@b", "kv!@c"
 CLOCKS = {"right": 0.0, "ahead": 3600.0, "behind": -3600.0}
@@ -43,7 +44,7 @@ async def killed(base: Path, batch: Iterable[Write], after: int) -> None:
 
     def replace(path: str, target: str) -> None:
         nonlocal count
-        if path.startswith(_commands.NEW):
+        if path.startswith(NEW):
             if count == after:
                 raise Killed
             count += 1
