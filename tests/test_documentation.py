@@ -6,7 +6,6 @@ What a page's blocks mean, by the word after the fence:
     output   what the block before it printed, exactly; a `...` stands for any text
     sh       one command a line: `limpet ...` is run, others are compared with what the project has
     toml     what a driver's or plug-in's project file says: its entry points have to name groups that exist
-    tree     a folder, then its modules, each with a word about it: all that are there and no others
 """
 
 from __future__ import annotations
@@ -110,8 +109,6 @@ class Reader:
                 self.printed = None
             case "toml":
                 assert _entry_point_groups(tomllib.loads(block.code)) <= _GROUPS
-            case "tree":
-                _compare_tree(block.code)
             case other:
                 raise AssertionError(f"a block of the kind {other!r}: this test does not know what to do with it")
 
@@ -199,15 +196,6 @@ def _project(folder: Path) -> dict[str, Any]:
 
 def _entry_point_groups(document: dict[str, Any]) -> set[str]:
     return set(document["project"]["entry-points"])
-
-
-def _compare_tree(written: str) -> None:
-    place, *lines = written.splitlines()
-    folder = ROOT / place
-    named = {line.split()[0] for line in lines}
-    there = {str(found.relative_to(folder).as_posix()) for found in folder.rglob("*.py")}
-    there = {name for name in there if not name.endswith(("__init__.py", "__main__.py"))}
-    assert named == there, f"missing: {sorted(there - named)}, no longer there: {sorted(named - there)}"
 
 
 def _on_mysql(code: str) -> str:

@@ -11,22 +11,7 @@ from weakref import WeakValueDictionary
 
 import lmdb
 from limpet import ConfigurationError, CorruptDataError, LimpetError, UnavailableError
-from limpet.driver import Capabilities, Etag, Health, Item, Key, Outcome, Page, Range, Unit
-from limpet.driver.kit import (
-    BaseDriver,
-    FileLock,
-    Record,
-    Worker,
-    between,
-    evaluate,
-    from_bytes,
-    host_now_ms,
-    keys_to_read,
-    parse_url,
-    read_options,
-    to_bytes,
-    to_page,
-)
+from limpet.driver import Capabilities, Etag, Health, Item, Key, Outcome, Page, Range, Unit, kit
 
 __all__ = ["LmdbDriver"]
 
@@ -39,7 +24,7 @@ _environments: WeakValueDictionary[tuple[int, Path], lmdb.Environment] = WeakVal
 _mutex = threading.Lock()
 
 
-class LmdbDriver(BaseDriver):
+class LmdbDriver(kit.BaseDriver):
     """Items in one LMDB environment. An acknowledged write was synced to the disk; readers never wait for writers."""
 
     capabilities = Capabilities(durable="disk", shared=True, append=True)
@@ -49,19 +34,19 @@ class LmdbDriver(BaseDriver):
         """`folder` is made when missing, the one around it is not. `map_gib` is the most that the place may grow to."""
         super().__init__()
         self._folder, self._map_size = Path(folder).resolve(), map_gib * 1024**3
-        self._turn = FileLock(str(self._folder / "turn"), timeout=30)
+        self._turn = kit.FileLock(str(self._folder / "turn"), timeout=30)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`lmdb://./data` or `lmdb:///srv/data?map_gib=64`."""
-        parts = parse_url(url)
+        parts = kit.parse_url(url)
         if not parts.rest:
             raise ConfigurationError("lmdb:// names no folder: write lmdb://./data, or lmdb:///srv/data")
-        return cls(parts.rest, **read_options(parts, {"map_gib": int}))
+        return cls(parts.rest, **kit.read_options(parts, {"map_gib": int}))
 
     async def _open(self) -> None:
         self._env = await asyncio.to_thread(self._attach)
-        self._worker = Worker(f"limpet-lmdb {self._folder}")
+        self._worker = kit.Worker(f"limpet-lmdb {self._folder}")
 
     def _attach(self) -> lmdb.Environment:
         with _mutex:
@@ -87,7 +72,7 @@ class LmdbDriver(BaseDriver):
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
         def fetch() -> list[Item | None]:
             with self._env.begin() as txn:
-                now = host_now_ms()
+                now = kit.host_now_ms()
                 found = [(key, _row(txn, key).get(key)) for key in keys]
             return [None if it is None or it.gone(now) else it.item(key, now, values=values) for key, it in found]
 
@@ -96,9 +81,8 @@ class LmdbDriver(BaseDriver):
     async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
         def commit() -> list[Outcome]:
             with self._turn.held(), self._env.begin(write=True) as txn:  # LMDB's own queue cannot be left again
-                evaluation = evaluate(
-                    units, host_now_ms(), {key: _row(txn, key).get(key) for key in keys_to_read(units)}
-                )
+                records = {key: _row(txn, key).get(key) for key in kit.keys_to_read(units)}
+                evaluation = kit.evaluate(units, kit.host_now_ms(), records)
                 for key, record in evaluation.effects.items():
                     _write(txn, key, record)
             return evaluation.outcomes
@@ -108,16 +92,16 @@ class LmdbDriver(BaseDriver):
     async def _list(self, range: Range) -> Page:
         def page() -> Page:
             with self._env.begin() as txn:
-                now = host_now_ms()
-                found = _records(txn, *between(range), range.reverse)
-                return to_page(
+                now = kit.host_now_ms()
+                found = _records(txn, *kit.between(range), range.reverse)
+                return kit.to_page(
                     (it.item(at, now, values=range.values) for at, it in found if not it.gone(now)), range.limit
                 )
 
         return await self._worker.run(page)
 
     async def _health(self) -> Health:
-        return Health("LMDB", ".".join(map(str, lmdb.version())), host_now_ms())
+        return Health("LMDB", ".".join(map(str, lmdb.version())), kit.host_now_ms())
 
     def _translate(self, error: Exception) -> LimpetError:
         if isinstance(error, lmdb.MapFullError):
@@ -128,21 +112,21 @@ class LmdbDriver(BaseDriver):
         return UnavailableError(f"check {self._folder}: {error}", sent=isinstance(error, lmdb.DiskError))
 
 
-def _row(txn: lmdb.Transaction, key: Key) -> dict[Key, Record]:
+def _row(txn: lmdb.Transaction, key: Key) -> dict[Key, kit.Record]:
     return dict(_unpacked(head := key.encode()[:_HEAD], bytes(txn.get(head, b""))))
 
 
-def _write(txn: lmdb.Transaction, key: Key, record: Record | None) -> None:
+def _write(txn: lmdb.Transaction, key: Key, record: kit.Record | None) -> None:
     parts = []
     for at, it in sorted({**_row(txn, key), key: record}.items()):
         if it is not None and it.value is not None:  # every record was read with its value
-            rest, value = at.encode()[_HEAD:], to_bytes(it.value)
+            rest, value = at.encode()[_HEAD:], kit.to_bytes(it.value)
             times = (it.updated_at, it.expires_at or 0)
             parts += [_PART.pack(len(rest), len(value), it.etag.encode(), *times), rest, value]
     _ = txn.put(key.encode()[:_HEAD], b"".join(parts)) if parts else txn.delete(key.encode()[:_HEAD])
 
 
-def _records(txn: lmdb.Transaction, low: Key, high: Key | None, reverse: bool) -> Iterator[tuple[Key, Record]]:
+def _records(txn: lmdb.Transaction, low: Key, high: Key | None, reverse: bool) -> Iterator[tuple[Key, kit.Record]]:
     """Records with `low <= key < high`, in order or in reverse."""
     cursor = txn.cursor()
     if not cursor.set_range((high or "\x7f" if reverse else low).encode()[:_HEAD]):  # no key is above \x7f
@@ -155,11 +139,11 @@ def _records(txn: lmdb.Transaction, low: Key, high: Key | None, reverse: bool) -
                 return
 
 
-def _unpacked(head: bytes, row: bytes) -> Iterator[tuple[Key, Record]]:
+def _unpacked(head: bytes, row: bytes) -> Iterator[tuple[Key, kit.Record]]:
     end = 0
     while end < len(row):
         rest, size, etag, updated_at, expires_at = _PART.unpack_from(row, end)
         middle = end + _PART.size + rest
         key, end = (head + row[middle - rest : middle]).decode(), middle + size
-        value = from_bytes(row[middle:end])
-        yield key, Record(value, Etag(etag.decode()), updated_at, expires_at or None)
+        value = kit.from_bytes(row[middle:end])
+        yield key, kit.Record(value, Etag(etag.decode()), updated_at, expires_at or None)
