@@ -6,6 +6,7 @@ What a page's blocks mean, by the word after the fence:
     output   what the block before it printed, exactly; a `...` stands for any text
     sh       one command a line: `limpet ...` is run, others are compared with what the project has
     toml     what a driver's or plug-in's project file says: its entry points have to name groups that exist
+    mermaid  a diagram: arrows join what is declared, and a call that it shows is a method of that class
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,8 @@ class Reader:
                 self.printed = None
             case "toml":
                 assert _entry_point_groups(tomllib.loads(block.code)) <= _GROUPS
+            case "mermaid":
+                _check_diagram(block.code)
             case other:
                 raise AssertionError(f"a block of the kind {other!r}: this test does not know what to do with it")
 
@@ -196,6 +200,30 @@ def _project(folder: Path) -> dict[str, Any]:
 
 def _entry_point_groups(document: dict[str, Any]) -> set[str]:
     return set(document["project"]["entry-points"])
+
+
+def _check_diagram(written: str) -> None:
+    """The names on both ends of an arrow are declared; in a sequence diagram the called class has the method."""
+    kind, *lines = [line.strip() for line in written.splitlines()]
+    assert kind.split()[0] in ("flowchart", "sequenceDiagram"), f"an unknown kind of diagram: {kind}"
+    if kind == "sequenceDiagram":
+        labels = dict(re.findall(r"^participant (\w+) as ([^<\n]+)", "\n".join(lines), re.MULTILINE))
+        for caller, called, method in re.findall(r"^(\w+)->>(\w+): (\w+)$", "\n".join(lines), re.MULTILINE):
+            assert caller in labels and called in labels, f"{caller} or {called} is not a participant"
+            assert method in _methods()[labels[called]], f"{labels[called]} has no method {method}"
+        return
+    declared = set(re.findall(r"(?:^|~~~ |subgraph )(\w+)[\[(]", "\n".join(lines), re.MULTILINE))
+    joined = {name for line in lines if "-->" in line for name in line.split(" --> ")}
+    assert joined and joined <= declared, f"not declared: {sorted(joined - declared)}"
+
+
+@cache
+def _methods() -> dict[str, set[str]]:
+    """The methods that each class of the packages defines itself."""
+    trees = [ast.parse(module.read_text(encoding="utf-8")) for module in ROOT.glob("packages/*/src/**/*.py")]
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    return {each.name: {part.name for part in each.body if isinstance(part, functions)} for each in classes}
 
 
 def _on_mysql(code: str) -> str:
@@ -339,3 +367,16 @@ def test_a_page_that_says_something_wrong_is_a_failure(tmp_path: Path) -> None:
         reader.do(printing)
         with pytest.raises(AssertionError, match="printed was"):
             reader.do(wrong)
+
+
+@pytest.mark.parametrize(
+    "diagram",
+    [
+        "sequenceDiagram\nparticipant a as agent\nparticipant l as Log\na->>l: prepend\n",
+        'flowchart TB\nstores["Stores"] ~~~ drivers["Drivers"]\nstores --> structures\n',
+        "pie\n",
+    ],
+)
+def test_a_diagram_of_what_is_not_there_is_a_failure(diagram: str) -> None:
+    with pytest.raises(AssertionError):
+        _check_diagram(diagram)
