@@ -209,12 +209,13 @@ def _check_diagram(written: str) -> None:
     if kind == "sequenceDiagram":
         labels = dict(re.findall(r"^participant (\w+) as ([^<\n]+)", "\n".join(lines), re.MULTILINE))
         for caller, called, method in re.findall(r"^(\w+)->>(\w+): (\w+)$", "\n".join(lines), re.MULTILINE):
-            assert caller in labels and called in labels, f"{caller} or {called} is not a participant"
+            assert {caller, called} <= set(labels), f"{caller} or {called} is not a participant"
             assert method in _methods()[labels[called]], f"{labels[called]} has no method {method}"
         return
     declared = set(re.findall(r"(?:^|~~~ |subgraph )(\w+)[\[(]", "\n".join(lines), re.MULTILINE))
     joined = {name for line in lines if "-->" in line for name in line.split(" --> ")}
-    assert joined and joined <= declared, f"not declared: {sorted(joined - declared)}"
+    assert joined, "a flowchart without an arrow"
+    assert joined <= declared, f"not declared: {sorted(joined - declared)}"
 
 
 @cache
