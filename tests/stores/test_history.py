@@ -101,6 +101,7 @@ async def test_a_damaged_history_is_said(persistence: Persistence) -> None:
     assert await state.get_state() == CounterState()
 
 
+@pytest.mark.usefixtures("proofs_apart")
 async def test_a_revision_comes_with_its_state_or_not_at_all(url: str) -> None:
     async with driver_from_url(url) as driver, create_persistence(driver) as persistence:
         state = state_of(persistence, history=2)
