@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from limpet import ConflictError, CorruptDataError, NotFoundError, Persistence
-from limpet.driver import Delete, Item, Key
+from limpet.driver import Delete, Driver, Item, Key
 from limpet.driver.kit import scan_all
 from limpet.stores import CheckpointStore
+from limpet.stores.checkpoints import _copy
 
 LONG = "x" * 1000
 
@@ -21,7 +22,7 @@ async def left(persistence: Persistence) -> list[Key]:
 
 @pytest.fixture
 def freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limpet.stores.checkpoints._store._GRACE_MS", -60_000)
+    monkeypatch.setattr("limpet.stores.checkpoints._prune._GRACE_MS", -60_000)
 
 
 async def test_who_remembers_a_deleted_thread_writes_to_the_new_one(persistence: Persistence) -> None:
@@ -48,7 +49,7 @@ async def test_who_remembers_a_part_that_was_freed_stores_it_again(persistence: 
     await ours.put("t", {"long": LONG}, id="c0")
     await ours.put("t", {"n": 1}, id="c1")
     before = len(await left(persistence))
-    assert await theirs.prune("t", keep_last=1) == 1
+    assert await theirs.prune("t", max_count=1) == 1
     assert len(await left(persistence)) == before - 3, "a checkpoint, its place in the order, and a part"
     await ours.put("t", {"long": LONG}, id="c2")
     found = await theirs.get("t")
@@ -90,7 +91,7 @@ async def test_what_is_put_beside_pruning_is_whole(persistence: Persistence) -> 
     for step in range(6):
         await ours.put("t", {"step": step, "long": LONG * (step % 2)}, id=f"c{step}")
         if step % 2:
-            assert await theirs.prune("t", keep_last=1) == (1 if step == 1 else 2)
+            assert await theirs.prune("t", max_count=1) == (1 if step == 1 else 2)
         latest = await theirs.get("t")
         assert latest is not None
         assert latest.checkpoint == {"step": step, "long": LONG * (step % 2)}
@@ -106,7 +107,7 @@ async def test_pruned_put_and_read_at_once(persistence: Persistence) -> None:
 
     async def prune() -> None:
         for _ in range(4):
-            await theirs.prune("t", keep_last=1)
+            await theirs.prune("t", max_count=1)
 
     async def read() -> None:
         for _ in range(8):
@@ -115,7 +116,7 @@ async def test_pruned_put_and_read_at_once(persistence: Persistence) -> None:
             assert latest.checkpoint["long"] == LONG
 
     await asyncio.gather(put(), prune(), read())
-    await theirs.prune("t", keep_last=1)
+    await theirs.prune("t", max_count=1)
     assert [each.id for each in await ours.list("t")] == ["c7"]
 
 
@@ -128,7 +129,7 @@ async def test_a_copy_beside_puts_and_pruning_is_whole(persistence: Persistence)
         for step in range(5, 10):
             await ours.put("t", {"step": step, "long": LONG}, id=f"c{step}")
 
-    await asyncio.gather(put(), theirs.copy_thread("t", "u"), theirs.prune("t", keep_last=2))
+    await asyncio.gather(put(), theirs.copy_thread("t", "u"), theirs.prune("t", max_count=2))
     listed = await ours.list("u")
     latest = await ours.get("u")
     assert latest is not None
@@ -143,25 +144,26 @@ async def test_what_a_copy_that_died_left_shows_nothing_and_is_freed(
     await persistence.checkpoints.put("t", {"long": LONG}, id="c0")
     before = len(await left(persistence))
     dies = CheckpointStore(persistence.driver)
-    monkeypatch.setattr("limpet.stores.checkpoints._store._AT_ONCE", 1)
-    whole = dies._snapshot
+    monkeypatch.setattr("limpet.stores.checkpoints._copy.AT_ONCE", 1)
+    whole = _copy.snapshot
 
-    async def cut_off(base: Key) -> AsyncIterator[Item]:
+    async def cut_off(driver: Driver, base: Key) -> AsyncIterator[Item]:
         seen = 0
-        async for item in whole(base):
+        async for item in whole(driver, base):
             if (seen := seen + 1) == 4:
                 raise ConnectionError("the copier died here")
             yield item
 
-    monkeypatch.setattr(dies, "_snapshot", cut_off)
+    monkeypatch.setattr(_copy, "snapshot", cut_off)
     for target in ("u", "v"):
         with pytest.raises(ConnectionError):
             await dies.copy_thread("t", target)
         assert await persistence.checkpoints.get(target) is None
         assert await persistence.checkpoints.namespaces(target) == []
-        assert await persistence.checkpoints.prune(target, keep_last=1) == 0
+        assert await persistence.checkpoints.prune(target, max_count=1) == 0
         with pytest.raises(NotFoundError):
             await persistence.checkpoints.copy_thread(target, "w")
+    monkeypatch.setattr(_copy, "snapshot", whole)
     assert len(await left(persistence)) > before
     await persistence.checkpoints.put("u", {}, id="own")
     assert [each.id for each in await persistence.checkpoints.list("u")] == ["own"]

@@ -167,7 +167,7 @@ async def test_pruning_keeps_the_last_and_what_they_need(persistence: Persistenc
     shared = "s" * 1000
     for n in range(6):
         await persistence.checkpoints.put("t", {"n": n, "shared": shared, "own": f"{n}" * 1000}, id=f"c{n}")
-    assert await persistence.checkpoints.prune("t", keep_last=2) == 4
+    assert await persistence.checkpoints.prune("t", max_count=2) == 4
     assert await ids(persistence) == ["c5", "c4"]
     for each in await persistence.checkpoints.list("t"):
         assert each.checkpoint["shared"] == shared
@@ -175,9 +175,9 @@ async def test_pruning_keeps_the_last_and_what_they_need(persistence: Persistenc
     await asyncio.sleep(0.02)
     assert await persistence.checkpoints.prune("t", max_age=timedelta(milliseconds=1)) == 1
     assert await ids(persistence) == ["c5"], "the latest always stays"
-    with pytest.raises(ConfigurationError, match="keep_last"):
+    with pytest.raises(ConfigurationError, match="max_count"):
         await persistence.checkpoints.prune("t")
-    assert await persistence.checkpoints.prune("nobody", keep_last=1) == 0
+    assert await persistence.checkpoints.prune("nobody", max_count=1) == 0
 
 
 async def test_they_go_with_their_thread(persistence: Persistence) -> None:

@@ -172,7 +172,7 @@ async def test_appends_while_it_is_forked_are_all_there(driver: Driver) -> None:
 async def test_forks_of_forks_lie_in_no_more_logs_than_they_say(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("limpet.structures.log._log.MOST_PARTS", 5)
+    monkeypatch.setattr("limpet.structures.log._plans.MOST_PARTS", 5)
     log = await filled(driver, 1, "f0")
     for depth in range(1, 6):
         await log.fork(fork := log_of(driver, f"f{depth}"))

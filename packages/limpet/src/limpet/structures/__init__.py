@@ -7,6 +7,7 @@ from ._keyed_locks import changing
 from ._listing import Listing, Page
 from ._migrations import Migrations
 from ._transact import Plan, ReadSet, Repeated, transact
+from ._versions import load_object, load_value, migrated_object, stamp_object, stamp_value
 from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, content_driver
 from .collection import Collection, Index, RepairReport
 from .lease import ClaimedItem, Lease, LeaseHandle, OwnedItem
@@ -45,7 +46,12 @@ __all__ = [
     "content_driver",
     "dump_record",
     "garbage_record",
+    "load_object",
     "load_record",
+    "load_value",
+    "migrated_object",
+    "stamp_object",
+    "stamp_value",
     "transact",
     "visible",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -15,13 +15,13 @@ from ..driver import Item, Value
 from ..records import Record
 from ..records._base import check_record
 from ._migrations import Migrations
+from ._versions import VERSION, has_version, migrated_object, stamp_object
 
 __all__ = ["Codec", "ModelCodec", "TypeCodec", "dump_record", "load_record"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-_VERSION = "$v"
 _FIRST = Migrations()
 
 
@@ -56,40 +56,14 @@ class ModelCodec(Codec[M]):
         self._without = without
 
     def encode(self, document: M) -> str:
-        encoded = dump_record(document, without=self._without)
-        if document.model_extra and _VERSION in document.model_extra:
-            raise InvalidValueError(
-                f"a field named {_VERSION!r} cannot be stored: it holds the version of the document"
-            )
-        if self._migrations.version == 1:
-            return encoded
-        comma = "" if encoded == "{}" else ","
-        return f'{{"{_VERSION}":{self._migrations.version}{comma}{encoded[1:]}'
+        return dump_record(document, self._migrations, without=self._without)
 
     def is_current(self, item: Item) -> bool:
-        value = str(item.value)
-        version = self._migrations.version
-        return value.startswith((f'{{"{_VERSION}":{version},', f'{{"{_VERSION}":{version}}}')) or (
-            version == 1 and f'"{_VERSION}"' not in value
-        )
+        return has_version(str(item.value), self._migrations.version)
 
     def decode(self, item: Item) -> M:
         where = f"the item at {item.key!r}"
-        if isinstance(item.value, str) and f'"{_VERSION}"' not in item.value and self._migrations.version == 1:
-            return load_record(self._model, item.value, where)
-        try:
-            document: Any = from_json(item.value or "")
-        except ValueError as error:
-            raise CorruptDataError(f"{where} is no JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise CorruptDataError(f"{where} should be a JSON object and is none")
-        version = document.pop(_VERSION, 1)
-        if version != self._migrations.version:
-            document = self._migrations.migrate(document, version, where)
-        try:
-            return self._model.model_validate(document)
-        except ValidationError as error:
-            raise CorruptDataError(f"{where} is no {self._model.__name__}: {explain(error)}") from error
+        return load_record(self._model, migrated_object(item.value, self._migrations, where), where)
 
 
 class TypeCodec(Generic[T]):
@@ -166,8 +140,8 @@ def load_record(model: type[M], stored: str, where: str) -> M:
         raise CorruptDataError(f"{where} is no {model.__name__}: {explain(error)}") from error
 
 
-def dump_record(record: BaseModel, *, without: frozenset[str] = frozenset()) -> str:
-    """The record as JSON by alias; a `None` that is only a default is left out, one that was set is kept.
+def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: frozenset[str] = frozenset()) -> str:
+    """The record as JSON by alias with its version; a `None` that is only a default is left out, one that was set is kept.
 
     Raises `InvalidValueError` for what would not come back equal, and `TooLargeError`.
     """
@@ -175,10 +149,13 @@ def dump_record(record: BaseModel, *, without: frozenset[str] = frozenset()) -> 
     unset = {field for field in _optional(type(record)) if field not in given and getattr(record, field) is None}
     if isinstance(record, Record):
         check_record(record)
+    if record.model_extra and VERSION in record.model_extra:
+        raise InvalidValueError(f"a field named {VERSION!r} cannot be stored: it holds the version of the record")
     try:
-        return record.model_dump_json(by_alias=True, exclude=unset | without, warnings="error")
+        stored = record.model_dump_json(by_alias=True, exclude=unset | without, warnings="error")
     except (ValueError, TypeError) as error:
         raise InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {error}") from error
+    return stamp_object(stored, migrations.version)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from .._errors import ConfigurationError, FormatError
+from .._errors import ConfigurationError, CorruptDataError, FormatError
 
 __all__ = ["Migrations", "Step"]
 
@@ -40,8 +40,13 @@ class Migrations:
 
         return register
 
-    def migrate(self, document: Any, version: int, where: str) -> Any:
-        """The document in the current version. Raises `FormatError` where it is newer or a step is missing."""
+    def migrate(self, document: Any, version: Any, where: str) -> Any:
+        """The document in the current version.
+
+        Raises `FormatError` where it is newer or a step is missing, `CorruptDataError` for what is no version.
+        """
+        if type(version) is not int or version < 1:
+            raise CorruptDataError(f"{where} has the version {version!r}, which is not a number from 1 on")
         if version > self.version:
             raise FormatError(
                 f"{where} was written in version {version}, this program reads up to {self.version}: upgrade the program"

@@ -26,6 +26,7 @@ from ...structures import (
     transact,
 )
 from .._durations import duration_to_ms
+from .._formats import APPROVAL
 from .._removal import Removal
 
 __all__ = ["ApprovalStore", "Claim"]
@@ -51,7 +52,7 @@ class ApprovalStore:
         self._records: Collection[ApprovalRecord] = Collection(
             driver,
             "approvals",
-            ModelCodec(ApprovalRecord),
+            ModelCodec(ApprovalRecord, APPROVAL),
             id_of=lambda record: record.id,
             indexes=[
                 Index(f"{phase}.{of}", partial(_indexed, phase, of))

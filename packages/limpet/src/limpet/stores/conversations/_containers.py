@@ -8,6 +8,7 @@ from typing import Any
 from ...driver import Driver
 from ...records import ContainerRecord, as_record
 from ...structures import Collection, Listing, ModelCodec, RepairReport
+from .._formats import CONTAINER
 from .._removal import Removal, Retained, remove
 from ._images import ImageRepository
 from ._saving import created_at, save_record
@@ -26,7 +27,7 @@ class ContainerRepository:
         self._records = Collection(
             driver,
             "containers",
-            ModelCodec(ContainerRecord),
+            ModelCodec(ContainerRecord, CONTAINER),
             id_of=lambda record: record.container_id,
             created_at=created_at,
         )

@@ -12,6 +12,7 @@ from ..._errors import ConflictError, NotFoundError
 from ...driver import Check, Driver, Key, Write
 from ...records import FeedbackRecord, ThreadRecord, as_record, utc_now
 from ...structures import Collection, Counter, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
+from .._formats import FEEDBACK
 from ._saving import created_at
 
 __all__ = ["FeedbackStore"]
@@ -30,7 +31,7 @@ class FeedbackStore:
         self._records: Collection[FeedbackRecord] = Collection(
             driver,
             "feedback",
-            ModelCodec(FeedbackRecord),
+            ModelCodec(FeedbackRecord, FEEDBACK),
             id_of=lambda record: record.id,
             indexes=[
                 Index("thread", lambda record: record.thread_id),

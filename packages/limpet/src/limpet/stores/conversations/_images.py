@@ -10,6 +10,7 @@ from ..._errors import ConflictError, NotFoundError
 from ...driver import Check, Driver, Write
 from ...records import ImageRecord, SessionRecord, as_record, utc_now
 from ...structures import Collection, Index, Listing, ModelCodec, ReadSet, RepairReport
+from .._formats import IMAGE
 from .._removal import Removal, Retained, remove
 from ._lineage import Lineage, family, lineage
 from ._saving import created_at, save_record, stamped
@@ -27,7 +28,7 @@ class ImageRepository:
         self._records = Collection(
             driver,
             "images",
-            ModelCodec(ImageRecord),
+            ModelCodec(ImageRecord, IMAGE),
             id_of=lambda record: record.image_id,
             indexes=[
                 Index("name", lambda record: record.name),

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from ..._errors import CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import Driver, Key, key, name, text
 from ...records import Message
-from ...structures import Entry, Listing, Log, LogCache, dump_record
+from ...structures import Entry, Listing, Log, LogCache, Migrations, dump_record, migrated_object
 
 __all__ = ["Messages"]
 
@@ -23,14 +23,21 @@ class Messages(Generic[M]):
     """The messages of every conversation of one kind, each on a log of its own."""
 
     def __init__(
-        self, driver: Driver, collection: str, owner: str, load: Callable[[str, str], M], make: str = "create it first"
+        self,
+        driver: Driver,
+        collection: str,
+        owner: str,
+        load: Callable[[str, str], M],
+        migrations: Migrations,
+        make: str = "create it first",
     ) -> None:
         """`collection` is the first segment of the keys, `owner` what a conversation is called in messages.
 
-        `load` reads a stored message and is told where it lies; `make` says how to make a conversation.
+        `load` reads a stored message; its second argument says where it lies. `make` says how to make a conversation.
         """
         self._collection = name(collection)
         self._load = load
+        self._migrations = migrations
         self._make = make
         self._owner = owner
         self._cache = LogCache()
@@ -45,10 +52,10 @@ class Messages(Generic[M]):
         stamped = message.stamped()
         try:
             if not unique:
-                return stamped.numbered(await self.log(conversation).append(dump_record(stamped)))
+                return stamped.numbered(await self.log(conversation).append(self._dump(stamped)))
             if message.id is None:
                 raise InvalidValueError("unique=True needs a message with an id: it is the id that is added once")
-            seq, added = await self.log(conversation).append_unique(dump_record(stamped), message.id)
+            seq, added = await self.log(conversation).append_unique(self._dump(stamped), message.id)
         except NotFoundError:
             raise self._missing(conversation) from None
         if added:
@@ -64,7 +71,7 @@ class Messages(Generic[M]):
         if not stamped:
             return []
         try:
-            first = await self.log(conversation).append(*map(dump_record, stamped))
+            first = await self.log(conversation).append(*map(self._dump, stamped))
         except NotFoundError:
             raise self._missing(conversation) from None
         return [message.numbered(seq) for seq, message in enumerate(stamped, first)]
@@ -118,7 +125,7 @@ class Messages(Generic[M]):
         seq = await self.seq_of(conversation, message)
 
         def changed(entry: Entry) -> str:
-            return dump_record(change(self._message(conversation, entry)))
+            return self._dump(change(self._message(conversation, entry)))
 
         try:
             return self._message(conversation, await self.log(conversation).replace(seq, changed))
@@ -153,6 +160,9 @@ class Messages(Generic[M]):
             before = entries[-1].seq
         raise NotFoundError(f"there is no message {message_id!r} in the {self._owner} {conversation!r}")
 
+    def _dump(self, message: M) -> str:
+        return dump_record(message, self._migrations)
+
     def _base(self, conversation: str) -> Key:
         return key(self._collection, text(conversation))
 
@@ -163,4 +173,5 @@ class Messages(Generic[M]):
         where = f"message {entry.seq} of the {self._owner} {conversation!r}"
         if not isinstance(entry.value, str):
             raise CorruptDataError(f"{where} should be JSON and is bytes")
-        return self._load(entry.value, where).numbered(entry.seq)
+        stored = migrated_object(entry.value, self._migrations, where)
+        return self._load(stored, where).numbered(entry.seq)

@@ -10,6 +10,7 @@ from ..._errors import ConflictError, NotFoundError
 from ...driver import Driver, Key, Write, name
 from ...records import Message, SessionRecord, as_record
 from ...structures import Collection, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
+from .._formats import MESSAGE, SESSION
 from .._removal import Removal, Retained, remove
 from ._lineage import Lineage, family, lineage
 from ._messages import Messages
@@ -34,7 +35,7 @@ class SessionRepository:
         self._records = Collection(
             driver,
             "sessions",
-            ModelCodec(SessionRecord),
+            ModelCodec(SessionRecord, SESSION),
             id_of=lambda record: record.session_id,
             indexes=[
                 Index("image", lambda record: record.image_id),
@@ -44,7 +45,12 @@ class SessionRepository:
             created_at=created_at,
         )
         self._messages = Messages(
-            driver, _MESSAGES, "session", Message.load, "save it first, or pass create=True to make it with the message"
+            driver,
+            _MESSAGES,
+            "session",
+            Message.load,
+            MESSAGE,
+            "save it first, or pass create=True to make it with the message",
         )
 
     async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:

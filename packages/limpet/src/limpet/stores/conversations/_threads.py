@@ -14,7 +14,7 @@ from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFo
 from ...driver import KEEP, Delete, Driver, Item, Key, Put, Write, key, name, text
 from ...driver._types import Keep
 from ...driver.kit import scan_all
-from ...records import ThreadMessage, ThreadRecord, as_record, utc_now
+from ...records import ThreadRecord, as_record, utc_now
 from ...structures import (
     Collection,
     Counter,
@@ -25,20 +25,20 @@ from ...structures import (
     ReadSet,
     RepairReport,
     collect_now,
-    load_record,
     transact,
     visible,
 )
+from .._formats import THREAD
 from ..approvals import ApprovalStore
 from ..checkpoints import CheckpointStore
 from ._feedback import FeedbackStore
 from ._lineage import Lineage, family, lineage
-from ._messages import Messages
 from ._saving import created_at
+from ._thread_messages import ThreadMessages, messages_of_threads
 
 __all__ = ["ThreadStats", "ThreadStore"]
 
-_MESSAGES, _DELETED = name("threads.messages"), name("threads.deleted")
+_DELETED = name("threads.deleted")
 _AT_ONCE = 20
 """Approvals that go in the batch which removes their thread; more of them go right after it."""
 
@@ -53,7 +53,7 @@ class ThreadStats:
     """`None` unless asked for."""
 
 
-class ThreadStore:
+class ThreadStore(ThreadMessages):
     """Threads by id, user and agent, newest first; messages in the order of adding."""
 
     def __init__(self, driver: Driver, approvals: ApprovalStore, checkpoints: CheckpointStore) -> None:
@@ -63,7 +63,7 @@ class ThreadStore:
         self._records: Collection[ThreadRecord] = Collection(
             driver,
             "threads",
-            ModelCodec(ThreadRecord, without=frozenset({"message_count", "active_at"})),
+            ModelCodec(ThreadRecord, THREAD, without=frozenset({"message_count", "active_at"})),
             id_of=lambda record: record.id,
             indexes=[
                 Index("user", lambda record: record.user_id),
@@ -73,7 +73,7 @@ class ThreadStore:
             ],
             created_at=created_at,
         )
-        self._messages = Messages(driver, _MESSAGES, "thread", _load)
+        self._messages = messages_of_threads(driver)
         self._count = Counter(driver, "threads")
         self.feedback = FeedbackStore(driver, self._records)
         """What people thought of threads and messages; `persistence.feedback` is the same."""
@@ -304,86 +304,6 @@ class ThreadStore:
         """
         return await lineage(self._records, thread_id, _ancestors, "thread")
 
-    # Messages.
-
-    async def add_message(
-        self,
-        thread_id: str,
-        role: str,
-        content: Any = None,
-        *,
-        id: str | None = None,
-        unique: bool = False,
-        **more: Any,
-    ) -> ThreadMessage:
-        """Append a message and return it as stored: with its id, timestamp and seq.
-
-        `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
-        driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
-        history too, is not added again: the stored one is returned. Raises `NotFoundError`, and `InvalidValueError`.
-        """
-        fields = {**more, "role": role, "content": content} | ({} if id is None else {"id": id})
-        return await self._messages.add(thread_id, as_record(ThreadMessage, fields), unique=unique)
-
-    async def add_messages(
-        self, thread_id: str, messages: Sequence[ThreadMessage | Mapping[str, Any]]
-    ) -> Sequence[ThreadMessage]:
-        """Append messages, a turn say, all of them or none, and return them as stored. Raises `NotFoundError`."""
-        return await self._messages.add_all(thread_id, [as_record(ThreadMessage, message) for message in messages])
-
-    def get_messages(
-        self,
-        thread_id: str,
-        *,
-        last: int | None = None,
-        before: int | None = None,
-        after: int | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-        offset: int = 0,
-    ) -> Listing[ThreadMessage]:
-        """The messages of a thread in the order of adding; none for a thread that does not exist.
-
-        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them first; the
-        page's cursor then leads to those before. `offset` skips as many from the start, without reading them.
-        """
-        return self._messages.list(
-            thread_id, last=last, before=before, after=after, limit=limit, cursor=cursor, offset=offset
-        )
-
-    async def update_message(self, thread_id: str, message: str | int, **changes: Any) -> ThreadMessage:
-        """Change fields of a message, named by id or seq, and return it; its id, number and timestamp stay.
-
-        Raises `NotFoundError` for one that is not there, and `UnsupportedError` for one that a fork shares.
-        """
-        fixed = {"id", "timestamp"} & changes.keys()
-        if fixed:
-            raise InvalidValueError(
-                f"the {' and the '.join(sorted(fixed))} of a message cannot be changed: leave it out"
-            )
-        return await self._messages.change(
-            thread_id, message, lambda old: as_record(ThreadMessage, {**old.model_dump(exclude_unset=True), **changes})
-        )
-
-    async def delete_message(self, thread_id: str, message: str | int) -> bool:
-        """Remove one message, named by id or seq; return whether it was there. Forks keep it."""
-        return await self._messages.remove(thread_id, message)
-
-    async def count_messages(self, thread_id: str) -> int:
-        """How many messages a thread has, without reading them; 0 for a thread that does not exist."""
-        return await self._messages.count(thread_id)
-
-    async def clear_messages(self, thread_id: str) -> int:
-        """Remove all messages of a thread, which stays as it is; return how many there were. Forks keep theirs."""
-        return await self._messages.clear(thread_id)
-
-    async def truncate_after_message(self, thread_id: str, message: str | int) -> int:
-        """Remove every message behind one, named by id or seq, atomically; return how many went.
-
-        Raises `NotFoundError` for an id that is not there.
-        """
-        return await self._messages.truncate_after(thread_id, message)
-
     # How.
 
     async def finish_deletions(self) -> int:
@@ -430,10 +350,6 @@ def _with_messages(record: ThreadRecord, head: Item | None, counter: Item | None
         return record
     moment = datetime.fromtimestamp(counter.updated_at / 1000, UTC)
     return record.model_copy(update={"message_count": count, "active_at": moment})
-
-
-def _load(stored: str, where: str) -> ThreadMessage:
-    return load_record(ThreadMessage, stored, where)
 
 
 def _ancestors(record: ThreadRecord) -> Sequence[str]:

@@ -21,11 +21,12 @@ from ..._errors import (
     LimpetError,
     NotFoundError,
 )
-from ..._json import as_plain, dump_plain, load_plain
+from ..._json import as_plain, dump_plain
 from ...driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
 from ...driver.kit import backend_now_ms, scan_all
-from ...structures import Entry, Log, LogCache, Plan, ReadSet, collect_now, transact, visible
+from ...structures import Entry, Log, LogCache, Plan, ReadSet, collect_now, load_value, stamp_value, transact, visible
 from .._durations import duration_to_ms
+from .._formats import EVENT
 from ..upkeep import Retention, Upkeep, trim_log
 from ._wakeups import Wakeups
 
@@ -117,7 +118,7 @@ class EventQueue:
         what would come back as something else, and `TooLargeError`.
         """
         self._check()
-        value = dump_plain(as_plain(event, "the event"), "the event")
+        value = stamp_value(dump_plain(as_plain(event, "the event"), "the event"), EVENT.version)
         log = self._log(channel)
         while True:
             try:
@@ -381,5 +382,5 @@ def _seen(value: str) -> int:
 
 
 def _event(channel: str, entry: Entry) -> Event:
-    event = load_plain(entry.value, f"event {entry.seq} of the channel {channel!r}")
+    event = load_value(entry.value, EVENT, f"event {entry.seq} of the channel {channel!r}")
     return Event(channel, number(entry.seq), event, datetime.fromtimestamp(entry.appended_at / 1000, UTC))

@@ -5,25 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import Any
 
-from pydantic_core import from_json, to_json
-
 from ..._errors import (
     ConfigurationError,
     ConflictError,
-    CorruptDataError,
     InvalidValueError,
     NotFoundError,
 )
 from ..._json import as_plain, dump_plain
 from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
 from ...driver.kit import backoff, scan_all
-from ...structures import ClaimedItem, Entry, Listing, Log, LogCache, OwnedItem, Plan, ReadSet, transact, visible
+from ...structures import (
+    ClaimedItem,
+    Listing,
+    Log,
+    LogCache,
+    OwnedItem,
+    Plan,
+    ReadSet,
+    load_value,
+    stamp_value,
+    transact,
+    visible,
+)
 from .._durations import duration_to_ms
+from .._formats import JOB
+from ._job_documents import DeadLetter, check_id, dead_letter, dump_state, load_state, number_of, shown_error, up_to
 from ._wakeups import Wakeups
 
 __all__ = ["DeadLetter", "Job", "WorkQueue", "collect_jobs", "work_wakeups"]
@@ -35,19 +45,6 @@ _TRIES = 200
 _CLAIM_BYTES = 1 << 20
 """How much of jobs one claim takes, where it is more than one job: it has to fit into one batch."""
 _LONGEST_PAUSE = 300.0
-_LONGEST_ERROR = 10_000
-"""Characters of an error that are kept beside a job."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A job that was tried for the last time."""
-
-    id: str
-    value: Any
-    attempts: int
-    error: str | None
-    """What the last try said of it, where it said something."""
 
 
 class WorkQueue:
@@ -94,7 +91,7 @@ class WorkQueue:
         """
         if not values:
             raise InvalidValueError("put() without a job: give at least one")
-        written = [dump_plain(as_plain(value, "the job"), "the job") for value in values]
+        written = [stamp_value(dump_plain(as_plain(value, "the job"), "the job"), JOB.version) for value in values]
         while True:
             try:
                 first = await self._log.append(*written)
@@ -129,7 +126,7 @@ class WorkQueue:
         left = visible(head, counter)
         if counter is None or following is None:
             return left
-        return min(left, max(0, _number(counter) - _number(following)))
+        return min(left, max(0, number_of(counter) - number_of(following)))
 
     async def claimed(self) -> int:
         """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
@@ -140,20 +137,20 @@ class WorkQueue:
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[DeadLetter], str | None]:
             page = await self._driver.scan(Range(self._dead, after=position, limit=count))
-            return [_letter(item) for item in page.items], page.next
+            return [dead_letter(item) for item in page.items], page.next
 
         return Listing([self._dead], fetch, limit=limit, cursor=cursor)
 
     async def revive(self, id: str) -> bool:
         """Let a dead letter be claimed again, as if for the first time; return whether there was one."""
-        at, taken = key(self._dead, _id(id)), key(self._taken, _id(id))
+        at, taken = key(self._dead, check_id(id)), key(self._taken, check_id(id))
 
         def plan(reads: ReadSet) -> Plan[bool]:
             item = reads[at]
             if item is None:
                 return Plan([], False)
-            again = {"attempts": 0, "value": _state(item)["value"]}
-            return Plan([Delete(at, item.etag), Put(taken, to_json(again).decode(), If.ABSENT)], True)
+            again = {"attempts": 0, "value": load_state(item)["value"]}
+            return Plan([Delete(at, item.etag), Put(taken, dump_state(again), If.ABSENT)], True)
 
         revived = await transact(self._driver, [at], plan)
         self._wakeups.wake(self._log.base)
@@ -162,7 +159,7 @@ class WorkQueue:
     async def drop(self, id: str) -> bool:
         """Remove a dead letter for good; return whether there was one."""
         try:
-            await self._driver.apply([Delete(key(self._dead, _id(id)), If.PRESENT)])
+            await self._driver.apply([Delete(key(self._dead, check_id(id)), If.PRESENT)])
         except ConflictError:
             return False
         return True
@@ -218,12 +215,12 @@ class WorkQueue:
             taken = reads[item.key]
             if taken is None or reads[lease] is not None:
                 return Plan([], None)
-            state = _state(taken)
+            state = load_state(taken)
             if state["attempts"] >= self._max_attempts:
                 # Whoever took it meanwhile has changed it: its etag stands for the lease, too.
-                return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), to_json(state).decode())], None)
+                return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), dump_state(state))], None)
             state = {**state, "attempts": state["attempts"] + 1}
-            writes: list[Write] = [claim.put, Put(taken.key, to_json(state).decode(), taken.etag)]
+            writes: list[Write] = [claim.put, Put(taken.key, dump_state(state), taken.etag)]
             return Plan(writes, Job(self, id, state, claim))
 
         return await transact(self._driver, [item.key, lease], plan)
@@ -234,9 +231,9 @@ class WorkQueue:
         tries = 0
         while True:
             (item,) = await self._driver.get([self._next])
-            following = 0 if item is None else _number(item)
+            following = 0 if item is None else number_of(item)
             found, _ = await self._log.read_part(after=following - 1, limit=limit)
-            entries = _up_to(_CLAIM_BYTES, found)
+            entries = up_to(_CLAIM_BYTES, found)
             if not entries and item is not None:
                 return []
             following = entries[-1].seq + 1 if entries else 0  # nothing yet: the group is known from here on
@@ -244,9 +241,9 @@ class WorkQueue:
             writes: list[Write] = [Put(self._next, str(following), If.ABSENT if item is None else item.etag)]
             for entry in entries:
                 id = number(entry.seq)
-                state = {"attempts": 1, "value": _value(entry)}
+                state = {"attempts": 1, "value": load_value(entry.value, JOB, f"job {entry.seq} of {self.name!r}")}
                 claim = self._claim(id)
-                writes += [claim.put, Put(key(self._taken, id), to_json(state).decode(), If.ABSENT)]
+                writes += [claim.put, Put(key(self._taken, id), dump_state(state), If.ABSENT)]
                 jobs.append(Job(self, id, state, claim))
             try:
                 await self._driver.apply(writes)
@@ -303,7 +300,7 @@ class Job(ClaimedItem):
         if delay is None:
             delay = min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1))
         pause = None if delay in (0, timedelta()) else duration_to_ms(delay, "delay")
-        written = dump_plain({"attempts": self.attempts, "value": self.value, "error": _shown(error)}, "the job")
+        written = dump_state({"attempts": self.attempts, "value": self.value, "error": shown_error(error)})
 
         def plan(etag: Etag) -> list[Write]:
             if self.attempts >= self._queue._max_attempts:
@@ -326,13 +323,6 @@ class Job(ClaimedItem):
             await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
 
 
-def _shown(error: str | None) -> str | None:
-    """An error's text as it can be stored, whatever is in it."""
-    if error is None or len(error) <= _LONGEST_ERROR:
-        return None if error is None else error.encode(errors="backslashreplace").decode()
-    return f"{_shown(error[:_LONGEST_ERROR])}... ({len(error):,} characters)"
-
-
 def work_wakeups(driver: Driver) -> Wakeups:
     """What wakes those who wait for a job, for all queues of a place."""
     return Wakeups(driver, _LOGS, 0.5)
@@ -344,54 +334,11 @@ async def collect_jobs(driver: Driver) -> int:
     async for listed in scan_all(driver, _QUEUES):
         queue = str(listed.value)
         # A group that comes while we look misses nothing that is put after it came: these numbers are all smaller.
-        groups = [_number(item) async for item in scan_all(driver, key(_GROUPS, text(queue)))]
+        groups = [number_of(item) async for item in scan_all(driver, key(_GROUPS, text(queue)))]
         if groups:
             removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))
     return removed
 
 
-def _up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
-    """As many as one batch can take, at least one."""
-    for count, entry in enumerate(entries):
-        size -= len(entry.value)
-        if size < 0 and count > 0:
-            return entries[:count]
-    return entries
-
-
-def _id(id: str) -> str:
-    if not isinstance(id, str) or len(id) != 16 or not (id.isascii() and id.isdecimal()):
-        raise InvalidValueError(f"{id!r} is no id of a job: pass one on as it came")
-    return id
-
-
 def _below(base: Key, queue: str, group: str) -> Key:
     return key(base, text(queue), text(group))
-
-
-def _number(item: Item) -> int:
-    if not isinstance(item.value, str) or not item.value.isdecimal():
-        raise CorruptDataError(f"the item at {item.key!r} should be a number")
-    return int(item.value)
-
-
-def _state(item: Item) -> dict[str, Any]:
-    try:
-        state = from_json(item.value or "")
-    except ValueError as error:
-        raise CorruptDataError(f"the job at {item.key!r} cannot be read: {error}") from error
-    if not isinstance(state, dict) or not isinstance(state.get("attempts"), int) or "value" not in state:
-        raise CorruptDataError(f"the item at {item.key!r} is no job")
-    return state
-
-
-def _value(entry: Entry) -> Any:
-    try:
-        return from_json(entry.value)
-    except ValueError as error:
-        raise CorruptDataError(f"job {entry.seq} cannot be read: {error}") from error
-
-
-def _letter(item: Item) -> DeadLetter:
-    state = _state(item)
-    return DeadLetter(split(item.key)[-1], state["value"], state["attempts"], state.get("error"))

@@ -11,6 +11,7 @@ from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFo
 from ...driver import Driver, new_etag
 from ...records import BlobRecord, as_record, utc_now
 from ...structures import Chunks, Collection, Listing, ModelCodec, Plan, ReadSet, RepairReport, content_driver, transact
+from .._formats import BLOB
 
 __all__ = ["BlobStore"]
 
@@ -32,7 +33,7 @@ class BlobStore:
         self._records: Collection[BlobRecord] = Collection(
             self._driver,
             "blobs",
-            ModelCodec(BlobRecord),
+            ModelCodec(BlobRecord, BLOB),
             id_of=lambda record: record.id,
             created_at=lambda record: round(record.created_at.timestamp() * 1000),
         )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
+from ..._errors import ConflictError, CorruptDataError, FormatError, InvalidValueError, NotFoundError
 from ...driver import (
     KEEP,
     Check,
@@ -242,6 +242,8 @@ class Collection(Generic[T]):
         """The document in an item, `None` also where it cannot be read: for a save that replaces it whole."""
         try:
             return None if item is None else self._codec.decode(item)
+        except FormatError:
+            raise  # a newer program wrote it, and can read it
         except CorruptDataError:
             return None
 

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from secrets import randbelow
 from typing import TypeAlias, TypeVar
 
 from ..._errors import (
     ConflictError,
-    CorruptDataError,
     InvalidValueError,
     NotFoundError,
-    TooLargeError,
     UnsupportedError,
 )
 from ...driver import Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
-from ...driver.kit import counter_value
 from .._keyed_locks import KeyedLocks, changing
 from .._transact import Plan, ReadSet, transact
 from ._entries import PART_BYTES, Entry, entry_of, read_entries
 from ._forks import (
-    MOST_PARTS,
     Branch,
     entries_of,
     plan_alone,
-    plan_use,
     receipts_of,
     shared_below,
     users_key,
 )
 from ._garbage import collect_now, garbage_record
 from ._head import Head
+from ._plans import HeadMovedError, following_of, missing, plan_fork, plan_unique, visible
 
 __all__ = ["Entry", "Log", "LogCache", "visible"]
 
@@ -97,7 +92,7 @@ class Log:
         if reads[self.base] is not None:
             return []
         counter = reads[self.counter]
-        head = Head(randbelow(10**16), 0 if counter is None else _following(counter))
+        head = Head(randbelow(10**16), 0 if counter is None else following_of(counter))
         return [
             Put(self.base, head.write(), If.ABSENT),
             Put(self.counter, str(head.low_watermark), If.ABSENT if counter is None else counter.etag),
@@ -112,11 +107,11 @@ class Log:
         if counter is not None:
             writes.append(Put(self.counter, counter.value or "0", counter.etag, _COUNTER_TTL_MS))
             head = Head.read(item)
-            items = head.count(_following(counter))
+            items = head.count(following_of(counter))
             branch = (self.base, head.incarnation)
             if head.shared:
                 writes.append(garbage_record(items, branches=(branch,)))
-            elif _following(counter) > 0:
+            elif following_of(counter) > 0:
                 writes.append(garbage_record(items, prefixes=(entries_of(branch), receipts_of(branch))))
             if head.parts:
                 branches = tuple((part.base, part.incarnation) for part in head.parts)
@@ -166,42 +161,13 @@ class Log:
             users = [users_key((part.base, part.incarnation)) for part in head.spans(self.base)]
 
             def planned(reads: ReadSet, head: Head = head) -> Plan[R]:
-                return plan(reads, *self._plan_fork(reads, head.incarnation, target, at))
+                return plan(reads, *plan_fork(reads, head.incarnation, self.keys, target.keys, at))
 
             try:
                 async with changing(self._driver, users[-1]):
                     return await transact(self._driver, [*self.keys, *target.keys, *users, *keys], planned)
-            except _HeadMoved:
+            except HeadMovedError:
                 self._cache.put(self.base, None)
-
-    def _plan_fork(self, reads: ReadSet, incarnation: int, target: Log, at: int | None) -> tuple[list[Write], int]:
-        item, counter, there = reads[self.base], reads[self.counter], reads[target.base]
-        if item is None or counter is None:
-            raise self._missing()
-        head = Head.read(item)
-        if head.incarnation != incarnation:
-            raise _HeadMoved
-        end = _following(counter) if at is None else at + 1
-        if at is not None and not (head.shows(at) and end <= _following(counter)):
-            raise NotFoundError(f"there is no entry {at} in the log at {self.base!r}: fork at one that is there")
-        if there is not None:
-            raise ConflictError(f"there is a log at {target.base!r} already", items={target.base: there})
-        earlier = reads[target.counter]
-        following = end if earlier is None else max(end, _following(earlier))
-        forked = head.forked(self.base, end, randbelow(10**16), following)
-        if len(forked.parts) > MOST_PARTS:
-            raise TooLargeError(
-                f"this would be a fork of forks, {MOST_PARTS} deep: copy the entries into a new log and go on with that"
-            )
-        uses = bool(forked.parts) and forked.parts[-1].incarnation == incarnation
-        shared = replace(head, shared=head.shared or uses)
-        writes: list[Write] = [
-            Check(self.base, item.etag) if shared == head else Put(self.base, shared.write(), item.etag),
-            Put(target.base, forked.write(), If.ABSENT),
-            Put(target.counter, str(following), If.ABSENT if earlier is None else earlier.etag),
-        ]
-        writes += [plan_use(reads, (part.base, part.incarnation), part.end) for part in forked.parts]
-        return writes, end
 
     # Writing.
 
@@ -232,26 +198,21 @@ class Log:
 
         Two driver calls. An entry that was truncated or trimmed away no longer counts.
         """
-        seen: list[Item] = []
-
         async with self._cache.locks.hold(self.base):
-            item = self._cache.get(self.base) or await self._head_item()
             while True:
-                spans = Head.read(item).spans(self.base)
+                head = Head.read(self._cache.get(self.base) or await self._head_item())
+                spans = head.spans(self.base)
                 receipts = [key(receipts_of((part.base, part.incarnation)), text(id)) for part in spans]
+
+                def plan(
+                    reads: ReadSet, receipts: Sequence[Key] = receipts, incarnation: int = head.incarnation
+                ) -> Plan[tuple[int, bool]]:
+                    return plan_unique(reads, self.keys, incarnation, value, receipts)
+
                 try:
-                    result = await transact(
-                        self._driver,
-                        [self.base, self.counter, *receipts],
-                        lambda reads, receipts=receipts, base=item: self._plan_unique(  # type: ignore[misc]
-                            reads, value, receipts, base, seen
-                        ),
-                    )
-                except _HeadMoved:
-                    item = seen[-1]
-                    self._cache.put(self.base, item)
-                else:
-                    return result
+                    return await transact(self._driver, [*self.keys, *receipts], plan)
+                except HeadMovedError:
+                    self._cache.put(self.base, None)
 
     async def truncate(self, after: int) -> int:
         """Cut off every entry behind number `after` (-1: all of them); return how many were cut."""
@@ -279,10 +240,10 @@ class Log:
             def plan(reads: ReadSet, branch: Branch = branch, at: Key = at) -> Plan[None]:
                 head_item, there = reads[self.base], reads[at]
                 if head_item is None:
-                    raise self._missing()
+                    raise missing(self.base)
                 head = Head.read(head_item)
                 if head.incarnation != branch[1]:
-                    raise _HeadMoved
+                    raise HeadMovedError
                 if head.shows(seq) and seq < max(head.own, shared_below(reads, branch)):
                     raise UnsupportedError(f"entry {seq} is shared with a fork and stays as it is: append a new one")
                 if there is None or not head.shows(seq):
@@ -293,7 +254,7 @@ class Log:
 
             try:
                 await transact(self._driver, [self.base, at, users], plan)
-            except _HeadMoved:
+            except HeadMovedError:
                 self._cache.put(self.base, None)
                 continue
             changed = await self.get(seq)
@@ -357,7 +318,7 @@ class Log:
             item, counter = reads[self.base], reads[self.counter]
             if item is None or counter is None:
                 return Plan([], 0)
-            head, following = Head.read(item), _following(counter)
+            head, following = Head.read(item), following_of(counter)
             shorter = cut(head, following)
             if shorter == head:
                 return Plan([], 0)
@@ -385,62 +346,12 @@ class Log:
             return [Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end)]
         return [garbage_record(items, ranges=tuple((entries, first, end) for first, end in hidden))]
 
-    def _plan_unique(
-        self, reads: ReadSet, value: Value, receipts: Sequence[Key], base: Item, seen: list[Item]
-    ) -> Plan[tuple[int, bool]]:
-        item, counter = reads[self.base], reads[self.counter]
-        if item is None:
-            raise self._missing()
-        head = Head.read(item)
-        if head.incarnation != Head.read(base).incarnation:
-            seen.append(item)
-            raise _HeadMoved
-        for part, receipt in zip(head.spans(self.base), receipts, strict=True):
-            for found in _numbers(reads[receipt]):
-                if part.first <= found < part.end and head.shows(found):
-                    return Plan([], (found, False))
-        receipt = receipts[-1]
-        there = reads[receipt]
-        seq = 0 if counter is None else _following(counter)
-        # A fork may still find this id under its earlier number.
-        needed = [str(number) for number in _numbers(there)] if head.shared else []
-        writes: list[Write] = [
-            Check(self.base, item.etag),
-            Put(self.counter, str(seq + 1), If.ABSENT if counter is None else counter.etag),
-            Put(f"{self._entries(head)}!{number(seq)}", value),
-            Put(receipt, " ".join([*needed, str(seq)]), If.ABSENT if there is None else there.etag),
-        ]
-        return Plan(writes, (seq, True))
-
     def _entries(self, head: Head) -> Key:
         return entries_of((self.base, head.incarnation))
 
     async def _head_item(self) -> Item:
         (item,) = await self._driver.get([self.base])
         if item is None:
-            raise self._missing()
+            raise missing(self.base)
         self._cache.put(self.base, item)
         return item
-
-    def _missing(self) -> NotFoundError:
-        return NotFoundError(f"there is no log at {self.base!r}: create it first, or it was deleted")
-
-
-def visible(head: Item | None, counter: Item | None) -> int:
-    """How many entries a log has, by the items at its `keys`."""
-    return 0 if head is None or counter is None else Head.read(head).count(_following(counter))
-
-
-def _following(counter: Item) -> int:
-    found = counter_value(counter.value)
-    if found is None:
-        raise CorruptDataError(f"the item at {counter.key!r} should hold the next number of a log")
-    return found
-
-
-class _HeadMoved(Exception):
-    """The log was deleted and made again since its head was read."""
-
-
-def _numbers(receipt: Item | None) -> list[int]:
-    return [] if receipt is None else [int(number) for number in str(receipt.value).split()]

@@ -1,0 +1,64 @@
+"""The current version of everything that the stores keep, and the steps that lead to it from every earlier one.
+
+A change of what is stored is a new version here, its step, and a fixture of the old one in `tests/formats/`.
+"""
+
+from __future__ import annotations
+
+from ..structures import Migrations
+
+__all__ = [
+    "APPROVAL",
+    "BLOB",
+    "CHECKPOINT",
+    "CHECKPOINT_HEAD",
+    "CLAIMED_JOB",
+    "CONTAINER",
+    "EVENT",
+    "FEEDBACK",
+    "FORMATS",
+    "IMAGE",
+    "JOB",
+    "MESSAGE",
+    "PENDING_WRITE",
+    "SESSION",
+    "THREAD",
+    "THREAD_MESSAGE",
+]
+
+APPROVAL = Migrations()
+BLOB = Migrations()
+CHECKPOINT = Migrations()
+CHECKPOINT_HEAD = Migrations()
+"""What names the latest checkpoint of a namespace."""
+CLAIMED_JOB = Migrations()
+"""A job that was claimed, or is a dead letter."""
+CONTAINER = Migrations()
+EVENT = Migrations()
+FEEDBACK = Migrations()
+IMAGE = Migrations()
+JOB = Migrations()
+MESSAGE = Migrations()
+"""Of a session."""
+PENDING_WRITE = Migrations()
+SESSION = Migrations()
+THREAD = Migrations()
+THREAD_MESSAGE = Migrations()
+
+FORMATS = {
+    "approval": APPROVAL,
+    "blob": BLOB,
+    "checkpoint": CHECKPOINT,
+    "checkpoint head": CHECKPOINT_HEAD,
+    "claimed job": CLAIMED_JOB,
+    "container": CONTAINER,
+    "event": EVENT,
+    "feedback": FEEDBACK,
+    "image": IMAGE,
+    "job": JOB,
+    "message": MESSAGE,
+    "pending write": PENDING_WRITE,
+    "session": SESSION,
+    "thread": THREAD,
+    "thread message": THREAD_MESSAGE,
+}

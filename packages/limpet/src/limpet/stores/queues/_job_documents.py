@@ -1,0 +1,78 @@
+"""What jobs are stored as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..._errors import CorruptDataError, InvalidValueError
+from ..._json import dump_plain
+from ...driver import Item, split
+from ...structures import Entry, load_object, stamp_object
+from .._formats import CLAIMED_JOB
+
+__all__ = ["DeadLetter", "check_id", "dead_letter", "dump_state", "load_state", "number_of", "shown_error", "up_to"]
+
+_LONGEST_ERROR = 10_000
+"""Characters of an error that are kept beside a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that was tried for the last time."""
+
+    id: str
+    value: Any
+    attempts: int
+    error: str | None
+    """What the last try said of it, where it said something."""
+
+
+def up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """As many as one batch can take, at least one."""
+    for count, entry in enumerate(entries):
+        size -= len(entry.value)
+        if size < 0 and count > 0:
+            return entries[:count]
+    return entries
+
+
+def check_id(id: str) -> str:
+    """The id of a job. Raises `InvalidValueError` for what is none."""
+    if not isinstance(id, str) or len(id) != 16 or not (id.isascii() and id.isdecimal()):
+        raise InvalidValueError(f"{id!r} is no id of a job: pass one on as it came")
+    return id
+
+
+def number_of(item: Item) -> int:
+    """The number in an item. Raises `CorruptDataError`."""
+    if not isinstance(item.value, str) or not item.value.isdecimal():
+        raise CorruptDataError(f"the item at {item.key!r} should be a number")
+    return int(item.value)
+
+
+def shown_error(error: str | None) -> str | None:
+    """An error's text as it can be stored, whatever is in it."""
+    if error is None or len(error) <= _LONGEST_ERROR:
+        return None if error is None else error.encode(errors="backslashreplace").decode()
+    return f"{shown_error(error[:_LONGEST_ERROR])}... ({len(error):,} characters)"
+
+
+def dump_state(state: dict[str, Any]) -> str:
+    """A claimed job, or a dead letter, as it is stored."""
+    return stamp_object(dump_plain(state, "the job"), CLAIMED_JOB.version)
+
+
+def load_state(item: Item) -> dict[str, Any]:
+    """The claimed job, or dead letter, in an item. Raises `CorruptDataError`."""
+    state = load_object(item.value, CLAIMED_JOB, f"the job at {item.key!r}")
+    if not isinstance(state.get("attempts"), int) or "value" not in state:
+        raise CorruptDataError(f"the item at {item.key!r} is no job")
+    return state
+
+
+def dead_letter(item: Item) -> DeadLetter:
+    """The dead letter in an item. Raises `CorruptDataError`."""
+    state = load_state(item)
+    return DeadLetter(split(item.key)[-1], state["value"], state["attempts"], state.get("error"))

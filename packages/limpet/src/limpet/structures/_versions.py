@@ -1,0 +1,69 @@
+"""The version of what is stored: `$v` in an object of ours, a header line before any other JSON. Without one it is 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import to_json
+
+from .._errors import CorruptDataError
+from .._json import load_plain
+from ..driver import Value
+from ._migrations import Migrations
+
+__all__ = ["VERSION", "has_version", "load_object", "load_value", "migrated_object", "stamp_object", "stamp_value"]
+
+VERSION = "$v"
+"""The field of a stored object that holds its version; no field of the application's may have this name."""
+
+_HEADER = "#limpet "
+
+
+def stamp_object(stored: str, version: int) -> str:
+    """The JSON text of an object with its version."""
+    if version == 1:
+        return stored
+    return f'{{"{VERSION}":{version}{"" if stored == "{}" else ","}{stored[1:]}'
+
+
+def has_version(stored: str, version: int) -> bool:
+    """Whether the JSON text of an object says this version."""
+    if version == 1:
+        return f'"{VERSION}"' not in stored
+    return stored.startswith((f'{{"{VERSION}":{version},', f'{{"{VERSION}":{version}}}'))
+
+
+def migrated_object(stored: Value | None, migrations: Migrations, where: str) -> str:
+    """The JSON text of an object in the current version. Raises `CorruptDataError`, and `FormatError` for a newer one."""
+    if isinstance(stored, str) and migrations.version == 1 and has_version(stored, 1):
+        return stored
+    return to_json(load_object(stored, migrations, where), inf_nan_mode="constants").decode()
+
+
+def load_object(stored: Value | None, migrations: Migrations, where: str) -> dict[str, Any]:
+    """The object in a JSON text, in the current version. Raises `CorruptDataError`, and `FormatError` for a newer one."""
+    document = load_plain(stored, where)
+    if not isinstance(document, dict):
+        raise CorruptDataError(f"{where} is not a JSON object")
+    migrated = migrations.migrate(document, document.pop(VERSION, 1), where)
+    if not isinstance(migrated, dict):
+        raise CorruptDataError(f"{where} was migrated to a {type(migrated).__name__}: a step has to return an object")
+    return migrated
+
+
+def stamp_value(stored: str, version: int) -> str:
+    """The JSON text of any value, below a header line with its version. No JSON begins with `#`."""
+    return stored if version == 1 else f'{_HEADER}{{"meta":{{"version":{version}}}}}\n{stored}'
+
+
+def load_value(stored: Value | None, migrations: Migrations, where: str) -> Any:
+    """The value in a JSON text, in the current version. Raises `CorruptDataError`, and `FormatError` for a newer one."""
+    version: Any = 1
+    if isinstance(stored, str) and stored.startswith(_HEADER):
+        header, _, stored = stored.removeprefix(_HEADER).partition("\n")
+        match load_plain(header, f"the header of {where}"):
+            case {"meta": {"version": version}}:
+                pass
+            case _:
+                raise CorruptDataError(f"the header of {where} has no version")
+    return migrations.migrate(load_plain(stored, where), version, where)

@@ -1,0 +1,115 @@
+"""What a log writes to be forked, and to append what is added once: plain functions of what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from secrets import randbelow
+from typing import TypeAlias
+
+from ..._errors import ConflictError, CorruptDataError, NotFoundError, TooLargeError
+from ...driver import Check, If, Item, Key, Put, Value, Write, number
+from ...driver.kit import counter_value
+from .._transact import Plan, ReadSet
+from ._forks import MOST_PARTS, entries_of, plan_use
+from ._head import Head
+
+__all__ = ["HeadMovedError", "LogKeys", "following_of", "missing", "plan_fork", "plan_unique", "visible"]
+
+LogKeys: TypeAlias = tuple[Key, Key]
+"""Where the head of a log lies, and its counter."""
+
+
+class HeadMovedError(Exception):
+    """The log was deleted and created again since its head was read. Nobody outside sees this."""
+
+
+def missing(base: Key) -> NotFoundError:
+    """The error for a log that is not there."""
+    return NotFoundError(f"there is no log at {base!r}: create it first, or it was deleted")
+
+
+def visible(head: Item | None, counter: Item | None) -> int:
+    """How many entries a log has, by the items at its `keys`."""
+    return 0 if head is None or counter is None else Head.read(head).count(following_of(counter))
+
+
+def following_of(counter: Item) -> int:
+    """The next number of a log. Raises `CorruptDataError`."""
+    found = counter_value(counter.value)
+    if found is None:
+        raise CorruptDataError(f"the item at {counter.key!r} should hold the next number of a log")
+    return found
+
+
+def plan_fork(
+    reads: ReadSet, incarnation: int, source: LogKeys, target: LogKeys, at: int | None
+) -> tuple[list[Write], int]:
+    """The writes that make a fork of the log's `incarnation`, and the first number that is not shared.
+
+    Raises `HeadMovedError`, `NotFoundError`, `ConflictError`, and `TooLargeError`.
+    """
+    (base, counter_at), (target_base, target_counter) = source, target
+    item, counter, there = reads[base], reads[counter_at], reads[target_base]
+    if item is None or counter is None:
+        raise missing(base)
+    head = Head.read(item)
+    if head.incarnation != incarnation:
+        raise HeadMovedError
+    end = following_of(counter) if at is None else at + 1
+    if at is not None and not (head.shows(at) and end <= following_of(counter)):
+        raise NotFoundError(f"there is no entry {at} in the log at {base!r}: fork at one that is there")
+    if there is not None:
+        raise ConflictError(f"there is a log at {target_base!r} already", items={target_base: there})
+    earlier = reads[target_counter]
+    following = end if earlier is None else max(end, following_of(earlier))
+    forked = head.forked(base, end, randbelow(10**16), following)
+    if len(forked.parts) > MOST_PARTS:
+        raise TooLargeError(
+            f"this would be a fork of forks, {MOST_PARTS} deep: copy the entries into a new log and go on with that"
+        )
+    uses = bool(forked.parts) and forked.parts[-1].incarnation == incarnation
+    shared = replace(head, shared=head.shared or uses)
+    writes: list[Write] = [
+        Check(base, item.etag) if shared == head else Put(base, shared.write(), item.etag),
+        Put(target_base, forked.write(), If.ABSENT),
+        Put(target_counter, str(following), If.ABSENT if earlier is None else earlier.etag),
+    ]
+    writes += [plan_use(reads, (part.base, part.incarnation), part.end) for part in forked.parts]
+    return writes, end
+
+
+def plan_unique(
+    reads: ReadSet, log: LogKeys, incarnation: int, value: Value, receipts: Sequence[Key]
+) -> Plan[tuple[int, bool]]:
+    """Append a value unless one of `receipts`, one for each span of the log, names an entry that is visible.
+
+    Raises `HeadMovedError` where the log is of another incarnation, `NotFoundError` where there is none.
+    """
+    base, counter_at = log
+    item, counter = reads[base], reads[counter_at]
+    if item is None:
+        raise missing(base)
+    head = Head.read(item)
+    if head.incarnation != incarnation:
+        raise HeadMovedError
+    for part, receipt in zip(head.spans(base), receipts, strict=True):
+        for found in _numbers(reads[receipt]):
+            if part.first <= found < part.end and head.shows(found):
+                return Plan([], (found, False))
+    receipt = receipts[-1]
+    there = reads[receipt]
+    seq = 0 if counter is None else following_of(counter)
+    # A fork may still find this id under its earlier number.
+    needed = [str(number) for number in _numbers(there)] if head.shared else []
+    writes: list[Write] = [
+        Check(base, item.etag),
+        Put(counter_at, str(seq + 1), If.ABSENT if counter is None else counter.etag),
+        Put(f"{entries_of((base, incarnation))}!{number(seq)}", value),
+        Put(receipt, " ".join([*needed, str(seq)]), If.ABSENT if there is None else there.etag),
+    ]
+    return Plan(writes, (seq, True))
+
+
+def _numbers(receipt: Item | None) -> list[int]:
+    return [] if receipt is None else [int(number) for number in str(receipt.value).split()]
