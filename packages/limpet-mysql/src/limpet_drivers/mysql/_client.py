@@ -56,6 +56,7 @@ class Client:
             timeout=options.connect_timeout,
             place=self.place,
             abort=_library.abort,
+            socket=_library.descriptor,
         )
 
     def connection(self) -> AbstractAsyncContextManager[Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pymysql
 from limpet import ConfigurationError
+from limpet.driver.kit import descriptor_of
 
 __all__ = [
     "ERRORS",
@@ -19,6 +20,7 @@ __all__ = [
     "abort",
     "alive",
     "connect",
+    "descriptor",
     "end",
     "give_back",
     "largest",
@@ -123,12 +125,21 @@ def alive(connection: Any) -> bool:
 
 def abort(connection: Any) -> None:
     """Close it at once, whatever is still to be sent: who waits for an answer is told that the connection is lost."""
-    transport = (
-        connection._transport if _library(connection) == "asyncmy" else getattr(connection._writer, "transport", None)
-    )
+    transport = _transport(connection)
     if transport is not None:
         transport.abort()
     connection.close()
+
+
+def descriptor(connection: Any) -> int | None:
+    """Its socket's, `None` where it is closed."""
+    return descriptor_of(_transport(connection))
+
+
+def _transport(connection: Any) -> Any:
+    return (
+        connection._transport if _library(connection) == "asyncmy" else getattr(connection._writer, "transport", None)
+    )
 
 
 async def end(connection: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import Connections, Subscription, tls_failure_reason
+from limpet.driver.kit import Connections, Subscription, descriptor_of, tls_failure_reason
 
 from ._errors import CLIENT_ERRORS, of_postgresql
 from ._options import Options
@@ -31,6 +31,7 @@ class Client:
             timeout=options.connect_timeout,
             place=options.place,
             abort=lambda connection: connection.terminate(),
+            socket=lambda connection: descriptor_of(connection._transport),  # type: ignore[attr-defined]
         )
         self._listening: set[Subscription] = set()
         self.closed = False
@@ -61,6 +62,8 @@ class Client:
         # One beside those that calls share: a watch keeps it for as long as it lasts.
         connection: Any = await (self._pool.acquire() if self._pool is not None else self._connect())
         self._listening.add(subscription)
+        if self._pool is None:
+            self._own.add(connection)
         try:
             connection.add_termination_listener(end)
             await connection.add_listener(channel, hear)
@@ -69,6 +72,7 @@ class Client:
             self._listening.discard(subscription)
             connection.remove_termination_listener(end)
             if self._pool is None:
+                self._own.discard(connection)
                 connection.terminate()
             else:
                 with suppress(*CLIENT_ERRORS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any
 
 import hiredis
 from limpet import LimpetError, UnavailableError
-from limpet.driver.kit import Connections, Subscription
+from limpet.driver.kit import Connections, Subscription, check_process
 
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
@@ -47,6 +48,7 @@ class Client:
             size=options.pool_size,
             timeout=options.connect_timeout,
             place=options.place,
+            socket=self._servers.descriptor,
         )
         self._patience = options.connect_timeout
         """Seconds for which a call waits for another primary to take over."""
@@ -62,7 +64,9 @@ class Client:
 
     async def _listen(self) -> None:
         """A primary that was replaced goes on taking writes, which are lost, until the sentinels convert it: leave it."""
+        process = os.getpid()
         while True:
+            check_process(process, self.options.place)
             with suppress(*CLIENT_ERRORS, LimpetError):
                 async for address in self._servers.switches():
                     if address != self._servers.at:
@@ -180,6 +184,7 @@ class Client:
     async def listening(self, channel: str, subscription: Subscription) -> AsyncIterator[None]:
         """Tell of every message on the channel, once subscribed, until the connection ends."""
         connection = await self._fresh()
+        self._connections.add(connection)
 
         async def hear() -> None:
             try:
@@ -203,6 +208,7 @@ class Client:
             if ear is not None:
                 ear.cancel()
                 await asyncio.gather(ear, return_exceptions=True)
+            self._connections.discard(connection)
             await connection.disconnect(nowait=True)
 
     async def close(self) -> None:

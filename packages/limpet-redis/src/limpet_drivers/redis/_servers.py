@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import tls_context
+from limpet.driver.kit import descriptor_of, tls_context
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import Connection
@@ -47,6 +47,10 @@ class Servers(ABC):
     @abstractmethod
     async def end(self, connection: Any) -> None:
         """Close it, or give it back. Raises nothing."""
+
+    def descriptor(self, connection: Any) -> int | None:
+        """The socket's, where the connection is ours and open: in a child of `fork` nothing is said on it."""
+        return None
 
     @abstractmethod
     async def fresh(self, address: Address | None = None) -> Any:
@@ -101,6 +105,9 @@ class Own(Servers):
 
     async def end(self, connection: Any) -> None:
         await connection.disconnect(nowait=True)
+
+    def descriptor(self, connection: Any) -> int | None:
+        return None if connection._writer is None else descriptor_of(connection._writer.transport)
 
     async def fresh(self, address: Address | None = None) -> Any:
         at = address or self.at

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import TypeVar
-from weakref import WeakSet
 
-from limpet import ConfigurationError, CorruptDataError, LimpetError, UnavailableError
-from limpet.driver.kit import FileLock, Worker
+from limpet import ConfigurationError, CorruptDataError, ForkedError, LimpetError, UnavailableError
+from limpet.driver.kit import FileLock, Inherited, Worker
 
 from ._errors import of_sqlite, of_system
 from ._layout import MIGRATIONS, identify, migrate
@@ -39,8 +40,13 @@ _LOOK_SECONDS = 0.1
 """How long a reader may go on with a file that was removed."""
 
 
-class Client:
-    """One database, open. In memory there is one connection, and it reads and writes."""
+class Client(Inherited):
+    """One database, open. In memory there is one connection, and it reads and writes.
+
+    SQLite counts, for each file, the locks that its process holds, and after a fork counts the parent's: connections to
+    the same file in the child would hold none and not know it. So a fork waits until no call is inside SQLite, and the
+    child closes what it inherited, which forgets the count. Where a call does not end, the child refuses the file.
+    """
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -54,21 +60,28 @@ class Client:
         self._identity: tuple[int, int] | None = None
         self._look_again = 0.0
         self._forked = False
+        self._inside: set[threading.Lock] = set()
+        """A lock for each thread that calls SQLite, held meanwhile."""
+        self._writer_inside, self._reader_inside = self._gate(), self._gate()
+        self._stopped: list[threading.Lock] = []
+        """Those that a fork holds."""
         self._writer = Worker("limpet-sqlite writer", idle=self._idle)
         self._reader = self._writer
-        _clients.add(self)
+        self.inherited()
 
     async def open(self) -> None:
         """Connect; make the folder, the file and the tables where they are missing."""
         path = self.options.path
         if path is None:
-            await self._writer.run(self._guard(self._connect_memory))
+            await self._writer.run(self._guard(self._connect_memory, self._writer_inside))
             return
-        await self._writer.run(self._guard(lambda: _prepare(path, self.place, self.options.timeout)))
+        await self._writer.run(
+            self._guard(lambda: _prepare(path, self.place, self.options.timeout), self._writer_inside)
+        )
         self._lock = FileLock(f"{path}-lock", timeout=self.options.timeout)
         await self._in_turn(lambda: self._connect_writer(path))
         self._reader = Worker("limpet-sqlite reader")
-        await self._reader.run(self._guard(lambda: self._connect_reader(path)))
+        await self._reader.run(self._guard(lambda: self._connect_reader(path), self._reader_inside))
 
     async def read(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the connection that reads."""
@@ -81,7 +94,7 @@ class Client:
                 self._look_again = now + _LOOK_SECONDS
             return act(self._reading)
 
-        return await self._reader.run(self._guard(run))
+        return await self._reader.run(self._guard(run, self._reader_inside))
 
     async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the connection that writes, when no other process writes.
@@ -103,14 +116,14 @@ class Client:
                 return act(connection)
 
         worker = Worker("limpet-sqlite aside")
+        inside = self._gate()
         try:
-            return await worker.run(self._guard(run))
+            return await worker.run(self._guard(run, inside))
         finally:
-            worker.stop()
+            worker.stop(lambda: self._inside.discard(inside))
 
     async def close(self) -> None:
         """Close the connections after what they still have to do, and end the threads."""
-        _clients.discard(self)
         try:
             if self._reader is not self._writer:
                 try:
@@ -128,32 +141,46 @@ class Client:
                 self._reader.stop(self._close_reader)
             self._writer.stop(self._close_writer)
 
-    def forked(self) -> None:
-        """In a child of `fork`: the threads are gone, and the connections belong to the parent.
+    def before_fork(self, deadline: float) -> None:
+        """Let nobody be inside SQLite."""
+        waiting = (inside for inside in list(self._inside))
+        self._stopped = [inside for inside in waiting if inside.acquire(timeout=max(0, deadline - monotonic()))]
 
-        The child has no event loop either, and on a new one the driver refuses whatever is asked.
-        """
+    def after_fork(self) -> None:
+        """In the parent: go on."""
+        for inside in self._stopped:
+            inside.release()
+
+    def forked(self) -> None:
+        """In the child, where the threads are gone: nothing of this is used again."""
         self._forked = True
-        # Closed here, a connection would drop the parent's work; collected, it would be closed.
-        _of_parents.extend(connection for connection in (self._writing, self._reading) if connection is not None)
-        if self._lock is not None:
-            self._lock.close()
+        connections = [connection for connection in (self._reading, self._writing) if connection is not None]
+        if len(self._stopped) == len(self._inside):
+            # The parent keeps its locks, which are its process's, and they keep this from moving the log away: that
+            # takes the file for oneself alone.
+            with suppress(sqlite3.Error):
+                for connection in connections:
+                    connection.close()
+                return
+        if self._identity is not None:
+            _unusable.add(self._identity)
+        for connection in connections:  # to be closed by nobody: a thread that is gone holds its locks
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
     async def _in_turn(self, act: Callable[[], T]) -> T:
         if self._lock is None:
-            return await self._writer.run(self._guard(act))
+            return await self._writer.run(self._guard(act, self._writer_inside))
         lock = self._lock
         asked = monotonic()
         called_off = False
 
-        def run() -> T:
+        def take_turn() -> None:
             self._take_turn(lock, asked)
             if called_off:
                 raise asyncio.CancelledError
-            return act()
 
         try:
-            return await self._writer.run(self._guard(run))
+            return await self._writer.run(self._guard(act, self._writer_inside, take_turn))
         except asyncio.CancelledError:
             called_off = True
             raise
@@ -190,10 +217,22 @@ class Client:
         self._give_turn(self._lock)
         return None
 
-    def _guard(self, act: Callable[[], T]) -> Callable[[], T]:
+    def _gate(self) -> threading.Lock:
+        inside = threading.Lock()
+        self._inside.add(inside)
+        return inside
+
+    def _guard(
+        self, act: Callable[[], T], inside: threading.Lock, first: Callable[[], None] | None = None
+    ) -> Callable[[], T]:
+        """`act`, with errors of ours, and no fork in the middle; there may be one while `first` waits for its turn."""
+
         def guarded() -> T:
             try:
-                return act()
+                if first is not None:
+                    first()
+                with inside:
+                    return act()
             except sqlite3.Error as error:
                 raise of_sqlite(error, self.place) from error
             except LimpetError:  # some of ours are OSErrors as well
@@ -252,37 +291,31 @@ class Client:
         return connection
 
     def _close_reader(self) -> None:
-        if self._reading is not None:
-            self._reading.close()
+        with self._reader_inside:
+            if self._reading is not None:
+                self._reading.close()
 
     def _close_writer(self) -> None:
         if self._writing is None:
             return
         if self._lock is None:
-            self._writing.close()
+            with self._writer_inside:
+                self._writing.close()
             return
         self._give_turn(self._lock)
         try:
             # The last connection moves the log into the database as it closes: alone, where that can be had.
-            with self._lock.held(timeout=_CLOSE_SECONDS):
+            with self._lock.held(timeout=_CLOSE_SECONDS), self._writer_inside:
                 self._writing.close()
         except OSError:  # too many wait, or the folder is gone; one of ours is an OSError too
-            self._writing.close()
+            with self._writer_inside:
+                self._writing.close()
         finally:
             self._lock.close()
 
 
-_clients: WeakSet[Client] = WeakSet()
-_of_parents: list[sqlite3.Connection] = []
-
-
-def _after_fork() -> None:
-    for client in list(_clients):
-        client.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_unusable: set[tuple[int, int]] = set()
+"""Files, by device and number, of which SQLite believes in this child of a fork what is true of the parent."""
 
 
 def _check_version() -> None:
@@ -307,7 +340,15 @@ def _prepare(path: Path, place: str, timeout: float) -> None:
     _make_folder(path.parent)
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder: name a file in it, like {path / 'agent.db'}")
-    size = path.stat().st_size if path.exists() else 0
+    size = 0
+    if path.exists():
+        found = path.stat()
+        size = found.st_size
+        if (found.st_dev, found.st_ino) in _unusable:
+            raise ForkedError(
+                f"this process was forked in the middle of a long call to {place}, and SQLite cannot be used on that "
+                "file here any more: fork while nothing is under way, or start processes with 'spawn'"
+            )
     if 0 < size < _SMALLEST:
         raise CorruptDataError(f"{place} is not a SQLite database. It was left as it is: choose another file")
     if size:

@@ -83,7 +83,8 @@ class Cached(Wrapper):
     async def close(self) -> None:
         self._max_stale = 0.0
         self._forget([_EVERYTHING])
-        if self._listener is not None and not self._listener.done():
+        forked = self._owner is not None and self._owner.is_forked  # then the listener is the parent's
+        if self._listener is not None and not self._listener.done() and not forked:
             self._listener.cancel()
             await asyncio.wait([self._listener])
         await super().close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -21,6 +22,7 @@ from ..._errors import (
 from .._capabilities import shortfall
 from .._driver import Driver
 from .._types import Append, Check, Delete, Health, Item, Key, Outcome, Page, Range, Unit
+from ._forks import check_loop, check_process
 from ._defaults import append_by_compare_and_set, probe_clock
 from ._lost_answers import resolve_lost_answer
 from ._owner import Owner
@@ -47,6 +49,7 @@ class BaseDriver(Driver):
 
     def __init__(self) -> None:
         self._owner: Owner | None = None
+        self._process = 0
         self._closed = False
         self._busy = 0
         self._idle = asyncio.Event()
@@ -131,12 +134,16 @@ class BaseDriver(Driver):
     async def open(self) -> None:
         if self._closed:
             raise ClosedError(f"{type(self).__name__} was closed: make a new one")
+        if self._process:
+            check_process(self._process, type(self).__name__)
+        self._process = os.getpid()
         if self._opening is None:
             self._opening = asyncio.Lock()
         async with self._opening:
             if self._owner is not None:
                 self._check()
                 return
+            check_loop(asyncio.get_running_loop())
             with self._translated():
                 await self._open()
                 if missing := shortfall(self.capabilities):

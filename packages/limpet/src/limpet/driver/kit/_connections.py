@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
 from ..._errors import UnavailableError
+from ._forks import Inherited, check_process, silence
 
 __all__ = ["Connections"]
 
@@ -18,7 +20,7 @@ _SOON = 0.005
 """Seconds in which a call is likely to end."""
 
 
-class Connections(Generic[C]):
+class Connections(Inherited, Generic[C]):
     """Gives each call a connection of its own, made when it is first needed and kept for the next call.
 
     Another is made only when none has become free for a few milliseconds, and who waits for it takes whichever comes
@@ -26,6 +28,7 @@ class Connections(Generic[C]):
     Whoever finds all of them busy waits, for up to `timeout` seconds. The one that was used last is used first, and
     one that is not `alive` any more is given to nobody. When a call loses one, those that are free are closed too: what
     ended it has probably ended all, and each would cost another call its time-out.
+    A child of `fork` has none: it neither reads from nor writes to what it inherited.
     """
 
     def __init__(
@@ -38,8 +41,11 @@ class Connections(Generic[C]):
         timeout: float,
         place: str,
         abort: Callable[[C], object] = lambda _connection: None,
+        socket: Callable[[C], int | None] = lambda _connection: None,
     ) -> None:
         """`connect` makes one, `end` closes one and must not raise, `place` names the server in messages.
+
+        `socket` returns the descriptor of one, `None` where it is closed or not ours.
 
         `abort` is told which one a block has failed on, or was cancelled on: nobody knows what it is in the middle of.
         """
@@ -50,16 +56,22 @@ class Connections(Generic[C]):
         self._timeout = timeout
         self._place = place
         self._abort = abort
+        self._socket = socket
+        self._process = os.getpid()
+        self._all: set[C] = set()
+        """Those that are open, in use or not."""
         self._free: deque[C] = deque()
         self._room = asyncio.Semaphore(size)
         self._waiting: deque[asyncio.Future[C]] = deque()
         self._making: set[asyncio.Task[None]] = set()
         self._count = 0
         """Connections there are, with those in the making."""
+        self.inherited()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[C]:
         """A connection for a block. Raises `UnavailableError` where none becomes free, and what `connect` raises."""
+        check_process(self._process, self._place)
         if self._room.locked():
             try:
                 async with asyncio.timeout(self._timeout):
@@ -104,6 +116,19 @@ class Connections(Generic[C]):
             task.cancel()
         await asyncio.gather(*making, return_exceptions=True)
         await self.drop()
+
+    def add(self, connection: C) -> None:
+        """Add one that was made beside these, so that a fork finds it too. `discard` it when it is closed."""
+        self._all.add(connection)
+
+    def discard(self, connection: C) -> None:
+        """Forget one that is closed."""
+        self._all.discard(connection)
+
+    def forked(self) -> None:
+        for connection in self._all:
+            if (descriptor := self._socket(connection)) is not None:
+                silence(descriptor)
 
     async def _taken(self) -> C | None:
         while self._free:
@@ -161,6 +186,7 @@ class Connections(Generic[C]):
             if (waiting := self._longest()) is not None:
                 waiting.set_exception(error)
         else:
+            self._all.add(connection)
             self._give(connection)
         finally:
             self._making.discard(task)
@@ -170,5 +196,6 @@ class Connections(Generic[C]):
         try:
             await self._end(connection)
         finally:
+            self._all.discard(connection)
             self._count -= 1
             self._make_more()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from random import uniform
 
 from ..._errors import ClosedError, ConfigurationError, LimpetError
 from .._types import Key
+from ._forks import check_process
 from ._paging import below
 
 __all__ = ["Subscription", "notifications"]
@@ -58,7 +60,9 @@ async def notifications(
     """
     low, high = below(base)
     attempt, live = 0, False
+    process = os.getpid()
     while True:
+        check_process(process, "the driver")
         subscription = Subscription()
         try:
             async with listen(subscription):

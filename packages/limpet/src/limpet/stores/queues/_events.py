@@ -16,6 +16,7 @@ from ..._errors import (
     ConfigurationError,
     CorruptDataError,
     EventsLostError,
+    ForkedError,
     InvalidCursorError,
     InvalidValueError,
     LimpetError,
@@ -263,7 +264,8 @@ class EventQueue:
         if self._closed:
             return
         self._closed = True
-        tasks = [task for task in self._subscribers if task is not asyncio.current_task()]
+        running = asyncio.get_running_loop()  # in a child of fork the parent's tasks never end
+        tasks = [t for t in self._subscribers if t is not asyncio.current_task() and t.get_loop() is running]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -337,7 +339,7 @@ class EventQueue:
             except EventsLostError as lost:
                 _logger.warning("%s", lost)
                 after = lost.resume
-            except ClosedError:
+            except (ClosedError, ForkedError):
                 return
             except LimpetError as error:
                 if self._closed:

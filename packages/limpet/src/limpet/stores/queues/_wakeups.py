@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import accumulate
 
 from ..._errors import LimpetError
 from ...driver import Driver, Key
+from ...driver.kit import forked_since
 
 __all__ = ["Wakeups"]
 
@@ -26,6 +28,7 @@ class Wakeups:
         self.poll = poll
         self._waiting: dict[Key, set[asyncio.Event]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._process = os.getpid()
         self._ending: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -57,10 +60,12 @@ class Wakeups:
         """Wake everybody for the last time."""
         self.wake(None)
         self._end()
-        if self._ending:
+        if self._ending and not forked_since(self._process):
             await asyncio.wait(self._ending)
 
     def _end(self) -> None:
+        if forked_since(self._process):  # the tasks are the parent's
+            self._tasks = []
         for task in self._tasks:
             task.cancel()
             self._ending.add(task)

@@ -10,7 +10,7 @@ from random import uniform
 from types import TracebackType
 from typing import Self
 
-from ..._errors import ClosedError, ConfigurationError, LeaseTimeoutError, LimpetError
+from ..._errors import ClosedError, ConfigurationError, ForkedError, LeaseTimeoutError, LimpetError
 from ...driver import Driver, Put, key
 from ...driver import name as segment
 from ...structures import Lease
@@ -49,7 +49,7 @@ class Upkeep:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None:
+        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():  # not in a child of fork
             self._task.cancel()
             await asyncio.wait([self._task])
             if not self._task.cancelled():
@@ -62,7 +62,7 @@ class Upkeep:
                 pause = await self._once()
             except LeaseTimeoutError:
                 pass  # another process is doing it
-            except ClosedError:
+            except (ClosedError, ForkedError):
                 return
             except LimpetError as error:
                 _logger.warning("upkeep failed and is tried again in %.0f s: %s", pause, error)

@@ -1,0 +1,38 @@
+"""A fork while a place is open, on every driver: whatever the child does, and whatever the parent, nothing is lost and nobody waits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from limpet import create_persistence
+from limpet.driver import key, name, text
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+
+FORKER = Path(__file__).parent / "forker.py"
+
+
+@pytest.mark.parametrize("parent", ["goes on", "closes", "dies"])
+@pytest.mark.parametrize("loop", ["same", "new", "inside"])
+async def test_a_fork_loses_nothing_and_nobody_waits(url: str, loop: str, parent: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, str(FORKER), url, loop, parent], capture_output=True, text=True, timeout=120, check=False
+    )
+    said: list[dict[str, Any]] = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [(each["who"], each["wrong"]) for each in said if "wrong" in each] == [], ran.stderr
+    ended = {each["who"] for each in said if "ended" in each}
+    assert ended == {"uses", "closes", "leaves", "opens"} | ({"parent"} if parent == "goes on" else set()), ran.stderr
+    if url.startswith("memory"):
+        return
+    acknowledged = [(seq, content) for each in said for seq, content in each.get("acknowledged", ())]
+    assert acknowledged
+    async with create_persistence(url) as persistence:
+        stored = {message.seq: message.content for message in await persistence.sessions.get_messages("s")}
+        items = await persistence.driver.get([key(name("forks"), text(content)) for _, content in acknowledged])
+    assert {seq: stored.get(seq) for seq, _ in acknowledged} == dict(acknowledged)
+    assert None not in items
