@@ -17,12 +17,12 @@ import socket
 import stat
 import sys
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 from limpet import ForkedError, Persistence, create_persistence
-from limpet.driver import Put, key, name, text
+from limpet.driver import Put, Range, key, name, text
 
 URL, LOOP, PARENT = sys.argv[1:]
 WRITES = 12
@@ -55,11 +55,10 @@ async def uses(persistence: Persistence, queue: Any) -> None:
     calls: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         ("get", lambda: driver.get([at])),
         ("apply", lambda: driver.apply([Put(at, "the child's")])),
-        ("scan", lambda: driver.scan(name("forks"))),
+        ("scan", lambda: driver.scan(Range(name("forks")))),
         ("clear", lambda: driver.clear("")),
         ("purge", driver.purge),
         ("health", driver.health),
-        ("open", driver.open),
         ("kv", lambda: persistence.kv(str, "n").set("k", "v")),
         ("add_message", lambda: persistence.sessions.add_message("s", {"subtype": "user", "content": "the child's"})),
         ("publish", lambda: queue.publish("c", 1)),
@@ -144,11 +143,12 @@ class Fork:
 
     async def ended(self) -> None:
         for process in self.children:
-            while os.waitpid(process, os.WNOHANG) == (0, 0):
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(os.waitpid, process, 0)
 
 
-def in_child(n: int, fork: Fork, run: Callable[[Awaitable[None]], None], persistence: Persistence, queue: Any) -> None:
+def in_child(
+    n: int, fork: Fork, run: Callable[[Coroutine[Any, Any, None]], object], persistence: Persistence, queue: Any
+) -> None:
     who = CHILDREN[n].__name__
     fork.wait()
     try:

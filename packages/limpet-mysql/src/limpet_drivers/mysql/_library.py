@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pymysql
 from limpet import ConfigurationError
-from limpet.driver.kit import descriptor_of
+from limpet.driver.kit import descriptor_of, hang_up
 
 __all__ = [
     "ERRORS",
@@ -127,6 +127,7 @@ def abort(connection: Any) -> None:
     """Close it at once, whatever is still to be sent: who waits for an answer is told that the connection is lost."""
     transport = _transport(connection)
     if transport is not None:
+        hang_up(transport)
         transport.abort()
     connection.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import Connections, Subscription, descriptor_of, tls_failure_reason
+from limpet.driver.kit import Connections, Subscription, descriptor_of, hang_up, tls_failure_reason
 
 from ._errors import CLIENT_ERRORS, of_postgresql
 from ._options import Options
@@ -30,7 +30,7 @@ class Client:
             size=options.pool_size,
             timeout=options.connect_timeout,
             place=options.place,
-            abort=lambda connection: connection.terminate(),
+            abort=_abort,
             socket=lambda connection: descriptor_of(connection._transport),  # type: ignore[attr-defined]
         )
         self._listening: set[Subscription] = set()
@@ -110,6 +110,11 @@ class Client:
 
 def _alive(connection: asyncpg.Connection[Any]) -> bool:
     return not connection.is_closed()
+
+
+def _abort(connection: asyncpg.Connection[Any]) -> None:
+    hang_up(connection._transport)  # type: ignore[attr-defined]
+    connection.terminate()
 
 
 async def _end(connection: asyncpg.Connection[Any]) -> None:

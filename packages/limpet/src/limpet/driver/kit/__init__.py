@@ -6,7 +6,7 @@ from ._connections import Connections
 from ._defaults import append_by_compare_and_set, backoff, scan_all
 from ._evaluate import Evaluation, Record, counter_value, evaluate, keys_to_read
 from ._file_lock import FileLock
-from ._forks import Inherited, check_process, descriptor_of, forked_since
+from ._forks import Inherited, check_process, descriptor_of, forked_since, hang_up
 from ._new_files import give_to_owner, new_file_mode, new_folder_mode
 from ._notifications import Subscription, notifications
 from ._options import Url, check_counts, check_seconds, hide_password, keywords, parse_url, read_options
@@ -50,6 +50,7 @@ __all__ = [
     "forked_since",
     "from_bytes",
     "give_to_owner",
+    "hang_up",
     "hide_password",
     "host_now_ms",
     "keys_to_read",

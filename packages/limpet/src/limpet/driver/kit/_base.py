@@ -22,8 +22,8 @@ from ..._errors import (
 from .._capabilities import shortfall
 from .._driver import Driver
 from .._types import Append, Check, Delete, Health, Item, Key, Outcome, Page, Range, Unit
-from ._forks import check_loop, check_process
 from ._defaults import append_by_compare_and_set, probe_clock
+from ._forks import check_loop, check_process
 from ._lost_answers import resolve_lost_answer
 from ._owner import Owner
 from ._validation import MAX_PAGE, validate_base, validate_get, validate_range, validate_unit

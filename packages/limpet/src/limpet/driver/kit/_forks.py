@@ -9,12 +9,13 @@ import selectors
 import socket
 import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from time import monotonic
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..._errors import ForkedError
 
-__all__ = ["Inherited", "check_loop", "check_process", "descriptor_of", "forked_since", "silence"]
+__all__ = ["Inherited", "check_loop", "check_process", "descriptor_of", "forked_since", "hang_up", "silence"]
 
 _PATIENCE = 5.0
 """Seconds for which a fork waits at most until nothing is half done."""
@@ -74,11 +75,11 @@ def _isolate(loop: asyncio.AbstractEventLoop) -> None:
     """In a child: let an inherited event loop, should somebody run it, take no events from the parent's.
 
     The two share an `epoll` and the socket that wakes the loop for threads: one that the child reads the parent misses,
-    and its call hangs.
+    and its call hangs. The loop still hears that what was silenced has ended.
     """
     selector = getattr(loop, "_selector", None)
-    waking = [getattr(loop, name, None) for name in ("_ssock", "_csock")]
-    if loop.is_closed() or not isinstance(selector, selectors.EpollSelector) or None in waking:
+    waking = [plug for name in ("_ssock", "_csock") if (plug := getattr(loop, name, None)) is not None]
+    if loop.is_closed() or not isinstance(selector, selectors.EpollSelector) or len(waking) != 2:
         return  # another loop than asyncio's, or a system whose queues of events no child inherits
     with select.epoll() as fresh:
         os.dup2(fresh.fileno(), selector.fileno(), inheritable=False)
@@ -87,7 +88,8 @@ def _isolate(loop: asyncio.AbstractEventLoop) -> None:
             ours.setblocking(False)
             os.dup2(ours.fileno(), inherited.fileno(), inheritable=False)
     with select.epoll.fromfd(os.dup(selector.fileno())) as own:
-        own.register(waking[0].fileno(), select.EPOLLIN)
+        for descriptor in {waking[0].fileno(), *(_silenced & selector.get_map().keys())}:
+            own.register(descriptor, select.EPOLLIN)
 
 
 def silence(descriptor: int) -> None:
@@ -102,6 +104,7 @@ def silence(descriptor: int) -> None:
         os.dup2(ours.fileno(), descriptor, inheritable=False)
     finally:
         ours.close()
+    _silenced.add(descriptor)
 
 
 def descriptor_of(transport: asyncio.BaseTransport | None) -> int | None:
@@ -110,6 +113,15 @@ def descriptor_of(transport: asyncio.BaseTransport | None) -> int | None:
     return None if plug is None or plug.fileno() < 0 else int(plug.fileno())
 
 
+def hang_up(transport: asyncio.BaseTransport | None) -> None:
+    """End a connection for the server too, although a child of a fork may have its socket open."""
+    if (descriptor := descriptor_of(transport)) is None:
+        return
+    with socket.socket(fileno=os.dup(descriptor)) as plug, suppress(OSError):  # it may have ended by itself
+        plug.shutdown(socket.SHUT_RDWR)
+
+
+_silenced: set[int] = set()
 _mutex = threading.RLock()
 _things: WeakSet[Inherited] = WeakSet()
 _told: list[Inherited] = []
@@ -134,10 +146,11 @@ def _in_parent() -> None:
 
 def _in_child() -> None:
     try:
-        for loop in list(_loops):
-            _isolate(loop)
         while _told:
             _told.pop().forked()
+        for loop in list(_loops):
+            _isolate(loop)
+        _silenced.clear()
     finally:
         _mutex.release()
 
