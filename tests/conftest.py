@@ -45,7 +45,7 @@ NOT_ISOLATED = frozenset(
     {
         "test_a_job_whose_worker_is_gone_comes_back_and_his_late_word_is_refused",
         "test_a_lease_never_has_two_holders_though_a_clock_is_ten_minutes_off",
-        "test_a_sweeper_comes_again",
+        "test_upkeep_comes_again",
         "test_another_process_is_heard",
         "test_appends_while_it_is_forked_are_all_there",
         "test_eight_processes_lose_no_increment",
@@ -53,7 +53,7 @@ NOT_ISOLATED = frozenset(
         "test_everybody_sees_everything_in_order_though_one_is_killed",
         "test_many_tasks_append_without_gaps_or_doubles",
         "test_messages_to_one_session_have_no_gap_and_no_double",
-        "test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_sweep",
+        "test_nothing_that_a_fork_shows_is_ever_freed_while_others_fork_cut_delete_and_collect",
         "test_of_fifty_claims_from_five_processes_one_wins",
         "test_tasks_queue_up_and_lose_nothing",
         "test_truncating_beside_appends_loses_nothing_acknowledged_afterwards",

@@ -69,7 +69,7 @@ async def _put_and_read(url: str) -> dict[str, float]:
             started = time.perf_counter()
             blob = await persistence.blobs.put(_content(mb))
             put = time.perf_counter()
-            read = sum([len(piece) async for piece in persistence.blobs.stream(blob.id)])
+            read = sum([len(piece) async for piece in persistence.blobs.read(blob.id)])
             assert read == blob.size == mb * 1_000_000
             return mb / (put - started), mb / (time.perf_counter() - put)
 

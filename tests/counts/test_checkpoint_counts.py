@@ -111,7 +111,7 @@ async def test_a_blob_of_40_mb_is_a_few_chunks_at_a_time() -> None:
         with counted(driver) as counts, injected(driver, "_commit", commits), injected(driver, "_fetch", fetches):
             blob = await persistence.blobs.put(source())
             assert blob.size == 40 * MIB
-            async for piece in persistence.blobs.stream(blob.id):
+            async for piece in persistence.blobs.read(blob.id):
                 taken += len(piece)
                 assert len(piece) <= MIB // 2
     assert taken == 40 * MIB

@@ -38,8 +38,8 @@ async def test_a_file_goes_in_and_comes_out(persistence: Persistence, tmp_path: 
     assert (blob.content_type, blob.name, blob.metadata) == ("image/png", "map.png", {"of": "Trieste"})
     assert await persistence.blobs.get(blob.id) == blob
     assert await persistence.blobs.exists(blob.id)
-    assert await persistence.blobs.read(blob.id) == PICTURE
-    pieces = [piece async for piece in persistence.blobs.stream(blob.id)]
+    assert await persistence.blobs.read_bytes(blob.id) == PICTURE
+    pieces = [piece async for piece in persistence.blobs.read(blob.id)]
     assert b"".join(pieces) == PICTURE
     assert max(map(len, pieces)) <= MIB
 
@@ -54,9 +54,9 @@ async def test_ranges(persistence: Persistence) -> None:
         (5, 5),
         (9 * MIB, None),
     ):
-        assert await persistence.blobs.read(blob.id, start=start, end=end) == PICTURE[start:end]
+        assert await persistence.blobs.read_bytes(blob.id, start=start, end=end) == PICTURE[start:end]
     with pytest.raises(InvalidValueError, match="no range"):
-        await persistence.blobs.read(blob.id, start=5, end=4)
+        await persistence.blobs.read_bytes(blob.id, start=5, end=4)
 
 
 async def test_the_same_content_is_stored_once_however_it_came(persistence: Persistence) -> None:
@@ -73,7 +73,7 @@ async def test_the_same_content_is_stored_once_however_it_came(persistence: Pers
     assert await persistence.blobs.delete(first.id)
     assert await persistence.blobs.delete(second.id)
     assert await chunks(persistence) == stored
-    assert await persistence.blobs.read(third.id) == PICTURE
+    assert await persistence.blobs.read_bytes(third.id) == PICTURE
     assert await persistence.blobs.delete(third.id)
     assert not await persistence.blobs.delete(third.id)
     assert await chunks(persistence) == 0
@@ -87,12 +87,12 @@ async def test_many_put_and_delete_the_same_at_once(persistence: Persistence) ->
     async def come_and_go(n: int) -> None:
         for _ in range(3):
             blob = await persistence.blobs.put(content)
-            assert await persistence.blobs.read(blob.id, start=MIB - 10) == content[-10:]
+            assert await persistence.blobs.read_bytes(blob.id, start=MIB - 10) == content[-10:]
             await persistence.blobs.delete(blob.id)
 
     kept = await persistence.blobs.put(content)
     await asyncio.gather(*(come_and_go(n) for n in range(6)))
-    assert await persistence.blobs.read(kept.id) == content
+    assert await persistence.blobs.read_bytes(kept.id) == content
     await persistence.blobs.delete(kept.id)
     assert await chunks(persistence) == 0
 
@@ -100,7 +100,7 @@ async def test_many_put_and_delete_the_same_at_once(persistence: Persistence) ->
 async def test_small_and_empty_ones(persistence: Persistence) -> None:
     for content in (b"", b"x", b"\0" * 1000):
         blob = await persistence.blobs.put(content)
-        assert await persistence.blobs.read(blob.id) == content
+        assert await persistence.blobs.read_bytes(blob.id) == content
         assert blob.size == len(content)
 
 
@@ -113,14 +113,14 @@ async def test_lists_newest_first_and_what_is_not_there(persistence: Persistence
     assert [blob.id for blob in await persistence.blobs.list(cursor=page.cursor, limit=3)] == ["b0"]
     assert await persistence.blobs.get("b9") is None
     with pytest.raises(NotFoundError, match="b9"):
-        await persistence.blobs.read("b9")
+        await persistence.blobs.read_bytes("b9")
 
 
 async def test_a_taken_id_changes_nothing(persistence: Persistence) -> None:
     await persistence.blobs.put(b"first", id="a")
     with pytest.raises(ConflictError, match="there is a blob 'a' already: choose another id"):
         await persistence.blobs.put(b"second", id="a")
-    assert await persistence.blobs.read("a") == b"first"
+    assert await persistence.blobs.read_bytes("a") == b"first"
     assert await chunks(persistence) == 1
 
 
@@ -150,7 +150,7 @@ async def test_what_died_half_way_is_freed_in_time_and_nothing_else_is(persisten
     await asyncio.sleep(0.005)
     assert await collect_chunks(raw(persistence), grace_ms=0) > 0
     assert await chunks(persistence) == before
-    assert await persistence.blobs.read(kept.id) == PICTURE
+    assert await persistence.blobs.read_bytes(kept.id) == PICTURE
 
 
 async def test_content_that_ends_early_is_an_error_and_not_the_end(persistence: Persistence) -> None:
@@ -158,5 +158,5 @@ async def test_content_that_ends_early_is_an_error_and_not_the_end(persistence: 
     *_, last = [item.key async for item in scan_all(raw(persistence), "chunk.parts", values=False)]
     await raw(persistence).apply([Delete(last)])
     with pytest.raises(CorruptDataError, match="ends after"):
-        await persistence.blobs.read(blob.id)
-    assert await persistence.blobs.read(blob.id, end=MIB) == PICTURE[:MIB], "what is there can be read"
+        await persistence.blobs.read_bytes(blob.id)
+    assert await persistence.blobs.read_bytes(blob.id, end=MIB) == PICTURE[:MIB], "what is there can be read"

@@ -89,7 +89,7 @@ class BlobStore:
         """All blobs, newest first, without their bytes."""
         return self._records.all(limit=limit, cursor=cursor)
 
-    async def stream(self, id: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, id: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `end` (not included), in pieces, in constant memory.
 
         Raises `NotFoundError`, and `CorruptDataError` where it was deleted meanwhile.
@@ -110,9 +110,9 @@ class BlobStore:
                 return
         raise CorruptDataError(f"the blob {id!r} ends after {at} of {record.size} bytes: it was deleted, or is damaged")
 
-    async def read(self, id: str, *, start: int = 0, end: int | None = None) -> bytes:
+    async def read_bytes(self, id: str, *, start: int = 0, end: int | None = None) -> bytes:
         """The bytes of a blob, or a range of them, at once. Raises `NotFoundError`."""
-        return b"".join([piece async for piece in self.stream(id, start=start, end=end)])
+        return b"".join([piece async for piece in self.read(id, start=start, end=end)])
 
     async def delete(self, id: str) -> bool:
         """Remove a blob and free what no other one holds; return whether there was one.
