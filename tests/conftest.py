@@ -44,7 +44,7 @@ def _schemes(monkeypatch: pytest.MonkeyPatch) -> None:
 NOT_ISOLATED = frozenset(
     {
         "test_a_job_whose_worker_is_gone_comes_back_and_his_late_word_is_refused",
-        "test_a_lease_never_has_two_holders_though_a_clock_is_ten_minutes_off",
+        "test_a_lease_never_has_two_owners_though_a_clock_is_ten_minutes_off",
         "test_upkeep_comes_again",
         "test_another_process_is_heard",
         "test_appends_while_it_is_forked_are_all_there",

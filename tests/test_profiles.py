@@ -330,7 +330,7 @@ async def test_after_closing_nothing_is_opened(tmp_path: Path) -> None:
     users, others = persistence.kv(User, "users"), persistence.kv(User, "others")
     await users.set("u1", User(name="Ada"))
     await persistence.aclose()
-    await persistence.close()
+    await persistence.aclose()
     for store in (users, others):
         with pytest.raises(ClosedError):
             await store.list()

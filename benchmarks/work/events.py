@@ -36,7 +36,7 @@ class Queue(Protocol):
 class Ours:
     def __init__(self, queue: EventQueue) -> None:
         self._queue = queue
-        self.close = queue.close
+        self.close = queue.aclose
 
     async def publish(self, topic: str, event: object) -> object:
         return await self._queue.publish(topic, event)

@@ -40,7 +40,7 @@ async def times(persistence: Persistence) -> dict[str, datetime | int]:
     try:
         (event,) = (await queue.recover("channel")).events
     finally:
-        await queue.close()
+        await queue.aclose()
     state = persistence.state(dict, "agent", factory=dict, history=5)
     (revision, *_) = await state.history.list()
     checkpoint = await persistence.checkpoints.get("thread")
@@ -60,7 +60,7 @@ async def test_times_and_retention_stay(driver: Driver) -> None:
     async with opened(driver, 0) as persistence:
         queue = persistence.events(prune_interval=None)
         await queue.publish("channel", "event")
-        await queue.close()
+        await queue.aclose()
         async with persistence.state(dict, "agent", factory=dict, history=5) as state:
             state["a"] = 1
         await persistence.checkpoints.put("thread", {"a": 1}, id="c")
@@ -82,7 +82,7 @@ async def test_times_and_retention_stay(driver: Driver) -> None:
         assert {**removed.kv} == {"old": 1, "new": 0}
         queue = persistence.events(retention=timedelta(seconds=0.25), prune_interval=None)
         assert await queue.cleanup() == 1
-        await queue.close()
+        await queue.aclose()
 
 
 async def test_a_later_write_has_a_time_of_its_own() -> None:

@@ -129,7 +129,7 @@ class NewDesign:
         await self.queue._driver.close()
 
     async def close(self) -> None:
-        await self.queue.close()
+        await self.queue.aclose()
         await asyncio.gather(*self.following)
 
 

@@ -75,7 +75,7 @@ async def uses(persistence: Persistence, queue: Any) -> None:
 
 
 async def closes(persistence: Persistence, queue: Any) -> None:
-    await asyncio.wait_for(queue.close(), SECONDS)
+    await asyncio.wait_for(queue.aclose(), SECONDS)
     await asyncio.wait_for(persistence.aclose(), SECONDS)
 
 
@@ -172,7 +172,7 @@ async def afterwards(fork: Fork, persistence: Persistence, queue: Any) -> None:
     if PARENT == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if PARENT == "closes":
-        await queue.close()
+        await queue.aclose()
         await persistence.aclose()
         fork.go()
         await fork.ended()
@@ -184,7 +184,7 @@ async def afterwards(fork: Fork, persistence: Persistence, queue: Any) -> None:
     say("parent", acknowledged=await write(persistence, "after"))
     if lost := had - ports():
         say("parent", wrong=f"connections were lost: {lost}")
-    await queue.close()
+    await queue.aclose()
     await persistence.aclose()
     say("parent", ended=True)
 

@@ -74,7 +74,7 @@ async def test_messages_to_one_session_have_no_gap_and_no_double(
     waited(worst, f"for one of {total} messages")
 
 
-async def test_a_lease_never_has_two_holders_though_a_clock_is_ten_minutes_off(
+async def test_a_lease_never_has_two_owners_though_a_clock_is_ten_minutes_off(
     lasting_url: str, waited: Callable[[float, str], None]
 ) -> None:
     tokens, worst = await crowd(lasting_url, "hold", 1, skew=TEN_MINUTES)

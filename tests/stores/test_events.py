@@ -275,7 +275,7 @@ async def test_a_closed_queue_ends_its_streams_and_says_so(persistence: Persiste
     assert await stream == [0]
     with pytest.raises(ClosedError):
         await queue.publish("s", 1)
-    await queue.close()
+    await queue.aclose()
 
 
 async def test_another_process_is_heard(url: str) -> None:
@@ -299,6 +299,6 @@ async def test_a_queue_may_be_closed_while_its_streams_read(url: str) -> None:
         streams = [asyncio.create_task(first(queue, 1000)) for _ in range(3)]
         for _ in range(n):
             await asyncio.sleep(0)
-        await queue.close()
+        await queue.aclose()
         ended = await asyncio.gather(*streams, return_exceptions=True)
         assert all(isinstance(seen, list) or (n == 0 and isinstance(seen, ClosedError)) for seen in ended), ended

@@ -180,7 +180,7 @@ class Place:
         queue = self.persistence.events(prune_interval=None)
         await queue.publish("c", value)
         found = (await queue.recover("c")).events[-1].event
-        await queue.close()
+        await queue.aclose()
         return found
 
     async def job(self, value: Any) -> Any:

@@ -77,7 +77,7 @@ async def test_a_thousand_tasks_at_once_are_a_few_commands(kind: str) -> None:
         with counted.during() as sent:
             assert await asyncio.gather(*(storage.get_item(f"k{n}") for n in range(1000))) == list(range(1000))
         assert sent.total() <= 10, sent
-        await storage.dispose()
+        await storage.aclose()
 
 
 async def test_how_many_commands_each_call_is() -> None:

@@ -205,7 +205,7 @@ async def test_nothing_but_our_keys_is_removed(cluster: Cluster) -> None:
         async with create_storage(driver_on(cluster, base=base)) as storage:
             await storage.set_item("a", 1)
             await storage.clear()
-            await storage.dispose()
+            await storage.aclose()
         assert await client.get(f"{{{base}}}:mine") == b"x"
         assert await client.exists(*(f"{{{base}}}:{part}" for part in PARTS)) <= 2, "the manifest stays"
 

@@ -54,7 +54,7 @@ async def test_a_store_is_three_keys_and_nothing_else_is_touched(server: Server,
             b"{agents}:mine",
         }
         await storage.clear()
-        await storage.dispose()
+        await storage.aclose()
     assert await client.get("limpet") == b"somebody else's"
     assert await client.get("{agents}:mine") == b"somebody else's, too"
 

@@ -87,7 +87,7 @@ async def test_who_opens_closes() -> None:
     driver = MemoryDriver()
     persistence = await create_persistence(driver)
     assert driver.is_open
-    await persistence.close()
+    await persistence.aclose()
     await persistence.aclose()
     assert not driver.is_open
     for wrong in (5, object()):

@@ -48,7 +48,7 @@ class Batches(Section):
             assert conflict.keys == (B,)
         assert {at: item.value for at, item in (await snapshot(driver)).items()} == {A: "first"}
 
-    async def test_each_awkward_write_gets_its_verdict(self, driver: Driver) -> None:
+    async def test_each_awkward_write_gets_its_outcome(self, driver: Driver) -> None:
         wrong: list[str] = []
         for case in cases():
             if len(case.batch) == 1:
@@ -56,14 +56,14 @@ class Batches(Section):
         assert not wrong, "\n".join(wrong)
 
     @requires(atomic="batch")
-    async def test_each_awkward_batch_gets_its_verdict(self, driver: Driver) -> None:
+    async def test_each_awkward_batch_gets_its_outcome(self, driver: Driver) -> None:
         wrong: list[str] = []
         for case in cases():
             wrong += await self._tried(driver, case, case.batch)
         assert not wrong, "\n".join(wrong)
 
     @requires(atomic="batch")
-    async def test_a_write_has_the_same_verdict_in_company(self, driver: Driver) -> None:
+    async def test_a_write_has_the_same_outcome_in_company(self, driver: Driver) -> None:
         """A driver may send a batch of one another way; both ways must decide alike."""
         company = key(name("company"))
         wrong: list[str] = []

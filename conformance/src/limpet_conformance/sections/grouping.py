@@ -48,7 +48,7 @@ class Grouping(Section):
         assert await driver.commit([]) == []
         assert await driver.commit([[], []]) == [None, None]
 
-    async def test_each_unit_gets_its_own_verdict(self, driver: Driver) -> None:
+    async def test_each_unit_gets_its_own_outcome(self, driver: Driver) -> None:
         await driver.apply([Put(_at(0), "there")])
         for failing in range(7):
             units: list[Unit] = [[Put(_at(100 + place), f"{failing}")] for place in range(7)]

@@ -103,7 +103,7 @@ class Lifecycle(Section):
             await driver.apply([Put(A, "x")])
             await driver.close()
             if verb == "commit":
-                await _every_verdict_is(driver, ClosedError)
+                await _every_outcome_is(driver, ClosedError)
                 return
             with pytest.raises(ClosedError):
                 await _CALLS[verb](driver)
@@ -253,7 +253,7 @@ async def _outcome(call: Callable[[Driver], Awaitable[Any]], driver: Driver) -> 
                 raise outcome
 
 
-async def _every_verdict_is(driver: Driver, kind: type[Exception]) -> None:
+async def _every_outcome_is(driver: Driver, kind: type[Exception]) -> None:
     """`commit` may raise for a closed driver as a whole, or say so in each unit's place."""
     try:
         outcomes = await driver.commit([[Put(A, "x")]])

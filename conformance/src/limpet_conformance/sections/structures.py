@@ -213,7 +213,7 @@ class Structures(Section):
         assert item.value == "12", f"two held the lease at once: 12 protected increments left {item.value!r}"
 
     @requires(atomic="batch")
-    async def test_a_lease_ends_and_its_fence_keeps_the_last_holder_out(self, pair: Pair) -> None:
+    async def test_a_lease_ends_and_its_fence_keeps_the_last_owner_out(self, pair: Pair) -> None:
         mine, other = (Lease(driver, BASE) for driver in pair)
         at = key(name("structures"), name("protected"))
         first = await mine.acquire(ttl=0.3)

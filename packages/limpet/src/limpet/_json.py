@@ -47,11 +47,11 @@ _TEXTUAL = (date, time, timedelta, UUID, PurePath)
 _Where: TypeAlias = tuple[object, ...]
 
 
-def check_plain(value: Any, what: str, *, binary: bool = False, room: int = MAX_BYTES) -> None:
+def check_plain(value: Any, what: str, *, binary: bool = False, left: int = MAX_BYTES) -> None:
     """Refuse what would not come back equal from JSON. `what` names the value in errors; `binary` allows bytes too.
 
     Raises `InvalidValueError` for a type that JSON lacks, a key that is not a string, too much depth or too many
-    digits, and `TooLargeError` for more than `room` bytes. What is inside of each error is a place and a type, never a value.
+    digits, and `TooLargeError` for more than `left` bytes. What is inside of each error is a place and a type, never a value.
     """
     level: list[Any] = [(value,)]
     depth = -1  # the first level is ours
@@ -59,17 +59,17 @@ def check_plain(value: Any, what: str, *, binary: bool = False, room: int = MAX_
         depth += 1
         below: list[Any] = []
         for container in level:
-            room -= len(container)
+            left -= len(container)
             if isinstance(container, dict):
                 for key in container:
                     if not isinstance(key, str):
                         raise _refused(value, what, binary)
-                    room -= len(key)
+                    left -= len(key)
                 container = container.values()
             for each in container:
                 kind = type(each)
                 if kind is str:
-                    room -= len(each)
+                    left -= len(each)
                 elif kind is dict or kind is list:
                     below.append(each)
                 elif kind is int:
@@ -80,12 +80,12 @@ def check_plain(value: Any, what: str, *, binary: bool = False, room: int = MAX_
                 elif isinstance(each, (dict, list)):
                     below.append(each)
                 elif isinstance(each, (str, bytes if binary else str)):
-                    room -= len(each)
+                    left -= len(each)
                 elif isinstance(each, float) or (isinstance(each, int) and -_TOO_LONG < each < _TOO_LONG):
                     pass
                 else:
                     raise _refused(value, what, binary)
-            if room < 0:
+            if left < 0:
                 raise TooLargeError(
                     f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep it in a blob, or in parts of its own"
                 )
@@ -96,17 +96,17 @@ def check_plain(value: Any, what: str, *, binary: bool = False, room: int = MAX_
         level = below
 
 
-def check_size(value: Any, what: str, *, room: int = MAX_BYTES) -> None:
+def check_size(value: Any, what: str, *, left: int = MAX_BYTES) -> None:
     """Refuse a value of any type whose text and bytes are longer than `room`, before it is encoded. `TooLargeError`."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for each in level:
             if isinstance(each, (str, bytes, bytearray)):
-                room -= len(each)
+                left -= len(each)
                 continue
             if isinstance(each, memoryview):
-                room -= each.nbytes
+                left -= each.nbytes
                 continue
             if isinstance(each, dict):
                 parts: Iterable[Any] = each.values()
@@ -117,8 +117,8 @@ def check_size(value: Any, what: str, *, room: int = MAX_BYTES) -> None:
             else:
                 continue
             below += parts
-        room -= len(below)
-        if room < 0:
+        left -= len(below)
+        if left < 0:
             raise TooLargeError(
                 f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep it in a blob, or in parts of its own"
             )
@@ -176,10 +176,10 @@ def as_plain(value: Any, what: str) -> Any:
     bytes, `Decimal`, secrets, sets, keys that are not text.
     """
     try:
-        check_plain(value, what, room=sys.maxsize)
+        check_plain(value, what, left=sys.maxsize)
     except InvalidValueError:
         plain = _converted(value, 0)
-        check_plain(plain, what, room=sys.maxsize)
+        check_plain(plain, what, left=sys.maxsize)
         return plain
     return value
 

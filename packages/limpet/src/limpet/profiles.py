@@ -81,8 +81,8 @@ def profile_from_env() -> Profile:
         return Profile(url="memory://")
     if profile not in _PROFILES and "://" not in profile:
         near = get_close_matches(profile, _PROFILES, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(_PROFILES)}, or a URL"
-        raise ConfigurationError(f"FAME_STORAGE_PROFILE is {profile!r}, which is no profile: {hint}")
+        advice = f"did you mean {near[0]!r}?" if near else f"use {', '.join(_PROFILES)}, or a URL"
+        raise ConfigurationError(f"FAME_STORAGE_PROFILE is {profile!r}, which is no profile: {advice}")
     key = _fame_key(profile, fame)
     if "://" in profile:
         return Profile(url=profile, key=key)
@@ -116,7 +116,7 @@ class FolderPersistence(Persistence):
         self, folder: Path, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
     ) -> None:
         self.folder = folder.absolute()
-        self._coalesce = batching
+        self._batching = batching
         self._wrappers = wrappers
         self._plugins = plugins
         self._drivers: dict[str, _Database] = {}
@@ -157,7 +157,7 @@ class FolderPersistence(Persistence):
         stem = file_stem(namespace)
         if stem not in self._drivers:
             self._drivers[stem] = _Database(
-                self.folder, stem, batching=self._coalesce, wrappers=self._wrappers, plugins=self._plugins
+                self.folder, stem, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins
             )
         return self._drivers[stem]
 
@@ -183,8 +183,6 @@ class FolderPersistence(Persistence):
     async def aclose(self) -> None:
         self._closed = True
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
-
-    close = aclose
 
 
 class _Database(OnDemand):

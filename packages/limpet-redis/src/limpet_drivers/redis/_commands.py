@@ -50,7 +50,7 @@ async def commit(client: Client, names: Names, units: Sequence[Unit]) -> list[Ou
     for unit in units:
         arguments += _append(unit) if isinstance(unit, Append) else _batch(unit)
     now, *answers = await client.script(COMMIT, names.all, *arguments)
-    return [_verdict(unit, answer, now) for unit, answer in zip(units, answers, strict=True)]
+    return [_outcome(unit, answer, now) for unit, answer in zip(units, answers, strict=True)]
 
 
 async def clear(client: Client, names: Names, base: Key) -> tuple[int, bool]:
@@ -97,7 +97,7 @@ def _cond(cond: Any) -> str:
     return "" if cond is None else "A" if cond is If.ABSENT else "P" if cond is If.PRESENT else f"={cond}"
 
 
-def _verdict(unit: Unit, answer: Any, now: int) -> Outcome:
+def _outcome(unit: Unit, answer: Any, now: int) -> Outcome:
     match answer:
         case 0:
             return None

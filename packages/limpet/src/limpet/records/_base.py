@@ -135,22 +135,22 @@ def check_record(record: Record) -> None:
     """Refuse a record of which something would not come back equal. Raises `InvalidValueError` and `TooLargeError`."""
     what = type(record).__name__
     fields = record.__dict__
-    room = MAX_BYTES
+    left = MAX_BYTES
     for value in fields.values():
         if isinstance(value, str):
-            room -= len(value)
+            left -= len(value)
         elif isinstance(value, Record):
             check_record(value)
         elif isinstance(value, list) and value and isinstance(value[0], Record):
             for each in value:
                 check_record(each)
-    if room < 0:
+    if left < 0:
         raise TooLargeError(f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep what is large in a blob")
     free = {field: fields[field] for field in _free(type(record)) if fields.get(field) is not None}
     if record.__pydantic_extra__:
         free |= record.__pydantic_extra__
     if free:
-        check_plain(free, what, room=room)
+        check_plain(free, what, left=left)
 
 
 @cache

@@ -213,8 +213,6 @@ class Persistence:
         await self._work_wakeups.close()
         await self._driver.close()
 
-    close = aclose
-
     async def __aenter__(self) -> Self:
         return self
 

@@ -87,22 +87,22 @@ class ThreadCache:
     """What this process remembers of threads: guesses, that `guard` holds against what is stored."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, ThreadRoot] = OrderedDict()
+        self._roots: OrderedDict[str, ThreadRoot] = OrderedDict()
 
     def get(self, thread_id: str) -> ThreadRoot | None:
         """What is remembered."""
-        return self._known.get(thread_id)
+        return self._roots.get(thread_id)
 
     def keep(self, thread_id: str, root: ThreadRoot) -> None:
         """Remember it, and forget whom nobody asked for longest."""
-        self._known[thread_id] = root
-        self._known.move_to_end(thread_id)
-        if len(self._known) > _THREADS_REMEMBERED:
-            self._known.popitem(last=False)
+        self._roots[thread_id] = root
+        self._roots.move_to_end(thread_id)
+        if len(self._roots) > _THREADS_REMEMBERED:
+            self._roots.popitem(last=False)
 
     def forget(self, thread_id: str) -> None:
         """It is no longer so."""
-        self._known.pop(thread_id, None)
+        self._roots.pop(thread_id, None)
 
 
 def thread_key(thread_id: str) -> Key:

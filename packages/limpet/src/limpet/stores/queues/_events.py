@@ -259,7 +259,7 @@ class EventQueue:
         self._check()
         return [str(item.value) async for item in scan_all(self._driver, _CHANNELS)]
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """End all streams and subscriptions, then what belongs to the queue. Closing twice does nothing."""
         if self._closed:
             return
@@ -276,8 +276,6 @@ class EventQueue:
         if self._close is not None:
             await self._close()
 
-    aclose = close
-
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -285,7 +283,7 @@ class EventQueue:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.aclose()
 
     async def start(self) -> None:
         """Start pruning in the background. `async with` does it."""

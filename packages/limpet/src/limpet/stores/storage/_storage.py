@@ -255,12 +255,10 @@ class Storage:
                 await view.set_item_raw(key, value)
         await view.set_items({k: v for k, v in snapshot.items() if not isinstance(v, bytes)}, atomic=False)
 
-    async def dispose(self) -> None:
+    async def aclose(self) -> None:
         """Wait for what is under way, end every watch, close every mount and the root. Every prefix view ends with it."""
         await self._watchers.remove(())
         await self._mounts.close()
-
-    close = aclose = dispose
 
     async def __aenter__(self) -> Self:
         return self
@@ -268,7 +266,7 @@ class Storage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.dispose()
+        await self.aclose()
 
     # How.
 
