@@ -19,6 +19,8 @@ from limpet.driver import Append, Check, If, Item, Key, MemoryDriver, Put, Range
 from limpet.opening import MANIFEST
 from limpet.wrappers import Encrypted, encrypted, rotate
 from limpet.wrappers._reserved import RING
+from limpet.wrappers.encryption import _ring_guard
+from limpet_conformance.faults import counted
 
 OLD, NEW, OTHER = bytes(32), bytes(range(32)), bytes(range(1, 33))
 A, B = key(name("kv"), text("a")), key(name("kv"), text("b"))
@@ -34,6 +36,11 @@ async def opened(server: MemoryDriver, *keys: bytes) -> Encrypted:
     driver = Encrypted(server, key=keys[0], old_keys=keys[1:])
     await driver.open()
     return driver
+
+
+@pytest.fixture(autouse=True)
+def always_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ring_guard, "PROOF_SECONDS", 0.0)
 
 
 async def stored(server: MemoryDriver) -> dict[Key, Item]:
@@ -166,3 +173,38 @@ async def test_a_check_that_fails_does_not_say_that_nothing_was_written(
     assert [type(outcome) for outcome in await driver.commit([[Put(A, "x")], [Put(B, "x")]])] == [
         OutcomeUnknownError
     ] * 2
+
+
+async def test_one_proof_does_for_a_while(server: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ring_guard, "PROOF_SECONDS", 60.0)
+    driver = await opened(server, NEW)
+    with counted(server) as counts:
+        for n in range(50):
+            await driver.apply([Put(A, str(n))])
+    assert (counts.commits, counts.fetches) == (50, 1)
+    await driver.close()
+
+
+async def test_writes_that_leaned_on_a_proof_are_proved_when_it_ends(
+    server: MemoryDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ring_guard, "PROOF_SECONDS", 0.1)
+    driver = await opened(server, NEW)
+    await driver.apply([Put(A, "proved")])
+    await server.clear("")
+    await driver.apply([Put(A, "leaned on it")])
+    assert (await server.get([RING])) == [None]
+    assert driver._proving is not None
+    await asyncio.wait_for(driver._proving, 10)
+    assert [item.value for item in await (await opened(server, NEW)).get([A]) if item] == ["leaned on it"]
+
+
+async def test_closing_proves_what_leaned_on_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ring_guard, "PROOF_SECONDS", 60.0)
+    async with MemoryDriver() as server:
+        async with create_storage(server, wrappers=[encrypted(key=NEW)]) as storage:
+            await storage.set_item("a", 1)
+            await server.clear("")
+            await storage.set_item("a", 2)
+        async with create_storage(server, wrappers=[encrypted(key=NEW)]) as storage:
+            assert await storage.get_item("a") == 2

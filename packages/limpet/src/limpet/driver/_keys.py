@@ -16,7 +16,17 @@ from hashlib import sha256
 from .._errors import InvalidKeyError
 from ._types import Key
 
-__all__ = ["MAX_KEY_BYTES", "check_key", "counter_key", "entry_key", "fence_key", "is_counter", "is_entry", "is_fence"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "check_counter",
+    "check_key",
+    "counter_key",
+    "entry_key",
+    "fence_key",
+    "is_counter",
+    "is_entry",
+    "is_fence",
+]
 __all__ += ["is_number", "key", "log_of", "name", "number", "split", "text", "text_of"]
 
 MAX_KEY_BYTES = 1024
@@ -158,6 +168,16 @@ def check_key(encoded: object) -> None:
     """Refuse whatever is not an encoded key. Drivers see encoded keys only."""
     if not isinstance(encoded, str):
         raise InvalidKeyError(f"a key is str, not {type(encoded).__name__}: build it with limpet.driver.key()")
+    _check_text(encoded)
+
+
+def check_counter(encoded: object) -> None:
+    """Refuse whatever is not the encoded key of a log's counter."""
+    if not isinstance(encoded, str) or not encoded.endswith(_COUNTER):
+        check_key(encoded)
+        raise InvalidKeyError(
+            f"{str(encoded)[:60]!r} cannot count a log: its last segment has to be the name 'n' (see counter_key)"
+        )
     _check_text(encoded)
 
 

@@ -73,7 +73,9 @@ Timestamp: TypeAlias = Annotated[
 
 
 def _plain(value: Any, info: ValidationInfo) -> Any:
-    return value if info.mode == "json" else as_plain(value, info.field_name or "the value")
+    if type(value) is str or info.mode == "json":
+        return value
+    return as_plain(value, info.field_name or "the value")
 
 
 Json: TypeAlias = Annotated[Any, BeforeValidator(_plain)]
@@ -146,7 +148,10 @@ def check_record(record: Record) -> None:
                 check_record(each)
     if left < 0:
         raise TooLargeError(f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep what is large in a blob")
-    free = {field: fields[field] for field in _free(type(record)) if fields.get(field) is not None}
+    free: dict[str, Any] = {}
+    for field in _free(type(record)):
+        if fields.get(field) is not None:
+            free[field] = fields[field]
     if record.__pydantic_extra__:
         free |= record.__pydantic_extra__
     if free:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import abstractmethod
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from itertools import accumulate
+from os import getpid
 from typing import ClassVar
 
 from ..._errors import (
@@ -349,7 +351,8 @@ class BaseDriver(Driver):
         owner.check(type(self).__name__)
 
     def _enter(self) -> None:
-        self._check()
+        if self._closed or self._owner is None or self._owner.here != (get_running_loop(), getpid()):
+            self._check()
         self._busy += 1
 
     def _leave(self) -> None:

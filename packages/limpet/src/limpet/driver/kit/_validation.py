@@ -7,7 +7,7 @@ from typing import assert_never
 
 from ..._errors import InvalidKeyError, InvalidValueError, TooLargeError, UnsupportedError
 from .._capabilities import Capabilities
-from .._keys import MAX_KEY_BYTES, check_key, is_counter
+from .._keys import MAX_KEY_BYTES, check_counter, check_key
 from .._types import KEEP, Append, Check, Delete, If, Key, Put, Range, Unit, Write
 from ._values import size_of
 
@@ -40,10 +40,9 @@ def validate_range(range: Range) -> None:
     """Refuse a range that no backend should see."""
     if not isinstance(range, Range):
         raise InvalidValueError(f"scan() takes a Range, not {type(range).__name__}: write scan(Range(base, limit=50))")
-    validate_base(range.base)
-    for bound in (range.after, range.before):
-        if bound is not None:
-            validate_base(bound)
+    for bound in (range.base, range.after, range.before):
+        if bound is not None and bound != "":
+            check_key(bound)
     limit = range.limit
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise InvalidValueError(f"limit is {limit!r}: ask for at least one item")
@@ -58,7 +57,8 @@ def validate_unit(unit: Unit, capabilities: Capabilities) -> int:
             f"a batch of {len(unit)} writes: this backend can write one item atomically and no more "
             "(capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
         )
-    _check_count(len(unit), capabilities)
+    if len(unit) > capabilities.max_writes:
+        raise _too_many(len(unit), capabilities)
     seen: set[Key] = set()
     size = 0
     for write in unit:
@@ -66,7 +66,9 @@ def validate_unit(unit: Unit, capabilities: Capabilities) -> int:
         if write.key in seen:
             raise InvalidKeyError(f"{write.key!r} occurs twice in a batch: merge the two writes into one")
         seen.add(write.key)
-    return _check_size(size, capabilities)
+    if size > capabilities.max_batch_bytes:
+        raise _too_large(size, capabilities)
+    return size
 
 
 def _check_append(unit: Append, capabilities: Capabilities) -> int:
@@ -74,12 +76,9 @@ def _check_append(unit: Append, capabilities: Capabilities) -> int:
         raise UnsupportedError("append needs a batch: this backend can write one item atomically and no more")
     if not unit.puts:
         raise InvalidValueError("append() without anything to append")
-    _check_count(len(unit.puts) + 2, capabilities)
-    check_key(unit.log)
-    if not is_counter(unit.log):
-        raise InvalidKeyError(
-            f"{unit.log[:60]!r} cannot count a log: its last segment has to be the name 'n' (see counter_key)"
-        )
+    if len(unit.puts) + 2 > capabilities.max_writes:
+        raise _too_many(len(unit.puts) + 2, capabilities)
+    check_counter(unit.log)
     _check_write(unit.check, capabilities)
     size = 0
     for put in unit.puts:
@@ -88,22 +87,21 @@ def _check_append(unit: Append, capabilities: Capabilities) -> int:
         size += _check_write(put, capabilities) + _NUMBER_BYTES
         if len(put.key.encode()) + _NUMBER_BYTES > MAX_KEY_BYTES:
             raise InvalidKeyError(f"{put.key[:60]!r}... leaves no room for the number of an entry")
-    return _check_size(size, capabilities)
-
-
-def _check_count(writes: int, capabilities: Capabilities) -> None:
-    if writes > capabilities.max_writes:
-        raise TooLargeError(
-            f"a batch of {writes} writes: this driver takes {capabilities.max_writes}; use several batches"
-        )
-
-
-def _check_size(size: int, capabilities: Capabilities) -> int:
     if size > capabilities.max_batch_bytes:
-        raise TooLargeError(
-            f"a batch of {size} bytes: this driver takes {capabilities.max_batch_bytes}; use several batches"
-        )
+        raise _too_large(size, capabilities)
     return size
+
+
+def _too_many(writes: int, capabilities: Capabilities) -> TooLargeError:
+    return TooLargeError(
+        f"a batch of {writes} writes: this driver takes {capabilities.max_writes}; use several batches"
+    )
+
+
+def _too_large(size: int, capabilities: Capabilities) -> TooLargeError:
+    return TooLargeError(
+        f"a batch of {size} bytes: this driver takes {capabilities.max_batch_bytes}; use several batches"
+    )
 
 
 def _check_write(write: Write, capabilities: Capabilities) -> int:

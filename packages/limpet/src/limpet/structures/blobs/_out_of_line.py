@@ -56,9 +56,10 @@ class OutOfLine(Wrapper):
         return replace(inner, max_value_bytes=most, max_batch_bytes=max(most, inner.max_batch_bytes))
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        for unit in units:
-            if self._has_long(unit):
-                return await self._commit_long(units)
+        for unit in units:  # as _has_long does, without a call for each unit
+            for write in unit.puts if isinstance(unit, Append) else unit:
+                if isinstance(write, Put) and self._is_long(write.value):
+                    return await self._commit_long(units)
         outcomes = await self.inner.commit(units)
         for at, outcome in enumerate(outcomes):
             if isinstance(outcome, ConflictError):

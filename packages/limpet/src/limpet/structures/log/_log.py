@@ -13,7 +13,7 @@ from ..._errors import (
     NotFoundError,
     UnsupportedError,
 )
-from ...driver import Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
+from ...driver import Append, Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
 from .._keyed_locks import KeyedLocks, changing
 from .._transact import Plan, ReadSet, transact
 from ._entries import PART_BYTES, Entry, entry_of, read_entries
@@ -186,12 +186,14 @@ class Log:
             if self._warm is None or self._warm[0] is not item:
                 self._warm = (item, self._entries(Head.read(item)), Check(self.base, item.etag))
             _, entries, check = self._warm
-            puts = [Put(entries, value) for value in values]
-            try:
-                return await self._driver.append(self.counter, puts, check)
-            except ConflictError as conflict:
-                self._cache.put(self.base, conflict.items.get(self.base))
-                item = conflict.items.get(self.base) or await self._head_item()
+            unit = Append(self.counter, tuple([Put(entries, value) for value in values]), check)
+            (outcome,) = await self._driver.commit((unit,))
+            if isinstance(outcome, int):
+                return outcome
+            if not isinstance(outcome, ConflictError):
+                raise outcome or AssertionError("an append was applied without a number")
+            self._cache.put(self.base, outcome.items.get(self.base))
+            item = outcome.items.get(self.base) or await self._head_item()
 
     async def append_unique(self, value: Value, id: str) -> tuple[int, bool]:
         """Append a value unless an entry with this id is there; return its number and whether it is new.

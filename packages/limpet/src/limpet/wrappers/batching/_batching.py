@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Sequence
+from os import getpid
 from typing import Any
 
 from ..._errors import ClosedError
@@ -54,16 +56,19 @@ class Batching(Wrapper):
                 await batcher.drained()
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
-        self._check()
+        if self._closed or self._owner is None or self._owner.here != (get_running_loop(), getpid()):
+            self._refuse()
         return await self._reads[values].call(keys)
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        self._check()
+        if self._closed or self._owner is None or self._owner.here != (get_running_loop(), getpid()):
+            self._refuse()
         if len(units) == 1:
             return [await self._writes.call(units[0])]
         return await self.inner.commit(units)
 
-    def _check(self) -> None:
+    def _refuse(self) -> None:
+        """A call in a forked child would wait for the calls of its parent."""
         if self._closed or self._owner is None:
             raise ClosedError("used before open() or after close(): open a new one")
         self._owner.check("the driver")

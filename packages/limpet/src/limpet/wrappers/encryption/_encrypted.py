@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..._errors import (
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Encrypted", "encrypted"]
 
+_logger = logging.getLogger("limpet")
+
 _DIGITS = 16
 
 
@@ -84,6 +89,7 @@ class Encrypted(ValueWrapper):
         self._lost: WrongKeyError | None = None
         """Why nothing can be read or written any more: the place was made anew under a key that is not ours."""
         self._under_way = UnderWay()
+        self._proving: asyncio.Task[None] | None = None
 
     # Open and close.
 
@@ -119,7 +125,15 @@ class Encrypted(ValueWrapper):
             raise
 
     async def close(self) -> None:
-        await self._under_way.end(super().close)
+        await self._under_way.end(self._close)
+
+    async def _close(self) -> None:
+        if self._proving is not None and not self._proving.done():
+            self._proving.cancel()
+            await asyncio.wait([self._proving])
+            if self.inner.is_open:
+                await self._prove_deferred(self.ring)
+        await super().close()
 
     async def reload(self) -> None:
         """Read the key ring again: a rotation elsewhere may have brought a newer key."""
@@ -190,9 +204,14 @@ class Encrypted(ValueWrapper):
         return Page(items if range.values else [replace(item, value=None) for item in items], page.next)
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        ring = self.ring
+        ring, guard = self.ring, self._guard
+        assert guard is not None  # it comes with the ring
         with self._under_way:
             outcomes = await super().commit(units)
+            if guard.proved_until > monotonic():
+                if self._proving is None or self._proving.done():
+                    self._proving = asyncio.create_task(self._prove_in_time(ring))
+                return outcomes
             written = {
                 at: (unit, outcome)
                 for at, (unit, outcome) in enumerate(zip(units, outcomes, strict=True))
@@ -204,6 +223,18 @@ class Encrypted(ValueWrapper):
                 except LimpetError as error:
                     outcomes = [error if at in written else outcome for at, outcome in enumerate(outcomes)]
         return outcomes
+
+    async def _prove_in_time(self, ring: KeyRing) -> None:
+        """Once the last proof no longer does, for the writes that leaned on it."""
+        assert self._guard is not None
+        await asyncio.sleep(max(0.0, self._guard.proved_until - monotonic()))
+        await self._prove_deferred(ring)
+
+    async def _prove_deferred(self, ring: KeyRing) -> None:
+        try:
+            await self._prove(ring, [])
+        except LimpetError as error:
+            _logger.error("what was written during the last second may be sealed under keys that are gone: %s", error)
 
     async def _prove(self, ring: KeyRing, written: Sequence[tuple[Unit, Outcome]]) -> None:
         """Return once the place is known to have the keys that sealed what was written; else remove that and raise."""

@@ -1,9 +1,11 @@
-"""Proof, after a write and before it is acknowledged, that the keys which sealed it are still stored."""
+"""Proof that the keys which sealed what was written are still stored."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from math import inf
+from time import monotonic
 
 from ..._errors import ConflictError, UnavailableError
 from ...driver import Driver, Etag, If, Put, Value
@@ -12,6 +14,8 @@ from ._keyring import KeyRing
 
 __all__ = ["RingGuard"]
 
+PROOF_SECONDS = 1.0
+
 _logger = logging.getLogger("limpet")
 _TRIES = 20
 
@@ -19,8 +23,8 @@ _TRIES = 20
 class RingGuard:
     """A server that comes back empty has lost the key ring too: it is put back, else what follows is sealed for nobody.
 
-    Asking afterwards is what proves it: a ring that is there after the write was there with it, and a condition in
-    the batch would make all writers of a place take turns at one item.
+    Asking after a write is what proves it: a ring that is there after the write was there with it, and a condition in
+    the batch would make all writers take turns at one item. A proof costs a read, so one does for `PROOF_SECONDS`.
     """
 
     def __init__(self, inner: Driver) -> None:
@@ -28,6 +32,8 @@ class RingGuard:
         self._ring: KeyRing | None = None
         self._covering: Etag | None = None
         """The version of the stored ring that was last found to open what `_ring` seals."""
+        self.proved_until = -inf
+        """When a write needs a new proof, by the monotonic clock."""
         self.manifest: Value | None = None
         """What the manifest of the place says, once that is known."""
 
@@ -36,6 +42,13 @@ class RingGuard:
 
         Raises `UnavailableError` where that cannot be found out, and `CorruptDataError` for a ring that cannot be read.
         """
+        asked_at = monotonic()
+        held = await self._holds(ring)
+        if held:
+            self.proved_until = asked_at + PROOF_SECONDS
+        return held
+
+    async def _holds(self, ring: KeyRing) -> bool:
         (found,) = await self._inner.get([RING], values=False)
         if found is not None and (found.etag == ring.etag or (ring is self._ring and found.etag == self._covering)):
             return True
