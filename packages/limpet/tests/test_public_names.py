@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import limpet
 import pytest
@@ -54,6 +56,27 @@ def test_one_public_path_for_each_name() -> None:
             if inspect.isclass(found) and each not in ELSEWHERE_TOO:
                 paths.setdefault(id(found), []).append(f"{door}.{each}")
     assert [where for where in paths.values() if len(where) > 1] == []
+
+
+def test_no_room_takes_from_a_private_module_of_another() -> None:
+    source = Path(limpet.__file__).parent.parent
+    taken = []
+    for file in (source / "limpet").rglob("*.py"):
+        here = ".".join(file.relative_to(source).parts[:-1])
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            base = ".".join(here.split(".")[: len(here.split(".")) - node.level + 1])
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            for name in names:
+                room, _, module = f"{base}.{name}".rpartition(".")
+                if module.startswith("_") and not f"{here}.".startswith(f"{room}."):
+                    taken.append(f"{file.relative_to(source).as_posix()}: {room}.{module}")
+    allowed = (
+        "limpet/_errors.py: limpet.driver._types",  # an annotation of a floor below
+        "limpet/driver/_memory.py: limpet.driver.kit.",  # the kit imports the driver package that it is part of
+    )
+    assert [each for each in taken if not each.startswith(allowed)] == []
 
 
 def test_every_error_is_public_documented_and_in_the_tree() -> None:

@@ -21,7 +21,7 @@ from .opening import OnDemand, driver_class, open_driver
 from .stores import Persistence
 from .structures import collect_garbage
 from .wrappers import Wrap, encrypted
-from .wrappers.encryption._key_sources import KeySource, find_key, key_in_environment
+from .wrappers.encryption import KeySource, find_key, key_in_environment
 
 __all__ = ["FolderPersistence", "Profile", "open_profile", "profile_from_env"]
 

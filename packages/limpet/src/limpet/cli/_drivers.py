@@ -12,7 +12,7 @@ from rich.markup import escape
 from .._entry_points import SWITCH, allowed_packages, declared, is_allowed, package_of, plugin_error
 from .._errors import ConfigurationError, LimpetError
 from ..driver import Capabilities, Driver
-from ..opening._registry import DRIVERS, claimed_schemes, driver_class
+from ..opening import DRIVERS, claimed_schemes, driver_class
 from ..plugins import GROUP, broken_plugins
 from ._output import AsJson, out, show_json, table
 

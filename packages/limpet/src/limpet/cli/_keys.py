@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from .._errors import WrongKeyError
 from ..wrappers import Rotation
 from ..wrappers import rotate as rotate_driver
-from ..wrappers.encryption._key_sources import new_key
+from ..wrappers.encryption import new_key
 from ._output import AsJson, Place, fail, out, run, show_json
 from ._place import open_as_written
 

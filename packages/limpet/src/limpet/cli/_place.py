@@ -10,7 +10,7 @@ from ..driver import Driver
 from ..opening import driver_from_url, open_driver, written_through
 from ..stores import Storage
 from ..wrappers import compressed, encrypted
-from ..wrappers.encryption._key_sources import KeySource, key_in_environment
+from ..wrappers.encryption import KeySource, key_in_environment
 
 __all__ = ["open_as_written", "storage_at"]
 

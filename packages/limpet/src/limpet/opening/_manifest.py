@@ -9,8 +9,7 @@ from pydantic_core import from_json, to_json
 
 from .._errors import ConflictError, FormatError, NotFoundError, WrongStackError
 from ..driver import Driver, If, Item, Put
-from ..wrappers import Encrypted, ReadOnly, Wrapper, layers
-from ..wrappers._reserved import MANIFEST
+from ..wrappers import MANIFEST, Encrypted, ReadOnly, Wrapper, layers
 
 __all__ = ["FORMAT", "MANIFEST", "check_manifest", "written_through"]
 

@@ -1,7 +1,7 @@
 """What the stores take and give: pydantic models, no IO."""
 
 from ._approvals import ApprovalRecord, ClaimRecord
-from ._base import Record, Timestamp, as_record, utc_now
+from ._base import Record, Timestamp, as_record, check_record, milliseconds, utc_now
 from ._blobs import BlobRecord
 from ._checkpoints import CheckpointRecord, PendingWrite
 from ._entities import ContainerRecord, ImageRecord, SessionRecord
@@ -29,5 +29,7 @@ __all__ = [
     "ToolResultMessage",
     "UserMessage",
     "as_record",
+    "check_record",
+    "milliseconds",
     "utc_now",
 ]

@@ -12,8 +12,7 @@ from pydantic_core import from_json, to_json
 from .._errors import ConfigurationError, CorruptDataError, InvalidValueError, explain
 from .._json import check_size, difference
 from ..driver import Item, Value
-from ..records import Record
-from ..records._base import check_record
+from ..records import Record, check_record
 from ._migrations import Migrations
 from ._versions import VERSION, has_version, migrated_object, stamp_object
 

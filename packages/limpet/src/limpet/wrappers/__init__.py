@@ -3,6 +3,7 @@
 from ._cached import Cached, cached
 from ._compressed import Compressed, compressed
 from ._read_only import ReadOnly, read_only
+from ._reserved import MANIFEST
 from ._traced import Traced, traced
 from ._value_wrapper import ValueWrapper
 from ._wrapper import Wrap, Wrapper, layers
@@ -10,6 +11,7 @@ from .batching import Batching
 from .encryption import Encrypted, KeySource, Rotation, encrypted, rotate
 
 __all__ = [
+    "MANIFEST",
     "Batching",
     "Cached",
     "Compressed",

@@ -9,8 +9,7 @@ from uuid import uuid4
 
 from ..._errors import ConflictError, CorruptDataError, NotFoundError
 from ..._json import dump_plain
-from ...driver import Driver, If, Item, Key, Put, Range, Value, Write, key, number, text
-from ...driver._types import Cond
+from ...driver import Cond, Driver, If, Item, Key, Put, Range, Value, Write, key, number, text
 from ...driver.kit import size_of
 from ...records import CheckpointRecord
 from ...structures import Listing, Plan, ReadSet, transact

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from ...driver import Driver
-from ...records import ContainerRecord, ImageRecord, SessionRecord, utc_now
-from ...records._base import milliseconds
+from ...records import ContainerRecord, ImageRecord, SessionRecord, milliseconds, utc_now
 from ...structures import Collection, Log, Plan, ReadSet, transact
 
 __all__ = ["created_at", "save_record", "stamped"]

@@ -11,8 +11,7 @@ from uuid import uuid4
 from pydantic_core import from_json, to_json
 
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
-from ...driver import KEEP, Delete, Driver, Item, Key, Put, Write, key, name, text
-from ...driver._types import Keep
+from ...driver import KEEP, Delete, Driver, Item, Keep, Key, Put, Write, key, name, text
 from ...driver.kit import scan_all
 from ...records import ThreadRecord, as_record, utc_now
 from ...structures import (

@@ -26,7 +26,7 @@ from ...driver import (
     new_etag,
 )
 from ...driver.kit import size_of, validate_unit
-from ...wrappers._wrapper import Wrapper
+from ...wrappers import Wrapper
 from ._chunks import Chunks
 
 __all__ = ["MAX_VALUE_BYTES", "OutOfLine"]

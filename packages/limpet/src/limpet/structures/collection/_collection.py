@@ -10,11 +10,13 @@ from ..._errors import ConflictError, CorruptDataError, FormatError, InvalidValu
 from ...driver import (
     KEEP,
     Check,
+    Cond,
     Delete,
     Driver,
     Etag,
     If,
     Item,
+    Keep,
     Key,
     Put,
     Range,
@@ -25,7 +27,6 @@ from ...driver import (
     text,
     text_of,
 )
-from ...driver._types import Cond, Keep
 from ...driver.kit import scan_all
 from .._codec import Codec
 from .._keyed_locks import changing

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ...driver import Delete, Key, Put, Write, key, name, number, text
-from ...driver._types import Keep
+from ...driver import Delete, Keep, Key, Put, Write, key, name, number, text
 
 __all__ = ["Index", "IndexSet"]
 

@@ -1,7 +1,7 @@
 """Sealed values, digested keys, and the keys that open them."""
 
 from ._encrypted import Encrypted, encrypted
-from ._key_sources import KeySource
+from ._key_sources import KeySource, find_key, key_in_environment, new_key
 from ._rotation import Rotation, rotate
 
-__all__ = ["Encrypted", "KeySource", "Rotation", "encrypted", "rotate"]
+__all__ = ["Encrypted", "KeySource", "Rotation", "encrypted", "find_key", "key_in_environment", "new_key", "rotate"]
