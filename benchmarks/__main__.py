@@ -82,7 +82,7 @@ def markdown(result: dict[str, Any]) -> str:
             f"{facts['fsync_ms']} ms{servers}; {packages}."
         ),
         "",
-        "| what | Limpet | beside | its rate | ratio | bar |",
+        "| what | Limpet | compared with | its rate | ratio | target |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for each in result["comparisons"]:
