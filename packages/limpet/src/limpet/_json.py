@@ -201,9 +201,18 @@ def _converted(value: Any, depth: int) -> Any:
     return to_jsonable_python(value) if isinstance(value, _TEXTUAL) else value
 
 
-def dump_plain(value: Any, what: str) -> str:
-    """JSON text that reads back as an equal value. Raises what `check_plain` raises."""
-    check_plain(value, what)
+def dump_plain(value: Any, what: str, *, convert: bool = False) -> str:
+    """JSON text that reads back as an equal value. Raises what `check_plain` raises.
+
+    With `convert` it is the text of what `as_plain` makes of the value.
+    """
+    try:
+        check_plain(value, what)
+    except InvalidValueError:
+        if not convert:
+            raise
+        value = as_plain(value, what)
+        check_plain(value, what)
     try:
         return to_json(value).decode()
     except ValueError as error:  # a lone surrogate

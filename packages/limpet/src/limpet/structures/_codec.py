@@ -154,7 +154,7 @@ def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: 
         stored = record.model_dump_json(by_alias=True, exclude=unset | without, warnings="error")
     except (ValueError, TypeError) as error:
         raise InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {error}") from error
-    return stamp_object(stored, migrations.version)
+    return stored if migrations.version == 1 else stamp_object(stored, migrations.version)
 
 
 @cache

@@ -66,4 +66,6 @@ def load_value(stored: Value | None, migrations: Migrations, where: str) -> Any:
                 pass
             case _:
                 raise CorruptDataError(f"the header of {where} has no version")
+    elif migrations.version == 1:
+        return load_plain(stored, where)
     return migrations.migrate(load_plain(stored, where), version, where)

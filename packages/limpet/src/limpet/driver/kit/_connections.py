@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from os import getpid
 from typing import Generic, TypeVar
 
 from ..._errors import UnavailableError
@@ -71,7 +72,8 @@ class Connections(Inherited, Generic[C]):
     @asynccontextmanager
     async def one(self) -> AsyncIterator[C]:
         """A connection for a block. Raises `UnavailableError` where none becomes free, and what `connect` raises."""
-        check_process(self._process, self._place)
+        if self._process != getpid():
+            check_process(self._process, self._place)
         if self._room.locked():
             try:
                 async with asyncio.timeout(self._timeout):

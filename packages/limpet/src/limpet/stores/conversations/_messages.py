@@ -52,10 +52,10 @@ class Messages(Generic[M]):
         stamped = message.stamped()
         try:
             if not unique:
-                return stamped.numbered(await self.log(conversation).append(self._dump(stamped)))
+                return stamped.numbered(await self.log(conversation).append(dump_record(stamped, self._migrations)))
             if message.id is None:
                 raise InvalidValueError("unique=True needs a message with an id: it is the id that is added once")
-            seq, added = await self.log(conversation).append_unique(self._dump(stamped), message.id)
+            seq, added = await self.log(conversation).append_unique(dump_record(stamped, self._migrations), message.id)
         except NotFoundError:
             raise self._missing(conversation) from None
         if added:
@@ -71,7 +71,9 @@ class Messages(Generic[M]):
         if not stamped:
             return []
         try:
-            first = await self.log(conversation).append(*map(self._dump, stamped))
+            first = await self.log(conversation).append(
+                *(dump_record(message, self._migrations) for message in stamped)
+            )
         except NotFoundError:
             raise self._missing(conversation) from None
         return [message.numbered(seq) for seq, message in enumerate(stamped, first)]
@@ -125,7 +127,7 @@ class Messages(Generic[M]):
         seq = await self.seq_of(conversation, message)
 
         def changed(entry: Entry) -> str:
-            return self._dump(change(self._message(conversation, entry)))
+            return dump_record(change(self._message(conversation, entry)), self._migrations)
 
         try:
             return self._message(conversation, await self.log(conversation).replace(seq, changed))
@@ -159,9 +161,6 @@ class Messages(Generic[M]):
                     return entry.seq
             before = entries[-1].seq
         raise NotFoundError(f"there is no message {message_id!r} in the {self._owner} {conversation!r}")
-
-    def _dump(self, message: M) -> str:
-        return dump_record(message, self._migrations)
 
     def _base(self, conversation: str) -> Key:
         return key(self._collection, text(conversation))

@@ -22,7 +22,7 @@ from ..._errors import (
     LimpetError,
     NotFoundError,
 )
-from ..._json import as_plain, dump_plain
+from ..._json import dump_plain
 from ...driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
 from ...driver.kit import backend_now_ms, scan_all
 from ...structures import Entry, Log, LogCache, Plan, ReadSet, collect_now, load_value, stamp_value, transact, visible
@@ -119,7 +119,7 @@ class EventQueue:
         what would come back as something else, and `TooLargeError`.
         """
         self._check()
-        value = stamp_value(dump_plain(as_plain(event, "the event"), "the event"), EVENT.version)
+        value = stamp_value(dump_plain(event, "the event", convert=True), EVENT.version)
         log = self._log(channel)
         while True:
             try:

@@ -15,7 +15,7 @@ from ..._errors import (
     InvalidValueError,
     NotFoundError,
 )
-from ..._json import as_plain, dump_plain
+from ..._json import dump_plain
 from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
 from ...driver.kit import backoff, scan_all
 from ...structures import (
@@ -91,7 +91,7 @@ class WorkQueue:
         """
         if not values:
             raise InvalidValueError("put() without a job: give at least one")
-        written = [stamp_value(dump_plain(as_plain(value, "the job"), "the job"), JOB.version) for value in values]
+        written = [stamp_value(dump_plain(value, "the job", convert=True), JOB.version) for value in values]
         while True:
             try:
                 first = await self._log.append(*written)
