@@ -121,7 +121,7 @@ class Twins(RuleBasedStateMachine):
 
     def both(self, units: list[Unit]) -> None:
         on_files, in_memory = (self.run(driver.commit(units)) for driver in (self.files, self.memory))
-        assert [outcome(outcome) for outcome in on_files] == [outcome(outcome) for outcome in in_memory]
+        assert [outcome(one) for one in on_files] == [outcome(one) for one in in_memory]
 
     @invariant()
     def same(self) -> None:

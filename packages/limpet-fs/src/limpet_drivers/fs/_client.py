@@ -22,7 +22,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from limpet._errors import ConfigurationError
 from limpet.driver.kit import give_to_owner, new_file_mode, new_folder_mode
 
-from ._folders import Folders, kind_of
+from ._folders import LARGEST, Folders, kind_of
 
 __all__ = ["Files"]
 
@@ -110,7 +110,11 @@ class Files:
             self._sync_path(os.path.dirname(folder))
 
     def _open(self, name: str, flags: int, mode: int = 0o600, *, around: int | None) -> int:
-        return self.folders.with_room(lambda: os.open(name, flags, mode, dir_fd=around))
+        try:
+            return os.open(name, flags, mode, dir_fd=around)
+        except OSError as error:
+            self.folders.make_room(error)
+            return os.open(name, flags, mode, dir_fd=around)
 
     # Reading.
 
@@ -119,7 +123,8 @@ class Files:
         """The content of a plain file, and what the system says about it; `None` for anything else."""
         try:
             around, name = self.folders.around(path)
-            if kind_of(self.folders.look(name, around)) != "file":
+            found = os.stat(name, dir_fd=around, follow_symlinks=False)
+            if kind_of(found) != "file":
                 return None  # to open a device or a pipe may do something
             fd = self._open(name, os.O_RDONLY | _BINARY | _PLAIN_ONLY, around=around)
         except (FileNotFoundError, NotADirectoryError):
@@ -129,8 +134,7 @@ class Files:
                 return None
             raise
         try:
-            found = os.fstat(fd)
-            return (read_all(fd, found.st_size), found) if kind_of(found) == "file" else None
+            return read_all(fd, found.st_size), found
         finally:
             os.close(fd)
 
@@ -153,10 +157,14 @@ class Files:
 
         `None` where there is no folder.
         """
-        found = self._lstat(path)
-        if found is None or kind_of(found) != "folder":
+        # The whole path at once: what is found is only compared, and who reads the folder opens it name by name.
+        around, name = self.folders.below(path)
+        try:
+            found = os.stat(name, dir_fd=around, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        self.folders.saw(path, found)
+        if kind_of(found) != "folder":
+            return None
         return found.st_mtime_ns, found.st_ino
 
     def names(self, path: str) -> Iterator[tuple[str, str]]:
@@ -338,19 +346,23 @@ def patiently(action: Callable[[], object]) -> None:
 
 
 def read_all(fd: int, size: int) -> bytes:
-    """Everything from where the descriptor stands; `size` is what to expect."""
-    chunks: list[bytes] = []
-    want = size + 1  # one more, so that the end shows itself in the first answer
-    while chunk := os.read(fd, want):
+    """Everything from where the descriptor stands, or as much as an item can be; `size` is what to expect."""
+    chunk = os.read(fd, size + 1)  # one more, so that the end shows itself in the first answer
+    if len(chunk) == size:
+        return chunk
+    chunks, room = [chunk], LARGEST - len(chunk)
+    while room > 0 and (chunk := os.read(fd, min(65536, room))):
         chunks.append(chunk)
-        want = max(want - len(chunk), 65536)
-        if len(chunks) == 1 and len(chunk) == size:
-            break
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        room -= len(chunk)
+    return b"".join(chunks)
 
 
 def read_at(fd: int, offset: int, size: int) -> bytes:
     """Up to `size` bytes from `offset`."""
+    if hasattr(os, "pread"):
+        chunk = os.pread(fd, size, offset)
+        if len(chunk) == size or not chunk:
+            return chunk
     os.lseek(fd, offset, os.SEEK_SET)
     chunks: list[bytes] = []
     while size > 0 and (chunk := os.read(fd, size)):
@@ -372,9 +384,10 @@ def reader(fd: int) -> Callable[[int, int], bytes]:
     return read
 
 
-def size_of_fd(fd: int) -> int:
-    """How long the open file is."""
-    return os.fstat(fd).st_size
+def size_of_fd(fd: int) -> tuple[int, int]:
+    """How long the open file is, and how many names it has."""
+    found = os.fstat(fd)
+    return found.st_size, found.st_nlink
 
 
 def write_all(fd: int, content: bytes) -> None:

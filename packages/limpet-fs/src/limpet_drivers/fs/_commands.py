@@ -146,11 +146,19 @@ class Store:
 
     @contextmanager
     def _locked(self, *, shared: bool) -> Iterator[None]:
-        self.files.folders.begin()
-        self.ledger.make_folders()
-        with self._lock.held(shared=shared):
-            self.files.folders.begin()
+        try:
+            self._lock.acquire(shared=shared)
+        except (FileNotFoundError, NotADirectoryError):
+            self.ledger.make_folders()
+            self._lock.acquire(shared=shared)
+        try:
+            if not self.files.folders.are_open:  # else whoever took the lock has just looked where the folders are
+                self.files.folders.begin()
+            if not shared:
+                self.ledger.make_folders()
             yield
+        finally:
+            self._lock.release()
 
     def _recover(self, *, everything: bool) -> None:
         if not self.ledger.exists():

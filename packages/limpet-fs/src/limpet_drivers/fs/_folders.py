@@ -109,7 +109,7 @@ class Folders:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._at(path))
             return self._keep(path, Folder(None, found, self._epoch))
         try:
-            fd = self.with_room(lambda: os.open(name, _FLAGS, dir_fd=around))
+            fd = self._descriptor(name, around)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EMLINK):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._at(path)) from error
@@ -125,6 +125,11 @@ class Folders:
             raise CorruptDataError(f"{path!r} is not the name of a file below {self._root}")
         fd = self.folder(folder).fd
         return fd, name if fd is not None else self._at(path)
+
+    def below(self, path: str) -> tuple[int | None, str]:
+        """The base, and a path in it: only for what may follow a link that comes between, and harms nobody by that."""
+        fd = self.folder("").fd
+        return (None, self._at(path)) if fd is None else (fd, path or ".")
 
     def _keep(self, path: str, folder: Folder) -> Folder:
         self._open[path] = folder
@@ -149,21 +154,19 @@ class Folders:
         except FileNotFoundError:
             return None
 
-    def with_room(self, open_it: Callable[[], int]) -> int:
-        """Do it, if need be after closing folders that are only kept to be fast: a process has so many descriptors."""
+    def _descriptor(self, name: str, around: int | None) -> int:
         try:
-            return open_it()
+            return os.open(name, _FLAGS, dir_fd=around)
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-        for path in list(self._open)[:-_IN_USE]:
-            self._drop(path)
-        return open_it()
+            self.make_room(error)
+            return os.open(name, _FLAGS, dir_fd=around)
 
-    def saw(self, path: str, found: os.stat_result) -> None:
-        """The folder that is at a path now."""
-        if path in self._open:
-            self._drop(path, unless=found)
+    def make_room(self, error: OSError) -> None:
+        """Close some, for a process that has too many open files; raises any other error again."""
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise error
+        for path in list(self._open)[:-_IN_USE]:  # they are only kept to be fast
+            self._drop(path)
 
     def removed(self, path: str) -> None:
         """There is no folder at a path any more."""

@@ -53,6 +53,7 @@ class Ledger:
         self._read_index = ("", 0)
         self._index_rows = 0
         self._suspect = False
+        self._linked = False
         self.entries: dict[Key, Entry] = {}
         """What is on record, expired items included, whether or not the file still stands."""
         self.pending: dict[Key, Entry | None] = {}
@@ -73,8 +74,8 @@ class Ledger:
 
         A file that has another name, such as a copy made of hard links, is not written into.
         """
-        alone = not self._suspect and not self._files.has_other_names(JOURNAL)
-        return alone and self._header is not None and self._header.synced == self._sync
+        fit = not self._suspect and not self._linked
+        return fit and self._header is not None and self._header.synced == self._sync
 
     def exists(self) -> bool:
         """Whether there is a journal."""
@@ -254,7 +255,7 @@ class Ledger:
         self._header, self._block, self.end = header, header.block(end)[:MARK_AT], end
         self._read_index = (index, index_bytes)
         self.pending = kept
-        self._suspect = False
+        self._suspect = self._linked = False
 
     def _begin(self, block: bytes) -> list[Key]:
         """Another journal: what its predecessor said and was not read here stands in the index."""
@@ -306,7 +307,7 @@ class Ledger:
             raise CorruptDataError(f"{header.index} is missing")
         try:
             whole = offset
-            if header.index_bytes <= client.size_of_fd(fd):
+            if header.index_bytes <= client.size_of_fd(fd)[0]:
                 for end, _, changes in scan(client.reader(fd), offset, header.index_bytes):
                     yield changes
                     whole = end
@@ -316,7 +317,8 @@ class Ledger:
             client.close(fd)
 
     def _size(self, fd: int) -> int:
-        size = client.size_of_fd(fd)
+        size, names = client.size_of_fd(fd)
+        self._linked = names > 1
         if size > _LONGEST:
             raise self._damaged(HIDDEN, CorruptDataError(f"the journal has {size} bytes, more than Limpet writes"))
         return size
