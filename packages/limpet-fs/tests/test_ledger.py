@@ -122,7 +122,7 @@ async def test_a_writer_that_died_before_its_files_followed(tmp_path: Path) -> N
         dying = FsDriver(tmp_path)
         await dying.open()
         with pytest.MonkeyPatch.context() as death:
-            death.setattr(dying._store, "_put_in_place", _die)
+            death.setattr(dying._store._placing, "put_in_place", _die)
             with pytest.raises(RuntimeError, match="killed"):
                 await dying.apply([Put("kv!@a", "2"), Delete("kv!@b"), Put("kv!@c", "2")])
         items = await witness.get(["kv!@a", "kv!@b", "kv!@c"])

@@ -2,8 +2,7 @@
 
 Paths are relative to the base, with `/` between the names. The folder of a path is opened name by name, each one in
 the one around it and never through a symbolic link, and whatever is done to a file is done by its name in that
-descriptor. So nothing outside the base is reached, even while somebody exchanges folders for links. Windows has no such
-calls: there each folder is looked at just before.
+descriptor. So nothing outside the base is reached, even while folders are exchanged for links (see `_folders`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import errno
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
@@ -22,6 +20,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from limpet._errors import ConfigurationError
 from limpet.driver.kit import give_to_owner, new_file_mode, new_folder_mode
 
+from ._errors import patiently
 from ._folders import LARGEST, Folders, kind_of
 
 __all__ = ["Files"]
@@ -30,8 +29,6 @@ _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os,
 _PLAIN_ONLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Neither follow a link nor wait for whoever writes into a pipe."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _PLAIN_ONLY
-_BUSY_TRIES = 60
-_AHEAD = 64 * 1024
 _WINDOWS = sys.platform == "win32"
 _LONGEST_PATH = 32767 if _WINDOWS else os.pathconf("/", "PC_PATH_MAX")
 
@@ -81,18 +78,17 @@ class Files:
         # Windows takes long paths, and names that end in a dot, only so.
         self._root = f"\\\\?\\{base}" if _WINDOWS and not base.startswith("\\\\") else base
         self.folders = Folders(self._root, self.at)
+        self.only_reads = False
         self.syncs = 0
         """How often this asked the system to bring something to the disk."""
 
     def at(self, path: str) -> str:
         """The system's path, for messages."""
-        if not path:
-            return self._root
-        return f"{self._root}{os.sep}{path.replace('/', os.sep)}" if _WINDOWS else f"{self._root}/{path}"
+        return os.sep.join([self._root, *path.split("/")]) if path else self._root
 
     def check_length(self, path: str) -> None:
         """Raises `OSError` for a path that other programs could not open: here names are enough."""
-        if len(self._root.encode()) + len(path) + 1 >= _LONGEST_PATH:
+        if len(os.fsencode(self._root)) + len(path) + 1 >= _LONGEST_PATH:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), self.at(path))
 
     def make_base(self) -> None:
@@ -138,20 +134,23 @@ class Files:
         finally:
             os.close(fd)
 
+    @_named
     def kind(self, path: str) -> str | None:
         """`file`, `folder`, `other` (a link, a device, a pipe, a file too large for an item) or `None` for nothing."""
         return kind_of(self._lstat(path))
 
+    @_named
     def seen(self, path: str) -> tuple[int, int] | None:
         """Size and time of change of a plain file, to tell it from another; `None` where there is none."""
         found = self._lstat(path)
-        return (found.st_size, found.st_mtime_ns) if found is not None and kind_of(found) == "file" else None
+        return None if found is None or kind_of(found) != "file" else (found.st_size, found.st_mtime_ns)
 
     def has_other_names(self, path: str) -> bool:
         """Whether a file has hard links elsewhere: what is written into it is written into those."""
         found = self._lstat(path)
         return found is not None and found.st_nlink > 1
 
+    @_named
     def signature(self, path: str) -> tuple[int, int] | None:
         """Another one whenever a name in the folder comes or goes (as fine as the system's clock for files).
 
@@ -327,22 +326,10 @@ class Files:
                 raise ConfigurationError(
                     f"{self.at(path)} must be a plain file, and is a link, a folder or a device: move it away"
                 )
-            return self._open(name, os.O_RDWR | _BINARY | _PLAIN_ONLY, around=around)
+            flags = os.O_RDONLY if self.only_reads else os.O_RDWR
+            return self._open(name, flags | _BINARY | _PLAIN_ONLY, around=around)
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-
-def patiently(action: Callable[[], object]) -> None:
-    """Do it again for two seconds while Windows says that somebody (an editor, a virus scanner) has the file open."""
-    for attempt in range(_BUSY_TRIES):
-        try:
-            action()
-        except PermissionError:
-            if not _WINDOWS or attempt == _BUSY_TRIES - 1:
-                raise
-            time.sleep(0.03)
-        else:
-            return
 
 
 def read_all(fd: int, size: int) -> bytes:
@@ -378,7 +365,7 @@ def reader(fd: int) -> Callable[[int, int], bytes]:
     def read(offset: int, size: int) -> bytes:
         nonlocal begin, held
         if not begin <= offset <= offset + size <= begin + len(held):
-            begin, held = offset, read_at(fd, offset, max(size, _AHEAD))
+            begin, held = offset, read_at(fd, offset, max(size, 65536))
         return held[offset - begin : offset - begin + size]
 
     return read

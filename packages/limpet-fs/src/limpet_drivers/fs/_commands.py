@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 
-from limpet._errors import ConfigurationError, LimpetError, OutcomeUnknownError, UnavailableError
+from limpet._errors import LimpetError, OutcomeUnknownError, ReadOnlyError, UnavailableError
 from limpet.driver import Etag, Item, Key, Outcome, Page, Range, Unit
 from limpet.driver.kit import FileLock, Record, SortedKeys, between, evaluate, keys_to_read, to_page
 
 from ._client import Files
-from ._contents import digest_of, edited_etag, shown, understood
+from ._contents import digest_of, edited_etag, understood
 from ._errors import translated
-from ._frames import Change, Entry
+from ._frames import Change
 from ._layout import HIDDEN, KINDS, folder_of, place_of
 from ._ledger import NEW, Ledger
-from ._recovery import let_files_follow
-from ._tree import Tree, make_parents, prune
+from ._placing import Placing
+from ._recovery import let_files_follow, not_followed
+from ._tree import Tree, prune
 
 __all__ = ["Store"]
 
@@ -34,27 +35,42 @@ class Store:
         self.ledger = Ledger(files, sync=sync)
         self.before_writing: Callable[[], None] = lambda: None
         """Called with the lock held before a round is written."""
-        hidden = (lambda: files.folders.descriptor(HIDDEN)) if files.folders.are_open else None
-        self._lock = FileLock(files.at(f"{HIDDEN}/lock"), timeout=lock_timeout, folder=hidden)
+        self._lock_timeout = lock_timeout
+        self._lock = self._new_lock(create=True)
         self._loads = 0
         self._order: SortedKeys | None = None
         self._listed: set[Key] = set()
         self._tree = Tree(files, self._list)
+        self._placing = Placing(files, self._tree)
         self._expiry: list[tuple[int, Key]] = []
-        self._checked: set[str] = set()
+        self._ahead: dict[Key, Change] | None = None
+        """For who may only read: what stands in the journal and not in the files. `None`: not looked yet."""
         self._stuck: dict[Key, LimpetError] = {}
         """What is in the journal, and whose files cannot follow."""
         self.recoveries = 0
         """How often the files had to be made to follow the journal."""
 
-    def open(self) -> None:
-        """Make the folder what it should be, and let the files follow what a dead writer left in the journal."""
+    def open(self, *, only_reads: bool) -> None:
+        """Make the folder what it should be, and let the files follow what a dead writer left in the journal.
+
+        With `only_reads` nothing is made or changed, now or later: what the files do not follow is read from the journal.
+        """
+        if only_reads:
+            self.files.only_reads = True
+            self._lock = self._new_lock(create=False)
+            with self.held(shared=True):
+                return
         self.files.make_base()
         with self._locked(shared=False):
             if self.ledger.follow() is None and not self.ledger.exists():
                 self.ledger.create()
             self._recover(everything=True)
             self.ledger.tidy()
+
+    def _new_lock(self, *, create: bool) -> FileLock:
+        folders = self.files.folders
+        hidden = (lambda: folders.descriptor(HIDDEN)) if folders.are_open else None
+        return FileLock(self.files.at(f"{HIDDEN}/lock"), timeout=self._lock_timeout, folder=hidden, create=create)
 
     def close(self) -> None:
         """Give handles back. No IO."""
@@ -112,8 +128,11 @@ class Store:
         freed = 0
         with self.held(shared=False):
             now = self.clock()
+            self._placing.begin()
             doomed: list[Key] = []
             for key, entry in self.ledger.entries.items():
+                if key in self._stuck or not self._placing.may_change(key):
+                    continue
                 if entry.expires_at is not None and entry.expires_at <= now:
                     freed += self._standing(key) is not None
                     doomed.append(key)
@@ -128,6 +147,12 @@ class Store:
     @contextmanager
     def held(self, *, shared: bool) -> Iterator[None]:
         """Hold the lock and know everything that was acknowledged to anybody."""
+        if self.files.only_reads:
+            if not shared:
+                raise ReadOnlyError(f"{self.files.base} was opened with read_only(): open it without to write")
+            with self._locked_to_read():
+                yield
+            return
         if shared:
             with self._locked(shared=True):
                 changed = self.ledger.follow()
@@ -146,6 +171,9 @@ class Store:
 
     @contextmanager
     def _locked(self, *, shared: bool) -> Iterator[None]:
+        if not self.files.folders.are_open:
+            self.files.folders.begin()
+            self.ledger.make_folders()
         try:
             self._lock.acquire(shared=shared)
         except (FileNotFoundError, NotADirectoryError):
@@ -159,6 +187,29 @@ class Store:
             yield
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _locked_to_read(self) -> Iterator[None]:
+        self.files.folders.begin()
+        locked = self.files.folders.is_folder(HIDDEN)
+        try:
+            if locked:
+                self._lock.acquire(shared=True)
+        except (FileNotFoundError, NotADirectoryError):
+            locked = False  # nobody ever wrote here, or not on this machine
+        try:
+            changed = self.ledger.follow()
+            if changed is None and self.ledger.exists():
+                rounds = self.ledger.rounds(everything=self._ahead is None)
+                self._ahead = not_followed(self.files, self.ledger, rounds)
+                changed = list(self.ledger.pending)
+            elif self._ahead is None and self.ledger.exists():
+                self._ahead = not_followed(self.files, self.ledger, self.ledger.rounds(everything=True))
+            self._learn(changed or ())
+            yield
+        finally:
+            if locked:
+                self._lock.release()
 
     def _recover(self, *, everything: bool) -> None:
         if not self.ledger.exists():
@@ -219,8 +270,13 @@ class Store:
         """What stands at a key, whoever wrote it."""
         if self._stuck:
             self.check_followed([key])
-        place = place_of(key)
         entry = self.ledger.entries.get(key)
+        if self._ahead and (change := self._ahead.get(key)) is not None and self.ledger.holds(change):
+            if change.entry is None or entry is None:
+                return None
+            value, _ = understood(entry.kind, self.ledger.content(change), entry.digest)
+            return Record(value, entry.etag, entry.updated_at, entry.expires_at)
+        place = place_of(key)
         for kind in KINDS if entry is None else (entry.kind, *(kind for kind in KINDS if kind != entry.kind)):
             found = self.files.read(f"{place.path}.{kind}")
             if found is not None:
@@ -255,12 +311,14 @@ class Store:
 
     def _round(self, units: Sequence[Unit]) -> list[Outcome]:
         now = self.clock()
+        self._placing.begin()
         items = {key: self._read(key) if whole else self._glance(key) for key, whole in keys_to_read(units).items()}
         evaluation = evaluate(units, now, items)
         effects = evaluation.effects
         if effects:
             for key in self._expired(now):
-                effects.setdefault(key, None)
+                if key not in self._stuck and self._placing.may_change(key):
+                    effects.setdefault(key, None)
             self._write(effects)
         return evaluation.outcomes
 
@@ -279,9 +337,8 @@ class Store:
             self.check_followed(effects)
         changes: list[Change] = []
         try:
-            self._checked.clear()
             for key, record in effects.items():
-                changes.append(self._prepared(len(changes), key, record))
+                changes.append(self._placing.prepare(len(changes), key, record))
             self.ledger.append(changes)
         except (OSError, LimpetError):
             for number in range(len(effects)):
@@ -290,64 +347,10 @@ class Store:
                 prune(self.files, place_of(key).folder)
             raise
         try:
-            self._put_in_place(changes)
+            self._placing.put_in_place(changes)
             if not self._stuck:
                 self.ledger.done()
         except OSError as error:
             reason = f"a write is in the journal, but the files cannot follow: {translated(error)}"
             raise UnavailableError(reason, sent=True) from error
         self._learn([change.key for change in changes])
-
-    def _prepared(self, number: int, key: Key, record: Record | None) -> Change:
-        """Everything that can fail for want of room or rights happens before the journal hears of it."""
-        place = place_of(key)
-        if record is not None:
-            self.files.check_length(f"{place.path}.json")
-            make_parents(self.files, place.folder)
-        before = {kind: seen for kind in KINDS if (seen := self.files.seen(f"{place.path}.{kind}")) is not None}
-        if record is not None or before:
-            self._check_folder(place.folder)
-        if record is None:
-            return Change(key, None, before=before)
-        assert record.value is not None
-        kind, content = shown(record.value)
-        target = f"{place.path}.{kind}"
-        if kind not in before and self.files.kind(target) is not None:
-            raise ConfigurationError(
-                f"{self.files.at(target)} is a folder, a link or larger than an item can be, and an item belongs "
-                "there: move it away"
-            )
-        self.files.write(f"{NEW}/{number}", content)
-        entry = Entry(kind, record.etag, record.updated_at, record.expires_at, digest_of(record.value))
-        return Change(key, entry, content, before)
-
-    def _check_folder(self, folder: str) -> None:
-        """Whether names can come and go there: found out once a round."""
-        if folder in self._checked:
-            return
-        folders = self.files.folders
-        if folders.device(folder) != folders.device(NEW):
-            raise ConfigurationError(
-                f"{self.files.at(folder)} is on another file system than {self.files.base}, so a batch could not be "
-                "written to both at once: unmount it, or open it as a place of its own"
-            )
-        folders.check_writable(folder)
-        self._checked.add(folder)
-
-    def _put_in_place(self, changes: Sequence[Change]) -> None:
-        added: dict[str, set[str]] = {}
-        removed: dict[str, set[str]] = {}
-        places = [place_of(change.key) for change in changes]
-        current = {folder for folder in {place.folder for place in places} if self._tree.is_current(folder)}
-        for number, (change, place) in enumerate(zip(changes, places, strict=True)):
-            kept = None if change.entry is None else change.entry.kind
-            if kept is not None:
-                self.files.replace(f"{NEW}/{number}", f"{place.path}.{kept}")
-                added.setdefault(place.folder, set()).add(f"{place.stem}.{kept}")
-            for kind in change.before:
-                if kind != kept and self.files.remove(f"{place.path}.{kind}"):
-                    removed.setdefault(place.folder, set()).add(f"{place.stem}.{kind}")
-        for folder in {place.folder for place, change in zip(places, changes, strict=True) if change.entry is None}:
-            prune(self.files, folder)
-        for folder in current:
-            self._tree.changed_here(folder, added.get(folder, set()), removed.get(folder, set()))

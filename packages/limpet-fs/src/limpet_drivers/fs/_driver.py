@@ -91,11 +91,12 @@ class FsDriver(BaseDriver):
 
     def _open_store(self) -> None:
         try:
-            self._store.open()
+            self._store.open(only_reads=self.only_reads)
         except BaseException:
             self._store.close()
             raise
-        self._checkpoints.owe()
+        if not self.only_reads:
+            self._checkpoints.owe()
 
     async def _close(self) -> None:
         worker, self._worker = self._thread, None

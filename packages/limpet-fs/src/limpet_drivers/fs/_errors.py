@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import sys
+import time
+from collections.abc import Callable
 
 from limpet._errors import ConfigurationError, InvalidKeyError, LimpetError, ReadOnlyError, UnavailableError
 
-__all__ = ["concerns_one_folder", "translated"]
+__all__ = ["concerns_one_folder", "patiently", "translated"]
 
 _FULL = {errno.ENOSPC, errno.EFBIG} | {getattr(errno, name) for name in ("EDQUOT",) if hasattr(errno, name)}
+_BUSY_TRIES = 60
 _MANY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _RIGHTS = {errno.EACCES, errno.EPERM}
 _SHAPE = {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.EINVAL, errno.ENOTEMPTY, errno.EXDEV}
@@ -39,3 +43,16 @@ def translated(error: OSError) -> LimpetError:
 def concerns_one_folder(error: OSError) -> bool:
     """Whether only what is in the same folder fails as this did: for want of rights, or because something is in the way."""
     return error.errno in _RIGHTS | _SHAPE | {errno.EROFS, errno.ENOENT, errno.ENAMETOOLONG}
+
+
+def patiently(action: Callable[[], object]) -> None:
+    """Do it again for two seconds while Windows says that somebody (an editor, a virus scanner) has the file open."""
+    for attempt in range(_BUSY_TRIES):
+        try:
+            action()
+        except PermissionError:
+            if sys.platform != "win32" or attempt == _BUSY_TRIES - 1:
+                raise
+            time.sleep(0.03)
+        else:
+            return

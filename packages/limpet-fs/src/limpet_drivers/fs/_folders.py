@@ -111,6 +111,7 @@ class Folders:
         try:
             fd = self._descriptor(name, around)
         except OSError as error:
+            error.filename = self._at(path)
             if error.errno in (errno.ELOOP, errno.EMLINK):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._at(path)) from error
             raise

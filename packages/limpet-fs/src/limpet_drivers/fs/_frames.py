@@ -88,6 +88,8 @@ class Change:
     """The files of this key that the round replaced or removed, by their kinds."""
     span: tuple[int, int] = field(default=(0, 0), compare=False)
     """Where the content stands in the journal that this was read from, and its length."""
+    generation: str = field(default="", compare=False)
+    """Of that journal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from limpet._errors import ConfigurationError, CorruptDataError, FormatError, UnavailableError
 from limpet.driver import Key, new_etag
@@ -147,16 +148,17 @@ class Ledger:
             found: list[Change] = []
             with self._explained(HIDDEN):
                 for end, _, changes in scan(client.reader(fd), start, size):
-                    found += changes
+                    found += [replace(change, generation=self.generation) for change in changes]
                     whole = end
             if whole < done and self._header is not None and self._header.synced:
                 raise CorruptDataError(
                     f"{self._files.at(JOURNAL)} is damaged at byte {whole}. Nothing was changed. Restore it from a "
                     f"backup, or remove the folder {HIDDEN}: the files stay as they are, without etags and expiries"
                 )
-            if whole < size:
-                client.cut(fd, whole)
-            self._files.sync_fd(fd)
+            if not self._files.only_reads:
+                if whole < size:
+                    client.cut(fd, whole)
+                self._files.sync_fd(fd)
             if whole > self.end:
                 self._take(fd, whole)
             self.end = whole
@@ -171,6 +173,10 @@ class Ledger:
             return client.read_at(fd, *change.span)
         finally:
             client.close(fd)
+
+    def holds(self, change: Change) -> bool:
+        """Whether a change of `rounds` is still what the journal says about its key: no checkpoint, no later round."""
+        return change.generation == self.generation and self.pending.get(change.key) == change.entry
 
     def recorded(self, keys: set[Key]) -> dict[Key, Entry]:
         """What was on record about these keys when the journal began."""

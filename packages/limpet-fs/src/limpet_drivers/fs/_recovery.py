@@ -26,7 +26,7 @@ from ._layout import KINDS, place_of
 from ._ledger import NEW, Ledger
 from ._tree import make_parents, prune
 
-__all__ = ["let_files_follow"]
+__all__ = ["let_files_follow", "not_followed"]
 
 _RESTORED = f"{NEW}/restored"
 _BLOCK = 512
@@ -38,9 +38,7 @@ def let_files_follow(files: Files, ledger: Ledger, changes: Sequence[Change]) ->
 
     Raises `OSError` where it fails for a reason that lies in none of them, such as a full disk.
     """
-    rounds: dict[Key, list[Change]] = {}
-    for change in changes:
-        rounds.setdefault(change.key, []).append(change)
+    rounds = _by_key(changes)
     recovery = _Recovery(files, ledger, set(rounds))
     failed: dict[Key, LimpetError] = {}
     for key, history in rounds.items():
@@ -55,6 +53,20 @@ def let_files_follow(files: Files, ledger: Ledger, changes: Sequence[Change]) ->
     return failed
 
 
+def not_followed(files: Files, ledger: Ledger, changes: Sequence[Change]) -> dict[Key, Change]:
+    """What the files do not follow, and would be made to: for who may only read, and finds it in the journal instead."""
+    rounds = _by_key(changes)
+    recovery = _Recovery(files, ledger, set(rounds))
+    return {key: history[-1] for key, history in rounds.items() if recovery.is_behind(history)}
+
+
+def _by_key(changes: Sequence[Change]) -> dict[Key, list[Change]]:
+    rounds: dict[Key, list[Change]] = {}
+    for change in changes:
+        rounds.setdefault(change.key, []).append(change)
+    return rounds
+
+
 class _Recovery:
     def __init__(self, files: Files, ledger: Ledger, keys: set[Key]) -> None:
         self._files = files
@@ -66,29 +78,37 @@ class _Recovery:
         """Bring the files of one key to the last of its changes."""
         files, last = self._files, history[-1]
         place = place_of(last.key)
-        standing = {kind: found for kind in KINDS if (found := files.kind(f"{place.path}.{kind}")) is not None}
-        kept = None if last.entry is None else last.entry.kind
-        content = b"" if kept is None else self._ledger.content(last)
-        right = kept in standing and self._content(f"{place.path}.{kept}") == content
-        left = [kind for kind in standing if not (kind == kept and right) and self._is_left(place.path, kind, history)]
-        if kept is None:
-            for kind in left:
-                files.remove(f"{place.path}.{kind}")
-            if left:
-                prune(files, place.folder)
-            return
-        if not right:
-            if kept in standing and kept not in left:
-                return  # somebody wrote it since
-            if kept not in standing and len(left) < len(standing):
-                return  # somebody put another kind of file in its place since
+        kept, content, restore, left = self._look(history)
+        if restore:
             make_parents(files, place.folder)
             # Synced before it gets its name, so that another loss of power leaves one or the other.
             files.write(_RESTORED, content, sync=True)
             files.replace(_RESTORED, f"{place.path}.{kept}")
         for kind in left:
-            if kind != kept:
-                files.remove(f"{place.path}.{kind}")
+            files.remove(f"{place.path}.{kind}")
+        if left and kept is None:
+            prune(files, place.folder)
+
+    def is_behind(self, history: Sequence[Change]) -> bool:
+        """Whether `follow` would change what is read."""
+        kept, _, restore, left = self._look(history)
+        return restore or (kept is None and bool(left))
+
+    def _look(self, history: Sequence[Change]) -> tuple[str | None, bytes, bool, list[str]]:
+        """The kind and content that there should be, whether it has to be restored, and the kinds to remove."""
+        files, last = self._files, history[-1]
+        place = place_of(last.key)
+        standing = {kind: found for kind in KINDS if (found := files.kind(f"{place.path}.{kind}")) is not None}
+        kept = None if last.entry is None else last.entry.kind
+        content = b"" if kept is None else self._ledger.content(last)
+        right = kept in standing and self._content(f"{place.path}.{kept}") == content
+        left = [kind for kind in standing if not (kind == kept and right) and self._is_left(place.path, kind, history)]
+        restore = False
+        if kept is not None and not right:
+            # Otherwise somebody wrote it since, or put another kind of file in its place.
+            restore = kept in left if kept in standing else len(left) == len(standing)
+        gone = left if right or restore or kept is None else []
+        return kept, content, restore, [kind for kind in gone if kind != kept]
 
     def _is_left(self, path: str, kind: str, history: Sequence[Change]) -> bool:
         seen = self._files.seen(f"{path}.{kind}")

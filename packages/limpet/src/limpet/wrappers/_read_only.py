@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from .._errors import ReadOnlyError
 from ..driver import Health, Key, Outcome, Unit
-from ._wrapper import Wrap, Wrapper
+from ..driver.kit import BaseDriver
+from ._wrapper import Wrap, Wrapper, layers
 
 __all__ = ["ReadOnly", "read_only"]
 
@@ -19,6 +20,12 @@ class ReadOnly(Wrapper):
     """
 
     rank = 3
+
+    async def open(self) -> None:
+        driver = layers(self)[-1]
+        if isinstance(driver, BaseDriver):
+            driver.only_reads = True
+        await super().open()
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
         return [_error() for _ in units]

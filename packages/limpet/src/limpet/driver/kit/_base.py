@@ -48,6 +48,8 @@ class BaseDriver(Driver):
 
     client_errors: ClassVar[tuple[type[Exception], ...]] = ()
     """The base classes of every error that the client library raises."""
+    only_reads = False
+    """Set by `read_only()` before it opens: nothing will be written, so `_open` must not need to, nor write by itself."""
 
     def __init__(self) -> None:
         self._owner: Owner | None = None

@@ -41,12 +41,17 @@ class FileLock:
     folder or device at their places is a `ConfigurationError`, and so is a file system without locks.
     """
 
-    def __init__(self, path: str, *, timeout: float, folder: Callable[[], int] | None = None) -> None:
-        """`folder` gives a descriptor of the folder of `path`, for those who do not trust the folders around it."""
+    def __init__(
+        self, path: str, *, timeout: float, folder: Callable[[], int] | None = None, create: bool = True
+    ) -> None:
+        """`folder` gives a descriptor of the folder of `path`, for those who do not trust the folders around it.
+
+        Without `create` missing files are a `FileNotFoundError`, for those who only read.
+        """
         self._path = path
         self._timeout = timeout
-        self._held = _Handle(path, folder)
-        self._turn = _Handle(path + ".turn", folder)
+        self._held = _Handle(path, folder, create)
+        self._turn = _Handle(path + ".turn", folder, create)
 
     @contextmanager
     def held(self, *, shared: bool = False, timeout: float | None = None) -> Iterator[None]:
@@ -98,8 +103,9 @@ class FileLock:
 class _Handle:
     """One file to lock, opened when first needed."""
 
-    def __init__(self, path: str, folder: Callable[[], int] | None) -> None:
+    def __init__(self, path: str, folder: Callable[[], int] | None, create: bool) -> None:
         self._path = path
+        self._create = create
         self._folder = folder
         self._name = path if folder is None else os.path.basename(path)
         self._opened: tuple[int, int] | None = None
@@ -138,7 +144,7 @@ class _Handle:
     def _open(self) -> int:
         folder = None if self._folder is None else self._folder()
         with _forking:
-            fd = _open_plain(self._name, folder, self._path)
+            fd = _open_plain(self._name, folder, self._path, self._create)
             _descriptors.add(fd)
         self._opened = (fd, _forks)
         opened = os.fstat(fd)
@@ -199,12 +205,14 @@ class _Waiter:
                 self._locked.set()
 
 
-def _open_plain(name: str, folder: int | None, path: str) -> int:
+def _open_plain(name: str, folder: int | None, path: str, create: bool) -> int:
     """A descriptor of a plain file, made when missing; nothing else is opened, and no link is followed."""
     while True:
         try:
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
+            if not create:
+                raise
             around = os.stat(os.path.dirname(path) or ".") if folder is None else os.fstat(folder)
             try:
                 fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, new_file_mode(around), dir_fd=folder)
