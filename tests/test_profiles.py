@@ -205,14 +205,14 @@ async def test_each_namespace_has_a_database_of_its_own(env: pytest.MonkeyPatch,
             async with Counter(persistence=persistence).state as state:
                 state.count += 1
             assert state.count == turn
-            assert await users.list() == {"u1": User(name="Ada")}
+            assert dict(await users.list()) == {"u1": User(name="Ada")}
             assert (await persistence.health()).details["databases in use"] == "2"
             assert await persistence.purge() >= 0
     assert databases(tmp_path) == ["data/agent/__agent_counter.db", "data/agent/users.db"]
     fame(env, MASTER_KEY=OTHER_KEY)
     async with create_persistence_from_env() as persistence:
         with pytest.raises(WrongKeyError):
-            await persistence.kv(User, "users").list()
+            dict(await persistence.kv(User, "users").list())
 
 
 @pytest.mark.parametrize("store", ["sessions", "images", "containers", "driver"])
@@ -312,7 +312,7 @@ async def test_what_naylence_wrote_is_named_and_left_as_it_is(
         users = persistence.kv(User, "users")
         for _ in range(2):
             with pytest.raises(FormatError, match=rf"{file} is a database of Naylence .* left as it is"):
-                await users.list()
+                dict(await users.list())
         await persistence.kv(User, "others").set("u1", User(name="Ada"))
     assert (tmp_path / file).read_bytes() == before
     assert databases(tmp_path) == ["others.db", file]
@@ -322,7 +322,7 @@ async def test_what_naylence_wrote_is_named_and_left_as_it_is(
 async def test_a_neighbour_of_ours_is_not_taken_for_naylences(tmp_path: Path) -> None:
     async with await FolderPersistence.open(tmp_path) as persistence:
         await persistence.kv(User, "users_archive").set("u1", User(name="CREATE TABLE kv_archived "))
-        assert await persistence.kv(User, "users").list() == {}
+        assert dict(await persistence.kv(User, "users").list()) == {}
 
 
 async def test_after_closing_nothing_is_opened(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ async def test_after_closing_nothing_is_opened(tmp_path: Path) -> None:
     await persistence.aclose()
     for store in (users, others):
         with pytest.raises(ClosedError):
-            await store.list()
+            dict(await store.list())
     with pytest.raises(ClosedError):
         persistence.kv(User, "users")
     assert databases(tmp_path) == ["users.db"]

@@ -67,7 +67,7 @@ async def _put_and_read(url: str) -> dict[str, float]:
 
         async def there_and_back(mb: int) -> tuple[float, float]:
             started = time.perf_counter()
-            blob = await persistence.blobs.put(_content(mb))
+            blob = await persistence.blobs.create(_content(mb))
             put = time.perf_counter()
             read = sum([len(piece) async for piece in persistence.blobs.read(blob.id)])
             assert read == blob.size == mb * 1_000_000

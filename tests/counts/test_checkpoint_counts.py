@@ -49,7 +49,7 @@ async def _measured(persistence: Persistence, counts: Counts, size: int) -> dict
     with counts.growing() as grown["list from the middle"]:
         assert len(await checkpoints.list("t", limit=5, before="last")) == 5
     with counts.growing() as grown["delete"]:
-        assert await checkpoints.delete_thread("t")
+        assert await checkpoints.delete("t")
     return grown
 
 
@@ -109,7 +109,7 @@ async def test_a_blob_of_40_mb_is_a_few_chunks_at_a_time() -> None:
 
     async with driver_from_url("memory://") as driver, create_persistence(driver) as persistence:
         with counted(driver) as counts, injected(driver, "_commit", commits), injected(driver, "_fetch", fetches):
-            blob = await persistence.blobs.put(source())
+            blob = await persistence.blobs.create(source())
             assert blob.size == 40 * MIB
             async for piece in persistence.blobs.read(blob.id):
                 taken += len(piece)

@@ -51,7 +51,7 @@ async def test_the_calls_of_events_and_jobs(url: str) -> None:
             await work.put("c")
         assert calls(grown) == (1, 0, 0), "a warm put is one call"
         with counts.growing() as grown:
-            assert len(await work.claim(2)) == 2
+            assert len(await work.claim(limit=2)) == 2
         assert calls(grown) == (1, 2, 1), "where the group is, the jobs and their head, and the claim"
         with counts.growing() as grown:
             await job.complete()
@@ -81,7 +81,7 @@ async def test_the_same_calls_among_few_and_among_many(scheme: str, tmp_path: Pa
         async with opened(place) as (persistence, queue, counts):
             work = persistence.work("w", poll=60)
             cursor = await _fill(queue, work, size)
-            assert len(await work.claim(5)) == 5
+            assert len(await work.claim(limit=5)) == 5
             grown: dict[str, dict[str, int]] = {}
             with counts.growing() as grown["publish"]:
                 await queue.publish("s", "one more")

@@ -97,11 +97,11 @@ async def test_a_key_value_call_is_one_call(url: str) -> None:
         with calls(counts, fetches=1):
             await store.get_many(f"k{n}" for n in range(100))
         with calls(counts, fetches=1):
-            await store.has("k")
+            await store.exists("k")
         with calls(counts, fetches=1, commits=1):
             await store.update("k", lambda n: n + 1)
         with calls(counts, lists=1):
-            assert len(await store.page(limit=50)) == 50
+            assert len(await store.list(limit=50)) == 50
         with calls(counts, lists=1):
             assert len(await store.keys(limit=50)) == 50
         with calls(counts, commits=1):

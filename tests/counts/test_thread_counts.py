@@ -44,7 +44,7 @@ async def test_the_calls_of_threads(url: str) -> None:
             assert len(await threads.list(user_id="u", agent_name="a", limit=20)) == 1
         assert calls(grown) == (0, 2, 1)
         with counts.growing() as grown:
-            await persistence.feedback.add("t", rating=5)
+            await persistence.feedback.create("t", rating=5)
         assert calls(grown) == (1, 1, 0)
         with counts.growing() as grown:
             assert len(await persistence.feedback.list(thread_id="t", limit=20)) == 1

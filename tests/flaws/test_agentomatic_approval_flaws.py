@@ -57,7 +57,7 @@ class NewDesign:
         self.persistence = persistence
 
     async def suspend(self, id: str, state: Any, *, ttl: float = 7 * 24 * 3600) -> None:
-        await self.persistence.approvals.suspend(
+        await self.persistence.approvals.create(
             id=id, thread_id="t", agent_name="planner", node_name="pay", state=state, ttl=ttl
         )
 

@@ -101,7 +101,7 @@ class NewDesign:
         return [] if found is None else [each.value for each in found.writes]
 
     async def delete_thread(self, thread: str) -> bool:
-        return await self.store.delete_thread(thread)
+        return await self.store.delete(thread)
 
     async def stored_bytes(self) -> int:
         return sum([len(item.value or "") async for item in scan_all(self.persistence.driver, "")])

@@ -203,7 +203,7 @@ class NewDesign:
         await self.threads.delete(id)
 
     async def rate(self, id: str, rating: int) -> None:
-        await self.persistence.feedback.add(id, rating=rating)
+        await self.persistence.feedback.create(id, rating=rating)
         await asyncio.sleep(0.002)
 
     async def ratings_of(self, id: str) -> list[int]:
@@ -213,7 +213,7 @@ class NewDesign:
         return [each.rating or 0 for each in await self.persistence.feedback.list(limit=limit, offset=offset)]
 
     async def suspend(self, id: str, thread: str) -> None:
-        await self.persistence.approvals.suspend(id=id, thread_id=thread, agent_name="a", node_name="n", state={})
+        await self.persistence.approvals.create(id=id, thread_id=thread, agent_name="a", node_name="n", state={})
 
     async def approvals_of(self, id: str) -> list[str]:
         return [each.id for each in await self.persistence.approvals.list(thread_id=id)]

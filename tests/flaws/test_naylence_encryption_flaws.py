@@ -74,7 +74,7 @@ class NewDesign:
 
     async def list(self, key: str, namespace: str) -> dict[str, str]:
         async with create_persistence(self.driver, wrappers=[encrypted(key=key)]) as persistence:
-            return await persistence.kv(str, namespace).list()
+            return dict(await persistence.kv(str, namespace).list())
 
     async def move(self, namespace: str, source: str, target: str) -> None:
         """Somebody with access to the database, who saw which row came when."""

@@ -71,10 +71,10 @@ async def _conversations(persistence: Persistence) -> None:
         await persistence.threads.add_message("t1", "user", f"message {n}", id=f"n{n}")
     await persistence.threads.delete_message("t1", "n1")
     await persistence.threads.fork("t1", at="n2", id="t2")
-    await persistence.feedback.add("t1", rating=4, comment="good", message_id="n2", id="f1")
+    await persistence.feedback.create("t1", rating=4, comment="good", message_id="n2", id="f1")
     suspended: dict[str, Any] = {"thread_id": "t1", "agent_name": "helper", "node_name": "pay", "state": {"sum": 5}}
-    await persistence.approvals.suspend(**suspended, id="a1", ttl=CENTURY)
-    await persistence.approvals.suspend(**suspended, id="a2", ttl=CENTURY)
+    await persistence.approvals.create(**suspended, id="a1", ttl=CENTURY)
+    await persistence.approvals.create(**suspended, id="a2", ttl=CENTURY)
     async with await persistence.approvals.claim("a2", by="ada", decision="approve", reason="fine"):
         pass
 
@@ -100,9 +100,9 @@ async def _queues(persistence: Persistence) -> None:
     async with persistence.events(consumer_ttl=CENTURY, retention=None, prune_interval=None) as queue:
         cursors = [await queue.publish("news", {"n": n}) for n in range(3)]
         await queue.ack("reader", "news", cursors[0])
-    work = persistence.work("mail", visibility=CENTURY, max_attempts=1)
+    work = persistence.work("mail", lease=CENTURY, max_attempts=1)
     await work.put({"to": "ada"}, {"to": "bob"}, {"to": "cy"})
-    dead, _claimed = await work.claim(2)
+    dead, _claimed = await work.claim(limit=2)
     await dead.retry(error="refused")
 
 
@@ -112,7 +112,7 @@ async def _records(persistence: Persistence) -> None:
     for n in range(2):
         async with state as value:
             value["n"] = n
-    await persistence.blobs.put(
+    await persistence.blobs.create(
         BYTES, id="b1", name="bytes.bin", content_type="application/octet-stream", metadata={"a": 1}
     )
 
@@ -171,7 +171,7 @@ async def _check_rest(persistence: Persistence) -> None:
     async with persistence.events(retention=None, prune_interval=None) as queue:
         recovered = await queue.recover("news", await queue.get_cursor("reader", "news"))
         assert [each.event for each in recovered.events] == [{"n": 1}, {"n": 2}]
-    work = persistence.work("mail", visibility=CENTURY, max_attempts=1)
+    work = persistence.work("mail", lease=CENTURY, max_attempts=1)
     assert (await work.depth(), await work.claimed()) == (1, 1)
     (letter,) = await work.dead_letters()
     assert (letter.value, letter.error) == ({"to": "ada"}, "refused")

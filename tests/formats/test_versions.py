@@ -52,7 +52,7 @@ async def _claim_again(persistence: Persistence) -> Any:
 
 
 async def _suspend(persistence: Persistence) -> Any:
-    return await persistence.approvals.suspend(
+    return await persistence.approvals.create(
         thread_id="t1", agent_name="helper", node_name="pay", state={"sum": 6}, id="a1"
     )
 
@@ -62,12 +62,12 @@ async def _letters(persistence: Persistence) -> Any:
 
 
 async def _jobs(persistence: Persistence) -> Any:
-    return await persistence.work("mail", group="another").claim(5)
+    return await persistence.work("mail", group="another").claim(limit=5)
 
 
 CASES = {
     "approval": Case(lambda p: p.approvals.get("a1"), _suspend, _marked, _is_marked),
-    "blob": Case(lambda p: p.blobs.get("b1"), lambda p: p.blobs.put(b"1", id="b1"), _marked, _is_marked),
+    "blob": Case(lambda p: p.blobs.get("b1"), lambda p: p.blobs.create(b"1", id="b1"), _marked, _is_marked),
     "checkpoint": Case(
         lambda p: p.checkpoints.get("t1", id="k0"),
         lambda p: p.checkpoints.put("t1", {"step": 9}, id="k0"),
@@ -91,7 +91,7 @@ CASES = {
     ),
     "event": Case(_events, _publish, lambda event: [event], lambda events: events[0].event == [{"n": 0}]),
     "feedback": Case(
-        lambda p: p.feedback.get("f1"), lambda p: p.feedback.add("t1", rating=1, id="f1"), _marked, _is_marked
+        lambda p: p.feedback.get("f1"), lambda p: p.feedback.create("t1", rating=1, id="f1"), _marked, _is_marked
     ),
     "image": Case(
         lambda p: p.images.find_image_by_id("i1"),

@@ -15,7 +15,7 @@ from limpet import AlreadyClaimedError, Persistence, create_persistence
 async def claim(persistence: Persistence, id: str, task: int, hold: float) -> str | None:
     name = f"{os.getpid()}.{task}"
     try:
-        claim = await persistence.approvals.claim(id, by=name, decision="approve", ttl=1.0)
+        claim = await persistence.approvals.claim(id, by=name, decision="approve", lease=1.0)
     except AlreadyClaimedError:
         return None
     if hold:

@@ -43,7 +43,7 @@ async def subscribe(persistence: Persistence, name: str, total: int, ack_every: 
 
 
 async def work(persistence: Persistence, visibility: float) -> None:
-    (job,) = await persistence.work(CHANNEL, visibility=visibility).claim(wait=20)
+    (job,) = await persistence.work(CHANNEL, lease=visibility).claim(wait=20)
     async with job:
         say("holding", job.id)
         await asyncio.sleep(60)

@@ -9,7 +9,7 @@ from limpet import create_persistence
 
 
 async def main(url: str) -> None:
-    async with create_persistence(url) as persistence, persistence.state(dict, "held", ttl=1.0) as state:
+    async with create_persistence(url) as persistence, persistence.state(dict, "held", lease=1.0) as state:
         state["saved"] = False
         print("holding", flush=True)
         await asyncio.sleep(60)

@@ -25,7 +25,7 @@ def started(url: str, tasks: int, hold: float) -> subprocess.Popen[str]:
 
 
 async def suspend(persistence: Persistence) -> None:
-    await persistence.approvals.suspend(id="a", thread_id="t", agent_name="g", node_name="n", state={"sum": 12})
+    await persistence.approvals.create(id="a", thread_id="t", agent_name="g", node_name="n", state={"sum": 12})
 
 
 @pytest.mark.slow

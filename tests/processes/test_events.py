@@ -108,7 +108,7 @@ async def test_everybody_sees_everything_in_order_though_one_is_killed(
 
 async def test_the_job_of_a_killed_worker_comes_back_once(lasting_url: str) -> None:
     async with create_persistence(lasting_url) as persistence, asyncio.timeout(60):
-        queue = persistence.work("crowd", visibility=1, poll=0.1)
+        queue = persistence.work("crowd", lease=1, poll=0.1)
         (id,) = await queue.put({"sum": 12})
         process = await ready(lasting_url, "work", 1)
         try:

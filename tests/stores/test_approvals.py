@@ -23,12 +23,12 @@ from limpet_conformance.faults import skewed
 
 async def suspended(persistence: Persistence, id: str = "a", **changes: Any) -> ApprovalRecord:
     asked: dict[str, Any] = {"thread_id": "t", "agent_name": "planner", "node_name": "pay", "state": {"sum": 12}}
-    return await persistence.approvals.suspend(id=id, **{**asked, **changes})
+    return await persistence.approvals.create(id=id, **{**asked, **changes})
 
 
 async def test_the_way_of_an_approval(persistence: Persistence) -> None:
     approvals = persistence.approvals
-    asked = await approvals.suspend(
+    asked = await approvals.create(
         thread_id="t", agent_name="planner", node_name="pay", state={"sum": 12}, metadata={"page": "/pay"}
     )
     assert await approvals.get(asked.id) == asked
@@ -82,7 +82,7 @@ async def test_given_back_it_may_be_claimed_again(persistence: Persistence) -> N
 
 async def test_a_claim_that_nobody_renews_comes_back_and_its_late_end_is_refused(persistence: Persistence) -> None:
     await suspended(persistence)
-    late = await persistence.approvals.claim("a", by="alice", decision="approve", ttl=0.05)
+    late = await persistence.approvals.claim("a", by="alice", decision="approve", lease=0.05)
     await asyncio.sleep(0.1)
     found = await persistence.approvals.get("a")
     assert found is not None
@@ -103,7 +103,7 @@ async def test_a_claim_that_nobody_renews_comes_back_and_its_late_end_is_refused
 async def test_a_block_renews_completes_and_gives_back(persistence: Persistence) -> None:
     await suspended(persistence)
     await suspended(persistence, "b")
-    async with await persistence.approvals.claim("a", by="alice", decision="approve", ttl=0.6) as claim:
+    async with await persistence.approvals.claim("a", by="alice", decision="approve", lease=0.6) as claim:
         await asyncio.sleep(1.0)
         assert not claim.lost.is_set()
     found = await persistence.approvals.get("a")
@@ -146,7 +146,7 @@ async def test_nothing_shows_what_has_expired_whatever_a_clock_says(persistence:
 
 async def test_a_claim_outlives_the_time_to_claim(persistence: Persistence) -> None:
     await suspended(persistence, ttl=0.3)
-    claim = await persistence.approvals.claim("a", by="alice", decision="approve", ttl=60)
+    claim = await persistence.approvals.claim("a", by="alice", decision="approve", lease=60)
     await asyncio.sleep(0.4)
     assert await persistence.approvals.purge() == 0
     assert (await claim.complete()).status == "decided"
@@ -202,8 +202,8 @@ async def test_a_time_that_is_none(persistence: Persistence, ttl: Any) -> None:
     with pytest.raises(InvalidValueError, match="less than 100,000,000,000 seconds"):
         await suspended(persistence, ttl=float("inf"))
     await suspended(persistence)
-    with pytest.raises(InvalidValueError, match="ttl is"):
-        await persistence.approvals.claim("a", by="alice", decision="approve", ttl=ttl)
+    with pytest.raises(InvalidValueError, match="lease is"):
+        await persistence.approvals.claim("a", by="alice", decision="approve", lease=ttl)
     claim = await persistence.approvals.claim("a", by="alice", decision="approve")
     assert repr(claim).startswith("Claim(ApprovalRecord(id='a'")
 

@@ -33,7 +33,9 @@ async def test_a_file_goes_in_and_comes_out(persistence: Persistence, tmp_path: 
     path = tmp_path / "map.png"
     path.write_bytes(PICTURE)
     with path.open("rb") as file:
-        blob = await persistence.blobs.put(file, content_type="image/png", name="map.png", metadata={"of": "Trieste"})
+        blob = await persistence.blobs.create(
+            file, content_type="image/png", name="map.png", metadata={"of": "Trieste"}
+        )
     assert (blob.size, blob.sha256) == (len(PICTURE), sha256(PICTURE).hexdigest())
     assert (blob.content_type, blob.name, blob.metadata) == ("image/png", "map.png", {"of": "Trieste"})
     assert await persistence.blobs.get(blob.id) == blob
@@ -45,7 +47,7 @@ async def test_a_file_goes_in_and_comes_out(persistence: Persistence, tmp_path: 
 
 
 async def test_ranges(persistence: Persistence) -> None:
-    blob = await persistence.blobs.put(PICTURE)
+    blob = await persistence.blobs.create(PICTURE)
     for start, end in (
         (0, 10),
         (MIB - 5, MIB + 5),
@@ -64,10 +66,10 @@ async def test_the_same_content_is_stored_once_however_it_came(persistence: Pers
         for at in range(0, len(PICTURE), 70_001):
             yield PICTURE[at : at + 70_001]
 
-    first = await persistence.blobs.put(PICTURE)
+    first = await persistence.blobs.create(PICTURE)
     stored = await chunks(persistence)
-    second = await persistence.blobs.put(pieces())
-    third = await persistence.blobs.put(io.BytesIO(PICTURE))
+    second = await persistence.blobs.create(pieces())
+    third = await persistence.blobs.create(io.BytesIO(PICTURE))
     assert await chunks(persistence) == stored
     assert len({first.id, second.id, third.id}) == 3
     assert await persistence.blobs.delete(first.id)
@@ -86,11 +88,11 @@ async def test_many_put_and_delete_the_same_at_once(persistence: Persistence) ->
 
     async def come_and_go(n: int) -> None:
         for _ in range(3):
-            blob = await persistence.blobs.put(content)
+            blob = await persistence.blobs.create(content)
             assert await persistence.blobs.read_bytes(blob.id, start=MIB - 10) == content[-10:]
             await persistence.blobs.delete(blob.id)
 
-    kept = await persistence.blobs.put(content)
+    kept = await persistence.blobs.create(content)
     await asyncio.gather(*(come_and_go(n) for n in range(6)))
     assert await persistence.blobs.read_bytes(kept.id) == content
     await persistence.blobs.delete(kept.id)
@@ -99,14 +101,14 @@ async def test_many_put_and_delete_the_same_at_once(persistence: Persistence) ->
 
 async def test_small_and_empty_ones(persistence: Persistence) -> None:
     for content in (b"", b"x", b"\0" * 1000):
-        blob = await persistence.blobs.put(content)
+        blob = await persistence.blobs.create(content)
         assert await persistence.blobs.read_bytes(blob.id) == content
         assert blob.size == len(content)
 
 
 async def test_lists_newest_first_and_what_is_not_there(persistence: Persistence) -> None:
     for n in range(4):
-        await persistence.blobs.put(b"x", id=f"b{n}")
+        await persistence.blobs.create(b"x", id=f"b{n}")
         await asyncio.sleep(0.002)
     page = await persistence.blobs.list(limit=3)
     assert [blob.id for blob in page] == ["b3", "b2", "b1"]
@@ -117,9 +119,9 @@ async def test_lists_newest_first_and_what_is_not_there(persistence: Persistence
 
 
 async def test_a_taken_id_changes_nothing(persistence: Persistence) -> None:
-    await persistence.blobs.put(b"first", id="a")
+    await persistence.blobs.create(b"first", id="a")
     with pytest.raises(ConflictError, match="there is a blob 'a' already: choose another id"):
-        await persistence.blobs.put(b"second", id="a")
+        await persistence.blobs.create(b"second", id="a")
     assert await persistence.blobs.read_bytes("a") == b"first"
     assert await chunks(persistence) == 1
 
@@ -129,7 +131,7 @@ async def test_a_taken_id_changes_nothing(persistence: Persistence) -> None:
 )
 async def test_what_is_no_bytes_is_refused(persistence: Persistence, source: object) -> None:
     with pytest.raises(InvalidValueError, match="bytes"):
-        await persistence.blobs.put(source)  # type: ignore[arg-type]
+        await persistence.blobs.create(source)  # type: ignore[arg-type]
     assert not await persistence.blobs.list()
 
 
@@ -139,10 +141,10 @@ async def test_what_died_half_way_is_freed_in_time_and_nothing_else_is(persisten
             yield os.urandom(MIB)
         raise ConnectionError("the sender died here")
 
-    kept = await persistence.blobs.put(PICTURE)
+    kept = await persistence.blobs.create(PICTURE)
     before = await chunks(persistence)
     with pytest.raises(ConnectionError):
-        await persistence.blobs.put(dies(), id="half")
+        await persistence.blobs.create(dies(), id="half")
     assert await persistence.blobs.get("half") is None
     assert await chunks(persistence) > before
     assert await persistence.collect_garbage() == 0, "it may be somebody's who is still at it"
@@ -154,7 +156,7 @@ async def test_what_died_half_way_is_freed_in_time_and_nothing_else_is(persisten
 
 
 async def test_content_that_ends_early_is_an_error_and_not_the_end(persistence: Persistence) -> None:
-    blob = await persistence.blobs.put(PICTURE)
+    blob = await persistence.blobs.create(PICTURE)
     *_, last = [item.key async for item in scan_all(raw(persistence), "chunk.parts", values=False)]
     await raw(persistence).apply([Delete(last)])
     with pytest.raises(CorruptDataError, match="ends after"):

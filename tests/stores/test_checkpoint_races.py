@@ -28,13 +28,13 @@ def freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_who_remembers_a_deleted_thread_writes_to_the_new_one(persistence: Persistence) -> None:
     ours, theirs = persistence.checkpoints, CheckpointStore(persistence.driver)
     await ours.put("t", {"long": LONG}, id="c0")
-    assert await theirs.delete_thread("t")
+    assert await theirs.delete("t")
     await ours.put("t", {"long": LONG}, id="c1")
     assert await persistence.collect_garbage() > 0
     found = await theirs.get("t")
     assert found is not None
     assert (found.id, found.checkpoint) == ("c1", {"long": LONG})
-    assert await theirs.delete_thread("t")
+    assert await theirs.delete("t")
     await ours.put_writes("t", "c1", "task", [("n", 1)])
     await persistence.collect_garbage()
     await theirs.put("t", {}, id="c1")
@@ -70,7 +70,7 @@ async def test_what_is_put_beside_deletions_is_there_or_was_deleted_and_nothing_
 
     async def delete() -> None:
         for _ in range(4):
-            await persistence.checkpoints.delete_thread("t")
+            await persistence.checkpoints.delete("t")
             await persistence.collect_garbage()
 
     await asyncio.gather(*(put(n) for n in range(3)), delete())
@@ -79,7 +79,7 @@ async def test_what_is_put_beside_deletions_is_there_or_was_deleted_and_nothing_
     await persistence.collect_garbage()
     listed = {each.id for each in await persistence.checkpoints.list("t")}
     assert {"0-last", "1-last", "2-last"} <= listed
-    await persistence.checkpoints.delete_thread("t")
+    await persistence.checkpoints.delete("t")
     await persistence.collect_garbage()
     assert await left(persistence) == []
 
@@ -129,7 +129,7 @@ async def test_a_copy_beside_puts_and_pruning_is_whole(persistence: Persistence)
         for step in range(5, 10):
             await ours.put("t", {"step": step, "long": LONG}, id=f"c{step}")
 
-    await asyncio.gather(put(), theirs.copy_thread("t", "u"), theirs.prune("t", max_count=2))
+    await asyncio.gather(put(), theirs.copy("t", "u"), theirs.prune("t", max_count=2))
     listed = await ours.list("u")
     latest = await ours.get("u")
     assert latest is not None
@@ -157,23 +157,23 @@ async def test_what_a_copy_that_died_left_shows_nothing_and_is_freed(
     monkeypatch.setattr(_copy, "snapshot", cut_off)
     for target in ("u", "v"):
         with pytest.raises(ConnectionError):
-            await dies.copy_thread("t", target)
+            await dies.copy("t", target)
         assert await persistence.checkpoints.get(target) is None
         assert await persistence.checkpoints.namespaces(target) == []
         assert await persistence.checkpoints.prune(target, max_count=1) == 0
         with pytest.raises(NotFoundError):
-            await persistence.checkpoints.copy_thread(target, "w")
+            await persistence.checkpoints.copy(target, "w")
     monkeypatch.setattr(_copy, "snapshot", whole)
     assert len(await left(persistence)) > before
     await persistence.checkpoints.put("u", {}, id="own")
     assert [each.id for each in await persistence.checkpoints.list("u")] == ["own"]
-    assert not await persistence.checkpoints.delete_thread("v"), "there was nothing to see"
-    assert await persistence.checkpoints.copy_thread("t", "v") == before
+    assert not await persistence.checkpoints.delete("v"), "there was nothing to see"
+    assert await persistence.checkpoints.copy("t", "v") == before
     with pytest.raises(ConflictError, match="'u'"):
-        await persistence.checkpoints.copy_thread("t", "u")
+        await persistence.checkpoints.copy("t", "u")
     await persistence.collect_garbage()
     for thread in ("t", "u", "v"):
-        assert await persistence.checkpoints.delete_thread(thread)
+        assert await persistence.checkpoints.delete(thread)
     await persistence.collect_garbage()
     assert await left(persistence) == []
 

@@ -132,8 +132,8 @@ async def test_a_thread_is_deleted_at_once_and_made_anew(persistence: Persistenc
     for n in range(5):
         await persistence.checkpoints.put("t", {"n": n, "long": "x" * 1000}, id=f"c{n}")
     await persistence.checkpoints.put("u", {"n": 0}, id="other")
-    assert await persistence.checkpoints.delete_thread("t")
-    assert not await persistence.checkpoints.delete_thread("t")
+    assert await persistence.checkpoints.delete("t")
+    assert not await persistence.checkpoints.delete("t")
     assert await persistence.checkpoints.get("t") is None
     assert await ids(persistence) == []
     await persistence.checkpoints.put("t", {"n": "new", "long": "x" * 1000}, id="c0")
@@ -150,12 +150,12 @@ async def test_a_copy_is_whole_and_its_own(persistence: Persistence) -> None:
     for n in range(3):
         await persistence.checkpoints.put("t", {"n": n, "long": "x" * 1000}, id=f"c{n}", namespace="a")
     await persistence.checkpoints.put_writes("t", "c2", "task", [("n", 1)], namespace="a")
-    assert await persistence.checkpoints.copy_thread("t", "u") > 3
+    assert await persistence.checkpoints.copy("t", "u") > 3
     with pytest.raises(ConflictError, match="'u'"):
-        await persistence.checkpoints.copy_thread("t", "u")
+        await persistence.checkpoints.copy("t", "u")
     with pytest.raises(NotFoundError):
-        await persistence.checkpoints.copy_thread("nobody", "v")
-    await persistence.checkpoints.delete_thread("t")
+        await persistence.checkpoints.copy("nobody", "v")
+    await persistence.checkpoints.delete("t")
     assert await ids(persistence, "u", namespace="a") == ["c2", "c1", "c0"]
     latest = await persistence.checkpoints.get("u", namespace="a")
     assert latest is not None

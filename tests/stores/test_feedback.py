@@ -13,7 +13,7 @@ async def test_feedback_is_found_by_all_it_says(persistence: Persistence) -> Non
     for n in range(2):
         await persistence.threads.create(id=f"t{n}", user_id=f"u{n}", agent_name="planner")
     message = await persistence.threads.add_message("t0", "assistant", "Vienna")
-    full = await feedback.add(
+    full = await feedback.create(
         "t0",
         message_id=message.id,
         rating=2,
@@ -29,7 +29,7 @@ async def test_feedback_is_found_by_all_it_says(persistence: Persistence) -> Non
     ids = [full.id]
     for n in range(1, 6):
         await asyncio.sleep(0.002)
-        told = await feedback.add(f"t{n % 2}", rating=n, user_id="guest" if n == 5 else None, id=f"f{n}")
+        told = await feedback.create(f"t{n % 2}", rating=n, user_id="guest" if n == 5 else None, id=f"f{n}")
         ids.insert(0, told.id)
 
     async def found(**filters: object) -> list[str]:
@@ -61,13 +61,13 @@ async def test_what_is_no_feedback(persistence: Persistence) -> None:
     await persistence.threads.create(id="t", user_id="u", agent_name="a")
     for rating in (0, 6, 2.5, True, "5"):
         with pytest.raises(InvalidValueError, match="rating"):
-            await feedback.add("t", rating=rating)  # type: ignore[arg-type]
+            await feedback.create("t", rating=rating)  # type: ignore[arg-type]
     with pytest.raises(NotFoundError, match="'no'"):
-        await feedback.add("no", rating=1)
-    await feedback.add("t", id="f", comment="no stars")
+        await feedback.create("no", rating=1)
+    await feedback.create("t", id="f", comment="no stars")
     with pytest.raises(ConflictError, match="there is feedback 'f' already: choose another id"):
-        await feedback.add("t", id="f")
-    assert (await feedback.add("t", id="g", user_id="")).user_id == "", "a name, and not left out"
+        await feedback.create("t", id="f")
+    assert (await feedback.create("t", id="g", user_id="")).user_id == "", "a name, and not left out"
     await feedback.delete("g")
     assert await feedback.list(min_rating=1) == []
     assert await feedback.count() == 1
@@ -75,7 +75,7 @@ async def test_what_is_no_feedback(persistence: Persistence) -> None:
 
 async def test_counts_are_exact_although_many_count_at_once(persistence: Persistence) -> None:
     await persistence.threads.create(id="t", user_id="u", agent_name="a")
-    await asyncio.gather(*(persistence.feedback.add("t", rating=1 + n % 5, id=f"f{n}") for n in range(30)))
+    await asyncio.gather(*(persistence.feedback.create("t", rating=1 + n % 5, id=f"f{n}") for n in range(30)))
     await asyncio.gather(*(persistence.feedback.delete(f"f{n}") for n in range(0, 30, 3)))
     assert await persistence.feedback.count() == 20
     assert len(await persistence.feedback.list(thread_id="t")) == 20

@@ -48,11 +48,11 @@ def users(persistence: Persistence) -> KeyValueStore[User]:
 
 async def test_what_is_set_comes_back_equal_until_it_is_deleted(users: KeyValueStore[User]) -> None:
     assert await users.get("u1") is None
-    assert not await users.has("u1")
+    assert not await users.exists("u1")
     etag = await users.set("u1", ADA)
     assert await users.get("u1") == ADA, "also the None that was set over another default"
     assert await users.get_with_etag("u1") == (ADA, etag)
-    assert await users.has("u1")
+    assert await users.exists("u1")
     assert await users.delete("u1") is True
     assert await users.delete("u1") is False
     assert await users.get_with_etag("u1") is None
@@ -61,7 +61,7 @@ async def test_what_is_set_comes_back_equal_until_it_is_deleted(users: KeyValueS
 async def test_naylences_spelling_gives_the_same_store(persistence: Persistence, users: KeyValueStore[User]) -> None:
     store = await persistence.get_kv_store(User, namespace="users")
     await store.set("u1", ADA)
-    assert await users.list() == {"u1": ADA}
+    assert dict(await users.list()) == {"u1": ADA}
 
 
 @pytest.mark.parametrize("namespace", TEXTS)
@@ -71,9 +71,9 @@ async def test_any_text_is_a_namespace_and_a_key(persistence: Persistence, names
     for n, key in enumerate(TEXTS):
         await store.set(key, n)
     assert {key: await store.get(key) for key in TEXTS} == {key: n for n, key in enumerate(TEXTS)}
-    assert await store.list() == {key: n for n, key in enumerate(TEXTS)}
+    assert dict(await store.list()) == {key: n for n, key in enumerate(TEXTS)}
     assert sorted(await store.keys()) == sorted(TEXTS)
-    assert [await other.list() for other in others] == [{}] * len(others)
+    assert [dict(await other.list()) for other in others] == [{}] * len(others)
     assert await store.clear() == len(TEXTS)
 
 
@@ -137,7 +137,7 @@ async def test_any_type_that_pydantic_adapts(persistence: Persistence, kind: Any
     assert found is not None
     assert found[0] == value
     assert type(found[0]) is type(value) or kind is float
-    assert [pair async for pair in store.items()] == [("k", value)]
+    assert [pair async for pair in store.list()] == [("k", value)]
 
 
 class Strict(BaseModel):
@@ -243,7 +243,7 @@ async def test_replace_and_update_of_an_absent_key_are_key_errors(users: KeyValu
             await call
         assert isinstance(caught.value, NotFoundError)
     assert await users.delete("x")
-    assert await users.list() == {}
+    assert dict(await users.list()) == {}
 
 
 async def test_replace_stores_where_there_is_something(users: KeyValueStore[User]) -> None:
@@ -297,7 +297,7 @@ async def test_time_to_live(persistence: Persistence) -> None:
     await store.replace("replaced", 1)
     assert await store.update("a", lambda n: n + 1) == 2, "keeps the expiry"
     await asyncio.sleep(0.7)
-    assert await store.list() == {"kept": 1, "replaced": 1}
+    assert dict(await store.list()) == {"kept": 1, "replaced": 1}
     for bad in (0, -1, float("nan"), True, "5"):
         with pytest.raises(InvalidValueError, match="ttl"):
             await store.set("a", 1, ttl=bad)  # type: ignore[arg-type]
@@ -318,7 +318,7 @@ async def test_many_at_once(persistence: Persistence) -> None:
         with pytest.raises(TooLargeError, match="several batches"):
             await store.set_many({f"x{n}": n for n in range(limit + 1)})
         assert await store.clear() == limit + 3
-    assert not await store.has("x0")
+    assert not await store.exists("x0")
 
 
 async def test_set_many_is_all_or_nothing(persistence: Persistence) -> None:
@@ -328,7 +328,7 @@ async def test_set_many_is_all_or_nothing(persistence: Persistence) -> None:
         await store.set_many({"a": "new", "b": 5})  # type: ignore[dict-item]
     with pytest.raises(TooLargeError):
         await store.set_many({"a": "new", "b": "x" * (persistence.driver.capabilities.max_value_bytes + 1)})
-    assert await store.list() == {"a": "old"}
+    assert dict(await store.list()) == {"a": "old"}
 
 
 async def test_pages_and_iteration_give_everything_once(persistence: Persistence) -> None:
@@ -340,19 +340,19 @@ async def test_pages_and_iteration_give_everything_once(persistence: Persistence
     cursor: str | None = None
     pages = 0
     while pages == 0 or cursor is not None:
-        page = await store.page(limit=60, cursor=cursor)
+        page = await store.list(limit=60, cursor=cursor)
         assert len(page) <= 60
         assert not found.keys() & dict(page).keys()
         found |= dict(page)
         cursor, pages = page.cursor, pages + 1
     assert (pages, found) == (5, values)
-    assert dict([pair async for pair in store.items()]) == values
+    assert dict([pair async for pair in store.list()]) == values
     assert sorted([key async for key in store.keys(limit=1000)]) == sorted(values)
     assert len(await store.keys(limit=7)) == 7
     with pytest.raises(InvalidCursorError):
-        await store.keys(cursor=(await store.page(limit=1)).cursor)
+        await store.keys(cursor=(await store.list(limit=1)).cursor)
     with pytest.raises(InvalidCursorError):
-        await persistence.kv(int, "m").page(cursor=(await store.page(limit=1)).cursor)
+        await persistence.kv(int, "m").list(cursor=(await store.list(limit=1)).cursor)
 
 
 async def test_clear_empties_this_namespace_only(persistence: Persistence) -> None:
@@ -361,7 +361,7 @@ async def test_clear_empties_this_namespace_only(persistence: Persistence) -> No
         await each.set_many({"a": 1, "b": 2})
     assert await store.clear() == 2
     assert await store.clear() == 0
-    assert (await beside.list(), await below.list()) == ({"a": 1, "b": 2}, {"a": 1, "b": 2})
+    assert (dict(await beside.list()), dict(await below.list())) == ({"a": 1, "b": 2}, {"a": 1, "b": 2})
 
 
 async def test_changing_what_was_read_or_set_changes_nothing_stored(persistence: Persistence) -> None:
@@ -372,7 +372,7 @@ async def test_changing_what_was_read_or_set_changes_nothing_stored(persistence:
     found = await store.get("k")
     assert found == ["a"]
     found.append("c")
-    (await store.list())["k"].append("d")
+    (dict(await store.list()))["k"].append("d")
     assert await store.get("k") == ["a"]
 
 
@@ -404,7 +404,7 @@ async def test_a_value_under_the_wrong_key_is_found_out() -> None:
         other = KeyValueStore(driver, int, "x" * 301)
         await driver.apply([Put(other.at("k"), item.value)])
         with pytest.raises(CorruptDataError, match="no record in the namespace"):
-            await other.list()
+            dict(await other.list())
         await driver.apply([Put(store.at("raw"), b"\x00"), Put(store.at("text"), "{")])
         for key in ("raw", "text"):
             with pytest.raises(CorruptDataError, match=key):

@@ -40,16 +40,16 @@ async def test_a_record_that_no_longer_validates_is_named_and_never_skipped(
         users.get_with_etag("old"),
         users.get_many(["u", "old"]),
         users.list(),
-        users.page(),
+        users.list(),
         users.update("old", lambda user: user),
     ):
         with pytest.raises(CorruptDataError, match="'old' in the namespace 'users' is no User: name"):
             await read
     with pytest.raises(ValueError):
-        [pair async for pair in users.items()]
+        [pair async for pair in users.list()]
     assert sorted(await users.keys()) == ["old", "u"], "so it can be found, and mended or deleted"
     assert await users.delete("old")
-    assert await users.list() == {"u": ADA}
+    assert dict(await users.list()) == {"u": ADA}
 
 
 async def test_two_types_on_one_namespace_read_the_same_data_each_as_its_own(persistence: Persistence) -> None:
@@ -81,7 +81,7 @@ async def test_migrations_repair_on_reading_and_are_stored_with_the_next_write(p
     await older.set_many({"u": Older(full_name="Ada"), long: Older(full_name="Bo")})
     users = persistence.kv(User, "users", migrations=migrations)
     assert await users.get("u") == User(name="Ada", userTags=["migrated"])
-    assert {key: user.name for key, user in (await users.list()).items()} == {"u": "Ada", long: "Bo"}
+    assert {key: user.name for key, user in (dict(await users.list())).items()} == {"u": "Ada", long: "Bo"}
     assert await older.get("u") == Older(full_name="Ada"), "reading wrote nothing"
     assert await users.update("u", lambda user: user) == User(name="Ada", userTags=["migrated"])
     assert await users.update(long, lambda user: user) == User(name="Bo", userTags=["migrated"])

@@ -38,7 +38,7 @@ def test_a_policy_that_keeps_all_or_nothing_is_refused(bad: dict[str, Any]) -> N
 async def test_no_policy_removes_nothing(persistence: Persistence) -> None:
     await persistence.kv(int, "n").set("a", 1)
     assert await persistence.prune(RetentionPolicies()) == RetentionReport()
-    assert await persistence.kv(int, "n").has("a")
+    assert await persistence.kv(int, "n").exists("a")
 
 
 async def test_records_by_age_and_by_count(persistence: Persistence) -> None:
@@ -69,7 +69,7 @@ async def test_the_librarys_own_namespaces_have_no_policy(persistence: Persisten
     )
     with pytest.raises(InvalidKeyError):
         await persistence.prune(policies)
-    assert await persistence.kv(int, "n").has("a"), "nothing was removed before the refusal"
+    assert await persistence.kv(int, "n").exists("a"), "nothing was removed before the refusal"
 
 
 async def say(persistence: Persistence, session: str, times: int = 1) -> None:
@@ -196,7 +196,7 @@ async def test_what_is_written_while_a_pass_runs_stays() -> None:
 
         driver.commit = others_first  # type: ignore[method-assign]
         assert (await persistence.prune(RetentionPolicies(kv={"n": OLD}))).kv == {"n": 19}
-        assert await store.list() == {"k3": 33}
+        assert dict(await store.list()) == {"k3": 33}
         driver._commit = message_first  # type: ignore[method-assign]
         assert (await persistence.prune(RetentionPolicies(sessions=OLD))).sessions == 0
         assert await persistence.sessions.count_messages("s") == 2
@@ -255,7 +255,7 @@ async def test_one_process_works_at_a_time(three: list[Persistence]) -> None:
     for upkeep in tasks:
         await upkeep.__aexit__(None, None, None)
     assert sum(upkeep.passes for upkeep in tasks) == 1, "one pass counts for all"
-    assert await first.kv(int, "n").list() == {"kept": 1}
+    assert dict(await first.kv(int, "n").list()) == {"kept": 1}
 
 
 async def test_upkeep_comes_again(three: list[Persistence]) -> None:

@@ -81,7 +81,7 @@ async def test_it_lies_where_key_value_stores_lie(agent: CounterAgent, persisten
         persistence.state(CounterState, "__node_meta")
     async with persistence.state(CounterState, "mine", key="k") as state:
         state.count = 9
-    assert await persistence.kv(CounterState, "mine").list() == {"k": CounterState(count=9)}
+    assert dict(await persistence.kv(CounterState, "mine").list()) == {"k": CounterState(count=9)}
 
 
 async def dirty(agent: CounterAgent) -> None:
@@ -207,7 +207,7 @@ async def test_waiting_ends_with_the_timeout(pair: tuple[Persistence, Persistenc
 
 
 async def test_a_lost_lease_saves_nothing(pair: tuple[Persistence, Persistence]) -> None:
-    slow, quick = (state_of(persistence, ttl=0.2) for persistence in pair)
+    slow, quick = (state_of(persistence, lease=0.2) for persistence in pair)
     async with slow as state:
         state.count = 1
     entered = await slow.__aenter__()
@@ -238,7 +238,7 @@ async def test_who_was_stopped_for_long_still_saves_where_nobody_else_came(persi
 
 
 async def test_a_long_block_keeps_its_lease(pair: tuple[Persistence, Persistence]) -> None:
-    mine, other = state_of(pair[0], ttl=0.3), state_of(pair[1], ttl=0.3, timeout=0)
+    mine, other = state_of(pair[0], lease=0.3), state_of(pair[1], lease=0.3, timeout=0)
     async with mine as state:
         state.count = 1
         for _ in range(8):
@@ -260,7 +260,7 @@ async def test_what_somebody_else_wrote_past_the_lease_is_not_overwritten(persis
         assert await state.get_state() == there
         with pytest.raises(LeaseLostError, match="nothing was saved"):
             await change()
-        assert await store.list() == {"state": {"by": "the store"}}
+        assert dict(await store.list()) == {"state": {"by": "the store"}}
     async with asyncio.timeout(5), state as held:
         held["by"] = "the block"
     assert await store.get("state") == {"by": "the block"}

@@ -287,8 +287,8 @@ async def test_a_thread_goes_with_all_that_hangs_on_it(persistence: Persistence)
     await made(persistence, "t2", messages=1)
     for n in range(3):
         for id in ("t1", "t2"):
-            await persistence.feedback.add(id, rating=n + 1)
-            await persistence.approvals.suspend(thread_id=id, agent_name="planner", node_name=str(n), state=n)
+            await persistence.feedback.create(id, rating=n + 1)
+            await persistence.approvals.create(thread_id=id, agent_name="planner", node_name=str(n), state=n)
     for id in ("t1", "t2"):
         await persistence.checkpoints.put(id, {"step": 1})
     assert await threads.delete("t1")
@@ -318,7 +318,7 @@ async def test_a_deletion_that_stopped_in_the_middle_is_ended(
 
     for id in ("t1", "t2"):
         await made(persistence, id, messages=1)
-        await persistence.feedback.add(id, rating=1)
+        await persistence.feedback.create(id, rating=1)
         with monkeypatch.context() as patch:
             patch.setattr(persistence.feedback, "clear", stop)
             with pytest.raises(ConnectionError):
@@ -348,7 +348,7 @@ async def test_a_float_that_is_no_number_is_kept_wherever_it_stands(persistence:
     odd = {"low": [-inf], "high": inf}
     thread = await persistence.threads.create(user_id="u1", agent_name="planner", metadata=odd)
     await persistence.threads.add_message(thread.id, "user", odd)
-    suspended = await persistence.approvals.suspend(
+    suspended = await persistence.approvals.create(
         thread_id=thread.id, agent_name="planner", node_name="n", state={**odd, "none": nan}
     )
     await persistence.checkpoints.put(thread.id, odd, id="c", metadata=odd)

@@ -169,9 +169,7 @@ class Place:
         return found.config["x"]
 
     async def approval(self, value: Any) -> Any:
-        made = await self.persistence.approvals.suspend(
-            thread_id="t", agent_name="a", node_name="n", state={"x": value}
-        )
+        made = await self.persistence.approvals.create(thread_id="t", agent_name="a", node_name="n", state={"x": value})
         found = await self.persistence.approvals.get(made.id)
         assert found is not None
         return found.state["x"]

@@ -20,7 +20,7 @@ def queue(persistence: Persistence) -> WorkQueue:
 @pytest.fixture
 def short(persistence: Persistence) -> WorkQueue:
     """Its jobs come back soon."""
-    return persistence.work("mail", visibility=0.1, max_attempts=2, poll=0.02)
+    return persistence.work("mail", lease=0.1, max_attempts=2, poll=0.02)
 
 
 async def values(jobs: list[Job]) -> list[Any]:
@@ -48,30 +48,30 @@ async def test_the_way_of_a_job(queue: WorkQueue) -> None:
     assert await queue.claimed() == 0
     with pytest.raises(LeaseLostError):
         await job.complete()
-    assert await values(await queue.claim(10)) == [{"to": "bob"}]
+    assert await values(await queue.claim(limit=10)) == [{"to": "bob"}]
     assert await queue.claim() == []
 
 
 async def test_jobs_come_in_their_order(queue: WorkQueue) -> None:
     for n in range(7):
         await queue.put(n)
-    assert await values(await queue.claim(3)) == [0, 1, 2]
-    assert await values(await queue.claim(10)) == [3, 4, 5, 6]
+    assert await values(await queue.claim(limit=3)) == [0, 1, 2]
+    assert await values(await queue.claim(limit=10)) == [3, 4, 5, 6]
 
 
 async def test_every_group_does_every_job(persistence: Persistence) -> None:
     mail, audit = persistence.work("mail"), persistence.work("mail", group="audit")
     await mail.put("a", "b")
-    assert await values(await mail.claim(2)) == ["a", "b"]
+    assert await values(await mail.claim(limit=2)) == ["a", "b"]
     assert await audit.depth() == 2
-    assert await values(await audit.claim(2)) == ["a", "b"]
+    assert await values(await audit.claim(limit=2)) == ["a", "b"]
     assert await persistence.work("another").claim() == []
 
 
 async def test_many_workers_do_each_job_once(persistence: Persistence) -> None:
     async def work() -> list[Any]:
         queue, done = persistence.work("mail"), []
-        while jobs := await queue.claim(2):
+        while jobs := await queue.claim(limit=2):
             done += await values(jobs)
         return done
 
@@ -161,9 +161,9 @@ async def test_a_retry_waits_and_then_comes_first(queue: WorkQueue) -> None:
 
 async def test_after_the_last_try_it_is_a_dead_letter(short: WorkQueue) -> None:
     ids = await short.put("a", "b")
-    for job in await short.claim(2):
+    for job in await short.claim(limit=2):
         await job.retry(delay=0, error="first")
-    said, silent = await short.claim(2)
+    said, silent = await short.claim(limit=2)
     await said.retry(error="second")
     assert await short.claim(wait=0.5) == [], "one gave up, the other one's worker did not come back"
     letters = await short.dead_letters()
@@ -178,8 +178,8 @@ async def test_after_the_last_try_it_is_a_dead_letter(short: WorkQueue) -> None:
     job = await one(short)
     assert (job.value, job.attempts) == ("a", 1)
     await job.complete()
-    assert await short.drop(ids[1])
-    assert not await short.drop(ids[1])
+    assert await short.delete(ids[1])
+    assert not await short.delete(ids[1])
     assert await short.dead_letters() == []
 
 
@@ -189,17 +189,17 @@ async def test_what_a_group_still_needs_is_kept(persistence: Persistence) -> Non
     await persistence.collect_garbage()
     assert await fast.depth() == 3, "nobody has come yet"
     assert await slow.claim() != []
-    held = await fast.claim(2)
+    held = await fast.claim(limit=2)
     await persistence.collect_garbage()
     assert (await fast.depth(), await slow.depth()) == (1, 2)
     await values(await fast.claim())
-    await values(await slow.claim(2))
+    await values(await slow.claim(limit=2))
     await persistence.collect_garbage()
     late = persistence.work("mail", group="late")
     assert (await late.depth(), await late.claim()) == (0, [])
     for job in held:
         await job.retry(delay=0)
-    assert [job.value for job in await fast.claim(5)] == ["a", "b"], "though the log has them no more"
+    assert [job.value for job in await fast.claim(limit=5)] == ["a", "b"], "though the log has them no more"
 
 
 async def test_a_group_that_found_nothing_is_waited_for(persistence: Persistence) -> None:
@@ -214,9 +214,11 @@ async def test_a_group_that_found_nothing_is_waited_for(persistence: Persistence
 async def test_more_than_one_batch_takes_is_claimed_in_parts(queue: WorkQueue) -> None:
     for n in range(4):
         await queue.put(f"{n}" * 600_000)
-    taken = [len(jobs) for jobs in [await queue.claim(10), await queue.claim(10), await queue.claim(10)]]
+    taken = [
+        len(jobs) for jobs in [await queue.claim(limit=10), await queue.claim(limit=10), await queue.claim(limit=10)]
+    ]
     assert all(taken[:3])
-    assert sum(taken) + len(await queue.claim(10)) == 4
+    assert sum(taken) + len(await queue.claim(limit=10)) == 4
 
 
 async def test_bad_input_is_refused_before_anything_is_written(persistence: Persistence, queue: WorkQueue) -> None:
@@ -225,13 +227,13 @@ async def test_bad_input_is_refused_before_anything_is_written(persistence: Pers
     with pytest.raises(InvalidValueError, match=r"put\(\) without a job"):
         await queue.put()
     with pytest.raises(InvalidValueError, match="limit"):
-        await queue.claim(0)
+        await queue.claim(limit=0)
     with pytest.raises(InvalidValueError, match="id of a job"):
         await queue.revive("x")
     with pytest.raises(ConfigurationError):
         persistence.work("mail", max_attempts=0)
     with pytest.raises(ConfigurationError):
         persistence.work("mail", poll=0)
-    with pytest.raises(InvalidValueError, match="visibility is 0"):
-        persistence.work("mail", visibility=0)
+    with pytest.raises(InvalidValueError, match="lease is 0"):
+        persistence.work("mail", lease=0)
     assert await queue.depth() == 0

@@ -189,9 +189,7 @@ async def test_states_and_plain_items_too(persistence: Persistence, storage: Sto
     assert await persistence.state(dict, "big").get_state() == {"picture": PICTURE}
     await storage.set_item("picture", PICTURE)
     assert await storage.get_item("picture") == PICTURE
-    await persistence.approvals.suspend(
-        id="a", thread_id="t", agent_name="g", node_name="n", state={"picture": PICTURE}
-    )
+    await persistence.approvals.create(id="a", thread_id="t", agent_name="g", node_name="n", state={"picture": PICTURE})
     approval = await persistence.approvals.get("a")
     assert approval is not None
     assert approval.state == {"picture": PICTURE}

@@ -28,7 +28,7 @@ async def _use(base: Path, *, wrapped: bool) -> list[object]:
     """Everything that a program does with a place; gives what it read."""
     if wrapped:
         async with create_persistence(f"fs://{base}", wrappers=[read_only()]) as persistence:
-            return [await persistence.kv(object, "n").list()]
+            return [dict(await persistence.kv(object, "n").list())]
     driver = FsDriver(base, durability="process", lock_timeout=1)
     found: list[object] = []
     await driver.open()

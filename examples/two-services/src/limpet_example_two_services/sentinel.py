@@ -17,7 +17,7 @@ async def main(name: str, address: str) -> None:
     async with create_persistence_from_env() as persistence:
         routes = persistence.kv(Route, "routes")
         await routes.set(name, Route(address=address))
-        print("Routes:", ", ".join(await routes.list()))
+        print("Routes:", ", ".join(dict(await routes.list())))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Persistence:
         factory: Callable[[], V] | None = None,
         migrations: Migrations | None = None,
         history: int = 0,
-        ttl: float = 15.0,
+        lease: float = 15.0,
         timeout: float | None = 30.0,
     ) -> AgentState[V]:
         """One state of type `kind`, which one task at a time changes; `AgentState` says how. No IO.
@@ -104,7 +104,7 @@ class Persistence:
             factory=factory,
             migrations=migrations,
             history=history,
-            ttl=ttl,
+            lease=lease,
             timeout=timeout,
         )
 
@@ -134,20 +134,20 @@ class Persistence:
         name: str,
         *,
         group: str = "default",
-        visibility: float | timedelta = timedelta(seconds=30),
+        lease: float | timedelta = timedelta(seconds=30),
         max_attempts: int = 5,
         poll: float = 0.5,
     ) -> WorkQueue:
         """A queue of jobs, each done by one worker of a group; `WorkQueue` says how. No IO.
 
-        A claimed job comes back after `visibility` (seconds) unless its worker renews it, and is a dead letter after
+        A claimed job comes back after `lease` (seconds) unless its worker renews it, and is a dead letter after
         `max_attempts`. Who waits for a job looks every `poll` seconds whether one came back.
         """
         return WorkQueue(
             self.driver,
             name,
             group=group,
-            visibility=visibility,
+            lease=lease,
             max_attempts=max_attempts,
             poll=poll,
             wakeups=self._work_wakeups,

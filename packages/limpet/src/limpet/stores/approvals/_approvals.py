@@ -62,10 +62,10 @@ class ApprovalStore:
             created_at=lambda record: round(record.created_at.timestamp() * 1000),
         )
 
-    async def suspend(
+    async def create(
         self,
-        *,
         thread_id: str,
+        *,
         agent_name: str,
         node_name: str,
         state: Any,
@@ -73,7 +73,7 @@ class ApprovalStore:
         metadata: dict[str, Any] | None = None,
         ttl: float | timedelta = WEEK,
     ) -> ApprovalRecord:
-        """Store a state until somebody decides, for up to `ttl` (a timedelta, or seconds).
+        """Suspend a state until somebody decides, for up to `ttl` (a timedelta, or seconds).
 
         `state` is whatever can be written as JSON, models too. The thread need not be one of `persistence.threads`.
         Raises `ConflictError` where the id is taken, and `InvalidValueError`.
@@ -108,6 +108,10 @@ class ApprovalStore:
         """The approval, `None` where there is none or nobody claimed it in its time. One driver call."""
         keys = self._keys(id)
         return self._read(id, dict(zip(keys, await self._driver.get(keys), strict=True)))
+
+    async def exists(self, id: str) -> bool:
+        """Whether there is such an approval, and it has not expired. One driver call."""
+        return await self.get(id) is not None
 
     def list(
         self,
@@ -146,15 +150,15 @@ class ApprovalStore:
         reason: str | None = None,
         thread_id: str | None = None,
         agent_name: str | None = None,
-        ttl: float | timedelta = CLAIM,
+        lease: float | timedelta = CLAIM,
     ) -> Claim:
         """Take an approval, with a decision: of any number of callers exactly one gets it. Two driver calls.
 
-        The claim lasts for `ttl` unless it is renewed; then, or when it is given back, the approval may be claimed
+        The claim lasts for `lease` (a timedelta, or seconds) unless it is renewed; then, or when it is given back, the approval may be claimed
         again. `thread_id` and `agent_name` have to be the approval's, where they are given. Raises
         `AlreadyClaimedError`, which names the winner, and `NotFoundError` where there is none, or not any more.
         """
-        left = duration_to_ms(ttl)
+        left = duration_to_ms(lease, "lease")
         _, live, claimed = keys = self._keys(id)
         said = as_record(ClaimRecord, {"by": by, "decision": decision, "reason": reason, "claimed_at": utc_now()})
 

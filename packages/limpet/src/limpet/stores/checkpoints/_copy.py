@@ -14,7 +14,7 @@ __all__ = ["copy_thread", "snapshot"]
 
 
 async def copy_thread(driver: Driver, source: str, target: str) -> int:
-    """What `CheckpointStore.copy_thread` does."""
+    """What `CheckpointStore.copy` does."""
     thread = thread_key(target)
     while True:
         origin, item = await driver.get([thread_key(source), thread])

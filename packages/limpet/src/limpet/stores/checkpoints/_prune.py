@@ -35,7 +35,7 @@ async def prune_thread(driver: Driver, thread_id: str, max_count: int | None, ma
     if max_count is None and max_age is None:
         raise ConfigurationError("prune would keep everything: give max_count=, max_age=, or both")
     if max_count is not None and max_count < 1:
-        raise ConfigurationError(f"max_count is {max_count}: the latest always stays, delete_thread removes all")
+        raise ConfigurationError(f"max_count is {max_count}: the latest always stays; delete() removes all")
     base = await _announce(driver, thread_id)
     if base is None:
         return 0

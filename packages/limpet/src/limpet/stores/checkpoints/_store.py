@@ -24,7 +24,6 @@ from ._documents import (
     document_key,
     dump,
     dump_write,
-    heads,
     load,
     load_head,
     read_records,
@@ -198,6 +197,15 @@ class CheckpointStore:
             seen.add(now.etag)
         return None
 
+    async def exists(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> bool:
+        """Whether there is a checkpoint with this id, or any in the namespace. Two driver calls."""
+        base = await self._base(thread_id)
+        if base is None:
+            return False
+        at = key(base, HEADS, text(namespace)) if id is None else document_key(base, namespace, id)
+        (item,) = await self._driver.get([at], values=False)
+        return item is not None
+
     def list(
         self,
         thread_id: str,
@@ -236,14 +244,21 @@ class CheckpointStore:
         query = ["checkpoints", thread_id, namespace, str(before), dump_plain(dict(filter or {}), "filter")]
         return Listing(query, fetch, limit=limit, cursor=cursor)
 
-    async def namespaces(self, thread_id: str) -> Sequence[str]:
-        """The namespaces of a thread."""
-        base = await self._base(thread_id)
-        return [] if base is None else [name async for name, _ in heads(self._driver, base)]
+    def namespaces(self, thread_id: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
+        """The namespaces of a thread, in the driver's order of their names."""
+
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
+            base = await self._base(thread_id)
+            if base is None:
+                return [], None
+            page = await self._driver.scan(Range(key(base, HEADS), after=position, limit=count))
+            return [str(load_head(item)["namespace"]) for item in page.items], page.next
+
+        return Listing(["checkpoint namespaces", thread_id], fetch, limit=limit, cursor=cursor)
 
     # Whole threads.
 
-    async def delete_thread(self, thread_id: str) -> bool:
+    async def delete(self, thread_id: str) -> bool:
         """Remove all checkpoints of a thread in one step, whatever their number; return whether there were any."""
         thread = thread_key(thread_id)
 
@@ -262,7 +277,7 @@ class CheckpointStore:
         item = reads[thread_key(thread_id)]
         return [] if item is None else root_of(item.key, item).removed()
 
-    async def copy_thread(self, source: str, target: str) -> int:
+    async def copy(self, source: str, target: str) -> int:
         """Copy all checkpoints, with their pending writes, to another thread; return how many items that were.
 
         The target shows nothing until all is there. Raises `NotFoundError`, and `ConflictError` for a target that is there,

@@ -44,7 +44,7 @@ class FeedbackStore:
             created_at=created_at,
         )
 
-    async def add(
+    async def create(
         self,
         thread_id: str,
         *,
@@ -105,6 +105,10 @@ class FeedbackStore:
         """The feedback, `None` where there is none, or its thread was deleted."""
         record = await self._records.get(id)
         return None if record is None or not await self._there([record]) else record
+
+    async def exists(self, id: str) -> bool:
+        """Whether there is such feedback, and its thread."""
+        return await self.get(id) is not None
 
     def list(
         self,

@@ -126,6 +126,10 @@ class ThreadStore(ThreadMessages):
         record = self._records.decode(item, thread_id)
         return None if record is None else _with_messages(record, head, counter)
 
+    async def exists(self, thread_id: str) -> bool:
+        """Whether there is such a thread; it is not read. One driver call."""
+        return await self._records.exists(thread_id)
+
     def list(
         self,
         *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -23,9 +23,21 @@ from ..._errors import (
     NotFoundError,
 )
 from ..._json import dump_plain
-from ...driver import Delete, Driver, If, Key, Put, Write, key, name, number, text
+from ...driver import Delete, Driver, If, Key, Put, Range, Write, key, name, number, text
 from ...driver.kit import backend_now_ms, scan_all
-from ...structures import Entry, Log, LogCache, Plan, ReadSet, collect_now, load_value, stamp_value, transact, visible
+from ...structures import (
+    Entry,
+    Listing,
+    Log,
+    LogCache,
+    Plan,
+    ReadSet,
+    collect_now,
+    load_value,
+    stamp_value,
+    transact,
+    visible,
+)
 from .._durations import duration_to_ms
 from .._formats import EVENT
 from ..upkeep import Retention, Upkeep, trim_log
@@ -254,10 +266,15 @@ class EventQueue:
             await self._remove_empty(channel)
         return removed
 
-    async def channels(self) -> list[str]:
+    def channels(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
         """Every channel that has events, or had some at the last `prune`, in the driver's order of their names."""
         self._check()
-        return [str(item.value) async for item in scan_all(self._driver, _CHANNELS)]
+
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
+            page = await self._driver.scan(Range(_CHANNELS, after=position, limit=count))
+            return [str(item.value) for item in page.items], page.next
+
+        return Listing(["channels"], fetch, limit=limit, cursor=cursor)
 
     async def aclose(self) -> None:
         """End all streams and subscriptions, then what belongs to the queue. Closing twice does nothing."""

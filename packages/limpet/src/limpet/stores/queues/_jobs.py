@@ -50,7 +50,7 @@ _LONGEST_PAUSE = 300.0
 class WorkQueue:
     """Jobs by name, each done once by each group of workers. `persistence.work(name)` makes one; that costs nothing.
 
-    A job that is claimed is its worker's for `visibility`, and longer while he renews it. Then another may claim it,
+    A job that is claimed is its worker's for `lease`, and longer while he renews it. Then another may claim it,
     with `attempts` one higher; after `max_attempts` it is a dead letter. What it does outside may happen twice, where a
     worker dies after it and before `complete`. Jobs are handed out in order, those that came back first. A group begins
     with its first `claim`, at the oldest job that is still there; from then on nothing is removed that it did not claim.
@@ -62,7 +62,7 @@ class WorkQueue:
         queue: str,
         *,
         group: str = "default",
-        visibility: float | timedelta = timedelta(seconds=30),
+        lease: float | timedelta = timedelta(seconds=30),
         max_attempts: int = 5,
         poll: float = 0.5,
         wakeups: Wakeups | None = None,
@@ -72,7 +72,7 @@ class WorkQueue:
         self.name, self.group = queue, group
         self._driver = driver
         self._log = Log(driver, key(_LOGS, text(queue)), LogCache())
-        self._visibility_ms = duration_to_ms(visibility, "visibility")
+        self._lease_ms = duration_to_ms(lease, "lease")
         self._max_attempts = max_attempts
         self._poll = poll
         self._wakeups = wakeups or work_wakeups(driver)
@@ -101,10 +101,10 @@ class WorkQueue:
                 self._wakeups.wake(self._log.base)
                 return [number(first + n) for n in range(len(written))]
 
-    async def claim(self, limit: int = 1, *, wait: float = 0.0) -> list[Job]:
+    async def claim(self, *, limit: int = 1, wait: float = 0.0) -> list[Job]:
         """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none.
 
-        A claim whose answer was lost (`OutcomeUnknownError`) may have taken jobs: they come back after `visibility`.
+        A claim whose answer was lost (`OutcomeUnknownError`) may have taken jobs: they come back after `lease`.
         """
         if limit < 1:
             raise InvalidValueError(f"limit is {limit}: ask for at least one job")
@@ -156,7 +156,7 @@ class WorkQueue:
         self._wakeups.wake(self._log.base)
         return revived
 
-    async def drop(self, id: str) -> bool:
+    async def delete(self, id: str) -> bool:
         """Remove a dead letter for good; return whether there was one."""
         try:
             await self._driver.apply([Delete(key(self._dead, check_id(id)), If.PRESENT)])
@@ -264,7 +264,7 @@ class WorkQueue:
             self._driver,
             key(self._leases, id),
             new_etag(),
-            self._visibility_ms,
+            self._lease_ms,
             lost_message=f"the job {id} of {self.name!r} is no longer ours: stop, somebody else may be at it",
         )
 

@@ -75,12 +75,16 @@ class Revisions:
             raise CorruptDataError(f"the history at {item.key!r} cannot be read: {error}") from error
         raise CorruptDataError(f"the history at {item.key!r} is none of ours")
 
-    async def read(self, driver: Driver, *, values: bool = True) -> Sequence[tuple[int, Item]]:
-        """Every revision there is, newest first. Two driver calls."""
+    async def read(
+        self, driver: Driver, *, before: int | None = None, limit: int | None = None, values: bool = True
+    ) -> tuple[Sequence[tuple[int, Item]], bool]:
+        """The revisions below `before`, newest first, at most `limit`, and whether there are more. Two driver calls."""
         (item,) = await driver.get([self.base])
-        numbers = self._kept(item).numbers[::-1]
+        all_of_them = [n for n in self._kept(item).numbers[::-1] if before is None or n < before]
+        numbers = all_of_them[:limit]
         items = await driver.get([self.key(n) for n in numbers], values=values) if numbers else []
-        return [(n, found) for n, found in zip(numbers, items, strict=True) if found is not None]
+        found = [(n, found) for n, found in zip(numbers, items, strict=True) if found is not None]
+        return found, bool(found) and len(numbers) < len(all_of_them)
 
 
 def saved_at(item: Item) -> datetime:

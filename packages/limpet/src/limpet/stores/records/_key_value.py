@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ..._errors import ConflictError, CorruptDataError, InvalidKeyError, InvalidValueError, NotFoundError
 from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Range, key, name, text
-from ...structures import Listing, Migrations, Page, Plan, ReadSet, Repeated, TypeCodec, changing, transact
+from ...structures import Listing, Migrations, Plan, ReadSet, Repeated, TypeCodec, changing, transact
 from .._durations import ttl_to_ms
 from ..storage import read, true_paths, write
 
@@ -49,7 +49,7 @@ class KeyValueStore(Generic[V]):
         (item,) = await self._driver.get([self.at(key)])
         return None if item is None else (self.decode(item, key), item.etag)
 
-    async def has(self, key: str) -> bool:
+    async def exists(self, key: str) -> bool:
         """Whether there is a value; it is not read."""
         (item,) = await self._driver.get([self.at(key)], values=False)
         return item is not None
@@ -145,10 +145,6 @@ class KeyValueStore(Generic[V]):
             await self._driver.apply(list(puts.values()))
         return {key: put.etag for key, put in puts.items()}
 
-    async def list(self) -> dict[str, V]:
-        """Every value by its key, in the order of the keys; all of them in memory, so for small namespaces."""
-        return dict(await self.items())
-
     def keys(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
         """Every key in order; values are not read, so keys of values that cannot be read come too."""
 
@@ -159,18 +155,14 @@ class KeyValueStore(Generic[V]):
 
         return Listing([self.base, "keys"], fetch, limit=limit, cursor=cursor)
 
-    def items(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
-        """Every key with its value, in the order of the keys."""
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
+        """Every key with its value, in the order of the keys: `dict(await store.list())` has all of them in memory."""
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[tuple[str, V]], str | None]:
             page = await self._driver.scan(Range(self.base, after=position, limit=count))
             return [self._pair(item) for item in page.items], page.next
 
-        return Listing([self.base, "items"], fetch, limit=limit, cursor=cursor)
-
-    async def page(self, *, limit: int = 100, cursor: str | None = None) -> Page[tuple[str, V]]:
-        """The next `limit` keys with their values; `page.cursor` leads to those after them."""
-        return await self.items(limit=limit, cursor=cursor)
+        return Listing([self.base, "list"], fetch, limit=limit, cursor=cursor)
 
     async def clear(self) -> int:
         """Remove every value of the namespace; return how many. Not atomic, safe to repeat."""

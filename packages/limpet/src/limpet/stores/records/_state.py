@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ..._errors import ConfigurationError, InvalidValueError, NotFoundError, explain
 from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
-from ...structures import Lease, LeaseHandle, Migrations
+from ...structures import Lease, LeaseHandle, Listing, Migrations
 from ._history import Revision, Revisions, saved_at
 from ._key_value import KeyValueStore
 
@@ -57,12 +57,12 @@ class AgentState(Generic[T]):
         factory: Callable[[], T] | None = None,
         migrations: Migrations | None = None,
         history: int = 0,
-        ttl: float = 15.0,
+        lease: float = 15.0,
         timeout: float | None = 30.0,
     ) -> None:
         """`factory` makes the state where there is none yet (default: `kind()`); nothing is stored until it changes.
 
-        `history` is how many revisions are kept, the newest one among them. `ttl` is how many seconds after its
+        `history` is how many revisions are kept, the newest one among them. `lease` is how many seconds after its
         owner's death the state can be had again; while the owner lives the lease is renewed. `timeout` is how many
         seconds to wait for another owner (`None`: for as long as it takes).
         """
@@ -83,7 +83,7 @@ class AgentState(Generic[T]):
         self._kind = kind
         self._factory = factory
         self._keep = history
-        self._ttl = ttl
+        self._lease_ttl = lease
         self._timeout = timeout
         self._entered: AbstractAsyncContextManager[T] | None = None
 
@@ -131,7 +131,7 @@ class AgentState(Generic[T]):
 
     def _hold(self, *, history: bool = False) -> AbstractAsyncContextManager[LeaseHandle]:
         reading = [self._at, self._revisions.base] if self._keep or history else [self._at]
-        return self._lease.hold(ttl=self._ttl, timeout=self._timeout, reading=reading)
+        return self._lease.hold(ttl=self._lease_ttl, timeout=self._timeout, reading=reading)
 
     @asynccontextmanager
     async def _block(self) -> AsyncIterator[T]:
@@ -175,10 +175,15 @@ class StateHistory(Generic[T]):
         self._state = state
         self._driver = driver
 
-    async def list(self) -> Sequence[Revision[T]]:
-        """Every revision that is kept, newest first. Two driver calls."""
-        found = await self._state._revisions.read(self._driver)
-        return [self._revision(number, item) for number, item in found]
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[Revision[T]]:
+        """Every revision that is kept, newest first. A page is two driver calls."""
+
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[Revision[T]], str | None]:
+            before = None if position is None else int(position)
+            found, more = await self._state._revisions.read(self._driver, before=before, limit=count)
+            return [self._revision(number, item) for number, item in found], str(found[-1][0]) if more else None
+
+        return Listing([self._state._revisions.base, "history"], fetch, limit=limit, cursor=cursor)
 
     async def get(self, number: int) -> Revision[T] | None:
         """One revision, `None` where it is not kept."""

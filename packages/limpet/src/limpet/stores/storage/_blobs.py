@@ -38,7 +38,7 @@ class BlobStore:
             created_at=lambda record: round(record.created_at.timestamp() * 1000),
         )
 
-    async def put(
+    async def create(
         self,
         source: Source,
         *,
@@ -96,7 +96,7 @@ class BlobStore:
         """
         record = await self._records.get(id)
         if record is None:
-            raise NotFoundError(f"there is no blob {id!r}: put it first")
+            raise NotFoundError(f"there is no blob {id!r}: create it first")
         if start < 0 or (end is not None and end < start):
             raise InvalidValueError(f"{start} to {end} is no range of bytes: use 0 <= start <= end")
         end = record.size if end is None else min(end, record.size)

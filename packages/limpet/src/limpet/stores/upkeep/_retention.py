@@ -150,7 +150,7 @@ async def prune_history(driver: Driver, retention: Retention, now: int) -> int:
             continue
         at = item.key.removeprefix(f"{HISTORY}!")
         revisions = Revisions(at)
-        found = await revisions.read(driver, values=False)
+        found, _ = await revisions.read(driver, values=False)
         cutoff = retention.cutoff(now)
         stale = {number for number, revision in found if revision.updated_at < cutoff}
         stale |= {number for number, _ in found[retention.max_count :]} if retention.max_count else set()
