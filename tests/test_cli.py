@@ -58,7 +58,7 @@ def test_a_mistyped_address_is_named_and_nothing_is_written_there(command: list[
     for _ in range(2):  # it is as new as before
         done = limpet(verb, "sqlite:///no-such.db", *rest, folder=tmp_path)
         assert done.returncode == 1
-        assert "look at its address" in done.stderr
+        assert "check the URL" in done.stderr
 
 
 def test_stats_and_doctor(place: str, tmp_path: Path) -> None:

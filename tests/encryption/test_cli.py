@@ -107,7 +107,7 @@ def test_rotate(place: str, tmp_path: Path) -> None:
     assert "older one" in limpet("get", place, "a", folder=tmp_path, **old).stderr
     again = limpet("rotate", place, folder=tmp_path, **new, LIMPET_ENCRYPTION_OLD_KEY_FILE="old")
     assert again.returncode == 0
-    assert again.stdout.startswith("sealed 0 of ")
+    assert again.stdout.startswith("encrypted 0 of ")
     plain = "fs://./plain" if place.startswith("fs") else "sqlite:///plain.db"
     limpet("set", plain, "a", "1", folder=tmp_path)
     assert "no encryption to rotate" in limpet("rotate", plain, *files, folder=tmp_path).stderr

@@ -18,8 +18,8 @@ def main() -> None:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(
-            f"limpet: the command line needs the extra limpet[cli] ({error.name} is missing): "
-            "install it from where limpet came from"
+            f"limpet: the command line requires the extra limpet[cli] ({error.name} is not installed): "
+            "install it from the same source as limpet"
         )
     warnings.formatwarning = lambda message, *_: f"limpet: {message}\n"
     try:

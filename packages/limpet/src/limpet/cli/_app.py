@@ -11,10 +11,10 @@ __all__ = ["application"]
 
 
 def application() -> typer.Typer:
-    """All commands, those of installed plug-ins last. A plug-in that fails is named on stderr and left out."""
+    """Return the application with all commands, those of plug-ins last. A plug-in that fails is reported on stderr and skipped."""
     app = typer.Typer(
         name="limpet",
-        help="Persistence for AI agents on whatever database you already run.",
+        help="Persistence for AI agents, on the database you already run.",
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="rich",

@@ -24,10 +24,11 @@ _MESSAGES = 60
 
 def demo(
     url: Annotated[
-        str | None, typer.Option(help="Where; by default a SQLite file in a temporary folder, removed afterwards.")
+        str | None,
+        typer.Option(help="The database to use. Default: a SQLite file in a temporary folder, deleted afterwards."),
     ] = None,
 ) -> None:
-    """Save a conversation and a counter, kill the process in the middle, and find everything it was told is saved."""
+    """Save a conversation and a counter, kill the process halfway through, and check that nothing acknowledged is lost."""
     if url is not None:
         _play(url)
         return
@@ -39,28 +40,30 @@ def _play(url: str) -> None:
     out.print(Panel.fit(f"An agent talks to itself on [bold]{hide_password(url)}[/]", style="cyan"))
     told = _work(url, kill_after=_KILL_AFTER)
     out.print(
-        f"  it was told that [bold]{told}[/] messages are saved, then it was [bold red]killed[/] (SIGKILL) while writing on"
+        f"  [bold]{told}[/] messages were acknowledged, then the process was [bold red]killed[/] (SIGKILL) while it was writing"
     )
     messages, counter = run(_read(url))
     _show(messages[-3:])
     if len(messages) < told or counter < told:
         fail(
-            f"only {len(messages)} messages and a counter of {counter} are there: that must never happen, please report it"
+            f"only {len(messages)} messages and a counter of {counter} were found: this should never happen, please report it"
         )
     out.print(
-        f"  a new process finds [bold green]{len(messages)} messages[/] and a counter of [bold green]{counter}[/]: nothing that was acknowledged is lost"
+        f"  a new process finds [bold green]{len(messages)} messages[/] and a counter of [bold green]{counter}[/]: nothing acknowledged is lost"
     )
     told = _work(url, kill_after=None)
     messages, counter = run(_read(url))
-    out.print(f"  it goes on where it was: [bold green]{len(messages)} messages[/], counter [bold green]{counter}[/]")
+    out.print(
+        f"  it continues where the other stopped: [bold green]{len(messages)} messages[/], counter [bold green]{counter}[/]"
+    )
     numbers = [message.seq for message in messages]
     if numbers != list(range(len(messages))) or told != len(messages):
-        fail("the conversation has a gap: that must never happen, please report it")
+        fail("the conversation has a gap: this should never happen, please report it")
     out.print(Panel.fit("[bold green]Whatever the sea does, the limpet is still on its rock.[/]", style="green"))
 
 
 def _work(url: str, kill_after: int | None) -> int:
-    """Run the worker; answer how many messages it was told are saved."""
+    """Run the worker; return how many messages were acknowledged to it."""
     command = [sys.executable, "-m", "limpet.cli._demo_worker", url, str(_MESSAGES)]
     told = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
@@ -72,7 +75,7 @@ def _work(url: str, kill_after: int | None) -> int:
                 break
         told = max([told, *map(int, worker.stdout.read().split())])
         if worker.wait() != 0 and kill_after is None:
-            fail("the worker failed: see its message above")
+            fail("the worker process failed: see its message above")
     return told
 
 

@@ -1,4 +1,4 @@
-"""The process that `limpet demo` kills: it prints the number of messages that it was told are saved."""
+"""The process that `limpet demo` kills: it prints how many messages have been acknowledged."""
 
 from __future__ import annotations
 

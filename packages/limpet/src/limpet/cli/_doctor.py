@@ -1,4 +1,4 @@
-"""`limpet doctor`: is this place well, and if not, what to do."""
+"""`limpet doctor`: checks a database, and says what to do about problems."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def doctor(
     url: Place,
     write: Annotated[
         bool,
-        typer.Option("--write/--no-write", help="Measure writes too, on a probe item that expires after a minute."),
+        typer.Option("--write/--no-write", help="Also measure writes, with a probe item that expires after a minute."),
     ] = True,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Read every item, and compare records with their indexes.")
+        bool, typer.Option("--check/--no-check", help="Read every item, and compare records with their index entries.")
     ] = True,
     json: AsJson = False,
 ) -> None:
-    """Connect; report version, capabilities, latency, integrity, and problems with what to do.
+    """Check a database: version, capabilities, latency, integrity, and what to do about problems.
 
-    Exit status 1 where there is a problem. Index entries that are wrong are mended.
+    Exits with status 1 if there is a problem. Repairs wrong index entries.
     """
     report = run(_examine(url, write, check))
     if json:
@@ -112,18 +112,20 @@ async def _check(persistence: Persistence, report: _Report) -> None:
             report.problems.append(str(error))
             continue
         report.documents += found.documents
-        report.problems += [f"the record at {at} cannot be read: save it anew, or delete it" for at in found.unreadable]
+        report.problems += [
+            f"the record at {at} cannot be read: save it again, or delete it" for at in found.unreadable
+        ]
         if found.added or found.removed:
             report.problems.append(
-                f"{found.added} index entries were missing and {found.removed} wrong: mended now; "
-                "something other than this library changed the data"
+                f"{found.added} index entries were missing and {found.removed} were wrong; they are repaired now. "
+                "Something other than Limpet changed the data"
             )
     try:
         async for item in scan_all(persistence.driver, ""):
             report.items += 1
             report.garbage += item.key.startswith(f"{GARBAGE}!")
     except CorruptDataError as error:
-        report.problems.append(f"{error}. Restore it from a backup, or delete it; what comes after it was not read")
+        report.problems.append(f"{error}. Restore it from a backup, or delete it; the items after it were not checked")
 
 
 def _show(report: _Report) -> None:
@@ -139,15 +141,17 @@ def _show(report: _Report) -> None:
     ]
     rows["capabilities"] = ", ".join([*words, *(word for word, value in abilities.items() if value is True)])
     limits = (f"{word.removeprefix('max_')} {value:,}" for word, value in abilities.items() if word.startswith("max_"))
-    rows["at most"] = ", ".join(limits)
+    rows["limits"] = ", ".join(limits)
     if report.read_ms is not None:
-        rows["a read"] = f"{report.read_ms} ms (median of {_PROBES})"
+        rows["read latency"] = f"{report.read_ms} ms (median of {_PROBES})"
     if report.write_ms is not None:
-        rows["a write"] = f"{report.write_ms} ms (median of {_PROBES})"
+        rows["write latency"] = f"{report.write_ms} ms (median of {_PROBES})"
     rows["items read"] = f"{report.items:,}"
-    rows["records checked"] = f"{report.documents:,} with their indexes"
+    rows["records checked"] = f"{report.documents:,}, with their index entries"
     if report.garbage:
-        rows["garbage"] = f"{report.garbage} deleted conversations: 'await persistence.collect_garbage()' frees them"
+        rows["garbage"] = (
+            f"{report.garbage} deleted conversations; 'await persistence.collect_garbage()' frees their space"
+        )
     for word, value in rows.items():
         shown.add_row(word, escape(value))
     out.print(shown)

@@ -1,4 +1,4 @@
-"""`limpet drivers`: what is installed and what it can do."""
+"""`limpet drivers`: the installed drivers and plug-ins, and what they can do."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["drivers"]
 
 
 def drivers(json: AsJson = False) -> None:
-    """List the installed drivers, by what their URLs begin with, and what each can do at most; then the plug-ins.
+    """List the installed drivers with their URL schemes and maximum capabilities, then the plug-ins.
 
-    A driver or plug-in that cannot be used, or that LIMPET_PLUGINS leaves out, is listed with the reason.
+    If a driver or plug-in cannot be used, or LIMPET_PLUGINS excludes it, the reason is shown.
     """
     rows = [*_driver_rows(), *_plugin_rows()]
     if json:
@@ -61,7 +61,7 @@ def _driver_rows() -> Iterator[dict[str, Any]]:
         claimants = claims.get(entry.name.lower(), [])
         try:
             if entry not in claimants:
-                raise ConfigurationError(f"left out by {SWITCH}")
+                raise ConfigurationError(f"excluded by {SWITCH}")
             row["capabilities"] = _capabilities(driver_class(entry.name.lower()), entry)
         except LimpetError as error:
             row["error"] = str(error)
@@ -82,7 +82,7 @@ def _plugin_rows() -> Iterator[dict[str, Any]]:
     for entry in entries:
         row = _row(entry, plugin=entry.name)
         if not is_allowed(entry, allowed):
-            row["error"] = f"left out by {SWITCH}"
+            row["error"] = f"excluded by {SWITCH}"
         elif (error := broken.get((row["package"], entry.name))) is not None:
             row["error"] = error
         yield row

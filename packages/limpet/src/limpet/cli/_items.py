@@ -1,4 +1,4 @@
-"""`limpet ls`, `get`, `set`, `rm`: plain keys, and a look at everything else."""
+"""`limpet ls`, `get`, `set`, `rm`: plain keys, and a listing of all encoded keys."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from ._place import storage_at
 
 __all__ = ["get", "ls", "rm", "set_"]
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="Like users:alice.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="For example users:alice.")]
 
 
 def ls(
     url: Place,
-    base: Annotated[str, typer.Argument(metavar="[BASE]", help="Only keys below it.")] = "",
+    base: Annotated[str, typer.Argument(metavar="[BASE]", help="List only keys below this one.")] = "",
     everything_: Annotated[
         bool,
         typer.Option(
-            "--all", help="All encoded keys of the place, those of sessions and images too; BASE is one of them."
+            "--all",
+            help="List all encoded keys of the database, including sessions and images. BASE is then an encoded key.",
         ),
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Stop after so many.")] = 1000,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most this many.")] = 1000,
     json: AsJson = False,
 ) -> None:
     """List keys, in order."""
@@ -53,15 +54,17 @@ def ls(
     for key in keys[:limit]:
         typer.echo(key)
     if len(keys) > limit:
-        typer.echo(f"... more than {limit}: use --limit or a BASE", err=True)
+        typer.echo(f"... there are more than {limit}: raise --limit, or pass a BASE", err=True)
 
 
 def get(
     url: Place,
     key: Key,
-    meta: Annotated[bool, typer.Option("--meta", help="Etag, time, expiry and metadata instead of the value.")] = False,
+    meta: Annotated[
+        bool, typer.Option("--meta", help="Print etag, write time, expiry and metadata instead of the value.")
+    ] = False,
 ) -> None:
-    """Print a value: JSON, or raw bytes as they are. Exit status 1 where there is none."""
+    """Print a value: JSON, or raw bytes unchanged. Exits with status 1 if the key does not exist."""
 
     async def work() -> tuple[bool, Any]:
         async with storage_at(url) as storage:
@@ -82,11 +85,9 @@ def get(
 def set_(
     url: Place,
     key: Key,
-    value: Annotated[
-        str, typer.Argument(help="JSON, or any text where --text is given; '-' reads it from standard input.")
-    ],
-    text: Annotated[bool, typer.Option("--text", help="The value is text, whatever it looks like.")] = False,
-    ttl: Annotated[float | None, typer.Option(help="Seconds until it expires.")] = None,
+    value: Annotated[str, typer.Argument(help="JSON, or any text with --text. '-' reads it from standard input.")],
+    text: Annotated[bool, typer.Option("--text", help="Store the value as text, not as JSON.")] = False,
+    ttl: Annotated[float | None, typer.Option(help="Seconds until the item expires.")] = None,
 ) -> None:
     """Store a value."""
     written = sys.stdin.read() if value == "-" else value
@@ -94,7 +95,7 @@ def set_(
         parsed = written if text else from_json(written)
     except ValueError:
         shown = to_json(written[:40]).decode()
-        fail(f"{shown} is no JSON: quote text as JSON ('\"like this\"'), or add --text")
+        fail(f"{shown} is not JSON: quote text as JSON ('\"like this\"'), or add --text")
 
     async def work() -> str:
         async with storage_at(url, new=True) as storage:
@@ -105,16 +106,16 @@ def set_(
 
 def rm(
     url: Place,
-    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY...", help="Items to remove.")] = None,
-    base: Annotated[str | None, typer.Option("--below", help="Remove every item below this key instead.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --below.")] = False,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY...", help="The items to remove.")] = None,
+    base: Annotated[str | None, typer.Option("--below", help="Remove all items below this key instead.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation with --below.")] = False,
 ) -> None:
     """Remove items."""
     if bool(keys) == (base is not None):
-        fail("name the keys to remove, or use --below", 2)
+        fail("pass the keys to remove, or --below, but not both", 2)
     if base is not None and not yes:
         typer.confirm(
-            f"Remove every item below {base!r}?" if base else "Remove every plain item of the place?", abort=True
+            f"Remove all items below {base!r}?" if base else "Remove all plain items of the database?", abort=True
         )
 
     async def work() -> int:

@@ -1,4 +1,4 @@
-"""`limpet keygen` and `limpet rotate`: encryption keys, and moving a place on to a newer one."""
+"""`limpet keygen` and `limpet rotate`: generate encryption keys, and rotate a database to a new one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ KeyFile: TypeAlias = Path | None
 def keygen(
     file: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write it there, for your eyes only, instead of printing it."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write the key to this file, readable only by you, instead of printing it.",
+        ),
     ] = None,
 ) -> None:
-    """Make an encryption key: 32 random bytes, as 64 hex characters."""
+    """Generate an encryption key: 32 random bytes, as 64 hex characters."""
     if file is None:
         typer.echo(new_key())
         return
@@ -38,38 +43,38 @@ def keygen(
         with open(descriptor, "w") as written:
             written.write(f"{new_key()}\n")
     except FileExistsError:
-        fail(f"{file} exists, and a key that is overwritten is lost: name another file")
+        fail(f"{file} already exists, and overwriting a key loses it: choose another file")
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
-    out.print(f"wrote {escape(str(file))}: keep a copy elsewhere, nothing can be read without it")
+    out.print(f"wrote {escape(str(file))}: keep a copy elsewhere; without it, nothing can be read")
 
 
 def rotate(
     url: Place,
     key: Annotated[
         KeyFile,
-        typer.Option("--key-file", metavar="FILE", help="The new key; else LIMPET_ENCRYPTION_KEY or ..._KEY_FILE."),
+        typer.Option("--key-file", metavar="FILE", help="The new key. Default: LIMPET_ENCRYPTION_KEY or ..._KEY_FILE."),
     ] = None,
     old_key: Annotated[
         KeyFile,
         typer.Option(
             "--old-key-file",
             metavar="FILE",
-            help="The key until now; else LIMPET_ENCRYPTION_OLD_KEY or ..._OLD_KEY_FILE.",
+            help="The current key. Default: LIMPET_ENCRYPTION_OLD_KEY or ..._OLD_KEY_FILE.",
         ),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Move an encrypted place on to a newer key, while others go on using it.
+    """Rotate an encrypted database to a new key while others keep using it.
 
-    Give both keys to every service first. When it was cut off, run it again: it goes on where it was.
+    First give both keys to every service. If the command is interrupted, run it again: it continues where it stopped.
     """
 
     async def work() -> Rotation:
         try:
             driver = await open_as_written(url, key=key, old_keys=[] if old_key is None else [old_key], rotating=True)
         except WrongKeyError as error:
-            fail(f"{error}. --key-file takes the new key, --old-key-file the one until now")
+            fail(f"{error}. Pass the new key as --key-file and the current one as --old-key-file")
         try:
             with Progress(
                 SpinnerColumn(),
@@ -78,7 +83,7 @@ def rotate(
                 transient=True,
                 disable=json or not out.is_terminal,
             ) as bar:
-                task = bar.add_task("sealing", total=None)
+                task = bar.add_task("encrypting", total=None)
                 return await rotate_driver(driver, progress=lambda step: bar.update(task, completed=step.examined))
         finally:
             await driver.close()
@@ -88,5 +93,5 @@ def rotate(
         show_json(asdict(done))
     else:
         out.print(
-            f"sealed {done.sealed:,} of {done.examined:,} items anew: from now on only the new key opens this place"
+            f"encrypted {done.sealed:,} of {done.examined:,} items again: from now on, only the new key opens this database"
         )

@@ -1,4 +1,4 @@
-"""What all commands share: running async code, showing errors in a line, JSON for scripts."""
+"""Shared by all commands: running async code, printing errors on one line, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Place: TypeAlias = Annotated[
         metavar="URL",
         envvar="LIMPET_URL",
         show_envvar=True,
-        help="Where: sqlite:///data/agent.db, fs://./data, ...",
+        help="The database: sqlite:///data/agent.db, fs://./data, ...",
     ),
 ]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON for scripts instead of a table.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's coroutine; an error of ours becomes one line on stderr and exit status 1."""
+    """Run a command's coroutine. A `LimpetError` becomes one line on stderr and exit status 1."""
     try:
         return asyncio.run(work)
     except LimpetError as error:
@@ -43,7 +43,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Say what went wrong and leave."""
+    """Print an error and exit."""
     _err.print(f"[bold red]error[/] {escape(hide_password(message))}", soft_wrap=True)
     raise typer.Exit(status)
 

@@ -1,4 +1,4 @@
-"""Opening the place that a command is given, through the wrappers that wrote it."""
+"""Opening the database that a command is given, through the wrappers that wrote it."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ async def open_as_written(
     new: bool = False,
     rotating: bool = False,
 ) -> Driver:
-    """Open a place through the wrappers that its manifest names; the key comes from the environment, unless it is given.
+    """Open a database through the wrappers that its manifest names. The key comes from the environment unless given.
 
-    One that nothing was written to is refused, and nothing is written there, unless `new`: then it is made, encrypted
-    where the environment has a key. With `rotating` a place has to be encrypted already.
+    A database that was never written is refused and left alone, unless `new`: then it is created, encrypted if the
+    environment has a key. With `rotating`, it must be encrypted already.
     """
     async with driver_from_url(url) as driver:
         names = await written_through(driver)
     if rotating and "encrypted" not in (names or ()):
         raise ConfigurationError(
-            "there is no encryption to rotate: this place was written in the clear, or never. Look at its address"
+            "there is no encryption to rotate: this database is not encrypted, or was never written. Check the URL"
         )
     if names is None and not new:
-        raise ConfigurationError("nothing was ever written to this place: look at its address")
+        raise ConfigurationError("this database was never written: check the URL")
     environment = key_in_environment()
     if names is None:
         names = [] if environment is None else ["encrypted"]
     if "encrypted" in names and key is None and environment is None:
         raise ConfigurationError(
-            "this place is encrypted, and there is no key: set LIMPET_ENCRYPTION_KEY_FILE to the key's file, "
+            "this database is encrypted, but there is no key: set LIMPET_ENCRYPTION_KEY_FILE to the key's file, "
             "or LIMPET_ENCRYPTION_KEY to the key"
         )
     known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
-    wrappers = [known[name] for name in reversed(names) if name in known]  # what is missing, opening says by name
+    wrappers = [known[name] for name in reversed(names) if name in known]  # opening reports missing ones by name
     return await open_driver(url, batching=batching, wrappers=wrappers)
 
 
 @asynccontextmanager
 async def storage_at(url: str, *, new: bool = False) -> AsyncIterator[Storage]:
-    """The plain items of a place, closed at the end."""
+    """Open the plain items of a database, and close it at the end."""
     async with Storage(await open_as_written(url, new=new)) as storage:
         yield storage

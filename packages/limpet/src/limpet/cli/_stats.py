@@ -1,4 +1,4 @@
-"""`limpet stats`: what lies in a place."""
+"""`limpet stats`: what a database contains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = {
     "storage": "plain items",
     "kv": "records and states",
     "history": "revisions of states",
-    "lease": "locks",
+    "lease": "leases",
 }
 
 
@@ -33,7 +33,7 @@ class _Count:
 
 
 def stats(url: Place, json: AsJson = False) -> None:
-    """Count items and bytes by kind. Reads everything, page by page, in constant memory."""
+    """Count items and bytes by kind. Reads the whole database page by page, in constant memory."""
 
     async def work() -> dict[str, _Count]:
         counts: dict[str, _Count] = {}
@@ -64,14 +64,14 @@ def stats(url: Place, json: AsJson = False) -> None:
     for kind, count in sorted(counts.items()):
         shown.add_row(kind, f"{count.items:,}", f"{count.bytes:,}")
     total = _Count(sum(count.items for count in counts.values()), sum(count.bytes for count in counts.values()))
-    shown.add_row("[bold]all[/]", f"[bold]{total.items:,}[/]", f"[bold]{total.bytes:,}[/]")
+    shown.add_row("[bold]total[/]", f"[bold]{total.items:,}[/]", f"[bold]{total.bytes:,}[/]")
     out.print(shown)
 
 
 def _kind(key: str) -> str:
     segments = split(key)
     if segments[0] in ("messages", "threads.messages"):
-        return "messages" if "e" in segments[2:3] else "heads of conversations"
+        return "messages" if "e" in segments[2:3] else "conversation metadata"
     if segments[0].endswith(".by"):
         return f"index entries of {segments[0].removesuffix('.by')}"
     return _KINDS.get(segments[0], segments[0])
