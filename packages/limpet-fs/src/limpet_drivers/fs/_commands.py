@@ -45,6 +45,7 @@ class Store:
         self._expiry: list[tuple[int, Key]] = []
         self._ahead: dict[Key, Change] | None = None
         """For who may only read: what stands in the journal and not in the files. `None`: not looked yet."""
+        self._ahead_of = ""
         self._stuck: dict[Key, LimpetError] = {}
         """What is in the journal, and whose files cannot follow."""
         self.recoveries = 0
@@ -62,8 +63,6 @@ class Store:
                 return
         self.files.make_base()
         with self._locked(shared=False):
-            if self.ledger.follow() is None and not self.ledger.exists():
-                self.ledger.create()
             self._recover(everything=True)
             self.ledger.tidy()
 
@@ -199,12 +198,11 @@ class Store:
             locked = False  # nobody ever wrote here, or not on this machine
         try:
             changed = self.ledger.follow()
-            if changed is None and self.ledger.exists():
+            if (changed is None or self._ahead is None) and self.ledger.exists():
                 rounds = self.ledger.rounds(everything=self._ahead is None)
                 self._ahead = not_followed(self.files, self.ledger, rounds)
-                changed = list(self.ledger.pending)
-            elif self._ahead is None and self.ledger.exists():
-                self._ahead = not_followed(self.files, self.ledger, self.ledger.rounds(everything=True))
+                self._ahead_of = self.ledger.generation
+                changed = list(self.ledger.entries)
             self._learn(changed or ())
             yield
         finally:
@@ -271,7 +269,7 @@ class Store:
         if self._stuck:
             self.check_followed([key])
         entry = self.ledger.entries.get(key)
-        if self._ahead and (change := self._ahead.get(key)) is not None and self.ledger.holds(change):
+        if self._ahead and (change := self._ahead.get(key)) is not None and self.ledger.holds(change, self._ahead_of):
             if change.entry is None or entry is None:
                 return None
             value, _ = understood(entry.kind, self.ledger.content(change), entry.digest)

@@ -18,6 +18,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any, TypeAlias
 from zlib import crc32
 
@@ -57,6 +58,7 @@ _PART = 1024 * 1024
 _INDEX = re.compile(r"index-[A-Za-z0-9_-]{1,64}")
 _WORD = re.compile(r"[\x21-\x7e]{1,64}")
 _MOST = 1 << 62
+_NOTHING: dict[str, tuple[int, int]] = {}
 
 Seen: TypeAlias = tuple[int, int]
 """Size and time of change (ns since 1970) of a file: compared to tell whether it still is the same, never ordered."""
@@ -88,8 +90,6 @@ class Change:
     """The files of this key that the round replaced or removed, by their kinds."""
     span: tuple[int, int] = field(default=(0, 0), compare=False)
     """Where the content stands in the journal that this was read from, and its length."""
-    generation: str = field(default="", compare=False)
-    """Of that journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,18 +174,15 @@ def scan(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tu
     while (found := _frame_at(read, start, end)) is not None:
         here, start, head, contents = start, *found
         at, rows = _checked_head(head, here)
+        checked = [_checked_row(row, here) for row in rows]
+        rest = start - contents - sum(length for _, _, length in checked)
+        if not 0 <= rest <= _LARGEST_HEAD:
+            raise CorruptDataError(f"the frame at byte {here} does not hold what it says")
+        befores = _checked_before(read(start - rest, rest), len(checked), here) if rest else repeat(_NOTHING)
         changes: list[Change] = []
-        for row in rows:
-            key, entry, length = _checked_row(row, here)
-            changes.append(Change(key, entry, span=(contents, length)))
+        for (key, entry, length), before in zip(checked, befores, strict=False):
+            changes.append(Change(key, entry, b"", before, (contents, length)))
             contents += length
-            if contents > start:
-                raise CorruptDataError(f"the frame at byte {here} holds less than it says")
-        if contents < start:
-            if start - contents > _LARGEST_HEAD:
-                raise CorruptDataError(f"the frame at byte {here} holds more than it says")
-            befores = _checked_before(read(contents, start - contents), len(changes), here)
-            changes = [replace(change, before=before) for change, before in zip(changes, befores, strict=True)]
         yield start, at, changes
 
 

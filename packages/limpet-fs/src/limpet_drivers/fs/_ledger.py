@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from limpet._errors import ConfigurationError, CorruptDataError, FormatError, UnavailableError
 from limpet.driver import Key, new_etag
@@ -148,8 +147,10 @@ class Ledger:
             found: list[Change] = []
             with self._explained(HIDDEN):
                 for end, _, changes in scan(client.reader(fd), start, size):
-                    found += [replace(change, generation=self.generation) for change in changes]
+                    found += changes
                     whole = end
+                    if end > self.end:
+                        self._note(changes)
             if whole < done and self._header is not None and self._header.synced:
                 raise CorruptDataError(
                     f"{self._files.at(JOURNAL)} is damaged at byte {whole}. Nothing was changed. Restore it from a "
@@ -159,8 +160,6 @@ class Ledger:
                 if whole < size:
                     client.cut(fd, whole)
                 self._files.sync_fd(fd)
-            if whole > self.end:
-                self._take(fd, whole)
             self.end = whole
         finally:
             client.close(fd)
@@ -174,9 +173,9 @@ class Ledger:
         finally:
             client.close(fd)
 
-    def holds(self, change: Change) -> bool:
-        """Whether a change of `rounds` is still what the journal says about its key: no checkpoint, no later round."""
-        return change.generation == self.generation and self.pending.get(change.key) == change.entry
+    def holds(self, change: Change, generation: str) -> bool:
+        """Whether a change of `rounds` of that generation is what the journal still says: no checkpoint, no later round."""
+        return generation == self.generation and self.pending.get(change.key) == change.entry
 
     def recorded(self, keys: set[Key]) -> dict[Key, Entry]:
         """What was on record about these keys when the journal began."""
