@@ -78,10 +78,10 @@ async def test_times_and_retention_stay(driver: Driver) -> None:
         policies = RetentionPolicies(
             kv={"old": Retention(max_age=timedelta(seconds=0.25)), "new": Retention(max_age=timedelta(hours=1))}
         )
-        removed = await persistence.apply_retention(policies)
+        removed = await persistence.prune(policies)
         assert {**removed.kv} == {"old": 1, "new": 0}
         queue = persistence.events(retention=timedelta(seconds=0.25), prune_interval=None)
-        assert await queue.cleanup() == 1
+        assert await queue.prune() == 1
         await queue.aclose()
 
 

@@ -191,7 +191,14 @@ class ReadOnlyError(LimpetError, PermissionError):
 
 
 class CorruptDataError(LimpetError, ValueError):
-    """What is stored cannot be read. Nothing was changed or moved away."""
+    """What is stored cannot be read. Nothing was changed or moved away.
+
+    `key` is the key of the item, where one is to blame. `cursor` is how a reader of events goes on behind it.
+    """
+
+    def __init__(self, message: str = "", *, key: str | None = None, cursor: str | None = None) -> None:
+        super().__init__(message)
+        self.key, self.cursor = key, cursor
 
 
 class FormatError(CorruptDataError):

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -219,8 +219,26 @@ def dump_plain(value: Any, what: str, *, convert: bool = False) -> str:
         raise InvalidValueError(f"{what} cannot be written as JSON: {error}") from None
 
 
+class Unreadable(str):
+    """Stands for the value of an item that could not be read: whoever needs the value gets `error`."""
+
+    def __new__(cls, error: CorruptDataError) -> Self:
+        made = super().__new__(cls)
+        made.error = error
+        return made
+
+    error: CorruptDataError
+
+
+def ensure_readable(stored: object) -> None:
+    """Raise the error that a value stands for, where it is `Unreadable`."""
+    if isinstance(stored, Unreadable):
+        raise stored.error
+
+
 def load_plain(stored: str | bytes | None, where: str) -> Any:
     """The value in a JSON text. Raises `CorruptDataError`, which says `where`, for what is none."""
+    ensure_readable(stored)
     try:
         return from_json(stored or "")
     except ValueError as error:

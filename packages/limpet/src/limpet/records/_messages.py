@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_validator
 
 from .._errors import CorruptDataError, InvalidValueError, explain
+from .._json import ensure_readable
 from ._base import Metadata, Parts, Record, Timestamp, given, milliseconds, utc_now
 
 __all__ = ["AssistantMessage", "ErrorMessage", "Message", "ToolCallMessage", "ToolResultMessage", "UserMessage"]
@@ -59,6 +60,7 @@ class Message(Record):
     @staticmethod
     def load(stored: str, where: str) -> Message:
         """The message in a JSON text. Raises `CorruptDataError`, which says `where`."""
+        ensure_readable(stored)
         try:
             return _any().validate_json(stored)
         except ValidationError as error:

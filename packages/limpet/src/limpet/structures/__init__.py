@@ -6,6 +6,7 @@ from ._garbage_collection import collect_garbage
 from ._keyed_locks import changing
 from ._listing import Listing, Page
 from ._migrations import Migrations
+from ._reading import get_each, log_skipped, scan_all_each, scan_each
 from ._transact import Plan, ReadSet, Repeated, transact
 from ._versions import load_object, load_value, migrated_object, stamp_object, stamp_value
 from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, content_driver
@@ -46,10 +47,14 @@ __all__ = [
     "content_driver",
     "dump_record",
     "garbage_record",
+    "get_each",
     "load_object",
     "load_record",
     "load_value",
+    "log_skipped",
     "migrated_object",
+    "scan_all_each",
+    "scan_each",
     "stamp_object",
     "stamp_value",
     "transact",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from .._errors import ConfigurationError, CorruptDataError, InvalidValueError, explain
-from .._json import check_size, difference
+from .._json import check_size, difference, ensure_readable
 from ..driver import Item, Value
 from ..records import Record, check_record
 from ._migrations import Migrations
@@ -61,6 +61,7 @@ class ModelCodec(Codec[M]):
         return has_version(str(item.value), self._migrations.version)
 
     def decode(self, item: Item) -> M:
+        ensure_readable(item.value)
         where = f"the item at {item.key!r}"
         return load_record(self._model, migrated_object(item.value, self._migrations, where), where)
 
@@ -117,6 +118,7 @@ class TypeCodec(Generic[T]):
 
     def load(self, stored: Value, version: int, where: str) -> T:
         """The value in a JSON text of a version. Raises `CorruptDataError`, which says `where`, for what is none."""
+        ensure_readable(stored)
         if version != self.version:
             try:
                 document = from_json(stored)
@@ -133,6 +135,7 @@ class TypeCodec(Generic[T]):
 
 def load_record(model: type[M], stored: str, where: str) -> M:
     """The record in a JSON text. Raises `CorruptDataError`, which says `where`, for what is none."""
+    ensure_readable(stored)
     try:
         return model.model_validate_json(stored)
     except ValidationError as error:

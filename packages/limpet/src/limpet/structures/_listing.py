@@ -5,20 +5,21 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from copy import copy
 from hashlib import sha256
-from typing import Generic, TypeAlias, TypeVar, overload
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, overload
 
 from pydantic_core import from_json, to_json
 
-from .._errors import InvalidCursorError, InvalidValueError
+from .._errors import CorruptDataError, InvalidCursorError, InvalidValueError
 
 __all__ = ["Fetch", "Listing", "Page"]
 
 T = TypeVar("T")
 
-Fetch: TypeAlias = Callable[[str | None, int], Awaitable[tuple[Sequence[T], str | None]]]
+Fetch: TypeAlias = Callable[[str | None, int], Awaitable[tuple[Sequence[T | CorruptDataError], str | None]]]
 """Given the position to continue from and how many records at most: some records, and where to continue (`None`: the end).
-It may return fewer records than asked, even none."""
+It may return fewer records than asked, even none. In the place of a record that cannot be read stands why."""
 
 _STEP = 200
 """Records fetched at a time while iterating or collecting everything."""
@@ -87,9 +88,26 @@ class Listing(Generic[T]):
         self._limit = limit
         self._backwards = backwards
         self._start = None if cursor is None else self._open(cursor)
+        self._report: Callable[[CorruptDataError], object] | None = None
+        self._keeps_errors = False
 
     def __repr__(self) -> str:
         return "<Listing: await it for a page, or go through it with async for>"
+
+    def skip_unreadable(self, report: Callable[[CorruptDataError], object]) -> Listing[T]:
+        """The same list without the records that cannot be read: `report` is called with the error for each of them.
+
+        Without it the first of them raises its `CorruptDataError`.
+        """
+        skipping = copy(self)
+        skipping._report = report
+        return skipping
+
+    def with_errors(self) -> Listing[T | CorruptDataError]:
+        """The same list with an error in the place of each record that cannot be read: for lists made of lists."""
+        keeping: Listing[Any] = copy(self)
+        keeping._keeps_errors = True
+        return keeping
 
     def __await__(self) -> Generator[None, None, Page[T]]:
         return self._page().__await__()
@@ -100,7 +118,7 @@ class Listing(Generic[T]):
         while True:
             count = _STEP if self._limit is None else self._limit - len(records)
             found, position = await self._fetch(position, count)
-            records.extend(found)
+            records += [record for record in found if self._is_readable(record)]
             if position is None or len(records) == self._limit:
                 if self._backwards:
                     records.reverse()
@@ -108,22 +126,30 @@ class Listing(Generic[T]):
 
     async def __aiter__(self) -> AsyncIterator[T]:
         if self._backwards:
-            for record in await self._page():
-                yield record
+            for turned in await self._page():
+                yield turned
             return
         position = self._start
         left = self._limit
         while left is None or left > 0:
             found, position = await self._fetch(position, _STEP if left is None else min(left, _STEP))
             for record in found:
-                yield record
+                if self._is_readable(record):
+                    yield record
+                    left = None if left is None else left - 1
             if position is None:
                 return
-            if left is not None:
-                left -= len(found)
+
+    def _is_readable(self, record: T | CorruptDataError) -> TypeGuard[T]:
+        if self._keeps_errors or not isinstance(record, CorruptDataError):
+            return True
+        if self._report is None:
+            raise record
+        self._report(record)
+        return False
 
     def _behind(self, fetch: Fetch[T], offset: int) -> Fetch[T]:
-        async def skipping(position: str | None, count: int) -> tuple[Sequence[T], str | None]:
+        async def skipping(position: str | None, count: int) -> tuple[Sequence[T | CorruptDataError], str | None]:
             left = offset if position is None else 0
             while left:
                 skipped, position = await fetch(position, min(left, _STEP))

@@ -9,6 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 from .._errors import ConflictError
 from ..driver import Driver, If, Item, Key, Put, Write, key, name, text
 from ..driver.kit import backoff
+from ._reading import get_each
 
 __all__ = ["Plan", "ReadSet", "Repeated", "receipt_key", "transact"]
 
@@ -90,4 +91,4 @@ async def _read(driver: Driver, reads: dict[Key, Item | None], keys: Sequence[Ke
     limit = driver.capabilities.max_keys
     for start in range(0, len(keys), limit):
         part = keys[start : start + limit]
-        reads.update(zip(part, await driver.get(part), strict=True))
+        reads.update(zip(part, await get_each(driver, part), strict=True))

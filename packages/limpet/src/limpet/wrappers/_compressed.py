@@ -70,7 +70,9 @@ class Compressed(ValueWrapper):
         try:
             return replace(item, value=self._unpacked(item.value))
         except (ValueError, self._zstd.ZstdError) as error:
-            raise CorruptDataError(f"the compressed value at {item.key!r} cannot be unpacked: {error}") from error
+            raise CorruptDataError(
+                f"the compressed value at {item.key!r} cannot be unpacked: {error}", key=item.key
+            ) from error
 
     def _unpacked(self, stored: bytes) -> Value:
         kind, packed = stored[len(_MARK) : self.added], stored[self.added :]

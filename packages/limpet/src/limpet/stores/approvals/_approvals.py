@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from ..._errors import AlreadyClaimedError, ConflictError, LeaseLostError, NotFoundError
+from ..._errors import AlreadyClaimedError, ConflictError, CorruptDataError, LeaseLostError, NotFoundError
 from ...driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
 from ...driver.kit import backend_now_ms
 from ...records import ApprovalRecord, ClaimRecord, as_record, utc_now
@@ -23,6 +23,8 @@ from ...structures import (
     Plan,
     ReadSet,
     RepairReport,
+    get_each,
+    log_skipped,
     transact,
 )
 from .._durations import duration_to_ms
@@ -130,14 +132,22 @@ class ApprovalStore:
         if thread_id is not None:
             index, value = "thread", thread_id
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[ApprovalRecord], str | None]:
+        async def fetch(
+            position: str | None, count: int
+        ) -> tuple[Sequence[ApprovalRecord | CorruptDataError], str | None]:
             count = min(count, self._driver.capabilities.max_keys // 3)
-            page = await self._records.find(f"{phase}.{index}", value, limit=count, cursor=position)
-            wanted = [record.id for record in page if agent_name in (None, record.agent_name)]
-            keys = [each for id in wanted for each in self._keys(id)]
-            reads = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
-            found = [self._read(id, reads) for id in wanted]
-            return [each for each in found if each and (each.status == "decided") == decided], page.cursor
+            page = await self._records.find(f"{phase}.{index}", value, limit=count, cursor=position).with_errors()
+            keys = [each for record in page if isinstance(record, ApprovalRecord) for each in self._keys(record.id)]
+            reads = dict(zip(keys, await get_each(self._driver, keys) if keys else [], strict=True))
+            shown: list[ApprovalRecord | CorruptDataError] = []
+            for record in page:
+                if isinstance(record, CorruptDataError):
+                    shown.append(record)
+                elif agent_name in (None, record.agent_name):
+                    now = self._read(record.id, reads)
+                    if now is not None and (now.status == "decided") == decided:
+                        shown.append(now)
+            return shown, page.cursor
 
         return Listing(["approvals", phase, str(thread_id), str(agent_name)], fetch, limit=limit, cursor=cursor)
 
@@ -190,7 +200,11 @@ class ApprovalStore:
         removal = self._removal(id)
 
         def plan(reads: ReadSet) -> Plan[bool]:
-            return Plan(removal.plan(reads), self._read(id, reads) is not None)
+            try:
+                there = self._read(id, reads) is not None
+            except CorruptDataError:
+                there = True
+            return Plan(removal.plan(reads), there)
 
         return await transact(self._driver, removal.keys, plan)
 
@@ -199,7 +213,7 @@ class ApprovalStore:
         removed = 0
         cursor, more = None, True
         while more:
-            page = await self._records.find("open.all", "all", limit=_PAGE, cursor=cursor)
+            page = await self._records.find("open.all", "all", limit=_PAGE, cursor=cursor).skip_unreadable(log_skipped)
             keys = [each for record in page for each in self._keys(record.id)]
             reads = dict(zip(keys, await self._driver.get(keys) if keys else [], strict=True))
             for record in page:
@@ -211,7 +225,7 @@ class ApprovalStore:
         """Remove the approvals that were decided longer ago than `max_age`, by the backend's clock; return how many."""
         limit = await backend_now_ms(self._driver) - duration_to_ms(max_age, "max_age")
         removed = 0
-        async for record in self._records.find("decided.all", "all"):
+        async for record in self._records.find("decided.all", "all").skip_unreadable(log_skipped):
             (item,) = await self._driver.get([self._records.key(record.id)], values=False)
             if item is not None and item.updated_at < limit:
                 removed += await self.delete(record.id)
@@ -225,11 +239,7 @@ class ApprovalStore:
 
     async def removals(self, thread_id: str) -> Sequence[Removal]:
         """How every approval of a thread is removed, the expired and the decided ones too."""
-        ids = [
-            record.id
-            for phase in ("open", "decided")
-            async for record in self._records.find(f"{phase}.thread", thread_id)
-        ]
+        ids = [id for phase in ("open", "decided") for id in await self._records.ids(f"{phase}.thread", thread_id)]
         return [self._removal(id) for id in ids]
 
     # How.

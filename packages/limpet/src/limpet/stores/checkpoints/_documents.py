@@ -31,6 +31,7 @@ __all__ = [
     "heads",
     "load",
     "load_head",
+    "read_each",
     "read_records",
     "used_keys",
     "writes_key",
@@ -125,6 +126,19 @@ async def read_records(
         if [doc.etag for doc in docs] == [item and item.etag for item in now]:
             raise
         return await read_records(driver, thread_id, namespace, base, [item for item in now if item is not None])
+
+
+async def read_each(
+    driver: Driver, thread_id: str, namespace: str, base: Key, docs: Sequence[Item]
+) -> Sequence[CheckpointRecord | CorruptDataError]:
+    """As `read_records`, with an error in the place of each checkpoint that cannot be read."""
+    try:
+        return await read_records(driver, thread_id, namespace, base, docs)
+    except CorruptDataError as error:
+        if len(docs) == 1:
+            error.key = docs[0].key
+            return [error]
+    return [each for doc in docs for each in await read_each(driver, thread_id, namespace, base, [doc])]
 
 
 async def _pending(driver: Driver, base: Key, namespace: str, id: str) -> Sequence[PendingWrite]:

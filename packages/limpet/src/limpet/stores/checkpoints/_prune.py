@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ..._errors import ConfigurationError, ConflictError
+from ..._errors import ConfigurationError, ConflictError, CorruptDataError
 from ...driver import Delete, Driver, Item, Key, Range, key, split, text
 from ...driver.kit import backend_now_ms, scan_all
-from ...structures import Plan, ReadSet, transact
+from ...structures import Plan, ReadSet, log_skipped, scan_all_each, transact
 from .._durations import duration_to_ms
 from ._documents import (
     AT_ONCE,
@@ -88,9 +88,13 @@ async def _remove(driver: Driver, base: Key, namespace: str, order: Item, doc: I
 async def _free(driver: Driver, base: Key, now: int) -> None:
     """Remove the parts and pending writes of no checkpoint, but those that are fresh: one may be about to come."""
     used: set[Key] = set()
-    async for doc in scan_all(driver, key(base, DOCUMENTS)):
+    async for doc in scan_all_each(driver, key(base, DOCUMENTS)):
         used.add(key(base, WRITES, *split(doc.key)[3:]))
-        used |= used_keys(base, load(doc))
+        try:
+            used |= used_keys(base, load(doc))
+        except CorruptDataError as error:  # nobody knows which parts it needs: all of them stay
+            log_skipped(error)
+            return
     for kind in (PARTS, WRITES):
         async for item in scan_all(driver, key(base, kind), values=False):
             of = item.key if kind == PARTS else key(*split(item.key)[:5])

@@ -12,7 +12,7 @@ from ..._json import dump_plain
 from ...driver import Cond, Driver, If, Item, Key, Put, Range, Value, Write, key, number, text
 from ...driver.kit import size_of
 from ...records import CheckpointRecord
-from ...structures import Listing, Plan, ReadSet, transact
+from ...structures import Listing, Plan, ReadSet, get_each, transact
 from .._formats import CHECKPOINT_HEAD
 from ._copy import copy_thread
 from ._documents import (
@@ -26,6 +26,7 @@ from ._documents import (
     dump_write,
     load,
     load_head,
+    read_each,
     read_records,
     writes_key,
 )
@@ -222,7 +223,9 @@ class CheckpointStore:
         names and values that the metadata has to have.
         """
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[CheckpointRecord], str | None]:
+        async def fetch(
+            position: str | None, count: int
+        ) -> tuple[Sequence[CheckpointRecord | CorruptDataError], str | None]:
             base = await self._base(thread_id)
             if base is None:
                 return [], None
@@ -233,12 +236,13 @@ class CheckpointStore:
                     raise NotFoundError(f"there is no checkpoint {before!r} in the thread {thread_id!r}")
                 position = key(order, number(int(load(doc)["position"])))
             page = await self._driver.scan(Range(order, before=position, reverse=True, limit=min(count, AT_ONCE)))
-            docs = await self._driver.get([document_key(base, namespace, str(item.value)) for item in page.items])
-            found = await read_records(
-                self._driver, thread_id, namespace, base, [doc for doc in docs if doc is not None]
-            )
+            docs = await get_each(self._driver, [document_key(base, namespace, str(item.value)) for item in page.items])
+            there = [doc for doc in docs if doc is not None]
+            found = await read_each(self._driver, thread_id, namespace, base, there)
             wanted = dict(filter or {})
-            matching = [each for each in found if wanted.items() <= each.metadata.items()] if wanted else found
+            matching = [
+                each for each in found if isinstance(each, CorruptDataError) or wanted.items() <= each.metadata.items()
+            ]
             return matching, page.next
 
         query = ["checkpoints", thread_id, namespace, str(before), dump_plain(dict(filter or {}), "filter")]

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 
-from ..._errors import ConflictError, NotFoundError
+from ..._errors import ConflictError, CorruptDataError, NotFoundError
 from ...driver import Check, Driver, Key, Write
 from ...records import FeedbackRecord, ThreadRecord, as_record, utc_now
 from ...structures import Collection, Counter, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
@@ -144,13 +144,16 @@ class FeedbackStore:
                 and (max_rating is None or (record.rating is not None and record.rating <= max_rating))
             )
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[FeedbackRecord], str | None]:
+        async def fetch(
+            position: str | None, count: int
+        ) -> tuple[Sequence[FeedbackRecord | CorruptDataError], str | None]:
             records = self._records
             listing = records.all if index is None else lambda **more: records.find(index, value, **more)
-            page = await listing(limit=count, cursor=position)
-            found = [record for record in page if wanted(record)]
-            there = await self._there(found)
-            return [record for record in found if record.thread_id in there], page.cursor
+            page = await listing(limit=count, cursor=position).with_errors()
+            found = [record for record in page if isinstance(record, CorruptDataError) or wanted(record)]
+            there = await self._there([record for record in found if not isinstance(record, CorruptDataError)])
+            shown = [each for each in found if isinstance(each, CorruptDataError) or each.thread_id in there]
+            return shown, page.cursor
 
         query = [thread_id, message_id, user_id, agent_name, feedback_type, rating, min_rating, max_rating]
         return Listing(["feedback", *map(str, query)], fetch, limit=limit, cursor=cursor, offset=offset)
@@ -171,9 +174,10 @@ class FeedbackStore:
 
     async def clear(self, thread_id: str) -> int:
         """Remove all feedback of a thread, in batches; return how many. Safe to repeat."""
-        removed = 0
-        while page := await self._records.find("thread", thread_id, limit=_BATCH):
-            removed += await self._remove([record.id for record in page])
+        ids = await self._records.ids("thread", thread_id)
+        removed = sum([await self._remove(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)])
+        if ids and await self._records.ids("thread", thread_id, limit=1):  # of feedback that cannot be read
+            await self._records.forget("thread", thread_id)
         return removed
 
     async def _remove(self, ids: Sequence[str]) -> int:

@@ -101,15 +101,17 @@ class Messages(Generic[M]):
         backwards = last is not None
         log = self.log(conversation)
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[M], str | None]:
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[M | CorruptDataError], str | None]:
             low, high = after, before
             if offset and position is None:
                 low = await log.nth(offset) - 1
             if position is not None:
                 low, high = (low, int(position)) if backwards else (int(position), high)
-            entries, more = await log.read_part(after=low, before=high, limit=count, reverse=backwards)
+            entries, more = await log.read_part(
+                after=low, before=high, limit=count, reverse=backwards, past_damage=True
+            )
             following = str(entries[-1].seq) if entries and more else None
-            return [self._message(conversation, entry) for entry in entries], following
+            return [self._readable(conversation, entry) for entry in entries], following
 
         query = [self._base(conversation), "last" if backwards else "messages", str(before), str(after)]
         return Listing(query, fetch, limit=last if backwards else limit, cursor=cursor, backwards=backwards)
@@ -155,9 +157,12 @@ class Messages(Generic[M]):
 
     async def _find(self, conversation: str, message_id: str) -> int:
         before: int | None = None
-        while entries := (await self.log(conversation).read_part(before=before, limit=_SEARCH, reverse=True))[0]:
+        while entries := (
+            await self.log(conversation).read_part(before=before, limit=_SEARCH, reverse=True, past_damage=True)
+        )[0]:
             for entry in entries:
-                if self._message(conversation, entry).id == message_id:
+                message = self._readable(conversation, entry)
+                if not isinstance(message, CorruptDataError) and message.id == message_id:
                     return entry.seq
             before = entries[-1].seq
         raise NotFoundError(f"there is no message {message_id!r} in the {self._owner} {conversation!r}")
@@ -174,3 +179,11 @@ class Messages(Generic[M]):
             raise CorruptDataError(f"{where} should be JSON and is bytes")
         stored = migrated_object(entry.value, self._migrations, where)
         return self._load(stored, where).numbered(entry.seq)
+
+    def _readable(self, conversation: str, entry: Entry) -> M | CorruptDataError:
+        """A message, or why it cannot be read."""
+        try:
+            return self._message(conversation, entry)
+        except CorruptDataError as error:
+            error.cursor = str(entry.seq)
+            return error

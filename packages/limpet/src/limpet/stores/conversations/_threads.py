@@ -24,6 +24,7 @@ from ...structures import (
     ReadSet,
     RepairReport,
     collect_now,
+    log_skipped,
     transact,
     visible,
 )
@@ -152,16 +153,22 @@ class ThreadStore(ThreadMessages):
         elif agent_name is not None:
             index, value = "agent", agent_name
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[ThreadRecord], str | None]:
+        async def fetch(
+            position: str | None, count: int
+        ) -> tuple[Sequence[ThreadRecord | CorruptDataError], str | None]:
             count = min(count, self._driver.capabilities.max_keys // 2)
             if index == "all":
-                page = await self._records.all(limit=count, cursor=position)
+                page = await self._records.all(limit=count, cursor=position).with_errors()
             else:
-                page = await self._records.find(index, value, limit=count, cursor=position)
-            keys = [each for record in page for each in self._messages.log(record.id).keys]
-            items = await self._driver.get(keys) if keys else []
-            counted = zip(page, items[::2], items[1::2], strict=True)
-            return [_with_messages(*each) for each in counted], page.cursor
+                page = await self._records.find(index, value, limit=count, cursor=position).with_errors()
+            threads = [record for record in page if not isinstance(record, CorruptDataError)]
+            keys = [each for record in threads for each in self._messages.log(record.id).keys]
+            items = iter(await self._driver.get(keys) if keys else [])
+            shown = [
+                record if isinstance(record, CorruptDataError) else _with_messages(record, next(items), next(items))
+                for record in page
+            ]
+            return shown, page.cursor
 
         return Listing(["threads", index, value], fetch, limit=limit, cursor=cursor, offset=offset)
 
@@ -313,8 +320,11 @@ class ThreadStore(ThreadMessages):
         """Finish the deletions that stopped half-way; return how many. `persistence.collect_garbage()` calls it."""
         ended = 0
         async for item in scan_all(self._driver, _DELETED):
-            await self._finish(_id(item))
-            ended += 1
+            try:
+                await self._finish(_id(item))
+                ended += 1
+            except CorruptDataError as error:
+                log_skipped(error)
         return ended
 
     async def _finish(self, thread_id: str) -> None:

@@ -34,6 +34,7 @@ from ...structures import (
     ReadSet,
     collect_now,
     load_value,
+    log_skipped,
     stamp_value,
     transact,
     visible,
@@ -147,17 +148,25 @@ class EventQueue:
     async def recover(self, channel: str, after: str | None = None, *, limit: int = 1000) -> Recovered:
         """The events behind a cursor (`None`: from the first that is left), at most `limit`; none of an unknown channel.
 
-        Raises `InvalidCursorError` for a cursor that this channel has not given out.
+        The page ends before an event that cannot be read; where it is the first one, its `CorruptDataError` is raised, and
+        `error.cursor` leads on behind it. Raises `InvalidCursorError` for a cursor that this channel has not given out.
         """
         self._check()
         if limit < 1:
             raise InvalidValueError(f"limit is {limit}: ask for at least one event")
         position = _position(after)
-        entries = await self._log(channel).read(after=position, limit=limit + 1)
-        events = [_event(channel, entry) for entry in entries[:limit]]
+        entries = await self._log(channel).read(after=position, limit=limit + 1, past_damage=True)
+        events: list[Event] = []
+        for entry in entries[:limit]:
+            try:
+                events.append(_event(channel, entry))
+            except CorruptDataError:
+                if not events:
+                    raise
+                break
         if entries:
             lost = 0 if position is None else entries[0].seq - position - 1
-            return Recovered(events, len(entries) > limit, lost)
+            return Recovered(events, len(entries) > len(events), lost)
         return Recovered([], False, await self._lost(channel, position))
 
     async def stream(
@@ -165,8 +174,8 @@ class EventQueue:
     ) -> AsyncGenerator[Event, None]:
         """History, then live, without a gap or a double: every event behind `after`, or behind a consumer's last ack.
 
-        `after` goes before the ack. Without either from the first that is left. Ends with the queue. Raises `EventsLostError` for a reader that
-        fell behind the retention, `InvalidCursorError` for a cursor that this channel has not given out.
+        `after` goes before the ack. Without either from the first that is left. Ends with the queue. Raises `CorruptDataError` for an event that
+        cannot be read (go on after `error.cursor`), `EventsLostError` for a reader that fell behind the retention, `InvalidCursorError` for a cursor that this channel has not given out.
         """
         self._check()
         if consumer is not None and after is None:
@@ -177,7 +186,7 @@ class EventQueue:
             while not self._closed:
                 woken.clear()  # before reading: whoever publishes from here on wakes us again
                 try:
-                    entries, more = await log.read_part(after=position, limit=_PAGE)
+                    entries, more = await log.read_part(after=position, limit=_PAGE, past_damage=True)
                 except ClosedError:
                     if self._closed:
                         return  # closed while we read
@@ -186,7 +195,7 @@ class EventQueue:
                     if position is not None and entry.seq > position + 1:
                         raise EventsLostError(channel, lost=entry.seq - position - 1, resume=number(entry.seq - 1))
                     position = entry.seq
-                    yield _event(channel, entry)
+                    yield _event(channel, entry)  # one that cannot be read raises an error with its cursor
                 if not entries and fresh and (lost := await self._lost(channel, position)):
                     raise EventsLostError(channel, lost=lost, resume=number((position or 0) + lost))
                 if not more:  # that was the end: there is more only where somebody woke us
@@ -200,7 +209,7 @@ class EventQueue:
 
         `after` goes before the ack; a consumer without one begins with the first event that is left.
         One call at a time, in order; a coroutine is awaited. What a callback raises is logged (`limpet`), and so is
-        what was lost because the callback fell behind the retention; the next event comes all the same. Raises `InvalidCursorError`
+        what was lost because the callback fell behind the retention, or cannot be read; the next event comes all the same. Raises `InvalidCursorError`
         for a cursor that this channel has not given out.
         """
         self._check()
@@ -256,14 +265,17 @@ class EventQueue:
         now = await backend_now_ms(self._driver)
         async for item in scan_all(self._driver, _CHANNELS):
             channel = str(item.value)
-            log = self._log(channel)
-            if self._retention is not None:
-                removed += await trim_log(log, self._retention, now)
-            if self._acknowledged:
-                base = key(_ACKS, text(channel))
-                seen = [_seen(str(ack.value)) async for ack in scan_all(self._driver, base)]
-                removed += await log.trim(min(seen) + 1) if seen else 0
-            await self._remove_empty(channel)
+            try:
+                log = self._log(channel)
+                if self._retention is not None:
+                    removed += await trim_log(log, self._retention, now)
+                if self._acknowledged:
+                    base = key(_ACKS, text(channel))
+                    seen = [_seen(str(ack.value)) async for ack in scan_all(self._driver, base)]
+                    removed += await log.trim(min(seen) + 1) if seen else 0
+                await self._remove_empty(channel)
+            except CorruptDataError as error:
+                log_skipped(error)
         return removed
 
     def channels(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
@@ -328,7 +340,7 @@ class EventQueue:
         following = 0 if counter is None else int(str(counter.value))
         if position >= following:
             raise InvalidCursorError(f"{number(position)!r} is no cursor of the channel {channel!r}: begin anew")
-        entries = await log.read(after=position, limit=1)  # again: something may have come since
+        entries = await log.read(after=position, limit=1, past_damage=True)  # again: something may have come since
         return (entries[0].seq if entries else following) - position - 1
 
     async def _remove_empty(self, channel: str) -> None:
@@ -354,6 +366,11 @@ class EventQueue:
             except EventsLostError as lost:
                 _logger.warning("%s", lost)
                 after = lost.resume
+            except CorruptDataError as error:
+                if error.cursor is None:
+                    raise
+                _logger.error("%s. The subscription goes on behind it", error)
+                after = error.cursor
             except (ClosedError, ForkedError):
                 return
             except LimpetError as error:
@@ -399,5 +416,9 @@ def _seen(value: str) -> int:
 
 
 def _event(channel: str, entry: Entry) -> Event:
-    event = load_value(entry.value, EVENT, f"event {entry.seq} of the channel {channel!r}")
+    try:
+        event = load_value(entry.value, EVENT, f"event {entry.seq} of the channel {channel!r}")
+    except CorruptDataError as error:
+        error.cursor = number(entry.seq)
+        raise
     return Event(channel, number(entry.seq), event, datetime.fromtimestamp(entry.appended_at / 1000, UTC))

@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..._errors import CorruptDataError, InvalidValueError
-from ..._json import dump_plain
-from ...driver import Item, split
+from pydantic_core import to_json
+
+from ..._errors import CorruptDataError, FormatError, InvalidValueError
+from ..._json import Unreadable
+from ...driver import Item, Value, split
 from ...structures import Entry, load_object, stamp_object
 from .._formats import CLAIMED_JOB
 
-__all__ = ["DeadLetter", "check_id", "dead_letter", "dump_state", "load_state", "number_of", "shown_error", "up_to"]
+__all__ = [
+    "DeadLetter",
+    "check_id",
+    "dead_letter",
+    "dump_state",
+    "load_state",
+    "number_of",
+    "shown_error",
+    "unreadable_state",
+]
+__all__ += ["up_to"]
 
 _LONGEST_ERROR = 10_000
 """Characters of an error that are kept beside a job."""
@@ -27,6 +39,8 @@ class DeadLetter:
     attempts: int
     error: str | None
     """What the last try said of it, where it said something."""
+    raw: str | None = None
+    """Of a job that could not be read: what was stored, where it is text. Its value is `None`, it cannot be revived."""
 
 
 def up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -60,8 +74,8 @@ def shown_error(error: str | None) -> str | None:
 
 
 def dump_state(state: dict[str, Any]) -> str:
-    """A claimed job, or a dead letter, as it is stored."""
-    return stamp_object(dump_plain(state, "the job"), CLAIMED_JOB.version)
+    """A claimed job, or a dead letter, as it is stored: its value was checked when it was put."""
+    return stamp_object(to_json(state).decode(), CLAIMED_JOB.version)
 
 
 def load_state(item: Item) -> dict[str, Any]:
@@ -72,7 +86,19 @@ def load_state(item: Item) -> dict[str, Any]:
     return state
 
 
-def dead_letter(item: Item) -> DeadLetter:
-    """The dead letter in an item. Raises `CorruptDataError`."""
-    state = load_state(item)
-    return DeadLetter(split(item.key)[-1], state["value"], state["attempts"], state.get("error"))
+def dead_letter(item: Item) -> DeadLetter | CorruptDataError:
+    """The dead letter in an item, or why it cannot be read."""
+    try:
+        state = load_state(item)
+    except CorruptDataError as error:
+        error.key = item.key
+        return error
+    return DeadLetter(split(item.key)[-1], state["value"], state["attempts"], state.get("error"), state.get("raw"))
+
+
+def unreadable_state(error: CorruptDataError, stored: Value | None, attempts: int) -> dict[str, Any]:
+    """What is kept of a job that cannot be read. One that a newer release wrote is not: `FormatError` is raised again."""
+    if isinstance(error, FormatError):
+        raise error
+    raw = stored if isinstance(stored, str) and not isinstance(stored, Unreadable) else None
+    return {"attempts": attempts, "value": None, "error": shown_error(str(error)), "raw": raw}

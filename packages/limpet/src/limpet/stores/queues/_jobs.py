@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
@@ -12,6 +13,7 @@ from typing import Any
 from ..._errors import (
     ConfigurationError,
     ConflictError,
+    CorruptDataError,
     InvalidValueError,
     NotFoundError,
 )
@@ -27,17 +29,31 @@ from ...structures import (
     Plan,
     ReadSet,
     load_value,
+    log_skipped,
+    scan_all_each,
+    scan_each,
     stamp_value,
     transact,
     visible,
 )
 from .._durations import duration_to_ms
 from .._formats import JOB
-from ._job_documents import DeadLetter, check_id, dead_letter, dump_state, load_state, number_of, shown_error, up_to
+from ._job_documents import (
+    DeadLetter,
+    check_id,
+    dead_letter,
+    dump_state,
+    load_state,
+    number_of,
+    shown_error,
+    unreadable_state,
+    up_to,
+)
 from ._wakeups import Wakeups
 
 __all__ = ["DeadLetter", "Job", "WorkQueue", "collect_jobs", "work_wakeups"]
 
+_logger = logging.getLogger("limpet")
 _LOGS, _QUEUES, _GROUPS = name("work"), name("work.queues"), name("work.groups")
 _TAKEN, _LEASES, _DEAD = name("work.taken"), name("work.leases"), name("work.dead")
 _PAGE = 500
@@ -130,13 +146,13 @@ class WorkQueue:
 
     async def claimed(self) -> int:
         """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
-        return len([item async for item in scan_all(self._driver, self._taken, values=False)])
+        return len([item async for item in scan_all_each(self._driver, self._taken, values=False)])
 
     def dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[DeadLetter]:
         """The jobs that were tried for the last time, oldest first."""
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[DeadLetter], str | None]:
-            page = await self._driver.scan(Range(self._dead, after=position, limit=count))
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[DeadLetter | CorruptDataError], str | None]:
+            page = await scan_each(self._driver, Range(self._dead, after=position, limit=count))
             return [dead_letter(item) for item in page.items], page.next
 
         return Listing([self._dead], fetch, limit=limit, cursor=cursor)
@@ -149,7 +165,12 @@ class WorkQueue:
             item = reads[at]
             if item is None:
                 return Plan([], False)
-            again = {"attempts": 0, "value": load_state(item)["value"]}
+            state = load_state(item)
+            if "raw" in state:
+                raise CorruptDataError(
+                    f"the dead letter {id} cannot be read, so it cannot be revived: delete it", key=at
+                )
+            again = {"attempts": 0, "value": state["value"]}
             return Plan([Delete(at, item.etag), Put(taken, dump_state(again), If.ABSENT)], True)
 
         revived = await transact(self._driver, [at], plan)
@@ -193,7 +214,7 @@ class WorkQueue:
         jobs: list[Job] = []
         after: Key | None = None
         while True:
-            page = await self._driver.scan(Range(self._taken, after=after, limit=_PAGE, values=False))
+            page = await scan_each(self._driver, Range(self._taken, after=after, limit=_PAGE, values=False))
             leases = await self._driver.get([self._lease(item) for item in page.items]) if page.items else []
             for item, lease in zip(page.items, leases, strict=True):
                 job = await self._retake(item) if lease is None else None
@@ -215,7 +236,11 @@ class WorkQueue:
             taken = reads[item.key]
             if taken is None or reads[lease] is not None:
                 return Plan([], None)
-            state = load_state(taken)
+            try:
+                state = load_state(taken)
+            except CorruptDataError as error:
+                dead = dump_state(unreadable_state(error, taken.value, 1))
+                return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), dead)], None)
             if state["attempts"] >= self._max_attempts:
                 # Whoever took it meanwhile has changed it: its etag stands for the lease, too.
                 return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), dump_state(state))], None)
@@ -232,7 +257,7 @@ class WorkQueue:
         while True:
             (item,) = await self._driver.get([self._next])
             following = 0 if item is None else number_of(item)
-            found, _ = await self._log.read_part(after=following - 1, limit=limit)
+            found, _ = await self._log.read_part(after=following - 1, limit=limit, past_damage=True)
             entries = up_to(_CLAIM_BYTES, found)
             if not entries and item is not None:
                 return []
@@ -241,7 +266,13 @@ class WorkQueue:
             writes: list[Write] = [Put(self._next, str(following), If.ABSENT if item is None else item.etag)]
             for entry in entries:
                 id = number(entry.seq)
-                state = {"attempts": 1, "value": load_value(entry.value, JOB, f"job {entry.seq} of {self.name!r}")}
+                try:
+                    state = {"attempts": 1, "value": load_value(entry.value, JOB, f"job {entry.seq} of {self.name!r}")}
+                except CorruptDataError as error:
+                    dead = dump_state(unreadable_state(error, entry.value, 0))
+                    _logger.error("a job of %r went to the dead letters: %s", self.name, error)
+                    writes.append(Put(key(self._dead, id), dead))
+                    continue
                 claim = self._claim(id)
                 writes += [claim.put, Put(key(self._taken, id), dump_state(state), If.ABSENT)]
                 jobs.append(Job(self, id, state, claim))
@@ -254,7 +285,9 @@ class WorkQueue:
                 if tries % 2 == 0:
                     await backoff(min(tries // 2, 3))
             else:
-                return jobs
+                if jobs or not entries:
+                    return jobs
+                tries = 0  # all of these went to the dead letters: look behind them
 
     def _lease(self, taken: Item) -> Key:
         return key(self._leases, split(taken.key)[-1])
@@ -333,10 +366,13 @@ async def collect_jobs(driver: Driver) -> int:
     removed = 0
     async for listed in scan_all(driver, _QUEUES):
         queue = str(listed.value)
-        # A group that comes while we look misses nothing that is put after it came: these numbers are all smaller.
-        groups = [number_of(item) async for item in scan_all(driver, key(_GROUPS, text(queue)))]
-        if groups:
-            removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))
+        try:
+            # A group that comes while we look misses nothing that is put after it came: these numbers are all smaller.
+            groups = [number_of(item) async for item in scan_all(driver, key(_GROUPS, text(queue)))]
+            if groups:
+                removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))
+        except CorruptDataError as error:
+            log_skipped(error)
     return removed
 
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ..._errors import ConflictError, CorruptDataError, InvalidKeyError, InvalidValueError, NotFoundError
 from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Range, key, name, text
-from ...structures import Listing, Migrations, Plan, ReadSet, Repeated, TypeCodec, changing, transact
+from ...structures import Listing, Migrations, Plan, ReadSet, Repeated, TypeCodec, changing, scan_each, transact
 from .._durations import ttl_to_ms
 from ..storage import read, true_paths, write
 
@@ -158,9 +158,11 @@ class KeyValueStore(Generic[V]):
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
         """Every key with its value, in the order of the keys: `dict(await store.list())` has all of them in memory."""
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[tuple[str, V]], str | None]:
-            page = await self._driver.scan(Range(self.base, after=position, limit=count))
-            return [self._pair(item) for item in page.items], page.next
+        async def fetch(
+            position: str | None, count: int
+        ) -> tuple[Sequence[tuple[str, V] | CorruptDataError], str | None]:
+            page = await scan_each(self._driver, Range(self.base, after=position, limit=count))
+            return [self._readable(item) for item in page.items], page.next
 
         return Listing([self.base, "list"], fetch, limit=limit, cursor=cursor)
 
@@ -195,6 +197,13 @@ class KeyValueStore(Generic[V]):
         if namespace != self.namespace or not isinstance(version, int):
             raise CorruptDataError(f"the item at {item.key!r} is no record in the namespace {self.namespace!r}")
         return key, self._codec.load(plain.payload, version, where)
+
+    def _readable(self, item: Item) -> tuple[str, V] | CorruptDataError:
+        try:
+            return self._pair(item)
+        except CorruptDataError as error:
+            error.key = item.key
+            return error
 
     async def _items(self, keys: Sequence[Key]) -> Sequence[Item | None]:
         limit = self._driver.capabilities.max_keys

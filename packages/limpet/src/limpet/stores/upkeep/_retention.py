@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from heapq import heappop, heappush
 
-from ..._errors import ConfigurationError, ConflictError, LeaseTimeoutError
+from ..._errors import ConfigurationError, ConflictError, CorruptDataError, LeaseTimeoutError
 from ...driver import Delete, Driver, Item, Key, Range, Write, is_number, key, split
-from ...driver.kit import scan_all
-from ...structures import Log, Plan, ReadSet, collect_now, transact
+from ...structures import Log, Plan, ReadSet, collect_now, log_skipped, scan_all_each, scan_each, transact
 from .._removal import Removal, Retained
 from ..records import HISTORY, Revisions, lease_of
 
@@ -99,7 +98,11 @@ async def prune_records(driver: Driver, retained: Retained, retention: Retention
     """Remove the records of a kind that should not be kept, with what belongs to them; return how many."""
     removed = 0
     async for item, moment in _stale(driver, retained.records.base, retention, now, retained.logs):
-        id = await retained.records.id_at(item)
+        try:
+            id = await retained.records.id_at(item)
+        except CorruptDataError as error:
+            log_skipped(error)
+            continue
         if id is None:
             continue
         own, *belonging = await retained.removals(id)
@@ -117,7 +120,7 @@ async def prune_records(driver: Driver, retained: Retained, retention: Retention
 async def prune_entries(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
     """Cut off the oldest entries of each record's log that should not be kept; return how many."""
     removed = 0
-    async for item in scan_all(driver, retained.records.base, values=False):
+    async for item in scan_all_each(driver, retained.records.base, values=False):
         if retained.logs is not None:
             removed += await trim_log(Log(driver, key(retained.logs, split(item.key)[-1])), retention, now)
     return removed
@@ -128,12 +131,14 @@ async def trim_log(log: Log, retention: Retention, now: int) -> int:
     first = 0
     if retention.max_count is not None and await log.count() > retention.max_count:
         left, before = retention.max_count, None
-        while left and (entries := (await log.read_part(before=before, limit=min(left, _PAGE), reverse=True))[0]):
+        while left and (
+            entries := (await log.read_part(before=before, limit=min(left, _PAGE), reverse=True, past_damage=True))[0]
+        ):
             left -= len(entries)
             first = before = entries[-1].seq
     if retention.max_age is not None:
         cutoff, limit = retention.cutoff(now), 1
-        while entries := (await log.read_part(after=first - 1, limit=limit))[0]:
+        while entries := (await log.read_part(after=first - 1, limit=limit, past_damage=True))[0]:
             old = [entry.seq for entry in entries if entry.appended_at < cutoff]
             first = old[-1] + 1 if old else first
             if len(old) < len(entries):
@@ -145,12 +150,16 @@ async def trim_log(log: Log, retention: Retention, now: int) -> int:
 async def prune_history(driver: Driver, retention: Retention, now: int) -> int:
     """Remove the revisions of all agent states that should not be kept; return how many."""
     removed = 0
-    async for item in scan_all(driver, HISTORY, values=False):
+    async for item in scan_all_each(driver, HISTORY, values=False):
         if is_number(split(item.key)[-1]):
             continue
         at = item.key.removeprefix(f"{HISTORY}!")
         revisions = Revisions(at)
-        found, _ = await revisions.read(driver, values=False)
+        try:
+            found, _ = await revisions.read(driver, values=False)
+        except CorruptDataError as error:
+            log_skipped(error)
+            continue
         cutoff = retention.cutoff(now)
         stale = {number for number, revision in found if revision.updated_at < cutoff}
         stale |= {number for number, _ in found[retention.max_count :]} if retention.max_count else set()
@@ -176,8 +185,8 @@ async def _stale(
     newest: list[tuple[int, Key, Item]] = []
     after: Key | None = None
     while True:
-        page = await driver.scan(
-            Range(base, after=after, values=False, limit=min(_CHUNK, driver.capabilities.max_keys))
+        page = await scan_each(
+            driver, Range(base, after=after, values=False, limit=min(_CHUNK, driver.capabilities.max_keys))
         )
         for item, moment in zip(page.items, await _moments(driver, page.items, logs), strict=True):
             if moment < cutoff:

@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 from ..._errors import CorruptDataError
 from ...driver import Delete, Driver, If, Item, Key, Put, Range, Write, key, name, number, text
 from ...driver.kit import backend_now_ms, scan_all
+from .._reading import log_skipped
 from .._transact import Plan, ReadSet, transact
 
 __all__ = ["OWNERS", "Chunks", "Content", "collect_chunks", "content_driver"]
@@ -154,19 +155,25 @@ async def collect_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
     after that, so that whoever reads it now can finish.
     """
     now = await backend_now_ms(driver)
-    chunks = Chunks(driver)
     freed = 0
     async for item in scan_all(driver, OWNERS):
         if item.updated_at > now - grace_ms:
             continue
-        owner, announced = _announced(item)
-        if await _is_named(driver, owner, announced):
-            continue
-        if announced.get("dead"):
-            freed += await chunks.release(owner)
-        else:
-            await driver.commit([[Put(item.key, to_json({**announced, "dead": True}).decode(), item.etag)]])
+        try:
+            freed += await _collect_owner(driver, item)
+        except CorruptDataError as error:
+            log_skipped(error)
     return freed
+
+
+async def _collect_owner(driver: Driver, item: Item) -> int:
+    owner, announced = _announced(item)
+    if await _is_named(driver, owner, announced):
+        return 0
+    if announced.get("dead"):
+        return await Chunks(driver).release(owner)
+    await driver.commit([[Put(item.key, to_json({**announced, "dead": True}).decode(), item.etag)]])
+    return 0
 
 
 async def _is_named(driver: Driver, owner: str, announced: dict[str, Any]) -> bool:

@@ -171,9 +171,12 @@ class OutOfLine(Wrapper):
         try:
             data = b"".join([chunk async for chunk in Chunks(self.inner).read(owner)])
             if len(data) != size:
-                raise CorruptDataError(f"the value at {item.key!r} ends after {len(data)} of {size} bytes")
+                raise CorruptDataError(
+                    f"the value at {item.key!r} ends after {len(data)} of {size} bytes", key=item.key
+                )
             return replace(item, value=data.decode() if is_text else data)
-        except CorruptDataError:
+        except CorruptDataError as error:
+            error.key = item.key
             (again,) = await self.inner.get([item.key])
             if again is not None and again.etag == item.etag:
                 raise
@@ -195,8 +198,8 @@ def _read(item: Item) -> tuple[str, int, bool]:
             case {"owner": str(owner), "size": int(size), "text": bool(is_text)}:
                 return owner, size, is_text
     except ValueError as error:
-        raise CorruptDataError(f"the pointer at {item.key!r} cannot be read: {error}") from error
-    raise CorruptDataError(f"the pointer at {item.key!r} points at nothing")
+        raise CorruptDataError(f"the pointer at {item.key!r} cannot be read: {error}", key=item.key) from error
+    raise CorruptDataError(f"the pointer at {item.key!r} points at nothing", key=item.key)
 
 
 async def _pieces(data: bytes, size: int) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..._errors import ConflictError, CorruptDataError, FormatError, InvalidValueError, NotFoundError
+from ..._json import Unreadable
 from ...driver import (
     KEEP,
     Check,
@@ -27,10 +28,10 @@ from ...driver import (
     text,
     text_of,
 )
-from ...driver.kit import scan_all
 from .._codec import Codec
 from .._keyed_locks import changing
 from .._listing import Listing
+from .._reading import get_each, scan_all_each, scan_each
 from .._transact import Plan, ReadSet, Repeated, transact
 from ._indexes import Index, IndexSet
 
@@ -150,7 +151,7 @@ class Collection(Generic[T]):
                 return document
 
     async def delete(self, id: str) -> bool:
-        """Remove a document and its index entries; return whether there was one."""
+        """Remove a document and its index entries, also one that cannot be read; return whether there was one."""
         at = self.key(id)
         return await transact(
             self._driver, [at], lambda reads: Plan(self.plan_delete(reads, id), reads[at] is not None)
@@ -168,6 +169,20 @@ class Collection(Generic[T]):
         """The documents that `index` finds by `value`, newest first or in the order of the ids. A page is two driver calls."""
         return self._found(index, value, limit, cursor)
 
+    async def ids(self, index: str, value: str, *, limit: int | None = None) -> list[str]:
+        """The ids that an index has for a value, whether or not their documents can be read."""
+        prefix, found = self._entries.prefix(index, value), list[str]()
+        async for entry in scan_all_each(self._driver, prefix):
+            if not isinstance(entry.value, Unreadable):
+                found.append(str(entry.value))
+            if len(found) == limit:
+                break
+        return found
+
+    async def forget(self, index: str, value: str) -> None:
+        """Remove what an index has for a value, where none of its documents is there any more."""
+        await self._driver.clear(self._entries.prefix(index, value))
+
     async def repair(self) -> RepairReport:
         """Read every document and every entry; add entries that are missing, remove those that are wrong.
 
@@ -177,7 +192,7 @@ class Collection(Generic[T]):
         """
         documents = added = removed = 0
         unreadable: list[str] = []
-        async for item in scan_all(self._driver, self.base):
+        async for item in scan_all_each(self._driver, self.base):
             documents += 1
             try:
                 document = self._codec.decode(item)
@@ -190,8 +205,11 @@ class Collection(Generic[T]):
             if missing and await self._try([Check(item.key, item.etag), *self._puts(missing, document, item)]):
                 added += len(missing)
         if self._indexed:
-            async for entry in scan_all(self._driver, self._entries.base):
-                (found_item,) = await self._driver.get([self.key(str(entry.value))])
+            async for entry in scan_all_each(self._driver, self._entries.base):
+                if isinstance(entry.value, Unreadable):
+                    unreadable.append(entry.key)
+                    continue
+                (found_item,) = await get_each(self._driver, [self.key(str(entry.value))])
                 if not self._matches(entry, found_item) and await self._try([Delete(entry.key, entry.etag)]):
                     removed += 1
         return RepairReport(documents, added, removed, tuple(unreadable))
@@ -261,24 +279,42 @@ class Collection(Generic[T]):
     def _found(self, index: str, value: str | None, limit: int | None, cursor: str | None) -> Listing[T]:
         prefix = self._entries.prefix(index, value)
 
-        async def fetch(position: str | None, count: int) -> tuple[list[T], str | None]:
+        async def fetch(position: str | None, count: int) -> tuple[list[T | CorruptDataError], str | None]:
             count = min(count, self._driver.capabilities.max_keys)
             if self._newest_first:
                 page = await self._driver.scan(Range(prefix, before=position, reverse=True, limit=count))
             else:
                 page = await self._driver.scan(Range(prefix, after=position, limit=count))
-            items = await self._read([self.key(str(entry.value)) for entry in page.items])
-            pairs = zip(page.items, items, strict=True)
-            return [self._codec.decode(item) for entry, item in pairs if item and self._matches(entry, item)], page.next
+            items = await get_each(self._driver, [self.key(str(entry.value)) for entry in page.items])
+            found: list[T | CorruptDataError] = []
+            for entry, item in zip(page.items, items, strict=True):
+                document = None if item is None else self._readable(item)
+                if isinstance(document, CorruptDataError) or (
+                    document is not None and entry.key in self._entries.entries(document)
+                ):
+                    found.append(document)
+            return found, page.next
 
         return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor)
 
-    async def _in_order(self, position: str | None, count: int) -> tuple[list[T], str | None]:
-        page = await self._driver.scan(Range(self.base, after=position, limit=count))
-        return [self._codec.decode(item) for item in page.items], page.next
+    async def _in_order(self, position: str | None, room: int) -> tuple[list[T | CorruptDataError], str | None]:
+        page = await scan_each(self._driver, Range(self.base, after=position, limit=room))
+        return [self._readable(item) for item in page.items], page.next
+
+    def _readable(self, item: Item) -> T | CorruptDataError:
+        """The document in an item, or why it cannot be read."""
+        try:
+            return self._codec.decode(item)
+        except CorruptDataError as error:
+            error.key = item.key
+            return error
 
     def _matches(self, entry: Item, item: Item | None) -> bool:
-        return item is not None and entry.key in self._entries.entries(self._codec.decode(item))
+        """Whether an entry belongs there; of a document that cannot be read every entry stays."""
+        document = None if item is None else self._readable(item)
+        if document is None or isinstance(document, CorruptDataError):
+            return document is not None
+        return entry.key in self._entries.entries(document)
 
     def _old_entries(self, item: Item | None) -> set[Key]:
         # A document that cannot be read is mended by saving over it; the entries it leaves are hidden, repair removes them.

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ...driver import Driver, Etag, Item, Key, Range, Value, number
+from .._reading import scan_each
 from ._forks import entries_of
 from ._head import Head
 
@@ -47,8 +48,8 @@ async def read_entries(
             entries, low, high = spans[0]
             above = None if low < 0 else f"{entries}!{number(low)}"
             count = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            page = await driver.scan(
-                Range(entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=count)
+            page = await scan_each(
+                driver, Range(entries, after=above, before=f"{entries}!{number(high)}", reverse=reverse, limit=count)
             )
             found += [item for item in page.items if head.shows(_seq(item))]
             if page.next is None:

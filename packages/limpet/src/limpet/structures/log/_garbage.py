@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
+from ..._json import ensure_readable
 from ...driver import Delete, Driver, Item, Key, Put, Write, key, name, new_etag, number, text
-from ...driver.kit import scan_all
+from .._reading import log_skipped, scan_all_each
 from ._forks import Branch, collect_branch, release
 
 __all__ = ["GARBAGE", "collect_now", "collect_record", "collect_records", "garbage_record"]
@@ -45,6 +46,7 @@ async def collect_record(driver: Driver, item: Item, *, at_most: int | None = No
 
     With `at_most` a record of more items is left for later.
     """
+    ensure_readable(item.value)
     try:
         match work := from_json(item.value or ""):
             case {"items": int(items), "prefixes": [*prefixes], "ranges": [*ranges]}:
@@ -86,6 +88,9 @@ async def collect_now(driver: Driver, writes: Sequence[Write]) -> None:
 async def collect_records(driver: Driver) -> int:
     """Do what every garbage record says; return how many items were freed."""
     freed = 0
-    async for item in scan_all(driver, GARBAGE):
-        freed += await collect_record(driver, item)
+    async for item in scan_all_each(driver, GARBAGE):
+        try:
+            freed += await collect_record(driver, item)
+        except CorruptDataError as error:
+            log_skipped(error)
     return freed

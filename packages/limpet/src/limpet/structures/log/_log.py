@@ -13,6 +13,7 @@ from ..._errors import (
     NotFoundError,
     UnsupportedError,
 )
+from ..._json import ensure_readable
 from ...driver import Append, Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
 from .._keyed_locks import KeyedLocks, changing
 from .._transact import Plan, ReadSet, transact
@@ -285,21 +286,42 @@ class Log:
         return found[0] if found else None
 
     async def read(
-        self, *, after: int | None = None, before: int | None = None, limit: int | None = None, reverse: bool = False
+        self,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+        past_damage: bool = False,
     ) -> list[Entry]:
-        """Entries with `after < seq < before`, in order or in reverse, at most `limit`; none where there is no log."""
-        return (await self._read(after, before, limit, reverse, None))[0]
+        """Entries with `after < seq < before`, in order or in reverse, at most `limit`; none where there is no log.
+
+        Raises `CorruptDataError` for an entry that cannot be opened; with `past_damage` its value is `Unreadable`.
+        """
+        return (await self._read(after, before, limit, reverse, None, past_damage))[0]
 
     async def read_part(
-        self, *, after: int | None = None, before: int | None = None, limit: int, reverse: bool = False
+        self,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+        reverse: bool = False,
+        past_damage: bool = False,
     ) -> tuple[list[Entry], bool]:
         """As `read`, and whether there may be more behind them: it stops after some 8 MiB, for who reads part by part."""
-        return await self._read(after, before, limit, reverse, PART_BYTES)
+        return await self._read(after, before, limit, reverse, PART_BYTES, past_damage)
 
     # How.
 
     async def _read(
-        self, after: int | None, before: int | None, limit: int | None, reverse: bool, most: int | None
+        self,
+        after: int | None,
+        before: int | None,
+        limit: int | None,
+        reverse: bool,
+        most: int | None,
+        past_damage: bool,
     ) -> tuple[list[Entry], bool]:
         item = self._cache.get(self.base)
         if item is None:
@@ -309,6 +331,9 @@ class Log:
                 self._driver, self.base, Head.read(item), after, before, limit, reverse, most
             )
             self._cache.put(self.base, last_head)
+            if not past_damage:
+                for entry in found:
+                    ensure_readable(entry.value)
             if last_head is None or Head.read(last_head).incarnation == Head.read(item).incarnation:
                 return (found, more) if last_head is not None else ([], False)
             item = last_head  # the log was deleted and made again while it was read

@@ -62,7 +62,8 @@ class Sealer:
         sealed, stored, number = item.value, item.key, ""
         if not isinstance(sealed, bytes) or len(sealed) < _LEAST or sealed[0] != _VERSION:
             raise CorruptDataError(
-                f"the value at {item.key!r} was cut, or was never sealed: something wrote it without encryption"
+                f"the value at {item.key!r} was cut, or was never sealed: something wrote it without encryption",
+                key=item.key,
             )
         head, nonce = sealed[:_HEAD], sealed[_HEAD : _HEAD + _NONCE]
         if head[1] == _ENTRY:
@@ -79,7 +80,8 @@ class Sealer:
             )
         except InvalidTag as error:
             raise CorruptDataError(
-                f"the value at {item.key!r} is not what was sealed there: it was damaged, cut, or moved from elsewhere"
+                f"the value at {item.key!r} is not what was sealed there: it was damaged, cut, or moved from elsewhere",
+                key=item.key,
             ) from error
         start = 3 + int.from_bytes(plain[1:3])
         true_key = plain[3:start].decode() or stored

@@ -1,0 +1,64 @@
+"""Reading past what is damaged: one item that cannot be opened takes no page, and no batch of keys, with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from .._errors import CorruptDataError
+from .._json import Unreadable
+from ..driver import Driver, Item, Key, Page, Range
+
+__all__ = ["get_each", "log_skipped", "scan_all_each", "scan_each"]
+
+_logger = logging.getLogger("limpet")
+
+
+async def get_each(driver: Driver, keys: Sequence[Key]) -> list[Item | None]:
+    """As `driver.get`; an item that cannot be opened has an `Unreadable` value. Then it is no one snapshot."""
+    try:
+        return await driver.get(keys)
+    except CorruptDataError as error:
+        if len(keys) == 1:
+            return [await _unreadable(driver, keys[0], error)]
+    half = len(keys) // 2
+    return [*await get_each(driver, keys[:half]), *await get_each(driver, keys[half:])]
+
+
+async def scan_each(driver: Driver, range: Range) -> Page:
+    """As `driver.scan`; an item that cannot be opened has an `Unreadable` value, and its stored key."""
+    while True:
+        try:
+            return await driver.scan(range)
+        except CorruptDataError as error:
+            if range.limit > 1:
+                range = replace(range, limit=range.limit // 2)
+            elif error.key is None:  # nobody knows which one it was: there is no way past it
+                raise
+            else:
+                item = await _unreadable(driver, error.key, error)
+                return Page([] if item is None else [item], error.key)
+
+
+async def scan_all_each(driver: Driver, base: Key, *, values: bool = True) -> AsyncIterator[Item]:
+    """Every item below `base`, page by page; one that cannot be opened has an `Unreadable` value."""
+    after: Key | None = None
+    while True:
+        page = await scan_each(driver, Range(base, after=after, limit=1000, values=values))
+        for item in page.items:
+            yield item
+        after = page.next
+        if after is None:
+            return
+
+
+async def _unreadable(driver: Driver, key: Key, error: CorruptDataError) -> Item | None:
+    """The item without what cannot be opened: its etag is right, so it can be deleted or written over."""
+    (item,) = await driver.get([key], values=False)
+    return None if item is None else replace(item, value=Unreadable(error))
+
+
+def log_skipped(error: CorruptDataError) -> None:
+    """Note that upkeep passed something that it could not read."""
+    _logger.warning("skipped, since it cannot be read: %s", error)
