@@ -1,6 +1,7 @@
 """Events and jobs. For this floor; the public doors are `limpet.stores` and `limpet.events`."""
 
-from ._events import Event, EventQueue, Recovered
+from ._event_documents import Event, Recovered
+from ._events import EventQueue
 from ._job_documents import DeadLetter
 from ._jobs import Job, WorkQueue, collect_jobs, work_wakeups
 

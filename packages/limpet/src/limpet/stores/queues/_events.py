@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -23,17 +22,15 @@ from ..._errors import (
     NotFoundError,
 )
 from ..._json import dump_plain
-from ...driver import Delete, Driver, If, Key, Put, Range, Write, key, name, number, text
+from ...driver import Delete, Driver, If, Put, Range, Write, key, number, text
 from ...driver.kit import backend_now_ms, scan_all
 from ...structures import (
-    Entry,
     Listing,
     Log,
     LogCache,
     Plan,
     ReadSet,
     collect_now,
-    load_value,
     log_skipped,
     stamp_value,
     transact,
@@ -42,37 +39,24 @@ from ...structures import (
 from .._durations import duration_to_ms
 from .._formats import EVENT
 from ..upkeep import Retention, Upkeep, trim_log
+from ._event_documents import (
+    ACKS,
+    CHANNELS,
+    LOGS,
+    Event,
+    Recovered,
+    ack_key,
+    acknowledged,
+    log_base,
+    position_of,
+    to_event,
+)
 from ._wakeups import Wakeups
 
-__all__ = ["Callback", "Event", "EventQueue", "Recovered", "Unsubscribe"]
+__all__ = ["Callback", "EventQueue", "Unsubscribe"]
 
-_LOGS, _CHANNELS, _ACKS = name("events"), name("events.channels"), name("events.acks")
 _PAGE = 100
 _logger = logging.getLogger("limpet")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event, as it was stored."""
-
-    channel: str
-    cursor: str
-    """Its place in the channel: later events have cursors that sort behind it. Pass it on as it came."""
-    event: Any
-    published_at: datetime
-    """By the backend's clock. The order is that of the cursors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """A page of a channel's history."""
-
-    events: list[Event]
-    """In order."""
-    has_more: bool
-    """Whether there were more of them: ask again, after the last one's cursor."""
-    lost: int
-    """How many events before the first of these, and after the cursor that was given, retention has removed."""
 
 
 Callback: TypeAlias = Callable[[Event], Awaitable[object] | object]
@@ -113,14 +97,14 @@ class EventQueue:
             self._retention = Retention(max_age=retention, max_count=max_count)
         self._acknowledged = acknowledged
         self._consumer_ttl = duration_to_ms(consumer_ttl, "consumer_ttl")
-        self._wakeups = Wakeups(driver, _LOGS, poll)
+        self._wakeups = Wakeups(driver, LOGS, poll)
         self._upkeep = None
         if prune_interval is not None:
             self._upkeep = Upkeep(driver, self.prune, prune_interval, name="events")
         self._subscribers: set[asyncio.Task[None]] = set()
         self._close = close
         self._cache = LogCache()
-        self._log = lru_cache(maxsize=4096)(lambda channel: Log(driver, _base(channel), self._cache))
+        self._log = lru_cache(maxsize=4096)(lambda channel: Log(driver, log_base(channel), self._cache))
         self._closed = False
 
     # Writing.
@@ -154,12 +138,12 @@ class EventQueue:
         self._check()
         if limit < 1:
             raise InvalidValueError(f"limit is {limit}: ask for at least one event")
-        position = _position(after)
+        position = position_of(after)
         entries = await self._log(channel).read(after=position, limit=limit + 1, past_damage=True)
         events: list[Event] = []
         for entry in entries[:limit]:
             try:
-                events.append(_event(channel, entry))
+                events.append(to_event(channel, entry))
             except CorruptDataError:
                 if not events:
                     raise
@@ -180,7 +164,7 @@ class EventQueue:
         self._check()
         if consumer is not None and after is None:
             after = await self.get_cursor(consumer, channel)
-        position = _position(after)
+        position = position_of(after)
         log, fresh = self._log(channel), True
         with self._wakeups.waiting(log.base) as woken:
             while not self._closed:
@@ -195,7 +179,7 @@ class EventQueue:
                     if position is not None and entry.seq > position + 1:
                         raise EventsLostError(channel, lost=entry.seq - position - 1, resume=number(entry.seq - 1))
                     position = entry.seq
-                    yield _event(channel, entry)  # one that cannot be read raises an error with its cursor
+                    yield to_event(channel, entry)  # one that cannot be read raises an error with its cursor
                 if not entries and fresh and (lost := await self._lost(channel, position)):
                     raise EventsLostError(channel, lost=lost, resume=number((position or 0) + lost))
                 if not more:  # that was the end: there is more only where somebody woke us
@@ -218,7 +202,7 @@ class EventQueue:
         if after is None and consumer is None:
             (counter,) = await self._driver.get([self._log(channel).counter])
             after = number(int(str(counter.value)) - 1) if counter is not None and counter.value != "0" else None
-        await self._lost(channel, _position(after))
+        await self._lost(channel, position_of(after))
         task = asyncio.create_task(self._serve(channel, callback, after))
         self._subscribers.add(task)
         task.add_done_callback(self._subscribers.discard)
@@ -238,15 +222,17 @@ class EventQueue:
         Raises `InvalidCursorError` for one that this channel has not given out.
         """
         self._check()
-        position = _position(cursor)
-        at, counter = _ack(channel, consumer), self._log(channel).counter
+        position = position_of(cursor)
+        at, counter = ack_key(channel, consumer), self._log(channel).counter
 
         def plan(reads: ReadSet) -> Plan[None]:
             following = reads[counter]
             if position is None or following is None or position >= int(str(following.value)):
-                raise InvalidCursorError(f"{cursor!r} is no cursor of the channel {channel!r}: pass one on as it came")
+                raise InvalidCursorError(
+                    f"{cursor!r} is not a cursor of the channel {channel!r}: pass one on as you got it"
+                )
             seen = reads[at]
-            furthest = position if seen is None else max(position, _seen(str(seen.value)))
+            furthest = position if seen is None else max(position, acknowledged(str(seen.value)))
             return Plan([Put(at, str(furthest), If.ABSENT if seen is None else seen.etag, self._consumer_ttl)], None)
 
         await transact(self._driver, [at, counter], plan)
@@ -254,8 +240,8 @@ class EventQueue:
     async def get_cursor(self, consumer: str, channel: str) -> str | None:
         """What a consumer acknowledged last; `None` where it never did, or not for so long that it was forgotten."""
         self._check()
-        (item,) = await self._driver.get([_ack(channel, consumer)])
-        return None if item is None else number(_seen(str(item.value)))
+        (item,) = await self._driver.get([ack_key(channel, consumer)])
+        return None if item is None else number(acknowledged(str(item.value)))
 
     # Upkeep.
 
@@ -263,15 +249,15 @@ class EventQueue:
         """Remove the events that are not kept; return how many. Any process may call it, at any time."""
         removed = 0
         now = await backend_now_ms(self._driver)
-        async for item in scan_all(self._driver, _CHANNELS):
+        async for item in scan_all(self._driver, CHANNELS):
             channel = str(item.value)
             try:
                 log = self._log(channel)
                 if self._retention is not None:
                     removed += await trim_log(log, self._retention, now)
                 if self._acknowledged:
-                    base = key(_ACKS, text(channel))
-                    seen = [_seen(str(ack.value)) async for ack in scan_all(self._driver, base)]
+                    base = key(ACKS, text(channel))
+                    seen = [acknowledged(str(ack.value)) async for ack in scan_all(self._driver, base)]
                     removed += await log.trim(min(seen) + 1) if seen else 0
                 await self._remove_empty(channel)
             except CorruptDataError as error:
@@ -283,7 +269,7 @@ class EventQueue:
         self._check()
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
-            page = await self._driver.scan(Range(_CHANNELS, after=position, limit=count))
+            page = await self._driver.scan(Range(CHANNELS, after=position, limit=count))
             return [str(item.value) for item in page.items], page.next
 
         return Listing(["channels"], fetch, limit=limit, cursor=cursor)
@@ -324,7 +310,7 @@ class EventQueue:
     async def _create(self, channel: str) -> None:
         """Make a channel with its name in the list of them, if nobody has."""
         log = self._log(channel)
-        listed = key(_CHANNELS, text(channel))
+        listed = key(CHANNELS, text(channel))
 
         def plan(reads: ReadSet) -> Plan[None]:
             return Plan([*log.plan_create(reads), *([] if reads[log.base] else [Put(listed, channel)])], None)
@@ -339,7 +325,9 @@ class EventQueue:
         (counter,) = await self._driver.get([log.counter])
         following = 0 if counter is None else int(str(counter.value))
         if position >= following:
-            raise InvalidCursorError(f"{number(position)!r} is no cursor of the channel {channel!r}: begin anew")
+            raise InvalidCursorError(
+                f"{number(position)!r} is not a cursor of the channel {channel!r}: read it from the start"
+            )
         entries = await log.read(after=position, limit=1, past_damage=True)  # again: something may have come since
         return (entries[0].seq if entries else following) - position - 1
 
@@ -351,7 +339,7 @@ class EventQueue:
             head, counter = (reads[at] for at in log.keys)
             if head is None or counter is None or visible(head, counter) > 0:
                 return Plan([], [])
-            writes = [*log.plan_delete(reads), Delete(key(_CHANNELS, text(channel)))]
+            writes = [*log.plan_delete(reads), Delete(key(CHANNELS, text(channel)))]
             return Plan(writes, writes)
 
         await collect_now(self._driver, await transact(self._driver, log.keys, plan))
@@ -390,35 +378,3 @@ class EventQueue:
     def _check(self) -> None:
         if self._closed:
             raise ClosedError("the queue is closed: open a new one")
-
-
-def _base(channel: str) -> Key:
-    return key(_LOGS, text(channel))
-
-
-def _ack(channel: str, consumer: str) -> Key:
-    return key(_ACKS, text(channel), text(consumer))
-
-
-def _position(cursor: str | None) -> int | None:
-    """The number that a cursor stands for; nothing, or an empty one, for the very beginning."""
-    if cursor is None or cursor == "":
-        return None
-    if not isinstance(cursor, str) or len(cursor) != 16 or not (cursor.isascii() and cursor.isdecimal()):
-        raise InvalidCursorError(f"{cursor!r} is no cursor of an event: pass one on as it came")
-    return int(cursor)
-
-
-def _seen(value: str) -> int:
-    if not value.isdecimal():
-        raise CorruptDataError(f"an acknowledgement says {value!r}, which is no number")
-    return int(value)
-
-
-def _event(channel: str, entry: Entry) -> Event:
-    try:
-        event = load_value(entry.value, EVENT, f"event {entry.seq} of the channel {channel!r}")
-    except CorruptDataError as error:
-        error.cursor = number(entry.seq)
-        raise
-    return Event(channel, number(entry.seq), event, datetime.fromtimestamp(entry.appended_at / 1000, UTC))
