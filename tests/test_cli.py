@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from limpet.driver import Put, Range
+from limpet.opening import driver_from_url
 
 
 def limpet(*arguments: str, folder: Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -69,13 +71,14 @@ def test_stats_and_doctor(place: str, tmp_path: Path) -> None:
     well = limpet("doctor", place, folder=tmp_path)
     assert well.returncode == 0, well.stdout
     assert "healthy" in well.stdout
-    report = json.loads(limpet("doctor", place, "--json", "--no-write", folder=tmp_path).stdout)
+    report = json.loads(limpet("doctor", place, "--json", folder=tmp_path).stdout)
     assert report["problems"] == []
     assert report["read_ms"] > 0
-    assert report["write_ms"] is None
+    assert report["write_ms"] is None, "it only looks"
+    assert json.loads(limpet("doctor", place, "--json", "--probe", folder=tmp_path).stdout)["write_ms"] > 0
 
 
-def test_doctor_finds_and_mends_a_damaged_index(tmp_path: Path) -> None:
+def test_doctor_finds_a_damaged_index_and_mends_it_when_it_is_asked_to(tmp_path: Path) -> None:
     script = (
         "import asyncio\nfrom limpet import create_persistence\n"
         "async def main():\n"
@@ -85,10 +88,32 @@ def test_doctor_finds_and_mends_a_damaged_index(tmp_path: Path) -> None:
         "asyncio.run(main())\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    sick = limpet("doctor", "sqlite:///a.db", folder=tmp_path)
-    assert sick.returncode == 1
-    assert "3 index entries were missing" in sick.stdout
+    for _ in range(2):
+        sick = limpet("doctor", "sqlite:///a.db", folder=tmp_path)
+        assert sick.returncode == 1
+        assert "3 index entries are missing" in sick.stdout
+        assert "limpet doctor --repair" in " ".join(sick.stdout.split())
+    mended = limpet("doctor", "sqlite:///a.db", "--repair", folder=tmp_path)
+    assert mended.returncode == 1
+    assert "3 index entries were missing" in mended.stdout
     assert limpet("doctor", "sqlite:///a.db", folder=tmp_path).returncode == 0
+
+
+async def test_doctor_writes_nothing(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    limpet("set", place, "a", "1", folder=tmp_path)
+    async with driver_from_url(place) as driver:
+        await driver.apply([Put("images.by!name!@c!@n!@i", "i")])  # an entry of a record that is not there
+        before = (await driver.scan(Range())).items
+        assert limpet("doctor", place, folder=tmp_path).returncode == 1
+        assert (await driver.scan(Range())).items == before
+
+
+def test_doctor_makes_no_place(tmp_path: Path) -> None:
+    for url in ("sqlite:///no-such.db", "fs://./no-such"):
+        done = limpet("doctor", url, folder=tmp_path)
+        assert done.returncode == 1
+        assert "look at its address" in done.stderr
 
 
 def test_drivers(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_a_broken_plug_in_is_named_and_the_others_work(kind: str, install: Insta
     assert errors["fine"] is None
     assert cause in errors["audit"]
     assert "acme-bad" in limpet(tmp_path, "drivers").stdout
+    assert limpet(tmp_path, "set", "sqlite:///a.db", "a", "1").returncode == 0
     sick = limpet(tmp_path, "doctor", "sqlite:///a.db", "--json")
     assert sick.returncode == 1
     assert any("acme-bad" in problem for problem in json.loads(sick.stdout)["problems"])

@@ -42,10 +42,10 @@ class _Report:
 
 def doctor(
     url: Place,
-    write: Annotated[
-        bool,
-        typer.Option("--write/--no-write", help="Also measure writes, with a probe item that expires after a minute."),
-    ] = True,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair index entries that are missing or wrong.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also measure writes, with a probe item that expires after a minute.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Read every item, and compare records with their index entries.")
     ] = True,
@@ -53,9 +53,9 @@ def doctor(
 ) -> None:
     """Check a database: version, capabilities, latency, integrity, and what to do about problems.
 
-    Exits with status 1 if there is a problem. Repairs wrong index entries.
+    Writes nothing unless you pass --repair or --probe. Exits with status 1 if there is a problem.
     """
-    report = run(_examine(url, write, check))
+    report = run(_examine(url, repair=repair, probe=probe, check=check))
     if json:
         show_json(asdict(report))
     else:
@@ -64,15 +64,15 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _examine(url: str, write: bool, check: bool) -> _Report:
+async def _examine(url: str, *, repair: bool, probe: bool, check: bool) -> _Report:
     report = _Report(hide_password(url))
     report.problems += map(str, broken_plugins())
-    driver = await open_as_written(url, batching=False, new=True)
+    driver = await open_as_written(url, batching=False, reading=not (repair or probe))
     try:
-        await _ask(driver, report)
-        await _measure(driver, report, write)
-        if check:
-            await _check(Persistence(driver), report)
+        await _ask(driver, report, probe)
+        await _measure(driver, report, probe)
+        if check or repair:
+            await _check(Persistence(driver), report, repair)
     except LimpetError as error:
         report.problems.append(str(error))
     finally:
@@ -80,34 +80,34 @@ async def _examine(url: str, write: bool, check: bool) -> _Report:
     return report
 
 
-async def _ask(driver: Driver, report: _Report) -> None:
+async def _ask(driver: Driver, report: _Report, probe: bool) -> None:
     report.capabilities = asdict(driver.capabilities)
-    health = await driver.health()
+    health = await driver.health(probe=probe)
     report.server, report.version, report.details = health.server, health.version, health.details
     report.problems += health.problems
 
 
-async def _measure(driver: Driver, report: _Report, write: bool) -> None:
+async def _measure(driver: Driver, report: _Report, probe: bool) -> None:
     reads, writes = [], []
-    probe = key(name("doctor"), text(new_etag()))
+    at = key(name("doctor"), text(new_etag()))
     for _ in range(_PROBES):
         started = perf_counter()
         await driver.get([MANIFEST])
         reads.append(perf_counter() - started)
-        if write:
+        if probe:
             started = perf_counter()
-            await driver.apply([Put(probe, "probe", None, 60_000)])
+            await driver.apply([Put(at, "probe", None, 60_000)])
             writes.append(perf_counter() - started)
     report.read_ms = round(median(reads) * 1000, 3)
     report.write_ms = round(median(writes) * 1000, 3) if writes else None
 
 
-async def _check(persistence: Persistence, report: _Report) -> None:
+async def _check(persistence: Persistence, report: _Report, repair: bool) -> None:
     records = (persistence.containers, persistence.images, persistence.sessions)
     more = (persistence.threads, persistence.feedback, persistence.approvals, persistence.blobs)
     for store in (*records, *more):
         try:
-            found = await store.repair()
+            found = await store.repair(dry_run=not repair)
         except CorruptDataError as error:
             report.problems.append(str(error))
             continue
@@ -119,6 +119,9 @@ async def _check(persistence: Persistence, report: _Report) -> None:
             report.problems.append(
                 f"{found.added} index entries were missing and {found.removed} were wrong; they are repaired now. "
                 "Something other than Limpet changed the data"
+                if repair
+                else f"{found.added} index entries are missing and {found.removed} are wrong: something other than "
+                "Limpet changed the data. Repair them with 'limpet doctor --repair'"
             )
     try:
         async for item in scan_all(persistence.driver, ""):

@@ -9,7 +9,7 @@ from .._errors import ConfigurationError
 from ..driver import Driver
 from ..opening import driver_from_url, open_driver, written_through
 from ..stores import Storage
-from ..wrappers import compressed, encrypted
+from ..wrappers import compressed, encrypted, read_only
 from ..wrappers.encryption import KeySource, key_in_environment
 
 __all__ = ["open_as_written", "storage_at"]
@@ -23,13 +23,15 @@ async def open_as_written(
     old_keys: Sequence[KeySource] = (),
     new: bool = False,
     rotating: bool = False,
+    reading: bool = False,
 ) -> Driver:
     """Open a database through the wrappers that its manifest names. The key comes from the environment unless given.
 
     A database that was never written is refused and left alone, unless `new`: then it is created, encrypted if the
-    environment has a key. With `rotating`, it must be encrypted already.
+    environment has a key. With `rotating`, it must be encrypted already. With `reading`, nothing is written.
     """
-    async with driver_from_url(url) as driver:
+    plain = driver_from_url(url)
+    async with read_only()(plain) if reading else plain as driver:
         names = await written_through(driver)
     if rotating and "encrypted" not in (names or ()):
         raise ConfigurationError(
@@ -47,6 +49,8 @@ async def open_as_written(
         )
     known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
     wrappers = [known[name] for name in reversed(names) if name in known]  # opening reports missing ones by name
+    if reading:
+        wrappers.append(read_only())
     return await open_driver(url, batching=batching, wrappers=wrappers)
 
 

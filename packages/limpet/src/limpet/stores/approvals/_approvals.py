@@ -231,9 +231,12 @@ class ApprovalStore:
                 removed += await self.delete(record.id)
         return removed
 
-    async def repair(self) -> RepairReport:
-        """Compare every record with its index entries and mend these; needed only after a change from outside."""
-        return await self._records.repair()
+    async def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return await self._records.repair(dry_run=dry_run)
 
     # For threads, which approvals belong to.
 

@@ -48,9 +48,12 @@ class ContainerRepository:
         """Whether there is such a container."""
         return await self._records.exists(container_id)
 
-    async def repair(self) -> RepairReport:
-        """Compare every record with its index entries and mend these; needed only after a change from outside."""
-        return await self._records.repair()
+    async def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return await self._records.repair(dry_run=dry_run)
 
     async def delete_container(self, container_id: str, *, cascade: bool = False) -> None:
         """Remove a container; of one that is not there, nothing.

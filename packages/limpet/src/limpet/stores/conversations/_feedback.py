@@ -166,9 +166,12 @@ class FeedbackStore:
         """How many there are, exactly. One driver call."""
         return await self._count.total()
 
-    async def repair(self) -> RepairReport:
-        """Compare every record with its index entries and mend these; needed only after a change from outside."""
-        return await self._records.repair()
+    async def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return await self._records.repair(dry_run=dry_run)
 
     # For threads, which feedback belongs to.
 

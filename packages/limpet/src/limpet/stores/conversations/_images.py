@@ -142,9 +142,12 @@ class ImageRepository:
         """
         return await lineage(self._records, image_id, _ancestors, "image")
 
-    async def repair(self) -> RepairReport:
-        """Compare every record with its index entries and mend these; needed only after a change from outside."""
-        return await self._records.repair()
+    async def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return await self._records.repair(dry_run=dry_run)
 
     async def delete_image(self, image_id: str, *, cascade: bool = False) -> None:
         """Remove an image; of one that is not there, nothing.

@@ -81,9 +81,12 @@ class SessionRepository:
         """Whether there is such a session."""
         return await self._records.exists(session_id)
 
-    async def repair(self) -> RepairReport:
-        """Compare every record with its index entries and mend these; needed only after a change from outside."""
-        return await self._records.repair()
+    async def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return await self._records.repair(dry_run=dry_run)
 
     async def delete_session(self, session_id: str) -> None:
         """Remove a session with its messages, atomically; of one that is not there, nothing."""

@@ -183,8 +183,10 @@ class Collection(Generic[T]):
         """Remove what an index has for a value, where none of its documents is there any more."""
         await self._driver.clear(self._entries.prefix(index, value))
 
-    async def repair(self) -> RepairReport:
+    async def repair(self, *, dry_run: bool = False) -> RepairReport:
         """Read every document and every entry; add entries that are missing, remove those that are wrong.
+
+        With `dry_run` they are only counted, and nothing is written.
 
         Needed after somebody changed the data from outside, and after a migration or a new index changed what is
         found by what: else the library's own batches keep both in step.
@@ -202,7 +204,8 @@ class Collection(Generic[T]):
             wanted = sorted(self._entries.entries(document))
             found = await self._read(wanted)
             missing = [entry for entry, there in zip(wanted, found, strict=True) if there is None]
-            if missing and await self._try([Check(item.key, item.etag), *self._puts(missing, document, item)]):
+            mended = [Check(item.key, item.etag), *self._puts(missing, document, item)] if missing else []
+            if missing and (dry_run or await self._try(mended)):
                 added += len(missing)
         if self._indexed:
             async for entry in scan_all_each(self._driver, self._entries.base):
@@ -210,7 +213,9 @@ class Collection(Generic[T]):
                     unreadable.append(entry.key)
                     continue
                 (found_item,) = await get_each(self._driver, [self.key(str(entry.value))])
-                if not self._matches(entry, found_item) and await self._try([Delete(entry.key, entry.etag)]):
+                if self._matches(entry, found_item):
+                    continue
+                if dry_run or await self._try([Delete(entry.key, entry.etag)]):
                     removed += 1
         return RepairReport(documents, added, removed, tuple(unreadable))
 
