@@ -37,7 +37,10 @@ def _is_marked(record: Any) -> bool:
 
 async def _events(persistence: Persistence) -> Any:
     async with persistence.events(retention=None, prune_interval=None) as queue:
-        return (await queue.recover("news")).events
+        found = await queue.recover("news")
+        if found.has_more:  # the page ends before an event that cannot be read
+            await queue.recover("news", found.events[-1].cursor)
+        return found.events
 
 
 async def _publish(persistence: Persistence) -> Any:

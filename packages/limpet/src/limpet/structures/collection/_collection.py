@@ -302,8 +302,8 @@ class Collection(Generic[T]):
 
         return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor)
 
-    async def _in_order(self, position: str | None, room: int) -> tuple[list[T | CorruptDataError], str | None]:
-        page = await scan_each(self._driver, Range(self.base, after=position, limit=room))
+    async def _in_order(self, position: str | None, count: int) -> tuple[list[T | CorruptDataError], str | None]:
+        page = await scan_each(self._driver, Range(self.base, after=position, limit=count))
         return [self._readable(item) for item in page.items], page.next
 
     def _readable(self, item: Item) -> T | CorruptDataError:
