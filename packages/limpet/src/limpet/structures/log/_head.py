@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Self
@@ -12,6 +13,9 @@ from ..._errors import CorruptDataError
 from ...driver import Item, Key, Value
 
 __all__ = ["Head", "Part"]
+
+_LAST = 10**16
+"""Behind every number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +81,21 @@ class Head:
 
     def shows(self, number: int) -> bool:
         """Whether a number is visible."""
-        return number >= self.low_watermark and not any(first <= number < end for first, end in self.tombstones)
+        return number >= self.low_watermark and self.tombstone_at(number) is None
 
     def nth(self, index: int) -> int:
         """The number of the entry that `index` visible ones stand before."""
         number = self.low_watermark + index
         for first, end in self.tombstones:
-            if number >= first:
-                number += end - first
+            if number < first:
+                break
+            number += end - first
         return number
 
     def tombstone_at(self, number: int) -> tuple[int, int] | None:
         """The tombstone that covers a number."""
-        return next((tombstone for tombstone in self.tombstones if tombstone[0] <= number < tombstone[1]), None)
+        at = bisect_right(self.tombstones, (number, _LAST)) - 1
+        return self.tombstones[at] if at >= 0 and number < self.tombstones[at][1] else None
 
     def truncated(self, after: int, following: int) -> Self:
         """Without the numbers behind `after`."""
@@ -98,9 +104,9 @@ class Head:
             return self
         if first == self.low_watermark:
             return replace(self, low_watermark=following, tombstones=())
-        kept = [tombstone for tombstone in self.tombstones if tombstone[0] < first]
+        kept = self.tombstones[: bisect_left(self.tombstones, (first, first))]
         if kept and kept[-1][1] >= first:
-            first = kept.pop()[0]
+            first, kept = kept[-1][0], kept[:-1]
         return replace(self, tombstones=(*kept, (first, following)))._settled()
 
     def trimmed(self, before: int, following: int) -> Self:
@@ -112,20 +118,33 @@ class Head:
         """Without one number."""
         if number >= following or not self.shows(number):
             return self
-        tombstones: list[tuple[int, int]] = []
-        for first, end in sorted([*self.tombstones, (number, number + 1)]):
-            if tombstones and tombstones[-1][1] == first:
-                first = tombstones.pop()[0]
-            tombstones.append((first, end))
-        return replace(self, tombstones=tuple(tombstones))._settled()
+        at = bisect_right(self.tombstones, (number, _LAST))
+        first, end = number, number + 1
+        before, behind = self.tombstones[:at], self.tombstones[at:]
+        if before and before[-1][1] == first:
+            first, before = before[-1][0], before[:-1]
+        if behind and behind[0][0] == end:
+            end, behind = behind[0][1], behind[1:]
+        return replace(self, tombstones=(*before, (first, end), *behind))._settled()
 
     def cut_from(self, earlier: Self) -> list[tuple[int, int]]:
-        """Ranges `[first, end)` that are hidden now and were not in an earlier head."""
-        ranges = [(earlier.low_watermark, self.low_watermark), *self.tombstones]
-        for tombstone in earlier.tombstones:
-            pieces = [((first, min(end, tombstone[0])), (max(first, tombstone[1]), end)) for first, end in ranges]
-            ranges = [piece for both in pieces for piece in both]
-        return [(first, end) for first, end in ranges if first < end]
+        """Ranges `[first, end)` that are hidden now and were not in an earlier head, in order."""
+        known = earlier.tombstones
+        new = set(self.tombstones).difference(known)  # few: what one cut makes
+        if self.low_watermark > earlier.low_watermark:
+            new.add((earlier.low_watermark, self.low_watermark))
+        ranges: list[tuple[int, int]] = []
+        for first, end in sorted(new):
+            at = max(0, bisect_right(known, (first, _LAST)) - 1)
+            first = max(first, earlier.low_watermark)
+            while at < len(known) and known[at][0] < end:
+                if first < known[at][0]:
+                    ranges.append((first, known[at][0]))
+                first = max(first, known[at][1])
+                at += 1
+            if first < end:
+                ranges.append((first, end))
+        return ranges
 
     def hidden(self) -> list[tuple[int, int]]:
         """Ranges `[first, end)` of the log's own numbers that are not visible any more."""
@@ -146,10 +165,13 @@ class Head:
 
     def _settled(self) -> Self:
         low_watermark = self.low_watermark
-        tombstones = [tombstone for tombstone in self.tombstones if tombstone[1] > low_watermark]
-        while tombstones and tombstones[0][0] <= low_watermark:
-            low_watermark = tombstones.pop(0)[1]
-        return replace(self, low_watermark=low_watermark, tombstones=tuple(tombstones))
+        gone = 0
+        for first, end in self.tombstones:
+            if first > low_watermark:
+                break
+            low_watermark = max(low_watermark, end)
+            gone += 1
+        return replace(self, low_watermark=low_watermark, tombstones=self.tombstones[gone:]) if gone else self
 
 
 @lru_cache(maxsize=4096)
