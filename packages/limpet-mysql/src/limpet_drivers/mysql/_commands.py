@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from limpet import ConflictError
-from limpet.driver import Append, If, Item, Key, Outcome, Page, Put, Range, Unit, new_etag
+from limpet.driver import Append, If, Item, Key, Outcome, Page, Put, Range, Unit, is_counter, new_etag
 from limpet.driver.kit import (
     Record,
     SerializationFailure,
@@ -94,21 +94,35 @@ class Commands:
         return page
 
     async def put(self, connection: Any, puts: Sequence[Put]) -> None:
-        """Puts that ask for nothing, each under a key of its own: one statement, or one transaction where that is too long."""
+        """Puts that ask for nothing, each under a key of its own, in one transaction.
+
+        Their rows are locked before the time is read: what waits for another's write does not expire meanwhile.
+        """
+        puts = sorted(puts, key=lambda put: put.key)
+        alone = len(puts) == 1 and puts[0].ttl_ms is None and not self._client.options.multi_statements
+        now = NOW if alone else "@limpet_now"
         rows = []
-        for put in sorted(puts, key=lambda put: put.key):
+        for put in puts:
             value = to_bytes(put.value)
-            expires = f"{NOW} + {put.ttl_ms}" if isinstance(put.ttl_ms, int) else "NULL"
-            rows.append(f"({literal(put.key)},{literal(value)},{len(value)},{literal(put.etag)},{NOW},{expires})")
-        await self._client.write(connection, list(self._inserts(rows, _REPLACE_OTHERS)))
+            expires = f"{now} + {put.ttl_ms}" if isinstance(put.ttl_ms, int) else "NULL"
+            rows.append(f"({literal(put.key)},{literal(value)},{len(value)},{literal(put.etag)},{now},{expires})")
+        first: list[str] = []
+        if not alone:
+            first = [
+                f"SET @limpet_locked = (SELECT COUNT(*) FROM {self._by_key} WHERE id IN ({_list(part)}) FOR UPDATE)"
+                for part in _parts([put.key for put in puts])
+            ]
+            first.append(f"SET @limpet_now = {NOW}")
+        await self._client.write(connection, [*first, *self._inserts(rows, _REPLACE_OTHERS)])
 
     async def append(self, connection: Any, unit: Append) -> int | None:
         """Append to a log that is as expected; `None` for what is refused, or begins a log: the judge says which.
 
-        One round trip. The counter is locked first and the check comes after it, in a snapshot of its own: who cuts the
-        log writes the counter too, so the two never overlap, and nothing locks what all appenders check.
+        One round trip. The counter is locked first, as every batch does, and then the check, shared, so that it holds
+        until this commits and other logs' appends go on. Only then the time is read.
         """
         cond = "" if unit.check.cond is If.PRESENT else f" AND etag = {literal(unit.check.cond)}"
+        check_row = f"{self._by_key} WHERE id = {literal(unit.check.key)}"
         following = f"@limpet_first + {len(unit.puts)}"
         entries = " UNION ALL ".join(
             f"SELECT CONCAT({literal(put.key + '!')}, LPAD(@limpet_first + {place}, 16, '0')), {literal(value)}, "
@@ -120,12 +134,14 @@ class Commands:
         )
         lock = (
             f"SET @limpet_first = (SELECT CAST(SUBSTRING(value, 2) AS UNSIGNED) FROM {self._by_key} "
-            f"WHERE id = {literal(unit.log)} AND {ALIVE} AND size BETWEEN 2 AND 16 "
+            f"WHERE id = {literal(unit.log)} AND size BETWEEN 2 AND 16 "
             "AND value = CONCAT('t', CAST(SUBSTRING(value, 2) AS UNSIGNED)) FOR UPDATE)"
         )
+        hold = f"SET @limpet_checked = (SELECT 1 FROM {check_row} LOCK IN SHARE MODE)"
         check = (
-            f"SET @limpet_now = {NOW}, @limpet_first = IF(EXISTS(SELECT 1 FROM {self._by_key} "
-            f"WHERE id = {literal(unit.check.key)}{cond} AND {ALIVE}), @limpet_first, NULL)"
+            f"SET @limpet_now = {NOW}, @limpet_first = IF("
+            f"EXISTS(SELECT 1 FROM {self._by_key} WHERE id = {literal(unit.log)} AND {ALIVE}) "
+            f"AND EXISTS(SELECT 1 FROM {check_row}{cond} AND {ALIVE}), @limpet_first, NULL)"
         )
         count = (
             f"UPDATE {self._by_key} SET value = CONCAT('t', LAST_INSERT_ID({following})), size = 1 + LENGTH({following}), "
@@ -133,7 +149,7 @@ class Commands:
             f"WHERE id = {literal(unit.log)} AND @limpet_first IS NOT NULL"
         )
         store = f"INSERT INTO {self._items} {COLUMNS} {entries} {_REPLACE}"
-        _, _, counted, _, _ = await self._client.begin(connection, [lock, check, count, store, "COMMIT"])
+        *_, counted, _, _ = await self._client.begin(connection, [lock, hold, check, count, store, "COMMIT"])
         return counted.inserted - len(unit.puts) if counted.inserted else None
 
     async def play(self, connection: Any, units: Sequence[Unit]) -> tuple[list[Outcome], list[str]]:
@@ -185,8 +201,10 @@ class Commands:
         return len(keys)
 
     def _locks(self, wanted: dict[Key, bool]) -> Iterator[str]:
-        """In key order, as everybody does."""
-        for keys in _parts(list(wanted)):
+        """The counters of logs first, then in key order, as everybody does."""
+        counters = [key for key in wanted if is_counter(key)]
+        others = [key for key in wanted if not is_counter(key)] if counters else list(wanted)
+        for keys in (*_parts(counters), *_parts(others)):
             valued = [key for key in keys if wanted[key]]
             value = self._value if len(valued) == len(keys) else _NOTHING
             if 0 < len(valued) < len(keys):

@@ -23,6 +23,8 @@ _CREDENTIALS = {1045, 1698, 1251, 1862, 3118, 3955}
 """Access denied; an account that asks for a client, a new password or an end of its lock."""
 _NO_DATABASE = {1044, 1046, 1049}
 _NO_RIGHTS = {1142, 1143, 1227, 1290, 1370, 1419, 1792, 1836, 3100}
+_STATEMENTS_LOGGED = 1665
+"""A binary log of statements, and a transaction that is READ COMMITTED."""
 _TOO_LARGE = {1118, 1153, 1301, 1406}
 _DAMAGED = {1034, 1054, 1146, 1194, 1195, 1259, 1347, 1356, 1364, 1366, 1712, 1932}
 _FULL = {1021, 1114, 1037, 1038, 1041, 1135, 28}
@@ -58,6 +60,11 @@ def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError
     if number in _NO_DATABASE:
         return ConfigurationError(
             f"{place}: no such database for this user: create it first (CREATE DATABASE ...), and grant the rights ({said})"
+        )
+    if number == _STATEMENTS_LOGGED:
+        return ConfigurationError(
+            f"{place}: the server logs statements, which is not safe beside others that write: set binlog_format to ROW "
+            f"(or MIXED) ({said})"
         )
     if number in _NO_RIGHTS:
         return ReadOnlyError(f"{place} cannot be written: connect to the primary, and grant the rights ({said})")

@@ -15,6 +15,7 @@ from ._layout import NOW, Names, literal
 __all__ = ["Server", "durability", "examine", "look"]
 
 _ASKED = (
+    "binlog_format",
     "innodb_flush_log_at_trx_commit",
     "innodb_doublewrite",
     "innodb_flush_method",
@@ -41,6 +42,11 @@ async def look(client: Client, connection: Any) -> Server:
     if found is not None and (int(found[1]), int(found[2])) < least:
         raise ConfigurationError(
             f"{client.place} is {product(server)} {server['version']}: {least[0]}.{least[1]} or newer is needed"
+        )
+    if server.get("log_bin") in ("ON", "1") and server.get("binlog_format") == "STATEMENT":
+        raise ConfigurationError(
+            f"{client.place}: binlog_format is STATEMENT, with which InnoDB takes no READ COMMITTED writes: set it to ROW "
+            "(or MIXED)"
         )
     return server
 

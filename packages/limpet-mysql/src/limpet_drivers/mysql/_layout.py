@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from limpet import FormatError, TooLargeError, UnavailableError
+from limpet import ConfigurationError, FormatError, TooLargeError, UnavailableError
 from limpet.driver import Etag, Item, Key, Value
 from limpet.driver.kit import Record, from_bytes, to_bytes
 
@@ -69,7 +69,7 @@ def _first(names: Names) -> Sequence[str]:
         ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC
         """,
         f"""
-        CREATE OR REPLACE SQL SECURITY INVOKER VIEW {names.view} AS SELECT
+        CREATE SQL SECURITY INVOKER VIEW {names.view} AS SELECT
             CONVERT(id USING utf8mb4) AS id,
             CASE WHEN SUBSTRING(value, 1, 1) = x'74' THEN CONVERT(SUBSTRING(value, 2) USING utf8mb4) END AS text,
             SUBSTRING(value, 2) AS raw, size, CONVERT(etag USING utf8mb4) AS etag,
@@ -96,9 +96,11 @@ async def migrate(client: Client, connection: Any, names: Names) -> None:
         raise UnavailableError(f"{place}: somebody else has been making its tables for {seconds:g} s: retry")
     try:
         version = await _version(client, connection, names)
+        there = await _check_names(client, connection, names) if version == 0 else ""
         for migration in MIGRATIONS[version:]:
             for statement in migration(names):
-                await client.run(connection, statement)
+                if there != "view" or " VIEW " not in statement:
+                    await client.run(connection, statement)
         await client.run(
             connection, f"CREATE TABLE IF NOT EXISTS {names.versions} (version INT NOT NULL PRIMARY KEY) ENGINE=InnoDB"
         )
@@ -108,6 +110,45 @@ async def migrate(client: Client, connection: Any, names: Names) -> None:
     finally:
         if client.alive(connection):
             await client.read(connection, f"SELECT RELEASE_LOCK('{names.lock}')")
+
+
+async def _check_names(client: Client, connection: Any, names: Names) -> str:
+    """Nobody else's under the names that we are about to take: the view of a table `x` is `x_view`, say.
+
+    Answers "view" where our view is there already: of somebody who was stopped while the tables were made.
+    """
+    asked = f"SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = {_text(names.database)}"
+    kinds = {
+        _said(name): _said(kind)
+        for name, kind in await client.read(
+            connection, f"{asked} AND table_name IN ({_text(names.table)}, {_text(names.table + '_view')})"
+        )
+    }
+    columns = await client.read(
+        connection,
+        f"SELECT column_name FROM information_schema.columns WHERE table_schema = {_text(names.database)} "
+        f"AND table_name = {_text(names.table)}",
+    )
+    table, view = kinds.get(names.table), kinds.get(f"{names.table}_view")
+    ours = {_said(name) for (name,) in columns} == set(COLUMNS.strip("()").split(", "))
+    for name, foreign in (
+        (names.table, table is not None and not (ours and table == "BASE TABLE")),
+        (f"{names.table}_view", view is not None and not (view == "VIEW" and table is not None)),
+    ):
+        if foreign:
+            raise ConfigurationError(
+                f"{client.place}: there is a {names.database}.{name} already that is not of this table: choose another "
+                "'table' or database"
+            )
+    return "" if view is None else "view"
+
+
+def _text(said: str) -> str:
+    return f"CONVERT({literal(said)} USING utf8mb4)"
+
+
+def _said(said: object) -> str:
+    return said.decode() if isinstance(said, bytes) else str(said)
 
 
 async def _version(client: Client, connection: Any, names: Names) -> int:

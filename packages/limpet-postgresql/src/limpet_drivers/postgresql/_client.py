@@ -89,6 +89,7 @@ class Client:
     async def _connect(self) -> asyncpg.Connection[Any]:
         options = self.options
         settings = {"application_name": "limpet", "jit": "off", "default_transaction_isolation": "read committed"}
+        settings["search_path"] = "pg_catalog"  # code that others put into a schema is not found
         try:
             connection: asyncpg.Connection[Any] = await asyncpg.connect(
                 **self._connecting,

@@ -21,7 +21,7 @@ from limpet.driver.kit import (
     to_page,
 )
 
-from ._layout import NOW, Names, item_of, record_of
+from ._layout import BEGAN, NOW, Names, item_of, record_of
 
 __all__ = ["Commands"]
 
@@ -37,46 +37,69 @@ class Commands:
     """The statements for one table."""
 
     def __init__(self, names: Names) -> None:
+        # Functions are those of pg_catalog by name, and operators meet there the very types that they are asked for:
+        # what others make in a schema on the session's path is not considered. (Of several arrays, `unnest` is syntax.)
         items = names.items
-        left = f"CASE WHEN expires_at IS NOT NULL THEN greatest(expires_at - {NOW}, 1) END"
-        alive = f"(expires_at IS NULL OR expires_at > {NOW})"
+        left = f"CASE WHEN expires_at IS NOT NULL THEN greatest(expires_at - {BEGAN}, 1::bigint) END"
+        alive = f"(expires_at IS NULL OR expires_at > {BEGAN})"
+        size = "pg_catalog.octet_length(value)"
         self._fetch = {
             values: f"SELECT key, {'value' if values else 'NULL::bytea'}, etag, updated_at, {left} "
-            f"FROM {items} WHERE key = ANY($1) AND {alive}"
+            f"FROM {items} WHERE key = ANY($1::text[]) AND {alive}"
             for values in (False, True)
         }
         self._list = {
             (values, reverse): f"""
                 SELECT key, {"value" if values else "NULL::bytea"}, etag, updated_at, {left} FROM (
-                    SELECT *, sum({"octet_length(value)" if values else "0"}) OVER (ORDER BY key {order}) AS total
+                    SELECT *, pg_catalog.sum({size if values else "0"}) OVER (ORDER BY key {order}) AS total
                     FROM (
-                        SELECT * FROM {items} WHERE key >= $1 AND key > $2 AND key < $3 AND {alive}
+                        SELECT * FROM {items} WHERE key >= $1::text AND key > $2::text AND key < $3::text AND {alive}
                         ORDER BY key {order} LIMIT $4
                     ) AS page
                 ) AS summed
-                WHERE total - {"octet_length(value)" if values else "0"} <= {_PAGE_BYTES} ORDER BY key {order}
+                WHERE total - {size if values else "0"} <= {_PAGE_BYTES} ORDER BY key {order}
             """
             for values in (False, True)
             for reverse, order in ((False, "ASC"), (True, "DESC"))
         }
-        self._put = f"""
+        new = (
+            "unnest(pg_catalog.string_to_array($1::text, ' '::text), $2::bytea[], "
+            "pg_catalog.string_to_array($3::text, ' '::text), $4::bigint[]) AS new (key, value, etag, ttl)"
+        )
+        # Its own etag means that a put was applied before. It is born expired where it waited for another's insert that
+        # was then rolled back: the caller puts it again.
+        unless_done = "WHERE old.etag <> excluded.etag OR old.expires_at <="
+        born_expired = f"RETURNING coalesce(old.expires_at <= {NOW}, false)"
+        self._put_one = f"""
             INSERT INTO {items} AS old (key, value, etag, updated_at, expires_at)
-            SELECT key, value, etag, moment, moment + ttl
-            FROM unnest(string_to_array($1, ' '), $2::bytea[], string_to_array($3, ' '), $4::bigint[])
-                AS new (key, value, etag, ttl), (SELECT {NOW} AS moment) AS clock
+            SELECT key, value, etag, moment, moment + ttl FROM {new}, (SELECT {NOW} AS moment) AS clock
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value, etag = excluded.etag, (updated_at, expires_at) = (
+                SELECT moment, moment + (excluded.expires_at - excluded.updated_at) FROM (SELECT {NOW} AS moment) AS clock
+            )
+            {unless_done} {NOW} {born_expired}
+        """
+        self._put = f"""
+            WITH locked AS MATERIALIZED (
+                SELECT 1 FROM {items} WHERE key = ANY(pg_catalog.string_to_array($1::text, ' '::text)) ORDER BY key FOR UPDATE
+            ), clock AS MATERIALIZED (
+                SELECT CASE WHEN (SELECT pg_catalog.count(*) FROM locked) >= 0 THEN {NOW} END AS moment
+            )
+            INSERT INTO {items} AS old (key, value, etag, updated_at, expires_at)
+            SELECT key, value, etag, moment, moment + ttl FROM {new}, clock
             ON CONFLICT (key) DO UPDATE SET value = excluded.value, etag = excluded.etag,
                 updated_at = excluded.updated_at, expires_at = excluded.expires_at
-            WHERE old.etag <> excluded.etag OR old.expires_at <= excluded.updated_at
+            {unless_done} excluded.updated_at {born_expired}
         """
         self._append = f"SELECT {names.append}($1, $2, $3, $4, $5, $6, $7, $8)"
+        # The counters of logs first, as an append does, which locks what it checks for as long.
         self._lock = f"""
             WITH locked AS MATERIALIZED (
-                SELECT key, CASE WHEN key = ANY($2) THEN value END, etag, updated_at, expires_at
-                FROM {items} WHERE key = ANY($1) ORDER BY key FOR UPDATE
+                SELECT key, CASE WHEN key = ANY($2::text[]) THEN value END, etag, updated_at, expires_at
+                FROM {items} WHERE key = ANY($1::text[]) ORDER BY pg_catalog.right(key, 2) <> '!n'::text, key FOR UPDATE
             )
             SELECT * FROM locked UNION ALL SELECT NULL, NULL, NULL, {NOW}, NULL
         """
-        self._look = f"SELECT key, etag FROM {items} WHERE key = ANY($1)"
+        self._look = f"SELECT key, etag FROM {items} WHERE key = ANY($1::text[])"
         self._write = f"""
             WITH updated AS (
                 UPDATE {items} AS items SET value = new.value, etag = new.etag, updated_at = new.updated_at,
@@ -85,28 +108,33 @@ class Commands:
                     AS new (key, value, etag, updated_at, expires_at)
                 WHERE items.key = new.key
             ), deleted AS (
-                DELETE FROM {items} WHERE key = ANY($6)
+                DELETE FROM {items} WHERE key = ANY($6::text[])
             ), inserted AS (
                 INSERT INTO {items} (key, value, etag, updated_at, expires_at)
                 SELECT * FROM unnest($7::text[], $8::bytea[], $9::text[], $10::bigint[], $11::bigint[])
                     AS new (key, value, etag, updated_at, expires_at)
                 ON CONFLICT DO NOTHING RETURNING 1
             )
-            SELECT count(*) FROM inserted
+            SELECT pg_catalog.count(*) FROM inserted
         """
-        some = f"SELECT ctid FROM {items} WHERE"
+        # By key: where a row lies changes with every update of another. And what ends a loop is how many were found,
+        # not how many were removed.
         self._clear = f"""
-            WITH gone AS (
-                DELETE FROM {items} WHERE ctid = ANY(ARRAY(
-                    {some} key >= $1 AND key < $2 ORDER BY key LIMIT {_REMOVED_AT_ONCE} FOR UPDATE
-                )) RETURNING expires_at
+            WITH found AS MATERIALIZED (
+                SELECT key FROM {items} WHERE key >= $1::text AND key < $2::text ORDER BY key LIMIT {_REMOVED_AT_ONCE}
+                FOR UPDATE
+            ), gone AS (
+                DELETE FROM {items} WHERE key = ANY(ARRAY(SELECT key FROM found)) RETURNING {alive} AS lived
             )
-            SELECT count(*), count(*) FILTER (WHERE {alive}) FROM gone
+            SELECT (SELECT pg_catalog.count(*) FROM found), pg_catalog.count(*) FILTER (WHERE lived) FROM gone
         """
         self._free = f"""
-            DELETE FROM {items} WHERE ctid = ANY(ARRAY(
-                {some} expires_at <= {NOW} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-            ))
+            WITH found AS MATERIALIZED (
+                SELECT key FROM {items} WHERE expires_at <= {BEGAN} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+            ), gone AS (
+                DELETE FROM {items} WHERE key = ANY(ARRAY(SELECT key FROM found)) RETURNING 1
+            )
+            SELECT (SELECT pg_catalog.count(*) FROM found), pg_catalog.count(*) FROM gone
         """
 
     async def fetch(self, connection: Connection, keys: Sequence[Key], values: bool) -> list[Item | None]:
@@ -134,20 +162,23 @@ class Commands:
             return Page(page.items, page.items[-1].key)  # the server stopped at the size
         return page
 
-    async def put(self, connection: Connection, puts: Sequence[Put]) -> None:
+    async def put(self, connection: Connection, puts: Sequence[Put]) -> bool:
         """Puts that ask for nothing, in key order and each under a key of its own, in one statement.
+
+        Answers whether they are there; else they have expired while they waited, and are to be put again.
 
         Keys and etags, which hold no space, travel as one text each, and no ttl at all as no array: asyncpg takes a
         microsecond and more for every element of an array.
         """
         ttls = [put.ttl_ms if isinstance(put.ttl_ms, int) else None for put in puts]
-        await connection.execute(
-            self._put,
+        born_expired = await connection.fetch(
+            self._put_one if len(puts) == 1 else self._put,
             " ".join([put.key for put in puts]),
             [to_bytes(put.value) for put in puts],
             " ".join([put.etag for put in puts]),
             ttls if any(ttls) else [],
         )
+        return not any(row[0] for row in born_expired)
 
     async def append(self, connection: Connection, unit: Append) -> int | None:
         """Append to a log that is as expected; `None` for what is refused, or begins a log: the judge says which."""
@@ -187,13 +218,20 @@ class Commands:
     async def clear(self, connection: Connection, base: Key) -> tuple[int, bool]:
         """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
         low, high = below(base)
-        gone, lived = await connection.fetchrow(self._clear, low, _LAST_KEY if high is None else high) or (0, 0)
-        return lived, gone == _REMOVED_AT_ONCE
+        found, lived = await connection.fetchrow(self._clear, low, _LAST_KEY if high is None else high) or (0, 0)
+        return lived, found == _REMOVED_AT_ONCE
 
-    async def free(self, connection: Connection, limit: int = _REMOVED_AT_ONCE) -> int:
-        """Remove up to `limit` expired items; answer how many."""
-        status: str = await connection.execute(self._free, limit)
-        return int(status.rsplit(" ", 1)[-1])
+    async def free(self, connection: Connection, limit: int = _REMOVED_AT_ONCE) -> tuple[int, bool]:
+        """Remove up to `limit` expired items that nobody uses; answer how many, and whether there may be more."""
+        found, gone = await connection.fetchrow(self._free, limit) or (0, 0)
+        return gone, found == limit
+
+    async def warm(self, connection: Connection) -> None:
+        """Plan what writes need, by writing nothing: the first write is as fast as the second."""
+        await self.put(connection, [])
+        await connection.fetch(self._put_one, "", [], "", [])
+        await self.free(connection, 0)
+        await connection.fetchval(self._append, *["", "", None, "", [], [], [], []])
 
 
 def _columns(records: Mapping[Key, Record]) -> tuple[list[Any], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
+from itertools import count
 from typing import Any, ClassVar, Self, TypeVar
 
 import asyncpg
@@ -14,6 +15,7 @@ from limpet.driver.kit import (
     SerializationFailure,
     ServerDriver,
     Subscription,
+    backoff,
     keywords,
     on_connection,
     retry_transaction,
@@ -22,8 +24,8 @@ from limpet.driver.kit import (
 
 from ._client import Client
 from ._commands import Commands
-from ._errors import CLIENT_ERRORS, RACES, of_postgresql
-from ._health import durability, examine, pooled
+from ._errors import CLIENT_ERRORS, NO_RIGHTS, RACES, ends_connection, of_postgresql
+from ._health import check_path, durability, examine, pooled
 from ._layout import Names, add_triggers, migrate
 from ._options import Options, Ssl
 
@@ -107,6 +109,7 @@ class PostgresqlDriver(ServerDriver[Client]):
 
     async def _prepare(self, client: Client) -> Capabilities:
         async with client.connection() as connection:
+            await check_path(connection, self._options.place)
             if self._pool is None and await pooled(connection, self._options):
                 raise ConfigurationError(
                     f"{self._options.place} is behind a pooler that swaps connections: pass pgbouncer=true"
@@ -114,6 +117,8 @@ class PostgresqlDriver(ServerDriver[Client]):
             await migrate(connection, self._names, self._options.place)
             if self._options.watch:
                 await add_triggers(connection, self._names)
+            with suppress(*NO_RIGHTS):  # who may only read opens, too
+                await self._commands.warm(connection)
             durable = await durability(connection)
         return replace(type(self).capabilities, durable=durable, watch=self._options.watch)
 
@@ -131,8 +136,16 @@ class PostgresqlDriver(ServerDriver[Client]):
         return await self._on_connection(write)
 
     async def _on_connection(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        async def acting(connection: Any) -> T:
+            try:
+                return await act(connection)
+            except CLIENT_ERRORS as error:
+                if ends_connection(error) or ends_connection(error.__cause__):
+                    connection.terminate()  # the server has said so, and the socket may not have noticed yet
+                raise
+
         return await on_connection(
-            self._opened.connection, act, ended=lambda connection: connection.is_closed(), errors=CLIENT_ERRORS
+            self._opened.connection, acting, ended=lambda connection: connection.is_closed(), errors=CLIENT_ERRORS
         )
 
     async def _written(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
@@ -147,8 +160,8 @@ class PostgresqlDriver(ServerDriver[Client]):
     async def _try(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
         sent = True
         try:
-            if (puts := unconditional_puts(units)) is not None:
-                await self._commands.put(connection, puts)
+            puts = unconditional_puts(units)
+            if puts is not None and await self._commands.put(connection, puts):
                 return [None] * len(units)
             if len(units) == 1 and isinstance(units[0], Append):
                 first = await self._commands.append(connection, units[0])
@@ -175,13 +188,20 @@ class PostgresqlDriver(ServerDriver[Client]):
         return await self._on_connection(lambda connection: self._commands.list_page(connection, range))
 
     async def _clear(self, base: Key) -> tuple[int, bool]:
-        async with self._opened.connection() as connection:
-            return await self._commands.clear(connection, base)
+        return await self._removing(lambda connection: self._commands.clear(connection, base))
 
     async def _purge(self) -> tuple[int, bool]:
+        return await self._removing(self._commands.free)
+
+    async def _removing(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        """Again after a deadlock: what was removed by then is there again."""
         async with self._opened.connection() as connection:
-            freed = await self._commands.free(connection)
-        return freed, freed > 0
+            for attempt in count(1):
+                try:
+                    return await act(connection)
+                except RACES:
+                    await backoff(attempt)
+        raise AssertionError("unreachable: the loop ends by an answer or an error")
 
     async def _health(self) -> Health:
         async with self._opened.connection() as connection:

@@ -13,7 +13,7 @@ from limpet import (
 )
 from limpet.driver.kit import tls_failure_reason
 
-__all__ = ["CLIENT_ERRORS", "RACES", "of_postgresql"]
+__all__ = ["CLIENT_ERRORS", "NO_RIGHTS", "RACES", "ends_connection", "of_postgresql"]
 
 CLIENT_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.PostgresError,
@@ -31,7 +31,7 @@ RACES = (
 """The transaction was rolled back because of others: it is played again."""
 
 _CREDENTIALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
-_NO_RIGHTS = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientPrivilegeError)
+NO_RIGHTS = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientPrivilegeError)
 _DAMAGED = (
     asyncpg.DataCorruptedError,
     asyncpg.IndexCorruptedError,
@@ -61,7 +61,7 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return ConfigurationError(f"{place}: there is no such database: create it first, with 'createdb' ({error})")
-    if isinstance(error, _NO_RIGHTS):
+    if isinstance(error, NO_RIGHTS):
         return ReadOnlyError(f"{place} cannot be written: connect to the primary, and grant the rights ({error})")
     if isinstance(error, _TOO_LARGE):
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
@@ -78,6 +78,11 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
         return UnavailableError(f"{place} failed ({error}): look at its log, then retry", sent=sent and _ends(error))
     advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
     return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
+
+
+def ends_connection(error: BaseException | None) -> bool:
+    """Whether the server said that it ends this connection: a backend was terminated, or the server stops."""
+    return isinstance(error, asyncpg.OperatorInterventionError) and not isinstance(error, asyncpg.QueryCanceledError)
 
 
 def _ends(error: asyncpg.PostgresError) -> bool:

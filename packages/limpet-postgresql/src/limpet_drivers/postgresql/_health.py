@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from limpet import ConfigurationError
 from limpet.driver import Health
 
 from ._layout import NOW, Names
 from ._options import Options
 
-__all__ = ["durability", "examine", "pooled"]
+__all__ = ["check_path", "durability", "examine", "pooled"]
 
 
 async def durability(connection: Any) -> Literal["process", "disk"]:
@@ -24,11 +25,25 @@ async def pooled(connection: Any, options: Options) -> bool:
     return not options.pgbouncer and await connection.fetchval("SHOW jit") != "off"
 
 
+async def check_path(connection: Any, place: str) -> None:
+    """Raise `ConfigurationError` for a session that looks for functions and operators elsewhere before `pg_catalog`.
+
+    Whoever may create there could have the application run code of theirs.
+    """
+    path = await connection.fetchval("SELECT pg_catalog.current_schemas(true)::text[]")
+    others = [schema for schema in path if not schema.startswith("pg_temp_")]
+    if others[:1] != ["pg_catalog"]:
+        raise ConfigurationError(
+            f"{place}: search_path names {others[0]} before pg_catalog: leave pg_catalog out of it, so that it is first"
+        )
+
+
 async def examine(connection: Any, options: Options) -> Health:
     """Ask for the facts, and for what an operator should know."""
     names = Names(options.schema, options.table)
     version, clock, size, recovering = await connection.fetchrow(
-        f"SELECT current_setting('server_version'), {NOW}, pg_total_relation_size($1::regclass), pg_is_in_recovery()",
+        f"SELECT pg_catalog.current_setting('server_version'), {NOW}, "
+        "pg_catalog.pg_total_relation_size($1::text::regclass), pg_catalog.pg_is_in_recovery()",
         names.items,
     )
     fsync, commit = await connection.fetchval("SHOW fsync"), await connection.fetchval("SHOW synchronous_commit")

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
-from limpet import FormatError
+from limpet import ConfigurationError, FormatError
 from limpet.driver import Etag, Item, Key
 from limpet.driver.kit import Record, from_bytes
 
-__all__ = ["MIGRATIONS", "NOW", "Names", "add_triggers", "item_of", "migrate", "record_of"]
+__all__ = ["BEGAN", "MIGRATIONS", "NOW", "Names", "add_triggers", "item_of", "migrate", "record_of"]
 
-NOW = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-"""Milliseconds since 1970 by the server's clock, at this very moment and not at the beginning of the transaction."""
+_MILLISECONDS = "pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.{}())::numeric * 1000.0)::bigint"
+NOW = _MILLISECONDS.format("clock_timestamp")
+"""Milliseconds since 1970 by the server's clock, at this very moment: what writes go by, once they have their locks."""
+BEGAN = _MILLISECONDS.format("statement_timestamp")
+"""The same at the beginning of the statement: what reads go by, so that all rows are judged by one moment."""
+_PATH = "SET search_path = pg_catalog, pg_temp"
+"""Of a function: whatever others make in a schema on the caller's path, it calls nothing of theirs."""
+_INVOKER_VIEWS = 150_000
+"""Since PostgreSQL 15 a view can read with the rights, and by the row security, of who asks it."""
 
 
 class Names:
@@ -28,11 +36,13 @@ class Names:
         self.append = f'"{schema}"."{table}_append"'
         self.notify = f'"{schema}"."{table}_notify"'
         self.trigger = f"{table}_notify"
-        self.channel = f"{schema}.{table}"
+        channel = f"{schema}.{table}"
+        self.channel = channel if len(channel) < 64 else f"limpet.{sha256(channel.encode()).hexdigest()[:48]}"
+        """A channel's name has 63 characters at most."""
         self.lock = f"limpet {schema}.{table}"
 
 
-def _first(names: Names) -> Sequence[str]:
+def _tables(names: Names, server: int) -> Sequence[str]:
     return (
         # COLLATE "C": keys sort by their bytes, whatever the database's collation. A value is a byte that tells text
         # from bytes and then the value: TEXT would refuse U+0000.
@@ -46,8 +56,14 @@ def _first(names: Names) -> Sequence[str]:
         )
         """,
         f"CREATE INDEX {names.expiry} ON {names.items} (expires_at) WHERE expires_at IS NOT NULL",
+    )
+
+
+def _functions(names: Names, server: int) -> Sequence[str]:
+    invoker = "WITH (security_invoker = true)" if server >= _INVOKER_VIEWS else ""
+    return (
         f"""
-        CREATE FUNCTION {names.to_json}(value bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+        CREATE OR REPLACE FUNCTION {names.to_json}(value bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT {_PATH} AS $$
         BEGIN
             IF get_byte(value, 0) = 116 THEN RETURN convert_from(substr(value, 2), 'UTF8')::jsonb; END IF;
             RETURN NULL;
@@ -55,32 +71,33 @@ def _first(names: Names) -> Sequence[str]:
         END $$
         """,
         f"""
-        CREATE VIEW {names.view} AS SELECT
+        CREATE OR REPLACE VIEW {names.view} {invoker} AS SELECT
             key, {names.to_json}(value) AS json, value AS stored, etag,
             to_timestamp(updated_at / 1000.0) AS updated_at, to_timestamp(expires_at / 1000.0) AS expires_at
-        FROM {names.items} WHERE expires_at IS NULL OR expires_at > {NOW}
+        FROM {names.items} WHERE expires_at IS NULL OR expires_at > {BEGAN}
         """,
-        # The counter first and the check after it, in a snapshot of its own: who cuts the log writes the counter too,
-        # so the two never overlap. One round trip, and no lock on what all appenders check.
+        # The counter first, as every batch does; the check is locked too, so it holds until this commits, and shared,
+        # so the appends to other logs that check the same go on. One "now", once both are locked.
         f"""
-        CREATE FUNCTION {names.append}(
+        CREATE OR REPLACE FUNCTION {names.append}(
             counter text, checked text, cond text, counter_etag text, entries text[], vals bytea[], etags text[],
             ttls bigint[]
-        ) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+        ) RETURNS bigint LANGUAGE plpgsql VOLATILE {_PATH} AS $$
         DECLARE
-            moment bigint; number numeric; added int := cardinality(entries);
+            moment bigint; counted bytea; counted_until bigint; found_etag text; checked_until bigint; number numeric;
+            added int := cardinality(entries);
         BEGIN
-            SELECT convert_from(substr(items.value, 2), 'UTF8')::numeric INTO number FROM {names.items} AS items
-                WHERE items.key = counter AND (items.expires_at IS NULL OR items.expires_at > {NOW})
-                AND octet_length(items.value) BETWEEN 2 AND 16 AND encode(items.value, 'escape') ~ '^t[0-9]+$'
-                FOR UPDATE;
-            IF NOT FOUND THEN RETURN NULL; END IF;
+            SELECT value, expires_at INTO counted, counted_until FROM {names.items} WHERE key = counter FOR UPDATE;
+            IF NOT FOUND OR octet_length(counted) NOT BETWEEN 2 AND 16 OR encode(counted, 'escape') !~ '^t[0-9]+$' THEN
+                RETURN NULL;
+            END IF;
+            SELECT etag, expires_at INTO found_etag, checked_until FROM {names.items} WHERE key = checked FOR SHARE;
+            IF NOT FOUND OR found_etag <> cond THEN RETURN NULL; END IF;
             moment := {NOW};
-            PERFORM 1 FROM {names.items} AS items WHERE items.key = checked
-                AND (items.etag = cond OR cond IS NULL) AND (items.expires_at IS NULL OR items.expires_at > moment);
-            IF NOT FOUND THEN RETURN NULL; END IF;
-            UPDATE {names.items} AS items SET value = convert_to('t' || (number + added)::text, 'UTF8'),
-                etag = counter_etag, updated_at = moment WHERE items.key = counter;
+            IF counted_until <= moment OR checked_until <= moment THEN RETURN NULL; END IF;
+            number := convert_from(substr(counted, 2), 'UTF8')::numeric;
+            UPDATE {names.items} SET value = convert_to('t' || (number + added)::text, 'UTF8'),
+                etag = counter_etag, updated_at = moment WHERE key = counter;
             INSERT INTO {names.items} (key, value, etag, updated_at, expires_at)
                 SELECT entry || '!' || lpad((number + place - 1)::text, 16, '0'), val, tag, moment, moment + ttl
                 FROM unnest(entries, vals, etags, ttls) WITH ORDINALITY AS new (entry, val, tag, ttl, place)
@@ -92,36 +109,63 @@ def _first(names: Names) -> Sequence[str]:
     )
 
 
-MIGRATIONS = (_first,)
+MIGRATIONS = (_tables, _functions)
 """What leads from each version to the next; a database without our tables has version 0."""
 
 
 async def migrate(connection: Any, names: Names, place: str) -> None:
     """Bring the tables to the newest version in one transaction; however many processes start at once, one does it.
 
-    Raises `FormatError` for tables of a newer release.
+    Raises `FormatError` for tables of a newer release, and `ConfigurationError` for a database that cannot hold all text
+    or has something else under one of our names.
     """
-    exists = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", names.versions)
-    if exists and await _version(connection, names, place) == len(MIGRATIONS):
+    encoding = await connection.fetchval("SELECT pg_catalog.current_setting('server_encoding')")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"{place}: the database's encoding is {encoding}, which cannot hold all text: make one with UTF8 "
+            "(CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0)"
+        )
+    if await _exists(connection, names.versions) and await _version(connection, names, place) == len(MIGRATIONS):
         return
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", names.lock)
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {names.schema}")
-        await connection.execute(f"CREATE TABLE IF NOT EXISTS {names.versions} (version int NOT NULL)")
+        await connection.execute(f"{_PATH.replace('SET', 'SET LOCAL', 1)}")
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", names.lock)
+        if not await connection.fetchval("SELECT to_regnamespace($1::text) IS NOT NULL", names.schema):
+            await connection.execute(f"CREATE SCHEMA {names.schema}")
+        if not await _exists(connection, names.versions):
+            await _check_names(connection, names, place)
+            await connection.execute(f"CREATE TABLE {names.versions} (version int NOT NULL)")
         version = await _version(connection, names, place)
+        server = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
         for migration in MIGRATIONS[version:]:
-            for statement in migration(names):
+            for statement in migration(names, server):
                 await connection.execute(statement)
         await connection.execute(f"DELETE FROM {names.versions}")
         await connection.execute(f"INSERT INTO {names.versions} VALUES ($1)", len(MIGRATIONS))
 
 
+async def _exists(connection: Any, relation: str) -> bool:
+    return bool(await connection.fetchval("SELECT pg_catalog.to_regclass($1::text) IS NOT NULL", relation))
+
+
+async def _check_names(connection: Any, names: Names, place: str) -> None:
+    """Nobody else's under the names that we are about to take: the view of a table `x` is `x_view`, say."""
+    for relation in (names.items, names.view, f"{names.schema}.{names.expiry}"):
+        if await _exists(connection, relation):
+            raise ConfigurationError(
+                f"{place}: there is a {relation} already that is not of this table: choose another 'table' or 'schema'"
+            )
+
+
 async def add_triggers(connection: Any, names: Names) -> None:
     """Let the table tell of every change, whoever makes it; they stay until somebody drops them."""
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", names.lock)
+        await connection.execute(f"{_PATH.replace('SET', 'SET LOCAL', 1)}")
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", names.lock)
         there = await connection.fetchval(
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = $1::regclass AND starts_with(tgname, $2)",
+            "SELECT count(*) FROM pg_trigger AS made JOIN pg_proc AS called ON called.oid = made.tgfoid "
+            "WHERE made.tgrelid = $1::text::regclass AND starts_with(made.tgname::text, $2::text) "
+            "AND called.proconfig IS NOT NULL",
             names.items,
             names.trigger,
         )
@@ -129,7 +173,7 @@ async def add_triggers(connection: Any, names: Names) -> None:
             return
         await connection.execute(
             f"""
-            CREATE FUNCTION {names.notify}() RETURNS trigger LANGUAGE plpgsql AS $$
+            CREATE OR REPLACE FUNCTION {names.notify}() RETURNS trigger LANGUAGE plpgsql {_PATH} AS $$
             DECLARE
                 keys text;
             BEGIN
@@ -142,6 +186,7 @@ async def add_triggers(connection: Any, names: Names) -> None:
             """
         )
         for verb, rows in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            await connection.execute(f'DROP TRIGGER IF EXISTS "{names.trigger}_{verb.lower()}" ON {names.items}')
             await connection.execute(
                 f'CREATE TRIGGER "{names.trigger}_{verb.lower()}" AFTER {verb} ON {names.items} '
                 f"REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION {names.notify}()"
@@ -149,7 +194,7 @@ async def add_triggers(connection: Any, names: Names) -> None:
 
 
 async def _version(connection: Any, names: Names, place: str) -> int:
-    version = int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {names.versions}"))
+    version = int(await connection.fetchval(f"SELECT coalesce(pg_catalog.max(version), 0) FROM {names.versions}"))
     if version > len(MIGRATIONS):
         raise FormatError(
             f"{place} was written by a newer release of Limpet (version {version} of its tables; this release reads "
