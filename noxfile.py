@@ -66,11 +66,23 @@ def demo(session: nox.Session) -> None:
     session.run("limpet", "demo", *session.posargs)
 
 
+# Much of a test is waiting for a server, so there is one worker more than processors. Files are taken as they come: a
+# few long tests make up a file as well as many short ones.
+PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every test: the packages, the conformance suite on each driver, the examples, and what crosses packages."""
+    """What every change has to pass, in about ten minutes: all that is not the same once more. `-- PATH` for a part of it."""
     install(session, "test", "build")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not again and not exhaustive", *session.posargs)
+
+
+@nox.session
+def everything(session: nox.Session) -> None:
+    """Every test there is: encrypted, wrapped, mutated and on every server, too."""
+    install(session, "test", "build")
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 SUITES = {

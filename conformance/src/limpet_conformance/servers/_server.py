@@ -16,6 +16,8 @@ from time import monotonic, sleep
 
 __all__ = ["START_SECONDS", "Given", "Group", "Program", "Server", "free_port"]
 
+_WATCHDOG = 'read -r _; pkill -KILL -P "$1"; kill -KILL "$1"; rm -rf "$2"'
+
 START_SECONDS = 60.0
 """How long a server may take."""
 
@@ -94,6 +96,7 @@ class Program(Server):
         self._data = self._folder / "data"
         self._data.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         if self._user is not None:
             self._folder.chmod(0o755)
             shutil.chown(self._data, self._user)
@@ -115,6 +118,7 @@ class Program(Server):
                 user=self._user,
                 start_new_session=True,
             )
+        self._watch(self._process.pid)
         until = monotonic() + START_SECONDS
         while not self._answers(self.port):
             if self._process.poll() is not None or monotonic() > until:
@@ -122,7 +126,21 @@ class Program(Server):
                 raise RuntimeError(f"{self.origin} did not start:\n{said}")
             sleep(0.05)
 
+    def _watch(self, server: int) -> None:
+        """End the server when this process has ended, however that was: a shell waits for the end of its input."""
+        self._watchdog = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(server), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a signal to the tests is none to it
+        )
+
     def kill(self) -> None:
+        if self._watchdog is not None:  # before there can be another process with that number
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._process.wait()
