@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from .._errors import ConfigurationError, WrongStackError
+from .._run_to_end import run_to_end
 from ..driver import Driver
 from ..driver.kit import hide_password
 from ..structures import OutOfLine
@@ -62,7 +63,7 @@ async def open_driver(
             pass
     except BaseException:
         if driver.is_open:
-            await driver.close()
+            await run_to_end(driver.close())
         raise
     return driver
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from .._errors import InvalidKeyError
+from .._run_to_end import run_to_end
 from ..driver import Driver, Health
 from ..driver.kit import backend_now_ms
 from ..structures import Migrations, collect_garbage
@@ -210,6 +211,9 @@ class Persistence:
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close. A driver that the application had opened itself stays open."""
+        await run_to_end(self._close())
+
+    async def _close(self) -> None:
         await self._work_wakeups.close()
         await self._driver.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..._errors import AlreadyClaimedError, ConflictError, CorruptDataError, LeaseLostError, NotFoundError
+from ..._run_to_end import take
 from ...driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
 from ...driver.kit import backend_now_ms
 from ...records import ApprovalRecord, ClaimRecord, as_record, utc_now
@@ -193,7 +194,7 @@ class ApprovalStore:
             writes = [owned.put, Check(live, If.PRESENT), *self._records.plan_save(reads, taken)]
             return Plan(writes, Claim(self, taken, owned))
 
-        return await transact(self._driver, keys, plan)
+        return await take(transact(self._driver, keys, plan), Claim.give_back)
 
     async def delete(self, id: str) -> bool:
         """Remove an approval, claimed or not; return whether there was one. A claim of it can't be completed any more."""

@@ -22,6 +22,7 @@ from ..._errors import (
     NotFoundError,
 )
 from ..._json import dump_plain
+from ..._run_to_end import run_to_end
 from ...driver import Delete, Driver, If, Put, Range, Write, key, number, text
 from ...driver.kit import backend_now_ms, scan_all
 from ...structures import (
@@ -283,6 +284,9 @@ class EventQueue:
         tasks = [t for t in self._subscribers if t is not asyncio.current_task() and t.get_loop() is running]
         for task in tasks:
             task.cancel()
+        await run_to_end(self._end(tasks))
+
+    async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         if tasks:
             await asyncio.wait(tasks)
         if self._upkeep is not None:

@@ -15,9 +15,11 @@ from ..._errors import (
     ConflictError,
     CorruptDataError,
     InvalidValueError,
+    LeaseLostError,
     NotFoundError,
 )
 from ..._json import dump_plain
+from ..._run_to_end import take
 from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
 from ...driver.kit import backoff, scan_all
 from ...structures import (
@@ -128,7 +130,7 @@ class WorkQueue:
         with self._wakeups.waiting(self._log.base) if wait > 0 else nullcontext(asyncio.Event()) as woken:
             while True:
                 woken.clear()  # before looking: whoever puts from here on wakes us again
-                jobs = await self._look(limit)
+                jobs = await take(self._look(limit), _give_back)
                 left = until - monotonic()
                 if jobs or left <= 0:
                     return jobs
@@ -354,6 +356,13 @@ class Job(ClaimedItem):
         else:
             stopped = not isinstance(error, Exception)  # cancelled: no fault of the job's
             await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
+
+
+async def _give_back(jobs: Sequence[Job]) -> None:
+    """Let others claim what nobody will work on, at once."""
+    for job in jobs:
+        with suppress(LeaseLostError):
+            await job.retry(delay=0)
 
 
 def work_wakeups(driver: Driver) -> Wakeups:

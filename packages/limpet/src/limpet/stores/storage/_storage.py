@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ..._errors import ConflictError, InvalidKeyError, InvalidValueError, NotFoundError, TooLargeError
 from ..._json import check_size, dump_plain
+from ..._run_to_end import run_to_end
 from ...driver import KEEP, Delete, Driver, Etag, If, Key, Put, Value
 from ...opening import open_driver
 from ...structures import Plan, ReadSet, transact
@@ -257,6 +258,9 @@ class Storage:
 
     async def aclose(self) -> None:
         """Wait for what is under way, end every watch, close every mount and the root. Every prefix view ends with it."""
+        await run_to_end(self._close())
+
+    async def _close(self) -> None:
         await self._watchers.remove(())
         await self._mounts.close()
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from ..._errors import LimpetError
+from ..._run_to_end import run_to_end
 from ._owned_item import OwnedItem
 
 __all__ = ["ClaimedItem"]
@@ -52,6 +53,9 @@ class ClaimedItem(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await run_to_end(self._leave(error))
+
+    async def _leave(self, error: BaseException | None) -> None:
         self._keeper.cancel()
         await asyncio.wait([self._keeper])
         if self._ended:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
 from random import uniform
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..._errors import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
+from ..._run_to_end import run_to_end, take
 from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name
 from ...driver.kit import counter_value
 from .._keyed_locks import KeyedLocks
@@ -20,8 +21,6 @@ from .._transact import ReadSet
 from ._owned_item import OwnedItem
 
 __all__ = ["LeaseHandle", "Lease"]
-
-R = TypeVar("R")
 
 _LOST = "the lease expired before it was renewed: stop, acquire it again, and read again"
 
@@ -147,9 +146,9 @@ class Lease:
                 yield handle
             except BaseException:
                 with suppress(ConnectionError):  # the ttl ends it, and the block's own error matters more
-                    await _whole(self._end(handle, keeper, ()))
+                    await run_to_end(self._end(handle, keeper, ()))
                 raise
-            await _whole(self._end(handle, keeper, handle.saves))
+            await run_to_end(self._end(handle, keeper, handle.saves))
 
     async def _end(self, handle: LeaseHandle, keeper: asyncio.Task[None], writes: Sequence[Write]) -> None:
         keeper.cancel()
@@ -173,18 +172,12 @@ class Lease:
         self._left = left if all(item for at, item in left.items() if at != self.base) else None
 
     async def _uncancelled(self, ttl: float, reading: Sequence[Key]) -> LeaseHandle | Item:
-        trying = asyncio.create_task(self._try(ttl, reading))
-        try:
-            return await _whole(trying)
-        except asyncio.CancelledError:
-            # What was sent may have succeeded: give back what nobody will use.
-            if (
-                not trying.cancelled()
-                and trying.exception() is None
-                and isinstance(unused := trying.result(), LeaseHandle)
-            ):
-                await self.release(unused)
-            raise
+        # What was sent may have succeeded: whoever is cancelled gives back what nobody will use.
+        return await take(self._try(ttl, reading), self._give_back)
+
+    async def _give_back(self, taken: LeaseHandle | Item) -> None:
+        if isinstance(taken, LeaseHandle):
+            await self.release(taken)
 
     async def _try(self, ttl: float, reading: Sequence[Key]) -> LeaseHandle | Item:
         keys = [self.base, self.fence, *reading]
@@ -229,18 +222,6 @@ class _Queue:
 
 
 _QUEUES: WeakKeyDictionary[Driver, _Queue] = WeakKeyDictionary()
-
-
-async def _whole(work: Coroutine[Any, Any, R] | asyncio.Task[R]) -> R:
-    """Await what must not stop half-way: a cancellation is raised once it is done."""
-    task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
-        raise
 
 
 def _left_by(write: Put | Delete) -> Item | None:
