@@ -50,15 +50,12 @@ async def test_a_thousand_tasks_without_grouping_wait_for_a_connection(url: str,
     assert (await counted(sql, "Aborted_clients")) == 0, "it went without a word"
 
 
-async def test_a_put_is_one_statement_an_append_one_round_trip_and_a_batch_two_round_trips(
+async def test_a_put_and_an_append_are_one_round_trip_and_a_batch_two(
     url: str, sql: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with driver_from_url(url) as driver:
         head = Put("log", "")
         await driver.apply([head, Put("log!n", "0")])
-        before = await counted(sql, "Com_begin", "Com_commit", "Com_insert")
-        await driver.apply([Put("kv!@a", "y")])
-        assert await counted(sql, "Com_begin", "Com_commit", "Com_insert") - before == 1
         sent = 0
 
         async def count(connection: Any, statements: str) -> list[_library.Result]:
@@ -68,6 +65,9 @@ async def test_a_put_is_one_statement_an_append_one_round_trip_and_a_batch_two_r
 
         send = _library.send
         monkeypatch.setattr(_library, "send", count)
+        await driver.apply([Put("kv!@a", "y")])
+        assert sent == 1
+        sent = 0
         assert await driver.append("log!n", [Put("log!e", "x"), Put("log!e", "y")], Check("log", head.etag)) == 0
         assert sent == 1
         await driver.apply([Put("kv!@a", "z", If.PRESENT), Put("kv!@b", "z", If.ABSENT), Delete("kv!@c")])
