@@ -12,7 +12,6 @@ from limpet.driver.kit import parse_url
 from limpet.opening import driver_from_url
 from limpet_conformance.servers import Server
 
-
 HOSTS = ("%", "localhost")
 """Some servers have a nameless user at localhost, who goes before everybody from anywhere."""
 
