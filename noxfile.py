@@ -128,11 +128,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy, strict, on every source and test."""
+    """mypy, strict, on every source and test; pyright on the public surface, where no type may be left to guess."""
     install(session, "types", "build")
     session.install("nox")
     for place in session.posargs or SOURCES:  # one by one: every package has a tests/test_conformance.py
         session.run("mypy", place)
+    if not session.posargs:
+        public = os.pathsep.join(str(ROOT / place) for place in ("packages/limpet/src", "conformance/src"))
+        with session.chdir(session.create_tmp()):  # here pyright takes the sources for its project, there for a library
+            session.run("pyright", "--verifytypes", "limpet", "--ignoreexternal", env={"PYTHONPATH": public})
 
 
 @nox.session

@@ -102,7 +102,8 @@ class PluginError(ConfigurationError):
 
     def __init__(self, message: str = "", *, distribution: str = "", entry_point: str = "") -> None:
         super().__init__(message)
-        self.distribution, self.entry_point = distribution, entry_point
+        self.distribution: str = distribution
+        self.entry_point: str = entry_point
 
 
 class InvalidKeyError(LimpetError, ValueError):
@@ -125,7 +126,9 @@ class EventsLostError(LimpetError, LookupError):
     """A reader of events fell behind what is kept: `lost` events are gone. Go on after the cursor `resume`."""
 
     def __init__(self, channel: str, *, lost: int, resume: str) -> None:
-        self.channel, self.lost, self.resume = channel, lost, resume
+        self.channel: str = channel
+        self.lost: int = lost
+        self.resume: str = resume
         super().__init__(
             f"{lost} events of the channel {channel!r} were removed before they were read: go on after {resume!r}, and keep "
             "more, or read sooner"
@@ -148,7 +151,7 @@ class ConflictError(LimpetError):
         self, message: str = "", *, keys: tuple[str, ...] = (), items: Mapping[str, Item | None] | None = None
     ) -> None:
         self.items: Mapping[str, Item | None] = dict(items or {})
-        self.keys = keys or tuple(self.items)
+        self.keys: tuple[str, ...] = keys or tuple(self.items)
         named = ", ".join(repr(key) for key in self.keys[:3]) + (", ..." if len(self.keys) > 3 else "")
         super().__init__(message or f"somebody else changed {named}: read it again and retry")
 
@@ -157,7 +160,9 @@ class AlreadyClaimedError(ConflictError):
     """Somebody else claimed an approval first: `by` says who, `decision` what for, `decided` whether it is done."""
 
     def __init__(self, id: str, *, by: str, decision: str, decided: bool) -> None:
-        self.by, self.decision, self.decided = by, decision, decided
+        self.by: str = by
+        self.decision: str = decision
+        self.decided: bool = decided
         super().__init__(
             f"{by} claimed the approval {id!r} to {decision} it, and has {'done so' if decided else 'it for now'}"
         )
@@ -198,7 +203,8 @@ class CorruptDataError(LimpetError, ValueError):
 
     def __init__(self, message: str = "", *, key: str | None = None, cursor: str | None = None) -> None:
         super().__init__(message)
-        self.key, self.cursor = key, cursor
+        self.key: str | None = key
+        self.cursor: str | None = cursor
 
 
 class FormatError(CorruptDataError):

@@ -31,7 +31,7 @@ __all__ = ["GROUP", "broken_plugins", "call", "hookimpl", "plugins"]
 GROUP = "limpet.plugins"
 """The entry-point group; loading it imports every plug-in, so it happens at the first opening and not at import."""
 
-hookimpl = pluggy.HookimplMarker("limpet")
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("limpet")
 _hookspec = pluggy.HookspecMarker("limpet")
 
 

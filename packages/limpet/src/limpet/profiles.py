@@ -115,7 +115,7 @@ class FolderPersistence(Persistence):
     def __init__(
         self, folder: Path, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
     ) -> None:
-        self.folder = folder.absolute()
+        self.folder: Path = folder.absolute()
         self._batching = batching
         self._wrappers = wrappers
         self._plugins = plugins

@@ -24,7 +24,7 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 class BaseAgentState(BaseModel):
     """A pydantic model for a state, in which a field that it does not have is an error and not lost."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 class StatefulAgent(Generic[T]):

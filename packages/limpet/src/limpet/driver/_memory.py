@@ -28,7 +28,7 @@ class MemoryDriver(BaseDriver):
     items are freed by the writes that follow, a few each, and by `purge`.
     """
 
-    capabilities = Capabilities(
+    capabilities: Capabilities = Capabilities(
         durable="no",
         watch=True,
         append=True,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from .._errors import ClosedError
-from ..driver import Driver, Health, Item, Key, Outcome, Page, Range, Unit
+from ..driver import Capabilities, Driver, Health, Item, Key, Outcome, Page, Range, Unit
 from ..wrappers import Wrap
 from ._open import assembled, open_driver
 
@@ -15,6 +15,8 @@ __all__ = ["OnDemand"]
 
 class OnDemand(Driver):
     """What `open_driver` opens, opened by the first call. That call raises what opening raises, and the next one tries again."""
+
+    capabilities: Capabilities
 
     def __init__(
         self,

@@ -80,8 +80,8 @@ class TypeCodec(Generic[T]):
             self._adapter: TypeAdapter[T] = TypeAdapter(kind)
         except PydanticUserError as error:
             raise ConfigurationError(f"{kind!r} cannot be stored: pydantic says {error.message}") from error
-        self.name = kind.__name__ if isinstance(kind, type) else str(kind)
-        self.version = migrations.version
+        self.name: str = kind.__name__ if isinstance(kind, type) else str(kind)
+        self.version: int = migrations.version
         self._migrations = migrations
 
     def dump(self, value: T) -> str:

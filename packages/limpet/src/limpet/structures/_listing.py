@@ -7,7 +7,7 @@ from binascii import Error as Base64Error
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from copy import copy
 from hashlib import sha256
-from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeAlias, TypeGuard, TypeVar, overload
 
 from pydantic_core import from_json, to_json
 
@@ -32,7 +32,7 @@ class Page(Sequence[T]):
 
     def __init__(self, records: Sequence[T], cursor: str | None) -> None:
         self._records = tuple(records)
-        self.cursor = cursor
+        self.cursor: str | None = cursor
         """Text for the same method's `cursor=`; `None` where nothing follows."""
 
     @overload
@@ -50,7 +50,7 @@ class Page(Sequence[T]):
             return self._records == other._records and self.cursor == other.cursor
         return list(self._records) == other if isinstance(other, list) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"Page({list(self._records)!r}, cursor={self.cursor!r})"

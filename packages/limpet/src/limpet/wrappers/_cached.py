@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil, inf
 from time import monotonic
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from .._errors import ClosedError, ConfigurationError, ConflictError, OutcomeUnknownError, UnavailableError
 from ..driver import Append, Check, Driver, Item, Key, Outcome, Unit, entry_key, is_entry
@@ -49,7 +49,7 @@ class Cached(Wrapper):
     No item is given after it expired. `scan` is not cached. Raises `ConfigurationError`.
     """
 
-    rank = 0
+    rank: ClassVar[int | None] = 0
 
     def __init__(
         self, inner: Driver, *, max_stale: float = 0.0, max_items: int = 10_000, max_bytes: int = 64 * _MIB

@@ -32,8 +32,8 @@ class Compressed(ValueWrapper):
     Raises `ConfigurationError`, also where Python has no Zstandard (before 3.14: the extra `limpet[compression]`).
     """
 
-    stored_as = "compressed"
-    rank = 1
+    stored_as: ClassVar[str | None] = "compressed"
+    rank: ClassVar[int | None] = 1
     added: ClassVar[int] = len(_MARK) + 1
 
     def __init__(self, inner: Driver, *, level: int = 3, threshold: int = 512) -> None:

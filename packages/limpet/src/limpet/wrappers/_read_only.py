@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from .._errors import ReadOnlyError
 from ..driver import Health, Key, Outcome, Unit
@@ -19,7 +20,7 @@ class ReadOnly(Wrapper):
     some backends write to evaluate it. Opening a store that Limpet never wrote is refused, since that would create it.
     """
 
-    rank = 3
+    rank: ClassVar[int | None] = 3
 
     async def open(self) -> None:
         driver = layers(self)[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from .._errors import ConfigurationError, InvalidKeyError
 from ..driver import Append, Driver, Health, Item, Key, Outcome, Page, Range, Unit, name
@@ -34,7 +34,7 @@ class Traced(Wrapper):
     global ones are used. Needs the extra `limpet[tracing]`. Raises `ConfigurationError`.
     """
 
-    rank = 0
+    rank: ClassVar[int | None] = 0
 
     def __init__(
         self,

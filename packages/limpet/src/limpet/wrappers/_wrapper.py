@@ -21,6 +21,7 @@ class Wrapper(Driver):
     `stored_as`; the name goes into the manifest of every place written through it.
     """
 
+    capabilities: Capabilities
     stored_as: ClassVar[str | None] = None
     rank: ClassVar[int | None] = None
     """Where it belongs in a stack, for wrappers of which each stands there once: 0 anywhere, else the lowest outermost."""

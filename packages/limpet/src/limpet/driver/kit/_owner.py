@@ -19,7 +19,7 @@ class Owner:
     __slots__ = ("here",)
 
     def __init__(self) -> None:
-        self.here = (asyncio.get_running_loop(), os.getpid())
+        self.here: tuple[asyncio.AbstractEventLoop, int] = (asyncio.get_running_loop(), os.getpid())
 
     def check(self, what: str) -> None:
         """Raise `ForkedError` in a child process, and `ForeignLoopError` on another event loop."""

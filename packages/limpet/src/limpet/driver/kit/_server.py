@@ -36,6 +36,8 @@ class ServerDriver(BaseDriver, Generic[C]):
     With `capabilities.watch`, write `_listening` in the place of `_watch`.
     """
 
+    capabilities: Capabilities
+
     def __init__(self) -> None:
         super().__init__()
         self._client: C | None = None

@@ -292,7 +292,7 @@ class Claim(ClaimedItem):
 
     def __init__(self, store: ApprovalStore, approval: ApprovalRecord, owned: OwnedItem) -> None:
         super().__init__(owned)
-        self.approval = approval
+        self.approval: ApprovalRecord = approval
         """As claimed, with `attempts` and the decision."""
         self._store = store
 

@@ -75,7 +75,7 @@ class ThreadStore(ThreadMessages):
         )
         self._messages = messages_of_threads(driver)
         self._count = Counter(driver, "threads")
-        self.feedback = FeedbackStore(driver, self._records)
+        self.feedback: FeedbackStore = FeedbackStore(driver, self._records)
         """What people thought of threads and messages; `persistence.feedback` is the same."""
 
     async def create(

@@ -87,7 +87,8 @@ class WorkQueue:
     ) -> None:
         if max_attempts < 1 or poll <= 0:
             raise ConfigurationError(f"max_attempts is {max_attempts}, poll is {poll}: give at least one, more than 0")
-        self.name, self.group = queue, group
+        self.name: str = queue
+        self.group: str = group
         self._driver = driver
         self._log = Log(driver, key(_LOGS, text(queue)), LogCache())
         self._lease_ms = duration_to_ms(lease, "lease")

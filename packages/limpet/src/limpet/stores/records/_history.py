@@ -41,7 +41,7 @@ class Revisions:
     """Where the revisions of the state at `at` lie, and how they change. Only who holds the state's lease writes them."""
 
     def __init__(self, at: Key) -> None:
-        self.base = key(HISTORY, at)
+        self.base: Key = key(HISTORY, at)
 
     def key(self, revision: int) -> Key:
         """Where a revision lies."""

@@ -34,7 +34,7 @@ class KeyValueStore(Generic[V]):
     def __init__(self, driver: Driver, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> None:
         self._driver = driver
         self._codec: TypeCodec[V] = TypeCodec(kind, migrations or _FIRST)
-        self.base = key(_BASE, text(_checked(namespace, "namespace")))
+        self.base: Key = key(_BASE, text(_checked(namespace, "namespace")))
         self.namespace = namespace
 
     # One value.

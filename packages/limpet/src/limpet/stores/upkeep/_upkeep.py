@@ -39,7 +39,7 @@ class Upkeep:
         """Exists until the work is due again."""
         self._work = work
         self._task: asyncio.Task[None] | None = None
-        self.passes = 0
+        self.passes: int = 0
         """How many passes this object has done."""
 
     async def __aenter__(self) -> Self:

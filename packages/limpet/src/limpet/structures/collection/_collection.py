@@ -71,7 +71,7 @@ class Collection(Generic[T]):
         created_at: Callable[[T], int] | None = None,
     ) -> None:
         self._driver = driver
-        self.base = name(collection)
+        self.base: Key = name(collection)
         """Below it lie the documents."""
         self._codec = codec
         self.id_of = id_of

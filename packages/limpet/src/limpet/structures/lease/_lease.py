@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from ..._errors import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
 from ..._run_to_end import run_to_end, take
-from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, key, name
+from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, fence_key
 from ...driver.kit import counter_value
 from .._keyed_locks import KeyedLocks
 from .._transact import ReadSet
@@ -71,7 +71,7 @@ class Lease:
     def __init__(self, driver: Driver, base: Key) -> None:
         self._driver = driver
         self.base = base
-        self.fence = key(base, name("fence"))
+        self.fence: Key = fence_key(base)
         self._left: ReadSet | None = None
 
     async def acquire(

@@ -24,10 +24,10 @@ class OwnedItem:
     """
 
     def __init__(self, driver: Driver, at: Key, token: str, ttl_ms: int, *, lost_message: str) -> None:
-        self.put = Put(at, token, If.ABSENT, ttl_ms)
+        self.put: Put = Put(at, token, If.ABSENT, ttl_ms)
         """The write that creates the item, for the batch that takes what it stands for."""
         self.ttl_ms = ttl_ms
-        self.lost = asyncio.Event()
+        self.lost: asyncio.Event = asyncio.Event()
         self._driver = driver
         self._etag: Etag = self.put.etag
         self._lost_message = lost_message

@@ -14,7 +14,22 @@ from ..._errors import (
     UnsupportedError,
 )
 from ..._json import ensure_readable
-from ...driver import Append, Check, Delete, Driver, If, Item, Key, Put, Value, Write, key, name, number, text
+from ...driver import (
+    Append,
+    Check,
+    Delete,
+    Driver,
+    If,
+    Item,
+    Key,
+    Put,
+    Value,
+    Write,
+    counter_key,
+    key,
+    number,
+    text,
+)
 from .._keyed_locks import KeyedLocks, changing
 from .._transact import Plan, ReadSet, transact
 from ._entries import PART_BYTES, Entry, entry_of, read_entries
@@ -47,7 +62,7 @@ class LogCache:
     def __init__(self, size: int = 4096) -> None:
         self._size = size
         self._heads: OrderedDict[Key, Item] = OrderedDict()
-        self.locks = KeyedLocks()
+        self.locks: KeyedLocks = KeyedLocks()
 
     def get(self, base: Key) -> Item | None:
         """The head as it was seen last."""
@@ -77,7 +92,7 @@ class Log:
     def __init__(self, driver: Driver, base: Key, cache: LogCache | None = None) -> None:
         self._driver = driver
         self.base = base
-        self.counter = key(base, name("n"))
+        self.counter: Key = counter_key(base)
         self._cache = cache or LogCache(1)
         self._warm: tuple[Item, Key, Check] | None = None
 

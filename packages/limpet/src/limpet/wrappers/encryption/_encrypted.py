@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..._errors import (
     ClosedError,
@@ -70,8 +70,8 @@ class Encrypted(ValueWrapper):
     `ConfigurationError` without the extra `limpet[encryption]`.
     """
 
-    stored_as = "encrypted"
-    rank = 2
+    stored_as: ClassVar[str | None] = "encrypted"
+    rank: ClassVar[int | None] = 2
     added = 1100
 
     def __init__(self, inner: Driver, *, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> None:

@@ -33,7 +33,7 @@ class Sealer:
 
     def __init__(self, value_keys: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(key) for key in value_keys]
-        self.generation = len(value_keys)
+        self.generation: int = len(value_keys)
         self._heads = [bytes((_VERSION, form)) + self.generation.to_bytes(2) for form in (_WHOLE, _ENTRY)]
 
     def seal(self, put: Put, stored: Key, *, entry: bool = False, written_at: int | None = None) -> bytes:
