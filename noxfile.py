@@ -135,13 +135,7 @@ def types(session: nox.Session) -> None:
         session.run("mypy", place)
     if not session.posargs:
         public = os.pathsep.join(str(ROOT / place) for place in ("packages/limpet/src", "conformance/src"))
-<<<<<<< HEAD
         with session.chdir(session.create_tmp()):  # here pyright takes the sources for its project, there for a library
-=======
-        with session.chdir(
-            session.create_tmp()
-        ):  # else pyright takes the sources for the project and not for a library
->>>>>>> e0a1962 (noxfile in the formatter's shape)
             session.run("pyright", "--verifytypes", "limpet", "--ignoreexternal", env={"PYTHONPATH": public})
 
 
