@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from limpet import ConflictError
-from limpet.driver import Append, If, Key, Outcome, Put, Unit
+from limpet.driver import Append, If, Key, Outcome, Put, Range, Unit
 from limpet.driver.kit import Record, evaluate, keys_to_read
 from limpet_conformance.sections.races import Races
 from toys.pickled import PickledDriver
@@ -130,3 +130,47 @@ class AppendsWithoutTheLock(PickledDriver):
         records.update({key: record for key, record in evaluation.effects.items() if record is not None})
         self.save(records)
         return evaluation.outcomes
+
+
+@caught_by(Races)
+class AppendsCheckTooEarly(SharedMemoryDriver):
+    """What an append checks is read first and not locked: it may change before the append is done."""
+
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        unit = units[0]
+        if not isinstance(unit, Append):
+            return await super()._commit(units)
+        checked = self.place.records.get(unit.check.key)
+        await asyncio.sleep(0.01)
+        async with self.place.lock:
+            records = {key: self.place.records.get(key) for key in keys_to_read(units)} | {unit.check.key: checked}
+            evaluation = evaluate(units, self.now(), records)
+            self.write(evaluation.effects)
+        return evaluation.outcomes
+
+
+@caught_by(Races)
+class TheTimeIsTakenBeforeTheLock(SharedMemoryDriver):
+    """A write reads the clock, and then waits for those before it."""
+
+    async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        now = self.now()
+        async with self.place.lock:
+            await asyncio.sleep(0.1 if len(units[0] if not isinstance(units[0], Append) else ()) > 100 else 0)
+            evaluation = evaluate(units, now, {key: self.place.records.get(key) for key in keys_to_read(units)})
+            self.write(evaluation.effects)
+        return evaluation.outcomes
+
+
+@caught_by(Races)
+class AClearThatLosesARaceEnds(SharedMemoryDriver):
+    """What was changed since it was listed stays, and a part that is not full is taken for the last."""
+
+    async def _clear(self, base: Key) -> tuple[int, bool]:
+        page = await self._list(Range(base, limit=1000, values=False))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gone = [item.key for item in page.items if (now := self.place.records.get(item.key)) and now.etag == item.etag]
+        for key in gone:
+            del self.place.records[key]
+        return len(gone), len(gone) == 1000

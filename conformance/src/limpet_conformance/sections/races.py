@@ -262,6 +262,78 @@ class Races(Section):
             there = [item.key for item in [*await walk(driver, left), *await walk(driver, right)]]
             assert len(there) == rounds, f"of {rounds} pairs, {len(there)} halves are left"
 
+    @requires(shared=True, atomic="batch")
+    async def test_what_an_append_checks_holds_until_it_is_done(self, pair: Pair) -> None:
+        """Whoever has taken a log over, by a new etag where its appends check, sees all that was appended before."""
+        one_driver, other = pair
+        for turn in range(12):
+            base = key(R, name("fenced"), number(turn))
+            fence, log, entries = Put(key(base, name("fence")), ""), key(base, name("n")), key(base, name("e"))
+            await one_driver.apply([fence, Put(log, "0")])
+
+            async def take_over(turn: int, fence: Key, log: Key) -> str:
+                await asyncio.sleep(0.002 * turn)
+                await other.apply([Put(fence, "taken")])
+                item = await one(other, log)
+                assert item is not None
+                return str(item.value)
+
+            puts = [Put(entries, "x" * 8_000) for _ in range(60)]
+            first, seen = await asyncio.gather(
+                one_driver.append(log, puts, Check(fence.key, fence.etag)),
+                take_over(turn, fence.key, log),
+                return_exceptions=True,
+            )
+            if isinstance(seen, BaseException):
+                raise seen
+            if isinstance(first, BaseException) and not isinstance(first, ConflictError):
+                raise first
+            assert (first == 0) == (seen == "60"), (
+                f"the new owner of a log saw the counter at {seen}, and the append of the old one answered {first!r}"
+            )
+
+    @requires(shared=True, atomic="batch")
+    async def test_a_put_that_waited_is_not_born_expired(self, pair: Pair) -> None:
+        """The time of a write is taken when it has what it waited for."""
+        one_driver, other = pair
+        at = key(R, name("awaited"))
+        lives = 60
+        for cond in (None, If.PRESENT, None, If.PRESENT):
+            await one_driver.apply([Put(at, "before")])
+            many = [Put(key(at, number(n)), "x" * 2_000) for n in range(400)]
+            long = asyncio.create_task(one_driver.apply([Put(at, "long", If.PRESENT), *many]))
+            await asyncio.sleep(0.01)
+            await other.apply([Put(at, "short", cond, lives)])
+            answered = monotonic()
+            item = await one(other, at)
+            late = (monotonic() - answered) * 1000
+            await long
+            if item is None or item.value != "long":  # else the long one was the later
+                assert late > lives - 5 or item is not None, f"a put to live {lives} ms was gone after {late:.1f} ms"
+
+    @requires(shared=True, atomic="batch")
+    async def test_clear_beside_writers_leaves_nothing_that_was_there(self, pair: Pair) -> None:
+        one_driver, other = pair
+        base = key(R, name("cleared"))
+        keys = [key(base, number(at)) for at in range(2_500)]
+        for start in range(0, len(keys), 500):
+            await one_driver.apply([Put(at, "old") for at in keys[start : start + 500]])
+        stop = False
+
+        async def write(first: int) -> None:
+            turn = first
+            while not stop:
+                await other.apply([Put(keys[turn % 40], "new")])
+                turn += 7
+
+        writers = [asyncio.create_task(write(first)) for first in range(4)]
+        await asyncio.sleep(0.02)
+        await one_driver.clear(base)
+        stop = True
+        await asyncio.gather(*writers)
+        left = [item.key for item in await walk(one_driver, base) if item.key not in keys[:40]]
+        assert not left, f"clear() ended, and {len(left)} items that nobody touched are still there"
+
     @pytest.mark.processes
     @requires(shared=True, atomic="batch")
     async def test_processes_append_without_gaps_or_doubles(self, url: str) -> None:
