@@ -157,13 +157,13 @@ def test_a_variable_that_is_like_none_of_them_is_somebody_elses(env: pytest.Monk
     ("variables", "message"),
     [
         ({"PROFILE": "sqllite"}, "did you mean 'sqlite'"),
-        ({"PROFIL": "sqlite"}, "FAME_STORAGE_PROFIL is set and means nothing: did you mean FAME_STORAGE_PROFILE"),
+        ({"PROFIL": "sqlite"}, "FAME_STORAGE_PROFIL is set but has no meaning: did you mean FAME_STORAGE_PROFILE"),
         ({"PROFILE": "indexeddb"}, "use memory, sqlite, encrypted-sqlite, or a URL"),
         ({"PROFILE": "encrypted-sqlite"}, "FAME_STORAGE_MASTER_KEY is not set"),
         ({"PROFILE": "sqlite", "ENCRYPTED": "true"}, "FAME_STORAGE_MASTER_KEY is not set"),
-        ({"PROFILE": "sqlite", "ENCRYPTED": "perhaps"}, "write true or false"),
-        ({"PROFILE": "sqlite", "MASTER_KEY": KEY}, "would store in the clear"),
-        ({"PROFILE": "memory://", "MASTER_KEY": KEY}, "would store in the clear"),
+        ({"PROFILE": "sqlite", "ENCRYPTED": "perhaps"}, "use true or false"),
+        ({"PROFILE": "sqlite", "MASTER_KEY": KEY}, "would store plaintext"),
+        ({"PROFILE": "memory://", "MASTER_KEY": KEY}, "would store plaintext"),
     ],
     ids=str,
 )

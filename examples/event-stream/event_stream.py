@@ -26,7 +26,7 @@ async def publish(request: Request) -> Response:
     try:
         event = await request.json()
     except ValueError as error:
-        return JSONResponse({"error": f"this is no JSON: {error}"}, status_code=400)
+        return JSONResponse({"error": f"this is not JSON: {error}"}, status_code=400)
     cursor = await queue.publish(request.path_params["session"], event)
     return JSONResponse({"cursor": cursor}, status_code=201)
 

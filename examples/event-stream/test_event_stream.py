@@ -116,4 +116,4 @@ async def test_what_is_no_json_is_refused(url: str) -> None:
         async with httpx.AsyncClient(base_url=address, timeout=30) as client:
             answer = await client.post(AT, content=b"not json")
     assert answer.status_code == 400
-    assert "no JSON" in answer.json()["error"]
+    assert "not JSON" in answer.json()["error"]

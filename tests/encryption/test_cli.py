@@ -64,7 +64,7 @@ def test_commands_take_the_key_from_the_environment(place: str, tmp_path: Path) 
         assert "encrypted()" not in keyless.stderr, "no Python for who typed a command"
         wrong = limpet(*command, folder=tmp_path, LIMPET_ENCRYPTION_KEY="00" * 32)
         assert (wrong.returncode, wrong.stdout) == (1, "")
-        assert "did not write this place" in wrong.stderr
+        assert "was not encrypted with this key" in wrong.stderr
     (tmp_path / "key").write_text((tmp_path / "key").read_text()[:32])
     cut = limpet("ls", place, folder=tmp_path, **key)
     assert cut.returncode == 1
@@ -99,7 +99,7 @@ def test_rotate(place: str, tmp_path: Path) -> None:
         limpet("set", place, at, "1", folder=tmp_path, **old)
     without = limpet("rotate", place, folder=tmp_path, **new)
     assert without.returncode == 1
-    assert "did not write this place" in without.stderr
+    assert "was not encrypted with this key" in without.stderr
     assert "--old-key-file" in without.stderr
     files = ["--key-file", "new", "--old-key-file", "old"]
     assert json.loads(limpet("rotate", place, *files, "--json", folder=tmp_path).stdout)["sealed"] == 2
@@ -117,4 +117,4 @@ def test_rotate(place: str, tmp_path: Path) -> None:
     assert limpet("rotate", unmade, folder=tmp_path, **new).returncode == 0, "it was encrypted, not made plain before"
     back = limpet("rotate", place, "--key-file", "old", "--old-key-file", "new", folder=tmp_path)
     assert (back.returncode, back.stdout) == (1, "")
-    assert "no place goes back" in back.stderr
+    assert "a database cannot go back" in back.stderr

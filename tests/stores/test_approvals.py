@@ -87,7 +87,7 @@ async def test_a_claim_that_nobody_renews_comes_back_and_its_late_end_is_refused
     found = await persistence.approvals.get("a")
     assert found is not None
     assert (found.status, found.attempts) == ("pending", 1)
-    with pytest.raises(LeaseLostError, match="claim it again"):
+    with pytest.raises(LeaseLostError, match="claim it if it is pending"):
         await late.complete()
     assert late.lost.is_set()
     with pytest.raises(LeaseLostError):
@@ -188,7 +188,7 @@ async def test_a_state_may_be_made_of_models_and_dates(persistence: Persistence)
 
 async def test_an_id_is_taken_once(persistence: Persistence) -> None:
     await suspended(persistence)
-    with pytest.raises(ConflictError, match="there is an approval 'a' already: choose another id"):
+    with pytest.raises(ConflictError, match="the approval 'a' already exists: choose another id"):
         await suspended(persistence, state={"other": True})
     found = await persistence.approvals.get("a")
     assert found is not None
@@ -197,7 +197,7 @@ async def test_an_id_is_taken_once(persistence: Persistence) -> None:
 
 @pytest.mark.parametrize("ttl", [None, 0, -1, "7", True])
 async def test_a_time_that_is_none(persistence: Persistence, ttl: Any) -> None:
-    with pytest.raises(InvalidValueError, match=r"ttl is .*: give more than 0 seconds"):
+    with pytest.raises(InvalidValueError, match=r"ttl is .*: pass more than 0 seconds"):
         await suspended(persistence, ttl=ttl)
     with pytest.raises(InvalidValueError, match="less than 100,000,000,000 seconds"):
         await suspended(persistence, ttl=float("inf"))

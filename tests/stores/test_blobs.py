@@ -57,7 +57,7 @@ async def test_ranges(persistence: Persistence) -> None:
         (9 * MIB, None),
     ):
         assert await persistence.blobs.read_bytes(blob.id, start=start, end=end) == PICTURE[start:end]
-    with pytest.raises(InvalidValueError, match="no range"):
+    with pytest.raises(InvalidValueError, match="not a range"):
         await persistence.blobs.read_bytes(blob.id, start=5, end=4)
 
 
@@ -120,7 +120,7 @@ async def test_lists_newest_first_and_what_is_not_there(persistence: Persistence
 
 async def test_a_taken_id_changes_nothing(persistence: Persistence) -> None:
     await persistence.blobs.create(b"first", id="a")
-    with pytest.raises(ConflictError, match="there is a blob 'a' already: choose another id"):
+    with pytest.raises(ConflictError, match="the blob 'a' already exists: choose another id"):
         await persistence.blobs.create(b"second", id="a")
     assert await persistence.blobs.read_bytes("a") == b"first"
     assert await chunks(persistence) == 1

@@ -174,7 +174,7 @@ async def test_pruning_keeps_the_last_and_what_they_need(persistence: Persistenc
     assert await persistence.checkpoints.prune("t", max_age=timedelta(hours=1)) == 0
     await asyncio.sleep(0.02)
     assert await persistence.checkpoints.prune("t", max_age=timedelta(milliseconds=1)) == 1
-    assert await ids(persistence) == ["c5"], "the latest always stays"
+    assert await ids(persistence) == ["c5"], "the latest is always kept"
     with pytest.raises(ConfigurationError, match="max_count"):
         await persistence.checkpoints.prune("t")
     assert await persistence.checkpoints.prune("nobody", max_count=1) == 0

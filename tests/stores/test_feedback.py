@@ -65,7 +65,7 @@ async def test_what_is_no_feedback(persistence: Persistence) -> None:
     with pytest.raises(NotFoundError, match="'no'"):
         await feedback.create("no", rating=1)
     await feedback.create("t", id="f", comment="no stars")
-    with pytest.raises(ConflictError, match="there is feedback 'f' already: choose another id"):
+    with pytest.raises(ConflictError, match="the feedback 'f' already exists: choose another id"):
         await feedback.create("t", id="f")
     assert (await feedback.create("t", id="g", user_id="")).user_id == "", "a name, and not left out"
     await feedback.delete("g")

@@ -224,7 +224,7 @@ async def test_more_than_one_batch_takes_is_claimed_in_parts(queue: WorkQueue) -
 async def test_bad_input_is_refused_before_anything_is_written(persistence: Persistence, queue: WorkQueue) -> None:
     with pytest.raises(InvalidValueError, match="JSON"):
         await queue.put("fine", object())
-    with pytest.raises(InvalidValueError, match=r"put\(\) without a job"):
+    with pytest.raises(InvalidValueError, match=r"put\(\) needs at least one job"):
         await queue.put()
     with pytest.raises(InvalidValueError, match="limit"):
         await queue.claim(limit=0)

@@ -152,7 +152,7 @@ class SharedMemoryDriver(BaseDriver):
             while True:
                 hint = await mine[1].get()
                 if self.ended.is_set():
-                    raise ClosedError("the driver was closed: the watch ends")
+                    raise ClosedError("the watch ends because the driver was closed")
                 yield hint
         finally:
             self.place.watchers.remove(mine)

@@ -106,5 +106,5 @@ async def test_files_that_cannot_be_used_are_named(server: Server, files: Certif
     ):
         with pytest.raises(ConfigurationError, match=str(tmp_path)):
             await driver_on(server.url, **options).open()
-    with pytest.raises(ConfigurationError, match="ssl_key without ssl_cert"):
+    with pytest.raises(ConfigurationError, match="ssl_key needs ssl_cert"):
         await driver_on(server.url, ssl_key=files.client_key).open()

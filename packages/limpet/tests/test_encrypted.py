@@ -154,7 +154,7 @@ async def test_a_sealed_value_is_bound_to_its_place_and_its_etag(
         await inner.apply([Delete(bob.key)])
         await inner.apply([Put(bob.key, alice.value or "", etag=etag)])
     for read in (driver.get([BOB]), driver.scan(Range(""))):
-        with pytest.raises(CorruptDataError, match="moved from elsewhere") as caught:
+        with pytest.raises(CorruptDataError, match="moved from another key") as caught:
             await read
         assert bob.key in str(caught.value)
     assert (await one(driver, ALICE)).value == "admin"

@@ -70,7 +70,7 @@ async def test_a_key_may_be_written_so(how: str) -> None:
 
 WRONG: dict[str, Any] = {
     "empty": "",
-    "a passphrase": "correct horse battery staple",
+    "passphrases": "correct horse battery staple",
     "32 characters": "0123456789abcdef0123456789abcdef",
     "63 hex characters": KEY.hex()[:-1],
     "65 hex characters": KEY.hex() + "0",
@@ -142,7 +142,7 @@ async def test_a_key_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigurationError, match="keygen"):
         await find_key(file)
     for outside in ("secret://", "secret://..", "secret://../master_key", "secret:///etc/passwd", "secret://a\\b"):
-        with pytest.raises(ConfigurationError, match="no secret"):
+        with pytest.raises(ConfigurationError, match="does not name a secret"):
             await find_key(outside)
 
 
@@ -157,7 +157,7 @@ async def test_a_generated_key_is_one() -> None:
 async def test_a_wrong_key_is_found_at_open(inner: MemoryDriver) -> None:
     await (await opened(inner, KEY)).apply([Put(AT, "x")])
     before = await items(inner)
-    with pytest.raises(WrongKeyError, match="did not write this place"):
+    with pytest.raises(WrongKeyError, match="was not encrypted with this key"):
         await opened(inner, OTHER)
     with pytest.raises(WrongKeyError):
         await opened(inner, OTHER, new_key())
@@ -269,5 +269,5 @@ async def test_a_place_that_lost_its_ring(inner: MemoryDriver) -> None:
 
 def test_a_single_old_key_is_not_taken_apart() -> None:
     for wrong in (KEY.hex(), KEY, lambda: KEY):
-        with pytest.raises(ConfigurationError, match="takes a list"):
+        with pytest.raises(ConfigurationError, match="must be a list"):
             Encrypted(MemoryDriver(), key=KEY, old_keys=wrong)  # type: ignore[arg-type]

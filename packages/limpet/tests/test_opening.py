@@ -74,7 +74,7 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_who_forgets_to_await_is_told() -> None:
-    with pytest.raises(AttributeError, match="write 'await' or 'async with'"):
+    with pytest.raises(AttributeError, match="put 'await' or 'async with'"):
         create_storage("memory://").get_item  # type: ignore[attr-defined]  # noqa: B018
 
 
@@ -102,7 +102,7 @@ async def test_the_manifest_keeps_newer_formats_and_other_stacks_out() -> None:
     async with MemoryDriver() as driver:
         await check_manifest(driver)
         await check_manifest(driver)
-        with pytest.raises(WrongStackError, match="no wrapper and is opened through 'sealed'"):
+        with pytest.raises(WrongStackError, match="no wrapper but is being opened through 'sealed'"):
             await check_manifest(Sealed(driver))
         await driver.apply([Put(MANIFEST, '{"format":1,"oldest_reader":1,"wrappers":["sealed"]}')])
         await check_manifest(Sealed(driver))
@@ -133,5 +133,5 @@ async def test_nothing_means_sqlite_in_the_users_folder(tmp_path: Path, monkeypa
 
 
 def test_a_driver_without_urls_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="make it in code"):
+    with pytest.raises(NotImplementedError, match="create it in code"):
         Driver.from_url("x://")

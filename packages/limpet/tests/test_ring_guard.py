@@ -112,7 +112,7 @@ async def test_who_finds_other_keys_refuses_and_goes_on_with_them(server: Memory
     second = await opened(server, NEW)
     await second.apply([Put(B, "theirs")])
     with pytest.raises(OutcomeUnknownError, match="made anew"):
-        await driver.apply([Put(A, "under the keys that are gone")])
+        await driver.apply([Put(A, "with the lost keys")])
     assert [item.value async for item in _everything(second)] == ["theirs"]  # and nothing that nobody can read
     await driver.apply([Put(A, "under theirs")])
     assert [item.value for item in await second.get([A, B]) if item] == ["under theirs", "theirs"]
@@ -122,7 +122,7 @@ async def test_who_cannot_open_the_other_keys_writes_nothing(server: MemoryDrive
     driver = await opened(server, NEW)
     await server.clear("")
     other = await opened(server, OTHER)
-    with pytest.raises(OutcomeUnknownError, match="did not write this place"):
+    with pytest.raises(OutcomeUnknownError, match="was not encrypted with this key"):
         await driver.apply([Put(A, "x")])
     with pytest.raises(WrongKeyError):
         await driver.apply([Put(A, "x")])

@@ -245,6 +245,6 @@ async def test_nobody_is_told_that_an_older_key_is_the_new_one(inner: MemoryDriv
     assert begun.ring.locks == 2
     await rotate(begun)
     before = await items(inner)
-    with pytest.raises(WrongKeyError, match="no place goes back"):
+    with pytest.raises(WrongKeyError, match="a database cannot go back"):
         await rotate(await opened(inner, OLD, NEW))
     assert await items(inner) == before

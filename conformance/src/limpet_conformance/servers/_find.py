@@ -28,7 +28,7 @@ def find(kind: str) -> Server:
     if url := os.environ.get(variable):
         return Given(url)
     if (known := KINDS.get(kind)) is None:
-        raise ValueError(f"there is no kind of server {kind!r}: known are {', '.join(sorted(KINDS))}")
+        raise ValueError(f"there is no kind of server {kind!r}: the options are {', '.join(sorted(KINDS))}")
     image = os.environ.get(f"{name}_IMAGE")
     if known.image is not None and (image is not None or docker_runs()):
         return Container(image or known.image.names[0], known.image)

@@ -91,10 +91,10 @@ def plugin_error(
     what = f"{entry_point} = {value}" if value else entry_point
     said = "" if cause is None else " ".join(str(cause).split())
     why = "" if cause is None else f": {type(cause).__name__}: {said}" if said else f": {type(cause).__name__}"
-    remedy = f"repair or uninstall {package}" if package else "repair the object that the program registered"
+    remedy = f"repair or uninstall {package}" if package else "fix the object that the program registered"
     return PluginError(
-        f"the plug-in {package or 'of this program'} ({what}) {wrong}{why}. To go on without it, {remedy}"
-        + (f", or leave it out of {SWITCH}" if package and normal_name(package) not in OWN else ""),
+        f"the plug-in {package or 'of this program'} ({what}) {wrong}{why}. To continue without it, {remedy}"
+        + (f", or exclude it with {SWITCH}" if package and normal_name(package) not in OWN else ""),
         distribution=package,
         entry_point=entry_point,
     )
@@ -104,12 +104,12 @@ def _installed(source: str, name: object) -> str:
     from importlib.metadata import PackageNotFoundError, distribution
 
     if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"{source} names {name!r}: use the names of packages, as 'pip list' shows them")
+        raise ConfigurationError(f"{source} names {name!r}: use package names as 'pip list' shows them")
     try:
         return normal_name(_name(distribution(name)))
     except (PackageNotFoundError, ValueError):
         near = get_close_matches(normal_name(name), _extending(), 1)
-        hint = f"did you mean {near[0]!r}?" if near else "'limpet drivers' lists what is"
+        hint = f"did you mean {near[0]!r}?" if near else "'limpet drivers' lists the installed ones"
         raise ConfigurationError(f"{source} names the package {name!r}, which is not installed: {hint}") from None
 
 

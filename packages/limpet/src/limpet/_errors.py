@@ -95,7 +95,7 @@ class DriverNotFoundError(ConfigurationError, LookupError):
 
 
 class PluginError(ConfigurationError):
-    """An installed plug-in or driver cannot be used: it fails on import, registers something wrong, or two claim one scheme.
+    """An installed plug-in or driver cannot be used: it fails on import, registers something invalid, or two claim one scheme.
 
     `distribution` and `entry_point` name it; the cause is whatever its import or its hook raised.
     """
@@ -130,8 +130,8 @@ class EventsLostError(LimpetError, LookupError):
         self.lost: int = lost
         self.resume: str = resume
         super().__init__(
-            f"{lost} events of the channel {channel!r} were removed before they were read: go on after {resume!r}, and keep "
-            "more, or read sooner"
+            f"{lost}events of the channel {channel!r} were deleted before they were read: continue after {resume!r}, and keep "
+            "more events or read more often"
         )
 
 
@@ -153,7 +153,7 @@ class ConflictError(LimpetError):
         self.items: Mapping[str, Item | None] = dict(items or {})
         self.keys: tuple[str, ...] = keys or tuple(self.items)
         named = ", ".join(repr(key) for key in self.keys[:3]) + (", ..." if len(self.keys) > 3 else "")
-        super().__init__(message or f"somebody else changed {named}: read it again and retry")
+        super().__init__(message or f"someone else changed {named}: read again and retry")
 
 
 class AlreadyClaimedError(ConflictError):

@@ -87,11 +87,11 @@ def check_plain(value: Any, what: str, *, binary: bool = False, left: int = MAX_
                     raise _refused(value, what, binary)
             if left < 0:
                 raise TooLargeError(
-                    f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep it in a blob, or in parts of its own"
+                    f"{what} is longer than {MAX_BYTES // 1024**2} MiB: store it as a blob, or in parts"
                 )
         if depth > MAX_DEPTH:
             raise InvalidValueError(
-                f"{what} has more than {MAX_DEPTH} lists and dicts inside each other: store its parts by themselves"
+                f"{what} has more than {MAX_DEPTH} nested lists and dicts: store its parts separately"
             )
         level = below
 
@@ -119,9 +119,7 @@ def check_size(value: Any, what: str, *, left: int = MAX_BYTES) -> None:
             below += parts
         left -= len(below)
         if left < 0:
-            raise TooLargeError(
-                f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep it in a blob, or in parts of its own"
-            )
+            raise TooLargeError(f"{what} is longer than {MAX_BYTES // 1024**2} MiB: store it as a blob, or in parts")
         if not below:
             return
         level = below
@@ -253,7 +251,7 @@ def _refused(value: Any, what: str, binary: bool) -> InvalidValueError:
             for key in each:
                 if not isinstance(key, str):
                     return InvalidValueError(
-                        f"{at} has a key that is not a string but of type {type(key).__name__}: JSON has text keys only"
+                        f"{at} has a key that is not a string but of type {type(key).__name__}: JSON keys are strings"
                     )
         elif isinstance(each, int) and not -_TOO_LONG < each < _TOO_LONG:
             return InvalidValueError(f"{at} is an integer of more than {MAX_DIGITS:,} digits: store it as text")
@@ -263,7 +261,7 @@ def _refused(value: Any, what: str, binary: bool) -> InvalidValueError:
                 f"{at} is of type {type(each).__name__}, which would come back as something else: convert it to plain JSON "
                 f"first ({kinds}, dict with text keys)"
             )
-    raise AssertionError("a value was refused and nothing in it is wrong")
+    raise AssertionError("a value was refused, but nothing in it is wrong")
 
 
 def _walk(where: _Where, value: Any) -> Iterator[tuple[_Where, Any]]:

@@ -151,7 +151,7 @@ def _register(name: str, entry: EntryPoint, plugin: object) -> None:
     except Exception as error:  # pluggy refuses, or an attribute of the object raises
         if manager.has_plugin(name):
             manager.unregister(name=name)
-        raise plugin_error(package, entry.name, entry.value, "registers something wrong", error) from error
+        raise plugin_error(package, entry.name, entry.value, "registers something invalid", error) from error
     wrong = [caller.name for caller in callers if not caller.has_spec()]
     around = [
         caller.name

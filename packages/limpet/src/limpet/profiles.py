@@ -48,7 +48,7 @@ class Profile:
     folder: Path | None = None
     """Where each namespace has a SQLite database of its own."""
     key: KeySource | None = field(default=None, repr=False)
-    """Where the encryption key comes from; `None`: values are stored in the clear."""
+    """Where the encryption key comes from; `None`: values are stored as plaintext."""
 
 
 def profile_from_env() -> Profile:
@@ -82,7 +82,7 @@ def profile_from_env() -> Profile:
     if profile not in _PROFILES and "://" not in profile:
         near = get_close_matches(profile, _PROFILES, 1)
         advice = f"did you mean {near[0]!r}?" if near else f"use {', '.join(_PROFILES)}, or a URL"
-        raise ConfigurationError(f"FAME_STORAGE_PROFILE is {profile!r}, which is no profile: {advice}")
+        raise ConfigurationError(f"FAME_STORAGE_PROFILE is {profile!r}, which is not a profile: {advice}")
     key = _fame_key(profile, fame)
     if "://" in profile:
         return Profile(url=profile, key=key)
@@ -138,7 +138,7 @@ class FolderPersistence(Persistence):
             await asyncio.to_thread(made.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"the folder {made.folder} cannot be made ({error.strerror}): choose another"
+                f"the folder {made.folder} cannot be created ({error.strerror}): choose another"
             ) from error
         return made
 
@@ -199,7 +199,7 @@ class _Database(OnDemand):
         if older is not None:
             raise FormatError(
                 f"{older} is a database of Naylence for this namespace: set FAME_STORAGE_DB_DIRECTORY to another folder, "
-                "or move the file away. It was left as it is"
+                "or move the file away. The file was left unchanged"
             )
         return await super()._open()
 
@@ -207,7 +207,7 @@ class _Database(OnDemand):
 def file_stem(namespace: str) -> str:
     """The name of a namespace's file without `.db`: safe on any file system, and another one for every namespace."""
     if not isinstance(namespace, str):
-        raise InvalidKeyError(f"a namespace is text, not {type(namespace).__name__}: write it as text")
+        raise InvalidKeyError(f"a namespace must be a string, not {type(namespace).__name__}: write it as text")
     text(namespace)  # refuses what UTF-8 cannot write
     if _PLAIN.fullmatch(namespace) and not _DEVICE.fullmatch(namespace):
         return namespace
@@ -237,30 +237,30 @@ def _refuse_typos() -> None:
     given = {name.removeprefix(_FAME) for name, value in os.environ.items() if name.startswith(_FAME) and value}
     for name in sorted(given.difference(_VARIABLES)):
         if near := get_close_matches(name, _VARIABLES, 1):
-            raise ConfigurationError(f"{_FAME}{name} is set and means nothing: did you mean {_FAME}{near[0]}?")
+            raise ConfigurationError(f"{_FAME}{name} is set but has no meaning: did you mean {_FAME}{near[0]}?")
 
 
 def _fame_key(profile: str, fame: Mapping[str, str]) -> KeySource | None:
     switch = fame.get("ENCRYPTED", "")
     encrypted = _SWITCH.get(switch.lower()) if switch else None
     if switch and encrypted is None:
-        raise ConfigurationError(f"FAME_STORAGE_ENCRYPTED is {switch!r}: write true or false")
+        raise ConfigurationError(f"FAME_STORAGE_ENCRYPTED is {switch!r}: use true or false")
     key = _source(fame.get("MASTER_KEY")) or key_in_environment()
     if profile == "encrypted-sqlite" or encrypted:
         if key is None:
             raise ConfigurationError(
-                "FAME_STORAGE_MASTER_KEY is not set, and this profile encrypts: set it to 64 hex characters "
-                "('limpet keygen' makes them), to secret://name, or set LIMPET_ENCRYPTION_KEY_FILE"
+                "FAME_STORAGE_MASTER_KEY is not set, but this profile encrypts: set it to 64 hex characters "
+                "('limpet keygen' generates one), to secret://name, or set LIMPET_ENCRYPTION_KEY_FILE"
             )
         return key
     if key is not None and encrypted is None:
         raise ConfigurationError(
-            f"there is an encryption key, but the profile {profile!r} would store in the clear: use encrypted-sqlite, "
+            f"there is an encryption key, but the profile {profile!r} would store plaintext: use encrypted-sqlite, "
             "or set FAME_STORAGE_ENCRYPTED to true or false"
         )
     if key is not None:
         warnings.warn(
-            "there is an encryption key, but FAME_STORAGE_ENCRYPTED is off: values are stored in the clear",
+            "there is an encryption key, but FAME_STORAGE_ENCRYPTED is off: values are stored as plaintext",
             stacklevel=4,
         )
     return None
@@ -274,6 +274,6 @@ def _source(key: str | None) -> KeySource | None:
 
 def _unsupported(name: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{name}: this profile keeps key-value stores and agent states only, each namespace in a database of its own; "
-        "set LIMPET_URL to one place for everything"
+        f"{name}: this profile only has key-value stores and agent states, each namespace in its own database; "
+        "set LIMPET_URL to one database for everything"
     )

@@ -81,16 +81,18 @@ class StatefulAgent(Generic[T]):
         """The state: `async with agent.state as state: ...`. Raises `ConfigurationError` where something is missing."""
         if self._state is None:
             if self.persistence is None:
-                raise ConfigurationError(f"{self.name!r} has no persistence: pass persistence=, or set it, first")
+                raise ConfigurationError(
+                    f"{self.name!r} has no persistence: pass persistence=, or set it before the first use"
+                )
             if not isinstance(self.persistence, Persistence):
                 raise ConfigurationError(
-                    f"the persistence of {self.name!r} is a {type(self.persistence).__name__}: give it what "
-                    "'await create_persistence(...)' gives"
+                    f"the persistence of {self.name!r} is a {type(self.persistence).__name__}: pass the result of "
+                    "'await create_persistence(...)'"
                 )
             kind = self._state_model or self.STATE_MODEL or _argument(getattr(self, "__orig_class__", type(self)))
             if kind is None:
                 raise ConfigurationError(
-                    f"{type(self).__name__} does not say what its state is: write StatefulAgent[YourState], "
+                    f"{type(self).__name__} does not define its state: write StatefulAgent[YourState], "
                     "or pass state_model="
                 )
             namespace = self._state_namespace

@@ -324,7 +324,7 @@ class Files:
                 return self._make(path) if create else None
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigurationError(
-                    f"{self.at(path)} must be a plain file, and is a link, a folder or a device: move it away"
+                    f"{self.at(path)} must be a regular file, but is a link, a folder or a device: move it away"
                 )
             flags = os.O_RDONLY if self.only_reads else os.O_RDWR
             return self._open(name, flags | _BINARY | _PLAIN_ONLY, around=around)

@@ -148,7 +148,9 @@ class Store:
         """Hold the lock and know everything that was acknowledged to anybody."""
         if self.files.only_reads:
             if not shared:
-                raise ReadOnlyError(f"{self.files.base} was opened with read_only(): open it without to write")
+                raise ReadOnlyError(
+                    f"{self.files.base} was this database was opened with read_only(): open it without read_only() to write"
+                )
             with self._locked_to_read():
                 yield
             return

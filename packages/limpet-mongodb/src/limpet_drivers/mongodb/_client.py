@@ -101,7 +101,7 @@ class Client:
             except TimeoutError as error:
                 raise UnavailableError(
                     f"all {self.options.pool_size} connections to {self.options.place} stayed busy for "
-                    f"{self.options.connect_timeout:g} s: raise 'pool_size', or look at the server's load"
+                    f"{self.options.connect_timeout:g} s: raise 'pool_size', or check the server's load"
                 ) from error
         else:
             await self._room.acquire()

@@ -61,7 +61,7 @@ def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetErr
         return ConfigurationError(f"{place}: the client encrypts fields and cannot ({error}): give one that does not")
     if isinstance(error, errors.WaitQueueTimeoutError):
         return UnavailableError(
-            f"all connections to {place} stayed busy: raise 'pool_size', or look at the server's load ({error})"
+            f"all connections to {place} stayed busy: raise 'pool_size', or check the server's load ({error})"
         )
     if isinstance(error, errors.ServerSelectionTimeoutError):
         return UnavailableError(f"{place} cannot be reached ({_in_short(error)}): look whether it runs, then retry")

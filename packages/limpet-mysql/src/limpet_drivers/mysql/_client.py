@@ -74,7 +74,7 @@ class Client:
         except TimeoutError as error:
             raise UnavailableError(
                 f"no connection of the application's pool to {self.place} became free within {seconds:g} s: "
-                "make the pool larger, or look at the server's load"
+                "make the pool larger, or check the server's load"
             ) from error
         except RuntimeError as error:
             raise UnavailableError(f"{self.place}: the application has closed its pool ({error})") from error

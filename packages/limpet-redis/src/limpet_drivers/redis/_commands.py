@@ -113,11 +113,9 @@ def _outcome(unit: Unit, answer: Any, now: int) -> Outcome:
             }
             return ConflictError(keys=tuple(keys), items=items)
         case [b"x", b"full"]:
-            return TooLargeError(f"the log at {_log(unit)!r} is full: it has given out all of its {10**16 - 1} numbers")
+            return TooLargeError(f"the log at {_log(unit)!r} is full: it has used all of its {10**16 - 1} numbers")
         case _:
-            return CorruptDataError(
-                f"the item at {_log(unit)!r} should hold the next number of a log and holds something else"
-            )
+            return CorruptDataError(f"the item at {_log(unit)!r} should be the next number of a log, but is not")
 
 
 def _log(unit: Unit) -> Key:

@@ -57,7 +57,7 @@ def shortfall(found: Capabilities) -> str | None:
             continue
         if getattr(found, limit) < getattr(_LEAST, limit):
             return (
-                f"it declares {limit}={getattr(found, limit):,}, and every driver has to take at least "
-                f"{getattr(_LEAST, limit):,}: raise what the backend takes, or split below the contract"
+                f"it declares {limit}={getattr(found, limit):,}, but every driver must take at least "
+                f"{getattr(_LEAST, limit):,}: raise the backend's limit, or split values inside the driver"
             )
     return None

@@ -46,7 +46,7 @@ class Driver(ABC):
     @classmethod
     def from_url(cls, url: str) -> Self:
         """Return the driver that a URL describes, without any I/O."""
-        raise UnsupportedError(f"{cls.__name__} cannot be made from a URL: make it in code and pass the object")
+        raise UnsupportedError(f"{cls.__name__} cannot be created from a URL: create it in code and pass the object")
 
     @abstractmethod
     async def open(self) -> None:

@@ -48,14 +48,14 @@ _KEY = re.compile(f"{_SEGMENT}(?:!{_SEGMENT})*")
 def name(segment: str) -> str:
     """A segment that is a word of ours: lower-case letters, digits, `_`, `.` and `-`."""
     if not _NAME.fullmatch(segment):
-        raise InvalidKeyError(f"{segment!r} is no name: use a-z first, then a-z, 0-9, '_', '.' or '-'")
+        raise InvalidKeyError(f"{segment!r} is not a name: start with a-z, then use a-z, 0-9, '_', '.' or '-'")
     return segment
 
 
 def number(value: int) -> str:
     """A segment that is a whole number from 0 to 9,999,999,999,999,999; numbers sort as numbers."""
     if not 0 <= value <= _MAX_NUMBER:
-        raise InvalidKeyError(f"{value} is no number segment: use 0 to {_MAX_NUMBER}")
+        raise InvalidKeyError(f"{value} is not a number segment: use 0 to {_MAX_NUMBER}")
     return f"{value:016d}"
 
 
@@ -75,9 +75,7 @@ def text(value: str) -> str:
         try:
             raw = value.encode()
         except UnicodeEncodeError as error:
-            raise InvalidKeyError(
-                f"{value!r} holds a lone surrogate: a key must be text that UTF-8 can write"
-            ) from error
+            raise InvalidKeyError(f"{value!r} contains a lone surrogate: a key must be encodable as UTF-8") from error
         if len(encoded.encode()) <= _LONG:
             return "@" + encoded
     digest = urlsafe_b64encode(sha256(raw).digest())[:22].decode()
@@ -112,7 +110,7 @@ def split(encoded: Key) -> tuple[str, ...]:
 def text_of(segment: str) -> str | None:
     """The text in a text segment; `None` where it is a digest and the true text stands in the value."""
     if not segment.startswith("@"):
-        raise InvalidKeyError(f"{segment!r} is no text segment: text begins with '@'")
+        raise InvalidKeyError(f"{segment!r} is not a text segment: text begins with '@'")
     if '"' in segment:
         return None
     return _ESCAPE.sub(_unescape, segment[1:])
@@ -167,7 +165,7 @@ def is_entry(encoded: Key) -> bool:
 def check_key(encoded: object) -> None:
     """Refuse whatever is not an encoded key. Drivers see encoded keys only."""
     if not isinstance(encoded, str):
-        raise InvalidKeyError(f"a key is str, not {type(encoded).__name__}: build it with limpet.driver.key()")
+        raise InvalidKeyError(f"a key must be str, not {type(encoded).__name__}: build it with limpet.driver.key()")
     _check_text(encoded)
 
 
@@ -176,7 +174,7 @@ def check_counter(encoded: object) -> None:
     if not isinstance(encoded, str) or not encoded.endswith(_COUNTER):
         check_key(encoded)
         raise InvalidKeyError(
-            f"{str(encoded)[:60]!r} cannot count a log: its last segment has to be the name 'n' (see counter_key)"
+            f"{str(encoded)[:60]!r} cannot be the counter of a log: its last segment must be the name 'n' (see counter_key)"
         )
     _check_text(encoded)
 
@@ -185,7 +183,7 @@ def check_counter(encoded: object) -> None:
 def _check_text(encoded: str) -> None:
     if not _KEY.fullmatch(encoded):
         raise InvalidKeyError(
-            f"{encoded[:80]!r} is no encoded key: build it with key(name(...), text(...), number(...))"
+            f"{encoded[:80]!r} is not an encoded key: build it with key(name(...), text(...), number(...))"
         )
     if len(encoded) > MAX_KEY_BYTES // 4 and len(encoded.encode()) > MAX_KEY_BYTES:
         raise InvalidKeyError(f"the key {encoded[:60]!r}... is longer than {MAX_KEY_BYTES} bytes")

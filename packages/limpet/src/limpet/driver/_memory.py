@@ -52,7 +52,7 @@ class MemoryDriver(BaseDriver):
     def from_url(cls, url: str) -> Self:
         """`memory://`, which has no options."""
         if url.removeprefix("memory:").strip("/"):
-            raise ConfigurationError("memory:// takes no path and no options: two of them share nothing")
+            raise ConfigurationError("memory:// takes no path and no options, because two memory drivers share nothing")
         return cls()
 
     async def _open(self) -> None:
@@ -109,7 +109,7 @@ class MemoryDriver(BaseDriver):
             while True:
                 keys = await queue.get()
                 if self._closed:
-                    raise ClosedError("the driver was closed: the watch ends")
+                    raise ClosedError("the watch ends because the driver was closed")
                 yield keys
         finally:
             del self._watchers[queue]

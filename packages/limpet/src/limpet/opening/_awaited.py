@@ -39,6 +39,4 @@ class Opening(Generic[C]):
     if not TYPE_CHECKING:  # a type checker knows by itself that it is not there
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(
-                f"there is no {name!r} before it is open: write 'await' or 'async with' in front of it"
-            )
+            raise AttributeError(f"there is no {name!r} before it is open: put 'await' or 'async with' in front of it")

@@ -36,7 +36,7 @@ async def check_manifest(driver: Driver) -> None:
     innermost = found[-1]
     (item,) = await innermost.get([MANIFEST])
     if item is None and any(isinstance(layer, ReadOnly) for layer in found):
-        raise NotFoundError("nothing was ever written here: open it without read_only() first, or look at its address")
+        raise NotFoundError("this database was never written: open it without read_only() first, or check the URL")
     written = to_json({"format": FORMAT, "oldest_reader": _OLDEST_READER, "wrappers": stack}).decode()
     if item is None:
         try:
@@ -54,12 +54,12 @@ def _compare(item: Item, stack: list[str]) -> None:
     manifest = _read(item)
     if manifest["oldest_reader"] > FORMAT:
         raise FormatError(
-            f"this place was written in format {manifest['format']}, which needs a reader of format "
+            f"this database was written in format {manifest['format']}, which needs a reader of format "
             f"{manifest['oldest_reader']} or newer; this release reads up to {FORMAT}: upgrade limpet"
         )
     if manifest["wrappers"] != stack:
         raise WrongStackError(
-            f"this place was written through {_named(manifest['wrappers'])} and is opened through {_named(stack)}: "
+            f"this database was written through {_named(manifest['wrappers'])} but is being opened through {_named(stack)}: "
             "open it with the same wrappers, in the same order"
         )
 
@@ -68,11 +68,13 @@ def _read(item: Item) -> dict[str, Any]:
     try:
         manifest = from_json(item.value or "")
     except ValueError as error:
-        raise FormatError(f"the manifest of this place cannot be read: {error}") from error
+        raise FormatError(f"the manifest of this database cannot be read: {error}") from error
     match manifest:
         case {"format": int(), "oldest_reader": int(), "wrappers": [*_]}:
             return dict(manifest)
-    raise FormatError("the manifest of this place is not one of Limpet's: another program may use the same name")
+    raise FormatError(
+        "the manifest of this database is not one of Limpet's: another program may be using the same name"
+    )
 
 
 def _named(stack: list[str]) -> str:

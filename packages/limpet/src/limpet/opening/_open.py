@@ -83,7 +83,7 @@ def assembled(
         url, driver = None, target
     else:
         raise ConfigurationError(
-            f"{target!r} is no driver: pass a URL like 'sqlite:///data/agent.db', a Driver, or nothing"
+            f"{target!r} is not a driver: pass a URL like 'sqlite:///data/agent.db', a Driver, or nothing"
         )
     if driver.is_open:
         driver = _Borrowed(driver)
@@ -91,9 +91,7 @@ def assembled(
         if wrap is not None:
             around = wrap(driver) if callable(wrap) else None
             if not isinstance(around, Driver):
-                raise wrong(
-                    "puts no driver around a driver: limpet_wrap_driver() returns a function that does, or None"
-                )
+                raise wrong("does not wrap a driver: limpet_wrap_driver() must return a function that does, or None")
             driver = around
     if batching and driver.capabilities.group:
         driver = Batching(driver)
@@ -107,7 +105,7 @@ def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:
         around = wrap(driver) if callable(wrap) else None
         if not isinstance(around, Driver):
             raise ConfigurationError(
-                f"{wrap!r} in wrappers= puts no driver around a driver: use compressed(), encrypted(...) and the like"
+                f"{wrap!r} in wrappers= does not wrap a driver: use compressed(), encrypted(...) and so on"
             )
         driver = around
     return driver

@@ -73,7 +73,7 @@ def driver_class(scheme: str, plugins: Iterable[str] | None = None) -> type[Driv
     if len(entries) > 1:
         packages = " and ".join(package_of(entry) or entry.value for entry in entries)
         raise PluginError(
-            f"{packages} both serve {scheme}://: uninstall one of them, or name the one to use in {SWITCH}",
+            f"{packages} both serve {scheme}://: uninstall one of them, or list only the one to use in {SWITCH}",
             distribution=packages,
             entry_point=scheme,
         )
@@ -87,7 +87,7 @@ def class_at(entry: EntryPoint) -> type[Driver]:
         raise plugin_error(package_of(entry), entry.name, entry.value, "is not a subclass of limpet.driver.Driver")
     if inspect.isabstract(found):
         lacking = ", ".join(sorted(found.__abstractmethods__))
-        raise plugin_error(package_of(entry), entry.name, entry.value, f"is a driver that lacks {lacking}")
+        raise plugin_error(package_of(entry), entry.name, entry.value, f"is a driver without {lacking}")
     return found
 
 
@@ -118,12 +118,10 @@ def _missing(scheme: str, plugins: Iterable[str] | None) -> str:
         extra = _EXTRAS[scheme]
         return (
             f"{scheme}:// needs the package limpet-{extra}, which is the extra limpet[{extra}]: "
-            "install it from where limpet came from"
+            "install it from the same source as limpet"
         )
     kept_out = [package_of(entry) for entry in declared(DRIVERS)[0] if entry.name.lower() == scheme]
     if kept_out:
-        return (
-            f"{scheme}:// is served by {' and '.join(kept_out)}, which {SWITCH} or plugins= does not name: add it there"
-        )
+        return f"{scheme}:// is served by {' and '.join(kept_out)}, which {SWITCH} or plugins= excludes: add it there"
     installed = ", ".join(installed_drivers(plugins)) or "none"
     return f"no installed package serves {scheme}://; installed are {installed}"

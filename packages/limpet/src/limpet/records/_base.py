@@ -42,13 +42,13 @@ def _read_milliseconds(value: Any) -> Any:
         try:
             return datetime.fromtimestamp(value / 1000, UTC)
         except (OverflowError, OSError, ValueError) as error:
-            raise ValueError(f"{value} is no time in milliseconds since 1970") from error
+            raise ValueError(f"{value} is not a time in milliseconds since 1970") from error
     return value
 
 
 def _in_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("a naive datetime says nothing of its time zone: use datetime.now(UTC)")
+        raise ValueError("a naive datetime has no time zone: use datetime.now(UTC)")
     return _whole(value.astimezone(UTC))
 
 
@@ -59,7 +59,7 @@ def _whole(value: datetime) -> datetime:
 def milliseconds(value: datetime) -> int:
     """Milliseconds since 1970. Raises `InvalidValueError` for a time without a time zone."""
     if value.tzinfo is None:
-        raise InvalidValueError("a naive datetime says nothing of its time zone: use datetime.now(UTC)")
+        raise InvalidValueError("a naive datetime has no time zone: use datetime.now(UTC)")
     return round(value.timestamp() * 1000)
 
 
@@ -147,7 +147,7 @@ def check_record(record: Record) -> None:
             for each in value:
                 check_record(each)
     if left < 0:
-        raise TooLargeError(f"{what} is longer than {MAX_BYTES // 1024**2} MiB: keep what is large in a blob")
+        raise TooLargeError(f"{what} is longer than {MAX_BYTES // 1024**2} MiB: store large content as a blob")
     free: dict[str, Any] = {}
     for field in _free(type(record)):
         if fields.get(field) is not None:

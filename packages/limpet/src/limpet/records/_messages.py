@@ -64,7 +64,7 @@ class Message(Record):
         try:
             return _any().validate_json(stored)
         except ValidationError as error:
-            raise CorruptDataError(f"{where} is no message: {explain(error)}") from error
+            raise CorruptDataError(f"{where} is not a message: {explain(error)}") from error
 
     def stamped(self) -> Self:
         """A copy that has an id and a timestamp."""

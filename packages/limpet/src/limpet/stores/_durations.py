@@ -18,7 +18,7 @@ def duration_to_ms(time: float | timedelta, called: str = "ttl") -> int:
     """A duration in milliseconds, at least one. Raises `InvalidValueError`, which calls the duration by its name."""
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        raise InvalidValueError(f"{called} is {time!r}: give more than 0 seconds, as a number or a timedelta")
+        raise InvalidValueError(f"{called} is {time!r}: pass more than 0 seconds, as a number or a timedelta")
     if seconds >= 1e11:
-        raise InvalidValueError(f"{called} is {time!r}: give less than 100,000,000,000 seconds, some 3,000 years")
+        raise InvalidValueError(f"{called} is {time!r}: pass less than 100,000,000,000 seconds (about 3,000 years)")
     return max(1, round(seconds * 1000))

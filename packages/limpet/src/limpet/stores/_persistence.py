@@ -228,4 +228,6 @@ class Persistence:
 
 def _ensure_users(namespace: str, *, but: str | None = None) -> None:
     if isinstance(namespace, str) and namespace.startswith("__") and not (but and namespace.startswith(but)):
-        raise InvalidKeyError(f"the namespace {namespace!r} begins with '__' and so is the library's own: rename it")
+        raise InvalidKeyError(
+            f"the namespace {namespace!r} begins with '__', which is reserved for the library: choose another name"
+        )

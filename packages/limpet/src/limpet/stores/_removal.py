@@ -44,8 +44,8 @@ async def remove(driver: Driver, removals: Iterable[Removal]) -> None:
         limit = driver.capabilities.max_writes
         if len(writes) > limit:
             raise TooLargeError(
-                f"removing all of this at once takes {len(writes)} writes and this driver takes {limit} in a batch: "
-                "remove what belongs to it first, in parts"
+                f"deleting all of this at once takes {len(writes)} writes, but this driver takes at most {limit} in a batch: "
+                "first delete parts of what belongs to it"
             )
         return Plan(writes, writes)
 

@@ -75,7 +75,7 @@ class TypeCodec(Generic[T]):
     def __init__(self, kind: type[T], migrations: Migrations = _FIRST) -> None:
         """Raises `ConfigurationError` for a type that pydantic cannot adapt."""
         if isinstance(kind, str):
-            raise ConfigurationError(f"{kind!r} is the name of a type: pass the type itself")
+            raise ConfigurationError(f"{kind!r} is a string: pass the type itself")
         try:
             self._adapter: TypeAdapter[T] = TypeAdapter(kind)
         except PydanticUserError as error:
@@ -95,14 +95,14 @@ class TypeCodec(Generic[T]):
             stored = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
             back = self._adapter.validate_json(stored)
         except ValidationError as error:
-            raise InvalidValueError(f"this is no valid {self.name}: {explain(error)}") from error
+            raise InvalidValueError(f"this is not a valid {self.name}: {explain(error)}") from error
         except (ValueError, TypeError, RecursionError) as error:
-            why = self._why(value) or "a part of it is not of its declared type, or has no form in JSON"
+            why = self._why(value) or "part of it does not have its declared type, or cannot be written as JSON"
             raise InvalidValueError(f"this {type(value).__name__} cannot be stored as {self.name}: {why}") from error
         if (where := difference(value, back)) is not None:
             raise InvalidValueError(
                 f"this {type(value).__name__} would come back from {self.name} as something else, at {where}: "
-                "convert it first, or declare its own type"
+                "convert it first, or declare its exact type"
             )
         return stored.decode()
 
@@ -123,13 +123,13 @@ class TypeCodec(Generic[T]):
             try:
                 document = from_json(stored)
             except ValueError as error:
-                raise CorruptDataError(f"{where} is no JSON: {error}") from error
+                raise CorruptDataError(f"{where} is not JSON: {error}") from error
             stored = to_json(self._migrations.migrate(document, version, where))
         try:
             return self._adapter.validate_json(stored)
         except ValidationError as error:
             raise CorruptDataError(
-                f"{where} is no {self.name}: {explain(error)}. Give migrations that lead to it, or delete it"
+                f"{where} is not a valid {self.name}: {explain(error)}. Add migrations that lead to it, or delete it"
             ) from error
 
 
@@ -139,7 +139,7 @@ def load_record(model: type[M], stored: str, where: str) -> M:
     try:
         return model.model_validate_json(stored)
     except ValidationError as error:
-        raise CorruptDataError(f"{where} is no {model.__name__}: {explain(error)}") from error
+        raise CorruptDataError(f"{where} is not a valid {model.__name__}: {explain(error)}") from error
 
 
 def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: frozenset[str] = frozenset()) -> str:
@@ -152,7 +152,9 @@ def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: 
     if isinstance(record, Record):
         check_record(record)
     if record.model_extra and VERSION in record.model_extra:
-        raise InvalidValueError(f"a field named {VERSION!r} cannot be stored: it holds the version of the record")
+        raise InvalidValueError(
+            f"a field named {VERSION!r} cannot be stored: the name is reserved for the version of the record"
+        )
     try:
         stored = record.model_dump_json(by_alias=True, exclude=unset | without, warnings="error")
     except (ValueError, TypeError) as error:

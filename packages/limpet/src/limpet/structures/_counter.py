@@ -42,5 +42,5 @@ def _count(item: Item | None) -> int:
     if item is None:
         return 0
     if not isinstance(item.value, str) or not item.value.isdecimal():
-        raise CorruptDataError(f"the item at {item.key!r} counts nothing")
+        raise CorruptDataError(f"the item at {item.key!r} is not a counter")
     return int(item.value)

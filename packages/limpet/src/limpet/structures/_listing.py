@@ -80,9 +80,9 @@ class Listing(Generic[T]):
         `offset` records are skipped, by reading them. `backwards`: `fetch` goes from the last record to the first, `limit` is given, and the page is turned around.
         """
         if limit is not None and limit < 1:
-            raise InvalidValueError(f"limit is {limit}: ask for at least one record, or leave it out for all")
+            raise InvalidValueError(f"limit is {limit}: it must be at least 1; leave it out to get all records")
         if offset < 0 or (offset and cursor is not None):
-            raise InvalidValueError("offset= counts from the start: give a number from 0 on, and no cursor= with it")
+            raise InvalidValueError("offset= is 0 or more, counts from the start, and cannot be combined with cursor=")
         self._fetch = fetch if not offset else self._behind(fetch, offset)
         self._mark = sha256(to_json(list(query))).hexdigest()[:12]
         self._limit = limit
@@ -92,7 +92,7 @@ class Listing(Generic[T]):
         self._keeps_errors = False
 
     def __repr__(self) -> str:
-        return "<Listing: await it for a page, or go through it with async for>"
+        return "<Listing: await it for a page, or iterate over it with async for>"
 
     def skip_unreadable(self, report: Callable[[CorruptDataError], object]) -> Listing[T]:
         """The same list without the records that cannot be read: `report` is called with the error for each of them.
@@ -167,9 +167,9 @@ class Listing(Generic[T]):
         try:
             mark, position = from_json(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
         except (ValueError, TypeError, AttributeError, Base64Error) as error:
-            raise InvalidCursorError("the cursor is damaged: pass page.cursor on as it came") from error
+            raise InvalidCursorError("the cursor is damaged: pass page.cursor on unchanged") from error
         if mark != self._mark or not isinstance(position, str):
             raise InvalidCursorError(
-                "the cursor belongs to another query: use it with the method and arguments it came from"
+                "the cursor belongs to another query: use it with the method and arguments that it came from"
             )
         return position

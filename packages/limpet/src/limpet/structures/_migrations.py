@@ -21,7 +21,7 @@ class Migrations:
 
     def __init__(self, *, version: int = 1) -> None:
         if version < 1:
-            raise ConfigurationError(f"version is {version}: the first one is 1")
+            raise ConfigurationError(f"version is {version}: versions start at 1")
         self.version = version
         self._steps: dict[int, Step] = {}
 
@@ -32,7 +32,7 @@ class Migrations:
                 f"a step from version {version} leads nowhere: the current version is {self.version}"
             )
         if version in self._steps:
-            raise ConfigurationError(f"there is a step from version {version} already")
+            raise ConfigurationError(f"there is already a step from version {version}")
 
         def register(step: Step) -> Step:
             self._steps[version] = step

@@ -47,7 +47,7 @@ def load_object(stored: Value | None, migrations: Migrations, where: str) -> dic
         raise CorruptDataError(f"{where} is not a JSON object")
     migrated = migrations.migrate(document, document.pop(VERSION, 1), where)
     if not isinstance(migrated, dict):
-        raise CorruptDataError(f"{where} was migrated to a {type(migrated).__name__}: a step has to return an object")
+        raise CorruptDataError(f"{where} was migrated to a {type(migrated).__name__}: a step must return an object")
     return migrated
 
 

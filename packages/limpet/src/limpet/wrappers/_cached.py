@@ -56,7 +56,7 @@ class Cached(Wrapper):
     ) -> None:
         super().__init__(inner)
         if isinstance(max_stale, bool) or not isinstance(max_stale, int | float) or not 0 <= max_stale < inf:
-            raise ConfigurationError(f"max_stale is {max_stale!r}: use seconds, or 0 for never")
+            raise ConfigurationError(f"max_stale is {max_stale!r}: use a number of seconds, or 0 to never be stale")
         for option, value in {"max_items": max_items, "max_bytes": max_bytes}.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{option} is {value!r}: use a whole number above 0")

@@ -71,7 +71,7 @@ class Compressed(ValueWrapper):
             return replace(item, value=self._unpacked(item.value))
         except (ValueError, self._zstd.ZstdError) as error:
             raise CorruptDataError(
-                f"the compressed value at {item.key!r} cannot be unpacked: {error}", key=item.key
+                f"the compressed value at {item.key!r} cannot be decompressed: {error}", key=item.key
             ) from error
 
     def _unpacked(self, stored: bytes) -> Value:
@@ -79,14 +79,14 @@ class Compressed(ValueWrapper):
         if kind == _PLAIN:
             return packed
         if kind not in (_TEXT, _BYTES):
-            raise ValueError("it does not say what it is")
+            raise ValueError("its header is invalid")
         size = self._zstd.get_frame_info(packed).decompressed_size
         if size is None or size > _MOST:
-            raise ValueError(f"it unpacks to {size} bytes, where at most {_MOST} were packed")
+            raise ValueError(f"it claims to have {size} bytes, but the maximum is {_MOST}")
         decompressor = self._zstd.ZstdDecompressor()
         raw: bytes = decompressor.decompress(packed, size + 1)
         if not decompressor.eof or decompressor.unused_data or len(raw) != size:
-            raise ValueError(f"it is not the {size} bytes that it says it is")
+            raise ValueError(f"it does not have the {size} bytes that it claims")
         return raw.decode() if kind == _TEXT else raw
 
 
@@ -101,5 +101,5 @@ def _zstd() -> Any:
         return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     except ImportError as error:
         raise ConfigurationError(
-            "compressed() needs the extra limpet[compression]: install it from where limpet came from"
+            "compressed() needs the extra limpet[compression]: install it from the same source as limpet"
         ) from error

@@ -47,4 +47,4 @@ def read_only() -> Wrap:
 
 
 def _error() -> ReadOnlyError:
-    return ReadOnlyError("opened with read_only(): open it without to write")
+    return ReadOnlyError("this database was opened with read_only(): open it without read_only() to write")

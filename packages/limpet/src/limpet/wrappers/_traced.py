@@ -50,7 +50,7 @@ class Traced(Wrapper):
             from opentelemetry import metrics, trace
         except ImportError as error:
             raise ConfigurationError(
-                "traced() needs the extra limpet[tracing]: install it from where limpet came from"
+                "traced() needs the extra limpet[tracing]: install it from the same source as limpet"
             ) from error
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider, schema_url=_SCHEMA)
         self._duration = metrics.get_meter(_SCOPE, meter_provider=meter_provider, schema_url=_SCHEMA).create_histogram(

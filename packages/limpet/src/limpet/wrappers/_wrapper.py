@@ -40,11 +40,11 @@ class Wrapper(Driver):
     def _check_order(self, inner: Wrapper) -> None:
         one, other = type(self).__name__, type(inner).__name__
         if type(self) is type(inner):
-            raise ConfigurationError(f"{one} around {other}: a second one changes nothing, leave one of them out")
+            raise ConfigurationError(f"{one} around {other}: the second one has no effect; leave one of them out")
         if self.rank and inner.rank and self.rank > inner.rank:
             raise ConfigurationError(
-                f"{one} around {other} is the wrong order: make it {other}({one}(driver)); "
-                "in wrappers= the outermost comes first"
+                f"{one} around {other} is the wrong order: use {other}({one}(driver)); "
+                "in wrappers=, the outermost comes first"
             )
 
     @property

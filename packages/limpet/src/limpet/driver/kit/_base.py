@@ -126,7 +126,7 @@ class BaseDriver(Driver):
         Raise `ClosedError` once the driver is closed. `notifications` does all of it around a connection that listens.
         """
         raise UnsupportedError(
-            f"{type(self).__name__} declares 'watch' and lacks _watch(): write it, or do not declare it"
+            f"{type(self).__name__} declares 'watch' but has no _watch(): implement it, or do not declare it"
         )
 
     # The verbs.
@@ -137,7 +137,7 @@ class BaseDriver(Driver):
 
     async def open(self) -> None:
         if self._closed:
-            raise ClosedError(f"{type(self).__name__} was closed: make a new one")
+            raise ClosedError(f"{type(self).__name__} was closed: create a new one")
         if self._process:
             check_process(self._process, type(self).__name__)
         self._process = os.getpid()

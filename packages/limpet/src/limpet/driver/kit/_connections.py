@@ -81,7 +81,7 @@ class Connections(Inherited, Generic[C]):
             except TimeoutError as error:
                 raise UnavailableError(
                     f"all {self._size} connections to {self._place} stayed busy for {self._timeout:g} s: raise "
-                    "'pool_size', or look at the server's load"
+                    "'pool_size', or check the server's load"
                 ) from error
         else:
             await self._room.acquire()

@@ -32,7 +32,7 @@ async def append_by_compare_and_set(driver: Driver, unit: Append) -> int:
     while True:
         first = 0 if counter is None else counter_value(counter.value)
         if first is None:
-            raise CorruptDataError(f"the item at {unit.log!r} should hold the next number of a log: it does not")
+            raise CorruptDataError(f"the item at {unit.log!r} should be the next number of a log, but is not")
         following = str(first + len(unit.puts))
         cond = If.ABSENT if counter is None else counter.etag
         batch: list[Put | Check] = [unit.check, Put(unit.log, following, cond, KEEP)]
@@ -71,6 +71,6 @@ async def probe_clock(driver: Driver) -> int:
     (item,) = await driver.get([probe.key], values=False)
     if item is None:
         raise UnavailableError(
-            "an item that was written a moment ago is not there: look at the backend's clock, or at what it evicts"
+            "an item that was written a moment ago is missing: check the backend's clock, and whether it evicts data"
         )
     return item.updated_at

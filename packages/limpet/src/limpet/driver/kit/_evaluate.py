@@ -108,11 +108,9 @@ class _Overlay:
         counter = self.live(unit.log)
         first = 0 if counter is None else counter_value(counter.value)
         if first is None:
-            return CorruptDataError(
-                f"the item at {unit.log!r} should hold the next number of a log and holds something else"
-            )
+            return CorruptDataError(f"the item at {unit.log!r} should be the next number of a log, but is not")
         if first + len(unit.puts) > _LAST:
-            return TooLargeError(f"the log at {unit.log!r} is full: it has given out all of its {_LAST} numbers")
+            return TooLargeError(f"the log at {unit.log!r} is full: it has used all of its {_LAST} numbers")
         for n, put in enumerate(unit.puts, first):
             self.put(f"{put.key}!{number(n)}", put)
         expires = None if counter is None else counter.expires_at

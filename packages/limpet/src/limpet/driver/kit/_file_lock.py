@@ -75,8 +75,8 @@ class FileLock:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 raise ConfigurationError(
-                    f"the file system of {self._path} has no locks between processes ({error.strerror}), and without "
-                    "them two processes would spoil each other's writes: use a folder on a local disk"
+                    f"the file system of {self._path} does not support locks between processes ({error.strerror}), and without "
+                    "them two processes would corrupt each other's writes: use a folder on a local disk"
                 ) from error
             raise
 
@@ -95,8 +95,8 @@ class FileLock:
                 return
             handle.close()  # somebody removed the file: what we hold excludes nobody
         raise UnavailableError(
-            f"another process has kept {self._path} locked for {self._timeout:g} seconds: retry, and look whether "
-            "a process that uses this place is stopped"
+            f"another process has kept {self._path} locked for {self._timeout:g} seconds: retry, and check whether "
+            "a process that uses this database is stopped"
         )
 
 
@@ -221,7 +221,9 @@ def _open_plain(name: str, folder: int | None, path: str, create: bool) -> int:
             give_to_owner(fd, around)
             return fd
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigurationError(f"{path} must be a plain file, and is a link, a folder or a device: move it away")
+            raise ConfigurationError(
+                f"{path} must be a regular file, but is a link, a folder or a device: move it away"
+            )
         try:
             return os.open(name, os.O_RDWR | _SAFELY, dir_fd=folder)
         except FileNotFoundError:

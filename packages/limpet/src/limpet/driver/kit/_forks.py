@@ -55,7 +55,7 @@ def check_process(opened_by: int, what: str) -> None:
     if forked_since(opened_by):
         raise ForkedError(
             f"{what} was opened by the parent of this process, before a fork: open a new one here, on an event loop of "
-            "this process's own (asyncio.run)"
+            "this process (asyncio.run)"
         )
 
 
@@ -63,7 +63,7 @@ def check_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Raises `ForkedError` for an event loop that drivers were opened on in a parent of this process."""
     if _loops.setdefault(loop, os.getpid()) != os.getpid():
         raise ForkedError(
-            "this event loop belongs to the parent of this process, from before a fork: start one of this process's own "
+            "this event loop belongs to the parent of this process, which forked it: start a new one in this process "
             "(asyncio.run) and open the driver there"
         )
 

@@ -74,7 +74,7 @@ async def _read_back_append(unit: Append, cause: UnavailableError, fetch: Fetch)
 
 def _unknown(cause: UnavailableError) -> OutcomeUnknownError:
     error = OutcomeUnknownError(
-        f"the answer to a write was lost ({cause}): it happened once or not at all. Read back before writing it again"
+        f"the answer to a write was lost ({cause}): it was applied once or not at all. Read back before you write it again"
     )
     error.__cause__ = cause
     return error

@@ -80,5 +80,5 @@ async def notifications(
                 raise ours from error
             attempt += 1
         if closed():
-            raise ClosedError("the driver was closed: the watch ends")
+            raise ClosedError("the watch ends because the driver was closed")
         await asyncio.sleep(uniform(0.5, 1.0) * min(_SLOWEST, 0.05 * 2 ** min(attempt, 8)))

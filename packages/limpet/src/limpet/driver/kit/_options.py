@@ -50,14 +50,14 @@ def parse_url(url: str) -> Url:
     """Take a driver's URL apart. Raises `ConfigurationError` where it is none."""
     if not _SCHEME.match(url):
         raise ConfigurationError(
-            f"{hide_password(url)!r} is no URL: write one like 'sqlite:///data/agent.db' or 'fs://./data'"
+            f"{hide_password(url)!r} is not a URL: write one like 'sqlite:///data/agent.db' or 'fs://./data'"
         )
     try:
         parts = urlsplit(url)
         hosts = tuple(_host(each) for each in parts.netloc.rpartition("@")[2].split(",") if each)
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
-        raise ConfigurationError(f"{hide_password(url)!r} is no usable URL: {error}") from None
+        raise ConfigurationError(f"{hide_password(url)!r} is not a valid URL: {error}") from None
     query = dict(pairs)
     if len(query) != len(pairs):
         raise ConfigurationError(f"an option occurs twice in {hide_password(url)!r}: keep one of them")
@@ -97,14 +97,12 @@ def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
     for option, written in url.query.items():
         if option not in known:
             near = get_close_matches(option, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known)) or 'none'}"
             raise ConfigurationError(f"{url.scheme}:// has no option {option!r}: {hint}")
         try:
             options[option] = TypeAdapter(known[option]).validate_strings(written)
         except ValidationError as error:
-            raise ConfigurationError(
-                f"the option {option!r} of {url.scheme}:// does not fit: {explain(error)}"
-            ) from None
+            raise ConfigurationError(f"the option {option!r} of {url.scheme}:// is invalid: {explain(error)}") from None
     return options
 
 

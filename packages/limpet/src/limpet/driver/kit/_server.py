@@ -53,7 +53,7 @@ class ServerDriver(BaseDriver, Generic[C]):
 
     def _listening(self, subscription: Subscription) -> AbstractAsyncContextManager[None]:
         """Connect, and push every notification to the subscription for as long as the block lasts."""
-        raise NotImplementedError(f"{type(self).__name__} declares 'watch' and lacks _listening()")
+        raise NotImplementedError(f"{type(self).__name__} declares 'watch' but has no _listening()")
 
     @property
     def _opened(self) -> C:

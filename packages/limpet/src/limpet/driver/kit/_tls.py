@@ -20,7 +20,7 @@ def tls_context(
     All three are paths of PEM files; the key may stand in `cert`. Raises `ConfigurationError` where one cannot be used.
     """
     if key is not None and cert is None:
-        raise ConfigurationError("ssl_key without ssl_cert: give the certificate that the key belongs to")
+        raise ConfigurationError("ssl_key needs ssl_cert: pass the certificate that the key belongs to")
     reading = f"ssl_ca {ca!r}"
     try:
         context = ssl.create_default_context(cafile=ca)
@@ -29,7 +29,7 @@ def tls_context(
             reading = f"ssl_cert {cert!r}" + (f" or ssl_key {key!r}" if key is not None else "")
             context.load_cert_chain(cert, key, password=_no_password)
     except OSError as error:  # OpenSSL's own errors are among them
-        raise ConfigurationError(f"{reading} cannot be used ({error}): give a file in PEM format") from error
+        raise ConfigurationError(f"{reading} cannot be used ({error}): pass a file in PEM format") from error
     return context
 
 
@@ -40,16 +40,16 @@ def tls_failure_reason(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
-            f"its certificate is not trusted ({cause.verify_message}): name the file of the authority that signed it "
-            "in ssl_ca, and use a host name that the certificate has"
+            f"its certificate is not trusted ({cause.verify_message}): set ssl_ca to the file of the certificate authority "
+            "that signed it, and use a host name that the certificate contains"
         )
     if cause is not None and any(word in (cause.reason or "") for word in _REFUSALS):
         return (
-            f"TLS was refused ({cause.reason}): look whether the server speaks it on this port, and whether it asks for "
-            "a certificate (ssl_cert, ssl_key)"
+            f"TLS failed ({cause.reason}): check whether the server supports TLS on this port, and whether it requires "
+            "a client certificate (ssl_cert, ssl_key)"
         )
     return None
 
 
 def _no_password() -> str:
-    raise ConfigurationError("the key of ssl_cert is locked with a password: give one that is not")
+    raise ConfigurationError("the key of ssl_cert is protected by a password: use one that is not")

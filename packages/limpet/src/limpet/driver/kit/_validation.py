@@ -25,7 +25,7 @@ def validate_get(keys: Sequence[Key], capabilities: Capabilities) -> None:
     if isinstance(keys, str):
         raise InvalidKeyError("get() takes a sequence of keys: wrap a single key in a list")
     if len(keys) > capabilities.max_keys:
-        raise TooLargeError(f"get() of {len(keys)} keys: this driver takes {capabilities.max_keys} in one call")
+        raise TooLargeError(f"get() of {len(keys)} keys: this driver takes at most {capabilities.max_keys} per call")
     for key in keys:
         check_key(key)
 
@@ -45,7 +45,7 @@ def validate_range(range: Range) -> None:
             check_key(bound)
     limit = range.limit
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise InvalidValueError(f"limit is {limit!r}: ask for at least one item")
+        raise InvalidValueError(f"limit is {limit!r}: it must be at least 1")
 
 
 def validate_unit(unit: Unit, capabilities: Capabilities) -> int:
@@ -54,7 +54,7 @@ def validate_unit(unit: Unit, capabilities: Capabilities) -> int:
         return _check_append(unit, capabilities)
     if len(unit) > 1 and capabilities.atomic == "item":
         raise UnsupportedError(
-            f"a batch of {len(unit)} writes: this backend can write one item atomically and no more "
+            f"a batch of {len(unit)} writes: this backend can only write single items atomically "
             "(capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
         )
     if len(unit) > capabilities.max_writes:
@@ -73,9 +73,9 @@ def validate_unit(unit: Unit, capabilities: Capabilities) -> int:
 
 def _check_append(unit: Append, capabilities: Capabilities) -> int:
     if capabilities.atomic == "item":
-        raise UnsupportedError("append needs a batch: this backend can write one item atomically and no more")
+        raise UnsupportedError("append() needs a batch: this backend can only write single items atomically")
     if not unit.puts:
-        raise InvalidValueError("append() without anything to append")
+        raise InvalidValueError("append() needs at least one put")
     if len(unit.puts) + 2 > capabilities.max_writes:
         raise _too_many(len(unit.puts) + 2, capabilities)
     check_counter(unit.log)
@@ -83,10 +83,10 @@ def _check_append(unit: Append, capabilities: Capabilities) -> int:
     size = 0
     for put in unit.puts:
         if put.cond is not None:
-            raise InvalidValueError("a put that is appended has no condition: the number makes its key new")
+            raise InvalidValueError("a put in an append cannot have a condition: its number makes the key unique")
         size += _check_write(put, capabilities) + _NUMBER_BYTES
         if len(put.key.encode()) + _NUMBER_BYTES > MAX_KEY_BYTES:
-            raise InvalidKeyError(f"{put.key[:60]!r}... leaves no room for the number of an entry")
+            raise InvalidKeyError(f"{put.key[:60]!r}... is too long: it is too long: it leaves no room for the number of an entry")
     if size > capabilities.max_batch_bytes:
         raise _too_large(size, capabilities)
     return size
@@ -94,13 +94,13 @@ def _check_append(unit: Append, capabilities: Capabilities) -> int:
 
 def _too_many(writes: int, capabilities: Capabilities) -> TooLargeError:
     return TooLargeError(
-        f"a batch of {writes} writes: this driver takes {capabilities.max_writes}; use several batches"
+        f"a batch of {writes} writes is too large: this driver takes at most {capabilities.max_writes}; use several batches"
     )
 
 
 def _too_large(size: int, capabilities: Capabilities) -> TooLargeError:
     return TooLargeError(
-        f"a batch of {size} bytes: this driver takes {capabilities.max_batch_bytes}; use several batches"
+        f"a batch of {size} bytes is too large: this driver takes at most {capabilities.max_batch_bytes}; use several batches"
     )
 
 
@@ -109,7 +109,7 @@ def _check_write(write: Write, capabilities: Capabilities) -> int:
     cond = write.cond
     if isinstance(write, Put):
         if not (cond is None or isinstance(cond, (If, str))):
-            raise InvalidValueError(f"{cond!r} is no condition: use None, If.ABSENT, If.PRESENT or an etag")
+            raise InvalidValueError(f"{cond!r} is not a condition: use None, If.ABSENT, If.PRESENT or an etag")
         ttl = write.ttl_ms
         if ttl is not None and ttl is not KEEP:
             if not isinstance(ttl, int) or isinstance(ttl, bool):
@@ -117,9 +117,9 @@ def _check_write(write: Write, capabilities: Capabilities) -> int:
             if ttl <= 0:
                 raise InvalidValueError(f"ttl_ms is {ttl}: use at least one millisecond, or delete the item")
         if len(write.etag) != _ETAG_LENGTH:
-            raise InvalidValueError(f"{write.etag!r} is no etag of a put: leave it out, and a fresh one is made")
+            raise InvalidValueError(f"{write.etag!r} is not a valid etag: leave it out, and a new one is generated")
         if not isinstance(write.value, (str, bytes)):
-            raise InvalidValueError(f"a value is str or bytes, not {type(write.value).__name__}: encode it first")
+            raise InvalidValueError(f"a value must be str or bytes, not {type(write.value).__name__}: encode it first")
         size = size_of(write.value)
         if size > capabilities.max_value_bytes:
             raise TooLargeError(
@@ -129,5 +129,5 @@ def _check_write(write: Write, capabilities: Capabilities) -> int:
     if not isinstance(write, (Delete, Check)):
         assert_never(write)
     if not (cond is If.PRESENT or isinstance(cond, str) or (cond is None and isinstance(write, Delete))):
-        raise InvalidValueError(f"{cond!r} is no condition of a {type(write).__name__}: use If.PRESENT or an etag")
+        raise InvalidValueError(f"{cond!r} is not a condition for a {type(write).__name__}: use If.PRESENT or an etag")
     return len(write.key)

@@ -18,7 +18,7 @@ def size_of(value: Value) -> int:
     try:
         return len(value.encode())
     except UnicodeEncodeError as error:
-        raise InvalidValueError("the text holds a lone surrogate: store it as bytes, or replace it") from error
+        raise InvalidValueError("the text contains a lone surrogate: store it as bytes, or replace it") from error
 
 
 def to_bytes(value: Value) -> bytes:
@@ -36,4 +36,4 @@ def from_bytes(stored: bytes) -> Value:
             return rest.decode()
         except UnicodeDecodeError as error:
             raise CorruptDataError("a stored text is not UTF-8") from error
-    raise CorruptDataError("a stored value lacks the mark that tells text from bytes")
+    raise CorruptDataError("a stored value lacks the mark that distinguishes text from bytes")

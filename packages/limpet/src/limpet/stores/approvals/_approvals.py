@@ -37,7 +37,7 @@ __all__ = ["ApprovalStore", "Claim"]
 _LIVE, _CLAIMS = name("approvals.live"), name("approvals.claim")
 WEEK = timedelta(days=7)
 CLAIM = timedelta(minutes=5)
-_LOST = "the claim of approval {!r} has ended: look at it anew, and claim it again where it is pending"
+_LOST = "the claim of approval {!r} has ended: get the approval again, and claim it if it is pending"
 _PAGE = 100
 
 
@@ -101,7 +101,7 @@ class ApprovalStore:
         def plan(reads: ReadSet) -> Plan[ApprovalRecord]:
             if reads[at] is not None:
                 raise ConflictError(
-                    f"there is an approval {record.id!r} already: choose another id", items={at: reads[at]}
+                    f"the approval {record.id!r} already exists: choose another id", items={at: reads[at]}
                 )
             return Plan([Put(live, "", None, left), *self._records.plan_save(reads, record)], record)
 
@@ -181,7 +181,7 @@ class ApprovalStore:
                 or agent_name not in (None, record.agent_name)
             ):
                 raise NotFoundError(
-                    f"there is no approval {id!r}{_of(thread_id, agent_name)}: it was never there, or its time is over"
+                    f"there is no approval {id!r}{_of(thread_id, agent_name)}: it never existed, or it has expired"
                 )
             if record.status != "pending":
                 assert record.claim is not None

@@ -19,7 +19,7 @@ async def copy_thread(driver: Driver, source: str, target: str) -> int:
     while True:
         origin, item = await driver.get([thread_key(source), thread])
         if item is not None and not root_of(thread, item).copying:
-            raise ConflictError(f"there are checkpoints of the thread {target!r} already", items={thread: item})
+            raise ConflictError(f"the thread {target!r} already has checkpoints", items={thread: item})
         if origin is None or (theirs := root_of(origin.key, origin)).copying:
             if item is not None:
                 await driver.commit([root_of(thread, item).removed()])
@@ -29,7 +29,7 @@ async def copy_thread(driver: Driver, source: str, target: str) -> int:
         try:
             copied = await _copy(driver, theirs, root)
         except ConflictError as conflict:
-            raise ConflictError(f"somebody else wrote to the thread {target!r}", items=conflict.items) from None
+            raise ConflictError(f"someone else wrote to the thread {target!r}", items=conflict.items) from None
         if copied is not None:
             return copied
 

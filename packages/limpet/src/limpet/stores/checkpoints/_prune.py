@@ -33,9 +33,9 @@ _GRACE_MS = 60 * 60 * 1000
 async def prune_thread(driver: Driver, thread_id: str, max_count: int | None, max_age: float | timedelta | None) -> int:
     """What `CheckpointStore.prune` does."""
     if max_count is None and max_age is None:
-        raise ConfigurationError("prune would keep everything: give max_count=, max_age=, or both")
+        raise ConfigurationError("prune() would keep everything: pass max_count=, max_age=, or both")
     if max_count is not None and max_count < 1:
-        raise ConfigurationError(f"max_count is {max_count}: the latest always stays; delete() removes all")
+        raise ConfigurationError(f"max_count is {max_count}: the latest is always kept; delete() deletes all")
     base = await _announce(driver, thread_id)
     if base is None:
         return 0

@@ -121,4 +121,4 @@ def root_of(thread: Key, item: Item | None, *, anew: bool = False) -> ThreadRoot
             if anew:
                 return ThreadRoot(thread, randbelow(10**16), item=item, gone=int(incarnation))
             return ThreadRoot(thread, int(incarnation), int(prunes), rest == ["copying"], item)
-    raise CorruptDataError(f"the item at {thread!r} names no checkpoints")
+    raise CorruptDataError(f"the item at {thread!r} does not name any checkpoints")

@@ -89,7 +89,7 @@ class FeedbackStore:
                 raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
             if reads[at] is not None:
                 raise ConflictError(
-                    f"there is feedback {record.id!r} already: choose another id", items={at: reads[at]}
+                    f"the feedback {record.id!r} already exists: choose another id", items={at: reads[at]}
                 )
             theirs = {
                 "user_id": thread.user_id if user_id is None else user_id,

@@ -116,7 +116,7 @@ class ImageRepository:
             of = self._records.decode(reads[parent], image_id)
             if of is None or reads[own] is not None or of.session_id != image.session_id:
                 raise ConflictError(
-                    f"the image {image_id!r} changed meanwhile, or there is an image {fork_id!r} already"
+                    f"the image {image_id!r} changed in the meantime, or the image {fork_id!r} already exists"
                 )
             change = {
                 "image_id": fork_id,

@@ -54,7 +54,9 @@ class Messages(Generic[M]):
             if not unique:
                 return stamped.numbered(await self.log(conversation).append(dump_record(stamped, self._migrations)))
             if message.id is None:
-                raise InvalidValueError("unique=True needs a message with an id: it is the id that is added once")
+                raise InvalidValueError(
+                    "unique=True needs a message with an id, because duplicates are recognised by their id"
+                )
             seq, added = await self.log(conversation).append_unique(dump_record(stamped, self._migrations), message.id)
         except NotFoundError:
             raise self._missing(conversation) from None
@@ -92,11 +94,11 @@ class Messages(Generic[M]):
         """Messages in the order of adding; with `last` the newest ones, and a cursor to those before them."""
         if last is not None and limit is not None:
             raise InvalidValueError(
-                "last= and limit= exclude each other: last takes from the end, limit from the start"
+                "last= and limit= exclude each other: last= counts from the end, limit= from the start"
             )
         if offset < 0 or (offset and (last, before, after, cursor) != (None, None, None, None)):
             raise InvalidValueError(
-                "offset= counts from the start, from 0 on: give no last=, before=, after= or cursor="
+                "offset= is 0 or more, counts from the start, and cannot be combined with last=, before=, after= or cursor="
             )
         backwards = last is not None
         log = self.log(conversation)
@@ -176,7 +178,7 @@ class Messages(Generic[M]):
     def _message(self, conversation: str, entry: Entry) -> M:
         where = f"message {entry.seq} of the {self._owner} {conversation!r}"
         if not isinstance(entry.value, str):
-            raise CorruptDataError(f"{where} should be JSON and is bytes")
+            raise CorruptDataError(f"{where} should be JSON but is bytes")
         stored = migrated_object(entry.value, self._migrations, where)
         return self._load(stored, where).numbered(entry.seq)
 

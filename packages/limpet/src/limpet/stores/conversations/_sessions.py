@@ -50,7 +50,7 @@ class SessionRepository:
             "session",
             Message.load,
             MESSAGE,
-            "save it first, or pass create=True to make it with the message",
+            "save it first, or pass create=True to create it with the message",
         )
 
     async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
@@ -133,7 +133,7 @@ class SessionRepository:
             return await log.transact_fork(self._messages.log(fork_id), at, [parent, own, *keys], planned)
         except ConflictError:
             raise ConflictError(
-                f"there is a session {fork_id!r} already, or what it belongs to: choose another id"
+                f"the session {fork_id!r}, or what it belongs to, already exists: choose another id"
             ) from None
         except NotFoundError:
             if at is None or not await self.session_exists(session_id):

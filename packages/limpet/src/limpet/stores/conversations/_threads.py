@@ -185,7 +185,7 @@ class ThreadStore(ThreadMessages):
         Concurrent merges are all kept. Raises `NotFoundError`, and `InvalidValueError` for both kinds of metadata at once.
         """
         if metadata is not KEEP and merge_metadata is not None:
-            raise InvalidValueError("metadata= replaces and merge_metadata= merges: give one of them")
+            raise InvalidValueError("metadata= replaces and merge_metadata= merges: pass only one")
 
         def change(record: ThreadRecord) -> ThreadRecord:
             merged = record.metadata if metadata is KEEP else metadata
@@ -299,7 +299,7 @@ class ThreadStore(ThreadMessages):
             except _NotGone:
                 await self._finish(fork_id)
             except ConflictError:
-                raise ConflictError(f"there is a thread {fork_id!r} already: choose another id") from None
+                raise ConflictError(f"the thread {fork_id!r} already exists: choose another id") from None
             except NotFoundError:
                 if at is None or await self.get(thread_id) is None:
                     raise self._missing(thread_id) from None
@@ -345,7 +345,7 @@ class ThreadStore(ThreadMessages):
         at, deleted, shard = self._keys(record.id)
         if reads[at] is not None:
             raise ConflictError(
-                f"there is a thread {record.id!r} already: choose another id, or pass exist_ok=True",
+                f"the thread {record.id!r} already exists: choose another id, or pass exist_ok=True",
                 items={at: reads[at]},
             )
         if reads[deleted] is not None:

@@ -91,7 +91,7 @@ class EventQueue:
         subscriber looks again where the driver tells of no changes.
         """
         if poll <= 0:
-            raise ConfigurationError(f"poll is {poll}: give more than 0 seconds")
+            raise ConfigurationError(f"poll is {poll}: pass more than 0 seconds")
         self._driver = driver
         self._retention = None
         if retention is not None or max_count is not None:
@@ -138,7 +138,7 @@ class EventQueue:
         """
         self._check()
         if limit < 1:
-            raise InvalidValueError(f"limit is {limit}: ask for at least one event")
+            raise InvalidValueError(f"limit is {limit}: it must be at least 1")
         position = position_of(after)
         entries = await self._log(channel).read(after=position, limit=limit + 1, past_damage=True)
         events: list[Event] = []
@@ -368,7 +368,7 @@ class EventQueue:
             except LimpetError as error:
                 if self._closed:
                     return
-                _logger.warning("a subscription to %r failed and goes on: %s", channel, error)
+                _logger.warning("a subscription to %r failed and will be retried: %s", channel, error)
                 await asyncio.sleep(self._wakeups.poll)
 
     async def _call(self, callback: Callback, event: Event) -> None:

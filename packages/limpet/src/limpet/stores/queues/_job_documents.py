@@ -55,7 +55,7 @@ def up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
 def check_id(id: str) -> str:
     """The id of a job. Raises `InvalidValueError` for what is none."""
     if not isinstance(id, str) or len(id) != 16 or not (id.isascii() and id.isdecimal()):
-        raise InvalidValueError(f"{id!r} is no id of a job: pass one on as it came")
+        raise InvalidValueError(f"{id!r} is not a job id: pass cursors on unchanged")
     return id
 
 
@@ -82,7 +82,7 @@ def load_state(item: Item) -> dict[str, Any]:
     """The claimed job, or dead letter, in an item. Raises `CorruptDataError`."""
     state = load_object(item.value, CLAIMED_JOB, f"the job at {item.key!r}")
     if not isinstance(state.get("attempts"), int) or "value" not in state:
-        raise CorruptDataError(f"the item at {item.key!r} is no job")
+        raise CorruptDataError(f"the item at {item.key!r} is not a job")
     return state
 
 

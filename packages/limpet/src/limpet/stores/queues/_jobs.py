@@ -86,7 +86,7 @@ class WorkQueue:
         wakeups: Wakeups | None = None,
     ) -> None:
         if max_attempts < 1 or poll <= 0:
-            raise ConfigurationError(f"max_attempts is {max_attempts}, poll is {poll}: give at least one, more than 0")
+            raise ConfigurationError(f"max_attempts is {max_attempts}, poll is {poll}: max_attempts must be at least 1, and poll more than 0")
         self.name: str = queue
         self.group: str = group
         self._driver = driver
@@ -109,7 +109,7 @@ class WorkQueue:
         Raises `InvalidValueError` for what would come back as something else, and `TooLargeError`.
         """
         if not values:
-            raise InvalidValueError("put() without a job: give at least one")
+            raise InvalidValueError("put() needs at least one job")
         written = [stamp_value(dump_plain(value, "the job", convert=True), JOB.version) for value in values]
         while True:
             try:
@@ -126,7 +126,7 @@ class WorkQueue:
         A claim whose answer was lost (`OutcomeUnknownError`) may have taken jobs: they come back after `lease`.
         """
         if limit < 1:
-            raise InvalidValueError(f"limit is {limit}: ask for at least one job")
+            raise InvalidValueError(f"limit is {limit}: it must be at least 1")
         until = monotonic() + wait
         with self._wakeups.waiting(self._log.base) if wait > 0 else nullcontext(asyncio.Event()) as woken:
             while True:
@@ -301,7 +301,7 @@ class WorkQueue:
             key(self._leases, id),
             new_etag(),
             self._lease_ms,
-            lost_message=f"the job {id} of {self.name!r} is no longer ours: stop, somebody else may be at it",
+            lost_message=f"the job {id} of {self.name!r} is no longer claimed by this worker: stop, because another worker may have it",
         )
 
 

@@ -73,7 +73,7 @@ class Revisions:
                     return _Kept(last, tuple(int(n) for n in numbers))
         except ValueError as error:
             raise CorruptDataError(f"the history at {item.key!r} cannot be read: {error}") from error
-        raise CorruptDataError(f"the history at {item.key!r} is none of ours")
+        raise CorruptDataError(f"the history at {item.key!r} was not written by Limpet")
 
     async def read(
         self, driver: Driver, *, before: int | None = None, limit: int | None = None, values: bool = True

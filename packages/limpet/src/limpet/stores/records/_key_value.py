@@ -69,7 +69,7 @@ class KeyValueStore(Generic[V]):
         not hold, `InvalidValueError` for a value that is not of the store's type or would not come back equal.
         """
         if if_absent and if_match is not None:
-            raise InvalidValueError("if_match and if_absent exclude each other: ask for one of them")
+            raise InvalidValueError("if_match and if_absent exclude each other: pass only one")
         put = Put(self.at(key), self.encode(key, value), If.ABSENT if if_absent else if_match, ttl_to_ms(ttl))
         await self._driver.apply([put])
         return put.etag
@@ -95,7 +95,9 @@ class KeyValueStore(Generic[V]):
         `OutcomeUnknownError` safe: with the same token it changes nothing a second time.
         """
         if not callable(change):
-            raise InvalidValueError("update takes a function of the value: to store another value use replace or set")
+            raise InvalidValueError(
+                "update() takes a function of the record: to store a different value, use replace() or set()"
+            )
         at = self.at(key)
 
         def plan(reads: ReadSet) -> Plan[V]:
@@ -104,7 +106,9 @@ class KeyValueStore(Generic[V]):
                 raise self._missing(key)
             changed = change(self.decode(item, key))
             if isinstance(changed, Awaitable):
-                raise InvalidValueError("change must be a plain function: it may run again after a conflict")
+                raise InvalidValueError(
+                    "change must be a synchronous function, because it may run again after a conflict"
+                )
             return Plan([Put(at, self.encode(key, changed), item.etag, KEEP)], changed)
 
         async with changing(self._driver, at):
@@ -186,7 +190,7 @@ class KeyValueStore(Generic[V]):
         """The value in an item. Raises `CorruptDataError` also for another one under a colliding digest."""
         found, value = self._pair(item)
         if found != key:
-            raise CorruptDataError(f"the item at {item.key!r} holds the record {found!r}, not {key!r}")
+            raise CorruptDataError(f"the item at {item.key!r} contains the record {found!r}, not {key!r}")
         return value
 
     def _pair(self, item: Item) -> tuple[str, V]:
@@ -195,7 +199,7 @@ class KeyValueStore(Generic[V]):
         where = f"the record {key!r} in the namespace {self.namespace!r}"
         version = plain.meta.get(_VERSION, 1)
         if namespace != self.namespace or not isinstance(version, int):
-            raise CorruptDataError(f"the item at {item.key!r} is no record in the namespace {self.namespace!r}")
+            raise CorruptDataError(f"the item at {item.key!r} is not a record of the namespace {self.namespace!r}")
         return key, self._codec.load(plain.payload, version, where)
 
     def _readable(self, item: Item) -> tuple[str, V] | CorruptDataError:
@@ -216,5 +220,5 @@ class KeyValueStore(Generic[V]):
 
 def _checked(value: str, what: str) -> str:
     if not isinstance(value, str):
-        raise InvalidKeyError(f"a {what} is text, not {type(value).__name__}: write it as text")
+        raise InvalidKeyError(f"a {what} must be a string, not {type(value).__name__}")
     return value

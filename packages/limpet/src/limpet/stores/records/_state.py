@@ -70,7 +70,7 @@ class AgentState(Generic[T]):
             raise ConfigurationError(f"history is {history}: keep 0 to {_MOST} revisions")
         if factory is not None and not callable(factory):
             raise ConfigurationError(
-                f"factory is a {type(factory).__name__}: pass a function that makes the first state, like lambda: State(...)"
+                f"factory is a {type(factory).__name__}: pass a function that returns the initial state, such as lambda: State(...)"
             )
         self.namespace = namespace
         self.key = key
@@ -107,7 +107,9 @@ class AgentState(Generic[T]):
     async def with_state(self, change: Callable[[T], Any]) -> Any:
         """Call a function, plain or `async`, with the state as in `async with`; return what it returns."""
         if not callable(change):
-            raise InvalidValueError("with_state takes a function of the state: to hold the state use 'async with'")
+            raise InvalidValueError(
+                "with_state() takes a function of the state: to hold the state for longer, use 'async with'"
+            )
         async with self as state:
             result = change(state)
             return await result if isinstance(result, Awaitable) else result
@@ -163,7 +165,7 @@ class AgentState(Generic[T]):
         except (ValidationError, TypeError) as error:
             why = explain(error) if isinstance(error, ValidationError) else str(error)
             raise ConfigurationError(
-                f"there is no state yet, and {self._kind!r} cannot make the first one ({why}): pass a factory= "
+                f"there is no state yet, and {self._kind!r} cannot create the initial one ({why}): pass a factory= "
                 "(state_factory= of a StatefulAgent)"
             ) from error
 
@@ -197,7 +199,7 @@ class StateHistory(Generic[T]):
             revision = await self.get(number)
             if revision is None:
                 raise NotFoundError(
-                    f"revision {number} of the state {state.namespace!r} is not kept: see history.list()"
+                    f"revision {number} of the state {state.namespace!r} does not exist or is no longer kept: see history.list()"
                 )
             handle.saves = state._save(handle, state._records.encode(state.key, revision.state))
         return revision.state

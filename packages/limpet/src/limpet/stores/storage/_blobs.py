@@ -74,7 +74,7 @@ class BlobStore:
             await self._records.save(record, if_absent=True)
         except ConflictError as taken:
             await self._chunks.release(owner)
-            raise ConflictError(f"there is a blob {chosen!r} already: choose another id", items=taken.items) from None
+            raise ConflictError(f"the blob {chosen!r} already exists: choose another id", items=taken.items) from None
         return record
 
     async def get(self, id: str) -> BlobRecord | None:
@@ -98,7 +98,7 @@ class BlobStore:
         if record is None:
             raise NotFoundError(f"there is no blob {id!r}: create it first")
         if start < 0 or (end is not None and end < start):
-            raise InvalidValueError(f"{start} to {end} is no range of bytes: use 0 <= start <= end")
+            raise InvalidValueError(f"{start} to {end} is not a range of bytes: use 0 <= start <= end")
         end = record.size if end is None else min(end, record.size)
         if start >= end:
             return
@@ -152,14 +152,14 @@ async def _pieces(source: Source) -> AsyncIterator[bytes]:
             yield _checked(piece)
     else:
         raise InvalidValueError(
-            f"a {type(source).__name__} gives no bytes: pass bytes, a file opened with 'rb', or an iterator of bytes"
+            f"a {type(source).__name__} does not yield bytes: pass bytes, a file opened with 'rb', or an iterator of bytes"
         )
 
 
 def _checked(piece: object) -> bytes:
     if not isinstance(piece, bytes | bytearray | memoryview):
         raise InvalidValueError(
-            f"a blob is bytes, and this gave {type(piece).__name__}: open the file with 'rb', or encode the text"
+            f"a blob consists of bytes, but this yielded {type(piece).__name__}: open the file with 'rb', or encode the text"
         )
     return bytes(piece)
 

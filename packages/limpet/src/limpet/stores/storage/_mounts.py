@@ -41,7 +41,7 @@ class Mounts:
     def ensure_free(self, base: Path) -> None:
         """Raise `ConfigurationError` unless something may be mounted at `base`."""
         if base in self._mounts:
-            raise ConfigurationError(f"something is mounted at {join(base)!r} already: unmount it first")
+            raise ConfigurationError(f"something is already mounted at {join(base)!r}: unmount it first")
 
     def remove(self, base: Path) -> Driver:
         """Unmount; the caller closes the driver. Raises `NotFoundError`."""

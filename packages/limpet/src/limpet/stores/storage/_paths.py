@@ -22,7 +22,7 @@ def split(written: str) -> Path:
     Only `:` separates, and nothing is merged or cut: `a/b`, `a:b`, `a::b` and `a?b` are four keys.
     """
     if not isinstance(written, str):
-        raise InvalidKeyError(f"a key is text like 'users:alice', not {type(written).__name__}")
+        raise InvalidKeyError(f"a key must be a string like 'users:alice', not {type(written).__name__}")
     return tuple(written.split(":")) if written else ()
 
 

@@ -93,7 +93,7 @@ async def true_paths(driver: Driver, items: Sequence[Item]) -> list[Path | None]
 def _path(key: Key) -> Path:
     segments = [text_of(segment) for segment in split(key)[1:]]
     if None in segments:
-        raise CorruptDataError(f"the item at {key!r} lacks the header with its true key")
+        raise CorruptDataError(f"the item at {key!r} lacks the header with its full key")
     return tuple(segment or "" for segment in segments)
 
 

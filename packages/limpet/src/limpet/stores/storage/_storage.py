@@ -282,7 +282,7 @@ class Storage:
     def _key(self, key: str) -> Path:
         path = split(key)
         if not path:
-            raise InvalidKeyError("the key is empty: give at least one character")
+            raise InvalidKeyError("the key is empty: it needs at least one character")
         return path
 
     def _locate(self, key: str) -> tuple[Mount, Key, Path]:
@@ -300,7 +300,7 @@ class Storage:
         if_absent: bool,
     ) -> Etag:
         if if_absent and if_match is not None:
-            raise InvalidValueError("if_match and if_absent exclude each other: ask for one of them")
+            raise InvalidValueError("if_match and if_absent exclude each other: pass only one")
         if meta:
             dump_plain(dict(meta), "meta")
         mount, at, path = self._locate(key)
@@ -347,8 +347,8 @@ async def _apply(mount: Mount, puts: list[Put], atomic: bool) -> None:
     if atomic:
         if len(puts) > limits.max_writes:
             raise TooLargeError(
-                f"{len(puts)} items at once, and this driver takes {limits.max_writes} in a batch: "
-                "use several calls, or atomic=False"
+                f"{len(puts)} items at once, but this driver takes at most {limits.max_writes} in a batch: "
+                "use several calls, or pass atomic=False"
             )
         await mount.driver.apply(puts)
         return

@@ -32,11 +32,11 @@ class Retention:
 
     def __post_init__(self) -> None:
         if self.max_age is None and self.max_count is None:
-            raise ConfigurationError("a retention keeps everything: give max_age=, max_count=, or both")
+            raise ConfigurationError("this retention would keep everything: pass max_age=, max_count=, or both")
         if self.max_age is not None and self.max_age <= timedelta(0):
-            raise ConfigurationError(f"max_age is {self.max_age}: it would remove everything, clear() does that")
+            raise ConfigurationError(f"max_age is {self.max_age}: it would delete everything; use clear() for that")
         if self.max_count is not None and self.max_count < 1:
-            raise ConfigurationError(f"max_count is {self.max_count}: it would remove everything, clear() does that")
+            raise ConfigurationError(f"max_count is {self.max_count}: it would delete everything; use clear() for that")
 
     def cutoff(self, now: int) -> int:
         """What was last written before this moment goes: milliseconds since 1970, as `now`."""

@@ -33,7 +33,7 @@ class Upkeep:
         """Those of the same `name` share the work."""
         self._every = every.total_seconds()
         if self._every <= 0:
-            raise ConfigurationError(f"every is {every}: give more than 0 seconds")
+            raise ConfigurationError(f"every is {every}: pass more than 0 seconds")
         self._lease = Lease(driver, key("lease", segment(name)))
         self._done = key(self._lease.base, "done")
         """Exists until the work is due again."""
@@ -65,7 +65,7 @@ class Upkeep:
             except (ClosedError, ForkedError):
                 return
             except LimpetError as error:
-                _logger.warning("upkeep failed and is tried again in %.0f s: %s", pause, error)
+                _logger.warning("upkeep failed and will be retried in %.0f s: %s", pause, error)
             await asyncio.sleep(pause + uniform(0.0, 0.1) * pause)
 
     async def _once(self) -> float:

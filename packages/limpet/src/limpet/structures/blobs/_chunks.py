@@ -197,18 +197,18 @@ def _announced(item: Item) -> tuple[str, dict[str, Any]]:
         or not isinstance(announced.get("owner"), str)
         or not {"at", "below"} & announced.keys()
     ):
-        raise CorruptDataError(f"the item at {item.key!r} names no owner")
+        raise CorruptDataError(f"the item at {item.key!r} does not name an owner")
     return announced["owner"], announced
 
 
 def _digest(part: Item) -> str:
     digest, _, size = str(part.value).partition(" ")
     if not size.isdecimal():
-        raise CorruptDataError(f"the item at {part.key!r} names no chunk")
+        raise CorruptDataError(f"the item at {part.key!r} does not name a chunk")
     return digest
 
 
 def _users(head: Item) -> int:
     if not isinstance(head.value, str) or not head.value.isdecimal():
-        raise CorruptDataError(f"the item at {head.key!r} counts nothing")
+        raise CorruptDataError(f"the item at {head.key!r} is not a counter")
     return int(head.value)

@@ -133,8 +133,8 @@ class OutOfLine(Wrapper):
         validate_unit(unit, self.capabilities)
         if self.capabilities.atomic == "item":
             raise UnsupportedError(
-                f"a value that begins with {_POINTER!r} needs batches: this backend can write one item atomically and no "
-                "more (capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
+                f"a value that begins with {_POINTER!r} needs batches: this backend can only write single items atomically "
+                "(capabilities.atomic is 'item'); see the driver's page for how to set it up for batches"
             )
 
     def _is_long(self, value: Value) -> bool:
@@ -199,7 +199,7 @@ def _read(item: Item) -> tuple[str, int, bool]:
                 return owner, size, is_text
     except ValueError as error:
         raise CorruptDataError(f"the pointer at {item.key!r} cannot be read: {error}", key=item.key) from error
-    raise CorruptDataError(f"the pointer at {item.key!r} points at nothing", key=item.key)
+    raise CorruptDataError(f"the pointer at {item.key!r} does not point to a value", key=item.key)
 
 
 async def _pieces(data: bytes, size: int) -> AsyncIterator[bytes]:

@@ -134,11 +134,11 @@ class Collection(Generic[T]):
                 raise NotFoundError(f"there is no {self.base} document {id!r}: save it first")
             changed = change(document)
             if isinstance(changed, Awaitable):
-                raise InvalidValueError("change must be a plain function: it may run again after a conflict")
-            if self.id_of(changed) != id:
                 raise InvalidValueError(
-                    f"the id {id!r} became {self.id_of(changed)!r}: save it as a document of its own"
+                    "change must be a synchronous function, because it may run again after a conflict"
                 )
+            if self.id_of(changed) != id:
+                raise InvalidValueError(f"the id {id!r} became {self.id_of(changed)!r}: save it as a new document")
             return Plan(self.plan_save(reads, changed, ttl_ms=KEEP), changed)
 
         async with changing(self._driver, at):
@@ -235,7 +235,7 @@ class Collection(Generic[T]):
         at = self.key(id)
         item = reads[at]
         if (if_absent and item is not None) or (if_match is not None and (item is None or item.etag != if_match)):
-            raise ConflictError(f"the document {id!r} is not in the state that was asked for", items={at: item})
+            raise ConflictError(f"the document {id!r} is not in the expected state", items={at: item})
         cond: Cond = If.ABSENT if item is None else item.etag
         old = self._old_entries(item)
         expires = ttl_ms is not KEEP and (ttl_ms is not None or (item is not None and item.ttl_ms is not None))
@@ -259,7 +259,9 @@ class Collection(Generic[T]):
             return None
         document = self._codec.decode(item)
         if self.id_of(document) != id:
-            raise CorruptDataError(f"the item at {item.key!r} holds the document {self.id_of(document)!r}, not {id!r}")
+            raise CorruptDataError(
+                f"the item at {item.key!r} contains the document {self.id_of(document)!r}, not {id!r}"
+            )
         return document
 
     def decode_or_none(self, item: Item | None) -> T | None:

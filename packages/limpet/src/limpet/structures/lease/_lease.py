@@ -83,7 +83,7 @@ class Lease:
         it. `handle.reads` holds the items at the keys of `reading`, which only owners write. Raises `LeaseTimeoutError`.
         """
         if ttl <= 0:
-            raise InvalidValueError(f"ttl is {ttl}: a lease lasts for more than 0 seconds")
+            raise InvalidValueError(f"ttl is {ttl}: a lease must last for more than 0 seconds")
         deadline = None if timeout is None else monotonic() + timeout
         poll = _FIRST_POLL
         while True:
@@ -128,7 +128,7 @@ class Lease:
         """
         queue = _QUEUES.setdefault(self._driver, _Queue())
         if queue.owners.get(self.base) is asyncio.current_task():
-            raise NestedLeaseError(f"this task holds the lease at {self.base!r} already: it would wait for itself")
+            raise NestedLeaseError(f"this task already holds the lease at {self.base!r}: it would wait for itself")
         started = monotonic()
         async with AsyncExitStack() as stack:
             try:
@@ -163,7 +163,7 @@ class Lease:
         if not released:
             if writes:
                 raise LeaseLostError(
-                    "the lease ended and somebody else acquired it, or changed what it protects: nothing was saved, begin anew"
+                    "the lease ended, and someone else acquired it or changed what it protects: nothing was saved; start again"
                 )
             return
         left = dict(handle.reads)
@@ -210,7 +210,7 @@ class Lease:
                 return LeaseHandle(token, Check(self.fence, mark.etag), ttl, reads, own)
 
     def _timeout(self) -> LeaseTimeoutError:
-        return LeaseTimeoutError(f"the lease at {self.base!r} is somebody else's: try again later")
+        return LeaseTimeoutError(f"the lease at {self.base!r} is held by someone else: try again later")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ async def release(driver: Driver, record: Item, branches: Sequence[Branch], prom
             item = reads[at]
             users, upto = _read(item)
             if item is None:
-                raise CorruptDataError(f"the item at {at!r} should count the forks of a log and is missing")
+                raise CorruptDataError(f"the item at {at!r} should count the forks of a log, but is missing")
             if users > 1:
                 writes.append(Put(at, to_json({"users": users - 1, "upto": upto}).decode(), item.etag))
             else:

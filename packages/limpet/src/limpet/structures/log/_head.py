@@ -50,7 +50,7 @@ class Head:
             return cls(*_parse(item.value or ""))
         except ValueError as error:
             raise CorruptDataError(
-                f"the item at {item.key!r} should be the head of a log and is not: {error}"
+                f"the item at {item.key!r} should be the head of a log, but is not: {error}"
             ) from error
 
     def write(self) -> str:

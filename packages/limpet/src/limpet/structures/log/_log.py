@@ -196,7 +196,7 @@ class Log:
         if unique is not None:
             return (await self.append_unique(values[0], unique))[0]
         if not values:
-            raise InvalidValueError("append() without a value: give at least one")
+            raise InvalidValueError("append() needs at least one value")
         item = self._cache.get(self.base) or await self._head_item()
         while True:
             if self._warm is None or self._warm[0] is not item:
@@ -263,7 +263,9 @@ class Log:
                 if head.incarnation != branch[1]:
                     raise HeadMovedError
                 if head.shows(seq) and seq < max(head.own, shared_below(reads, branch)):
-                    raise UnsupportedError(f"entry {seq} is shared with a fork and stays as it is: append a new one")
+                    raise UnsupportedError(
+                        f"entry {seq} is shared with a fork and cannot be changed: append a new entry"
+                    )
                 if there is None or not head.shows(seq):
                     raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r}")
                 # Else it could be forked, and the entry shared, meanwhile.

@@ -26,7 +26,7 @@ class HeadMovedError(Exception):
 
 def missing(base: Key) -> NotFoundError:
     """The error for a log that is not there."""
-    return NotFoundError(f"there is no log at {base!r}: create it first, or it was deleted")
+    return NotFoundError(f"there is no log at {base!r}: create it first, unless it was deleted")
 
 
 def visible(head: Item | None, counter: Item | None) -> int:
@@ -38,7 +38,7 @@ def following_of(counter: Item) -> int:
     """The next number of a log. Raises `CorruptDataError`."""
     found = counter_value(counter.value)
     if found is None:
-        raise CorruptDataError(f"the item at {counter.key!r} should hold the next number of a log")
+        raise CorruptDataError(f"the item at {counter.key!r} should be the next number of a log")
     return found
 
 
@@ -58,15 +58,15 @@ def plan_fork(
         raise HeadMovedError
     end = following_of(counter) if at is None else at + 1
     if at is not None and not (head.shows(at) and end <= following_of(counter)):
-        raise NotFoundError(f"there is no entry {at} in the log at {base!r}: fork at one that is there")
+        raise NotFoundError(f"there is no entry {at} in the log at {base!r}: fork at an existing entry")
     if there is not None:
-        raise ConflictError(f"there is a log at {target_base!r} already", items={target_base: there})
+        raise ConflictError(f"there is already a log at {target_base!r}", items={target_base: there})
     earlier = reads[target_counter]
     following = end if earlier is None else max(end, following_of(earlier))
     forked = head.forked(base, end, randbelow(10**16), following)
     if len(forked.parts) > MOST_PARTS:
         raise TooLargeError(
-            f"this would be a fork of forks, {MOST_PARTS} deep: copy the entries into a new log and go on with that"
+            f"this would be a fork of forks, {MOST_PARTS} deep: copy the entries to a new log and continue with that"
         )
     uses = bool(forked.parts) and forked.parts[-1].incarnation == incarnation
     shared = replace(head, shared=head.shared or uses)

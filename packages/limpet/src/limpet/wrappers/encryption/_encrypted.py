@@ -65,7 +65,7 @@ class Encrypted(ValueWrapper):
     `rotate` has sealed it anew. Without `key` it comes from `LIMPET_ENCRYPTION_KEY`, or the file in
     `LIMPET_ENCRYPTION_KEY_FILE`, and one old key likewise from `LIMPET_ENCRYPTION_OLD_KEY`.
 
-    `open` raises `ConfigurationError` for what is no key, `WrongKeyError` for a key that did not write this place, and
+    `open` raises `ConfigurationError` for what is no key, `WrongKeyError` for a key that was not encrypted with this key, and
     `WrongStackError` for a place that was written without encryption; then it has written nothing. Raises
     `ConfigurationError` without the extra `limpet[encryption]`.
     """
@@ -78,10 +78,10 @@ class Encrypted(ValueWrapper):
         super().__init__(inner)
         if find_spec("cryptography") is None:
             raise ConfigurationError(
-                "encrypted() needs the extra limpet[encryption]: install it from where limpet came from"
+                "encrypted() needs the extra limpet[encryption]: install it from the same source as limpet"
             )
         if isinstance(old_keys, str | bytes) or callable(old_keys):
-            raise ConfigurationError("old_keys takes a list: put a single old key in one")
+            raise ConfigurationError("old_keys must be a list: put a single old key in a list")
         self._sources = (key, tuple(old_keys))
         self._keys: tuple[bytes, ...] = ()
         self._opened_ring: KeyRing | None = None
@@ -144,7 +144,7 @@ class Encrypted(ValueWrapper):
         self._guard = self._guard or RingGuard(self.inner)
 
     def learn_manifest(self, manifest: Value) -> None:
-        """What the manifest of this place says, so that it can be put back with the key ring."""
+        """What the manifest of this database says, so that it can be put back with the key ring."""
         if self._guard is not None:
             self._guard.manifest = manifest
 
@@ -152,7 +152,7 @@ class Encrypted(ValueWrapper):
 
     def stored_key(self, key: Key) -> Key:
         if is_ours(key):
-            raise InvalidKeyError(f"{RING!r} is where an encrypted place keeps its keys: use another name")
+            raise InvalidKeyError(f"{RING!r} is reserved for the keys of an encrypted database: use another name")
         return self.ring.digests.stored(key)
 
     def seal(self, put: Put) -> Put:
@@ -164,7 +164,7 @@ class Encrypted(ValueWrapper):
         stored = self.stored_key(put.key)
         if not self.ring.digests.takes_entries(put.key):
             raise InvalidKeyError(
-                f"{put.key[:60]!r}... lies too deep for a log in an encrypted place: use fewer segments"
+                f"{put.key[:60]!r}... is too long for a log in an encrypted database: use fewer segments"
             )
         return Put(stored, self.ring.sealer.seal(put, stored, entry=True), None, put.ttl_ms, put.etag)
 
@@ -234,7 +234,7 @@ class Encrypted(ValueWrapper):
         try:
             await self._prove(ring, [])
         except LimpetError as error:
-            _logger.error("what was written during the last second may be sealed under keys that are gone: %s", error)
+            _logger.error("what was written during the last second may be encrypted with keys that are lost: %s", error)
 
     async def _prove(self, ring: KeyRing, written: Sequence[tuple[Unit, Outcome]]) -> None:
         """Return once the place is known to have the keys that sealed what was written; else remove that and raise."""
@@ -251,12 +251,12 @@ class Encrypted(ValueWrapper):
             if isinstance(error, WrongKeyError):
                 self._lost = error
             raise OutcomeUnknownError(
-                f"the write was sent, and whether this place still has the keys that sealed it is not known: {error}. "
+                f"the write was sent, but it is unknown whether this database still has the keys that encrypted it: {error}. "
                 "Read it back before you write it again"
             ) from error
         raise OutcomeUnknownError(
-            "this place came back empty and was made anew with other keys while this was written; what was written under "
-            "the keys that are gone was removed. Read it back before you write it again"
+            "this database came back empty and was created again with other keys during this write; what was written with "
+            "the lost keys was removed. Read it back before you write it again"
         )
 
     async def clear(self, base: Key) -> int:

@@ -30,7 +30,7 @@ def key_in_environment(name: str = "LIMPET_ENCRYPTION_KEY") -> KeySource | None:
     """What `name`, or the file that `<name>_FILE` names, gives; `None` where neither is set."""
     written, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if written and file:
-        raise ConfigurationError(f"{name} and {name}_FILE are both set: keep one of them")
+        raise ConfigurationError(f"{name} and {name}_FILE are both set: unset one of them")
     return f"env://{name}" if written else Path(file) if file else None
 
 
@@ -52,7 +52,9 @@ async def find_key(source: KeySource) -> bytes:
 def _from_environment(name: str) -> bytes:
     written = os.environ.get(name)
     if not written:
-        raise ConfigurationError(f"the environment has no {name}: set it to a key ('limpet keygen' makes one)")
+        raise ConfigurationError(
+            f"the environment variable {name} is not set: set it to a key ('limpet keygen' generates one)"
+        )
     if written.startswith("secret://"):
         return _from_file(_secret(written))
     return _parse(written, f"the key in {name}")
@@ -61,7 +63,7 @@ def _from_environment(name: str) -> bytes:
 def _secret(written: str) -> Path:
     name = written.removeprefix("secret://")
     if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise ConfigurationError(f"{written!r} names no secret: write secret:// and the name of one file")
+        raise ConfigurationError(f"{written!r} does not name a secret: write secret:// and the name of one file")
     return Path(os.environ.get("LIMPET_SECRETS", _SECRETS)) / name
 
 
@@ -73,7 +75,9 @@ def _from_file(path: Path) -> bytes:
             f"the key file {path} cannot be read ({error.strerror}): 'limpet keygen --out FILE' makes one"
         ) from error
     if not content:
-        raise ConfigurationError(f"the key file {path} is empty: restore it, the key is nowhere else")
+        raise ConfigurationError(
+            f"the key file {path} is empty: restore it, because the key is not stored anywhere else"
+        )
     # Text has to be a whole key: half of a hex key is 32 characters, and would pass for 32 bytes.
     return _parse(content.decode() if content.isascii() else content, f"the key file {path}")
 
@@ -84,10 +88,10 @@ def _parse(given: object, where: str) -> bytes:
     elif isinstance(given, str):
         found = _decoded(given.strip(), where)
     else:
-        raise ConfigurationError(f"{where} is a {type(given).__name__}: a key is 32 bytes, or text")
+        raise ConfigurationError(f"{where} is a {type(given).__name__}: a key must be 32 bytes, or a string")
     if len(found) != KEY_BYTES:
         raise ConfigurationError(
-            f"{where} has {len(found)} bytes: a key has exactly {KEY_BYTES} ('limpet keygen' makes one)"
+            f"{where} has {len(found)} bytes: a key must have exactly {KEY_BYTES} ('limpet keygen' generates one)"
         )
     return found
 
@@ -107,5 +111,5 @@ def _decoded(written: str, where: str) -> bytes:
         pass
     raise ConfigurationError(
         f"{where} has {len(written)} characters that are no key: write its {KEY_BYTES} bytes as 64 hex characters or as "
-        "base64 of 43 or 44 characters ('limpet keygen' makes one); a passphrase is none"
+        "base64 of 43 or 44 characters ('limpet keygen' generates one); passphrases are not supported"
     )

@@ -49,7 +49,7 @@ class _Stored:
         try:
             match from_json(item.value or ""):
                 case {"format": int(version)} if version > _FORMAT:
-                    raise FormatError(f"the key ring of this place has format {version}: upgrade limpet")
+                    raise FormatError(f"the key ring of this database has format {version}: upgrade limpet")
                 case {"salt": str(salt), "locks": [_, *_] as locks, "retired": [*retired]}:
                     stored = cls(_bytes(salt), tuple(map(_bytes, locks)), tuple(map(_bytes, retired)))
                     if len(stored.salt) == _BYTES and all(len(lock) >= _LEAST for lock in stored.locks):
@@ -142,7 +142,7 @@ async def open_ring(driver: Driver, keys: Sequence[bytes]) -> KeyRing:
             await driver.apply([put])
         except ConflictError:
             continue  # somebody else opened the same new place, or brought the same new key
-    raise WrongKeyError("the key ring of this place keeps changing: open it when the rotation that does so has ended")
+    raise WrongKeyError("the key ring of this database keeps changing: open it when the rotation has finished")
 
 
 async def _item(driver: Driver) -> Item | None:
@@ -156,8 +156,8 @@ async def _expect_a_new_place(driver: Driver) -> None:
         return
     if await _item(driver) is None:  # else somebody else has opened the same new place meanwhile
         raise WrongStackError(
-            "this place was written without encryption, or lost its key ring: open it without encrypted(), copy what "
-            "it holds to a new place, or restore the item 'keyring'"
+            "this database was written without encryption, or lost its key ring: open it without encrypted(), copy its "
+            "contents to a new database, or restore the item 'keyring'"
         )
 
 
@@ -174,10 +174,10 @@ def _open(stored: _Stored, keys: Sequence[bytes]) -> bytes:
             return bundle
     if any(_known(stored, key) for key in keys):
         raise WrongKeyError(
-            "this encryption key is an older one: the place was moved on to a newer key, open it with that one"
+            "this encryption key is an older one: the database was rotated to a newer key; open it with that one"
         )
     raise WrongKeyError(
-        "this encryption key did not write this place: give the one that did (nothing was read or changed)"
+        "this database was not encrypted with this key: use the right one (nothing was read or changed)"
     )
 
 
@@ -220,4 +220,6 @@ def _bytes(text: str) -> bytes:
 
 
 def _unreadable() -> CorruptDataError:
-    return CorruptDataError("the key ring of this place (the item 'keyring') cannot be read: restore it from a backup")
+    return CorruptDataError(
+        "the key ring of this database (the item 'keyring') cannot be read: restore it from a backup"
+    )

@@ -66,12 +66,12 @@ class RingGuard:
             except ConflictError:
                 continue  # another process is putting one back too
             _logger.error(
-                "the key ring of an encrypted place was gone or older, and was put back: its server lost data"
+                "the key ring of an encrypted database was missing or outdated and has been restored: its server lost data"
             )
             await self._put_manifest_back()
             self._ring, self._covering = ring, put.etag
             return True
-        raise UnavailableError("the key ring of this place was lost and keeps changing: retry")
+        raise UnavailableError("the key ring of this database was lost, and keeps changing: retry")
 
     async def _put_manifest_back(self) -> None:
         """So that nobody opens the place in the clear."""

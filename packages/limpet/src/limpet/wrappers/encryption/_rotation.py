@@ -37,19 +37,19 @@ async def rotate(driver: Driver, *, progress: Callable[[Rotation], None] | None 
     of writing stay: the key that digests text is locked anew and not changed. Left as they are, readable all the same: what expires
     within the hour, and the fences of leases, so that whoever holds one goes on holding it.
 
-    `progress` is called after each page of items. Raises `WrongKeyError` where `key` is an older one of this place, and
+    `progress` is called after each page of items. Raises `WrongKeyError` where `key` is an older one of this database, and
     `CorruptDataError` for a value that cannot be opened: the older keys stay on the ring then.
     """
     encrypted = next((layer for layer in layers(driver) if isinstance(layer, Encrypted)), None)
     if encrypted is None:
         raise ConfigurationError(
-            "there is no encryption to rotate: open the place with encrypted(key=..., old_keys=[...])"
+            "there is no encryption to rotate: open the database with encrypted(key=..., old_keys=[...])"
         )
     await encrypted.reload()
     if not encrypted.ring.leads:
         raise WrongKeyError(
-            "the new key is an older one of this place, and no place goes back: make a fresh one ('limpet keygen'), "
-            "or give the two keys the other way round"
+            "the new key is an older one of this database, and a database cannot go back: generate a new one ('limpet keygen'), "
+            "or swap the two keys"
         )
     done = Rotation()
     while True:

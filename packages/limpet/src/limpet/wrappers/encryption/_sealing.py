@@ -62,7 +62,7 @@ class Sealer:
         sealed, stored, number = item.value, item.key, ""
         if not isinstance(sealed, bytes) or len(sealed) < _LEAST or sealed[0] != _VERSION:
             raise CorruptDataError(
-                f"the value at {item.key!r} was cut, or was never sealed: something wrote it without encryption",
+                f"the value at {item.key!r} was truncated or never encrypted: something wrote it without encryption",
                 key=item.key,
             )
         head, nonce = sealed[:_HEAD], sealed[_HEAD : _HEAD + _NONCE]
@@ -71,8 +71,8 @@ class Sealer:
         generation = int.from_bytes(head[2:])
         if not 0 < generation <= self.generation:
             raise WrongKeyError(
-                f"the value at {item.key!r} is sealed under key {generation}, which this process does not have: "
-                "the place was moved on to a newer key, restart with that one"
+                f"the value at {item.key!r} is encrypted with key {generation}, which this process does not have: "
+                "the database was rotated to a newer key; restart with that one"
             )
         try:
             plain = self._ciphers[generation - 1].decrypt(
@@ -80,7 +80,7 @@ class Sealer:
             )
         except InvalidTag as error:
             raise CorruptDataError(
-                f"the value at {item.key!r} is not what was sealed there: it was damaged, cut, or moved from elsewhere",
+                f"the value at {item.key!r} is not what was encrypted there: it was damaged, truncated, or moved from another key",
                 key=item.key,
             ) from error
         start = 3 + int.from_bytes(plain[1:3])
