@@ -176,7 +176,7 @@ def test_what_cannot_be_meant_is_refused(env: pytest.MonkeyPatch, variables: dic
 
 def test_a_key_that_is_switched_off_is_a_warning(env: pytest.MonkeyPatch) -> None:
     fame(env, PROFILE="sqlite", MASTER_KEY=KEY, ENCRYPTED="false")
-    with pytest.warns(UserWarning, match="in the clear"):
+    with pytest.warns(UserWarning, match="as plaintext"):
         assert profile_from_env().key is None
 
 
@@ -311,7 +311,7 @@ async def test_what_naylence_wrote_is_named_and_left_as_it_is(
     async with await FolderPersistence.open(tmp_path) as persistence:
         users = persistence.kv(User, "users")
         for _ in range(2):
-            with pytest.raises(FormatError, match=rf"{file} is a database of Naylence .* left as it is"):
+            with pytest.raises(FormatError, match=rf"{file} is a database of Naylence .* left unchanged"):
                 dict(await users.list())
         await persistence.kv(User, "others").set("u1", User(name="Ada"))
     assert (tmp_path / file).read_bytes() == before
@@ -341,7 +341,7 @@ async def test_after_closing_nothing_is_opened(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="file/data cannot be made"):
+    with pytest.raises(ConfigurationError, match="file/data cannot be created"):
         await FolderPersistence.open(tmp_path / "file/data")
 
 

@@ -135,7 +135,7 @@ async def test_nothing_shows_what_has_expired_whatever_a_clock_says(persistence:
         assert await persistence.approvals.get("short") is None
         assert [each.id for each in await persistence.approvals.list()] == ["long"]
         assert [each.id for each in await persistence.approvals.list(thread_id="t")] == ["long"]
-        with pytest.raises(NotFoundError, match="its time is over"):
+        with pytest.raises(NotFoundError, match="it has expired"):
             await persistence.approvals.claim("short", by="alice", decision="approve")
     with skewed(8 * 24 * 3600):
         assert await persistence.approvals.get("long") is not None

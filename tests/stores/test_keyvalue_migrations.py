@@ -43,7 +43,7 @@ async def test_a_record_that_no_longer_validates_is_named_and_never_skipped(
         users.list(),
         users.update("old", lambda user: user),
     ):
-        with pytest.raises(CorruptDataError, match="'old' in the namespace 'users' is no User: name"):
+        with pytest.raises(CorruptDataError, match="'old' in the namespace 'users' is not a valid User: name"):
             await read
     with pytest.raises(ValueError):
         [pair async for pair in users.list()]

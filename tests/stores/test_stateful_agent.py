@@ -112,7 +112,7 @@ async def test_what_a_factory_gives_is_never_changed(persistence: Persistence) -
 
 async def test_what_is_no_function_is_refused(persistence: Persistence) -> None:
     wrong: Any = CounterState()
-    with pytest.raises(ConfigurationError, match="makes the first state"):
+    with pytest.raises(ConfigurationError, match="returns the initial state"):
         await CounterAgent(persistence=persistence, state_factory=wrong).get_state()
     with pytest.raises(InvalidValueError, match="takes a function"):
         await CounterAgent(persistence=persistence).with_state(wrong)

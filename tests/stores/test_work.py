@@ -98,7 +98,7 @@ async def test_a_job_whose_worker_is_gone_comes_back_and_his_late_word_is_refuse
         again = await one(short)
     assert (again.value, again.attempts, again.id) == ("a", 2, late.id)
     for word in (late.complete, late.retry, late.renew):
-        with pytest.raises(LeaseLostError, match="no longer ours"):
+        with pytest.raises(LeaseLostError, match="no longer claimed"):
             await word()
     assert late.lost.is_set()
     await again.complete()
@@ -228,7 +228,7 @@ async def test_bad_input_is_refused_before_anything_is_written(persistence: Pers
         await queue.put()
     with pytest.raises(InvalidValueError, match="limit"):
         await queue.claim(limit=0)
-    with pytest.raises(InvalidValueError, match="id of a job"):
+    with pytest.raises(InvalidValueError, match="not a job id"):
         await queue.revive("x")
     with pytest.raises(ConfigurationError):
         persistence.work("mail", max_attempts=0)

@@ -138,12 +138,12 @@ async def test_a_page_stays_near_its_size_when_it_is_unpacked(inner: MemoryDrive
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "the end is missing": (lambda packed: packed[:-1], "is not the 2100 bytes"),
-    "half is missing": (lambda packed: packed[:20], "is not the 2100 bytes"),
+    "the end is missing": (lambda packed: packed[:-1], "does not have the 2100 bytes"),
+    "half is missing": (lambda packed: packed[:20], "does not have the 2100 bytes"),
     "all but the marks is missing": (lambda packed: packed[:3], "cannot be decompressed"),
     "a mark is missing": (lambda packed: packed[:2], "its header is invalid"),
     "an unknown mark": (lambda packed: packed[:2] + b"?" + packed[3:], "its header is invalid"),
-    "something behind it": (lambda packed: packed + b"more", "is not the 2100 bytes"),
+    "something behind it": (lambda packed: packed + b"more", "does not have the 2100 bytes"),
     "a flipped bit": (lambda packed: packed[:-1] + bytes([packed[-1] ^ 1]), "cannot be decompressed"),
     "no text": (lambda packed: MARK + b"t" + _zstd().compress(b"\xff" * 600), "utf-8"),
 }
@@ -171,7 +171,7 @@ async def test_a_bomb_is_not_unpacked(inner: MemoryDriver) -> None:
     for bomb in (honest, unsized):
         assert len(bomb) < 100_000
         await inner.apply([Put(A, MARK + b"b" + bomb)])
-        with pytest.raises(CorruptDataError, match="at most"):
+        with pytest.raises(CorruptDataError, match="the maximum is"):
             await Compressed(inner).get([A])
 
 

@@ -116,7 +116,7 @@ async def test_a_key_from_the_environment(inner: MemoryDriver, monkeypatch: pyte
     assert AT in await items(await opened(inner, None))
     monkeypatch.setenv("MY_KEY", KEY.hex())
     assert AT in await items(await opened(inner, "env://MY_KEY"))
-    with pytest.raises(ConfigurationError, match="has no YOUR_KEY"):
+    with pytest.raises(ConfigurationError, match="YOUR_KEY is not set"):
         await opened(inner, "env://YOUR_KEY")
     monkeypatch.setenv("LIMPET_ENCRYPTION_KEY_FILE", str(tmp_path / "new"))
     monkeypatch.setenv("LIMPET_ENCRYPTION_OLD_KEY_FILE", str(tmp_path / "key"))

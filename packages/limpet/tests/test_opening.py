@@ -56,7 +56,7 @@ def test_options_are_read_by_their_type() -> None:
     assert read_options(url, {"timeout": float, "tls": bool, "size": int}) == {"timeout": 2.5, "tls": True, "size": 7}
     with pytest.raises(ConfigurationError, match="did you mean 'timeout'"):
         read_options(parse_url("x://?timeuot=1"), {"timeout": float})
-    with pytest.raises(ConfigurationError, match="known are none"):
+    with pytest.raises(ConfigurationError, match="the options are none"):
         read_options(parse_url("x://?a=1"), {})
     with pytest.raises(ConfigurationError, match="'size'"):
         read_options(parse_url("x://?size=big"), {"size": int})

@@ -127,5 +127,5 @@ async def test_stores_read_what_others_wrote(others: list[Callable[[Driver], Dri
 def test_nothing_stands_between_it_and_the_driver_that_could_write() -> None:
     with pytest.raises(ConfigurationError, match=r"Compressed\(ReadOnly\(driver\)\)"):
         ReadOnly(Compressed(MemoryDriver()))
-    with pytest.raises(ConfigurationError, match="a second one"):
+    with pytest.raises(ConfigurationError, match="the second one"):
         ReadOnly(ReadOnly(MemoryDriver()))

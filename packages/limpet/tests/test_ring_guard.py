@@ -111,7 +111,7 @@ async def test_who_finds_other_keys_refuses_and_goes_on_with_them(server: Memory
     await server.clear("")
     second = await opened(server, NEW)
     await second.apply([Put(B, "theirs")])
-    with pytest.raises(OutcomeUnknownError, match="made anew"):
+    with pytest.raises(OutcomeUnknownError, match="created again"):
         await driver.apply([Put(A, "with the lost keys")])
     assert [item.value async for item in _everything(second)] == ["theirs"]  # and nothing that nobody can read
     await driver.apply([Put(A, "under theirs")])

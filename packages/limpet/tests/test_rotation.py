@@ -240,7 +240,7 @@ async def test_the_wrong_old_key_moves_nothing(inner: MemoryDriver) -> None:
 async def test_nobody_is_told_that_an_older_key_is_the_new_one(inner: MemoryDriver) -> None:
     await (await opened(inner, OLD)).apply([Put(key(KV, text("a")), "x")])
     begun = await opened(inner, NEW, OLD)
-    with pytest.raises(WrongKeyError, match="other way round"):
+    with pytest.raises(WrongKeyError, match="swap the two keys"):
         await rotate(await opened(inner, OLD, NEW))
     assert begun.ring.locks == 2
     await rotate(begun)

@@ -107,6 +107,6 @@ async def test_a_driver_below_the_least_limits_is_refused_at_open(limit: str) ->
         capabilities = replace(MemoryDriver.capabilities, **cast("dict[str, Any]", {limit: 100}))
 
     driver = Small()
-    with pytest.raises(ConfigurationError, match=f"declares {limit}=100, and every driver has to take at least"):
+    with pytest.raises(ConfigurationError, match=f"declares {limit}=100, but every driver must take at least"):
         await driver.open()
     assert not driver.is_open

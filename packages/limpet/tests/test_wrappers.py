@@ -92,8 +92,8 @@ async def test_what_fails_to_open_leaves_nothing_open() -> None:
     [
         ([Inner, Outer], r"Outer\(Inner\(driver\)\)"),
         ([Inner, Anywhere, Outer], "the outermost comes first"),
-        ([Outer, Anywhere, Outer], "a second one"),
-        ([Anywhere, Anywhere], "a second one"),
+        ([Outer, Anywhere, Outer], "the second one"),
+        ([Anywhere, Anywhere], "the second one"),
     ],
 )
 async def test_an_order_that_makes_no_sense_is_refused(stack: list[Callable[[Driver], Driver]], message: str) -> None:

@@ -130,7 +130,7 @@ class EventsLostError(LimpetError, LookupError):
         self.lost: int = lost
         self.resume: str = resume
         super().__init__(
-            f"{lost}events of the channel {channel!r} were deleted before they were read: continue after {resume!r}, and keep "
+            f"{lost} events of the channel {channel!r} were deleted before they were read: continue after {resume!r}, and keep "
             "more events or read more often"
         )
 

@@ -55,7 +55,7 @@ def up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
 def check_id(id: str) -> str:
     """The id of a job. Raises `InvalidValueError` for what is none."""
     if not isinstance(id, str) or len(id) != 16 or not (id.isascii() and id.isdecimal()):
-        raise InvalidValueError(f"{id!r} is not a job id: pass cursors on unchanged")
+        raise InvalidValueError(f"{id!r} is not a job id: pass ids on unchanged")
     return id
 
 
