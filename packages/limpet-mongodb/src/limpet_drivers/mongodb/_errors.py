@@ -52,7 +52,9 @@ def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetErr
     if isinstance(error, errors.DocumentTooLarge):
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
     if isinstance(error, BSONError):
-        return CorruptDataError(f"{place}: a document cannot be read ({error}). It was left as it is: restore a backup")
+        return CorruptDataError(
+            f"{place}: a document cannot be read ({error}). It was left unchanged: restore a backup"
+        )
     if isinstance(error, errors.ConfigurationError | errors.InvalidName | errors.CollectionInvalid):
         return ConfigurationError(f"{place} cannot be reached like this: {error}")
     if isinstance(error, errors.InvalidOperation):

@@ -56,6 +56,6 @@ def record_of(document: Mapping[str, Any], place: str) -> tuple[Key, Record]:
         and isinstance(expires, DatetimeMS | None)
     ):
         raise CorruptDataError(
-            f"{place}: the document with _id {key!r} is not ours. It was left as it is: choose another collection"
+            f"{place}: the document with _id {key!r} is not ours. It was left unchanged: choose another collection"
         )
     return key, Record(value, Etag(etag), int(updated), None if expires is None else int(expires))

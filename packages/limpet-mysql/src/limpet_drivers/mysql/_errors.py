@@ -72,7 +72,7 @@ def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError
         return TooLargeError(f"too large for {place} ({said}): raise max_allowed_packet, or store it in parts")
     if number in _DAMAGED:
         return CorruptDataError(
-            f"{place} is not as it should be ({said}). It was left as it is: choose another table, or restore a backup"
+            f"{place} is not as it should be ({said}). It was left unchanged: choose another table, or restore a backup"
         )
     if number in _BUSY:
         return UnavailableError(f"{place} takes no more connections: lower 'pool_size', or use a proxy ({said})")

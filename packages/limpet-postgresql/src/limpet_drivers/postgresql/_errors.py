@@ -67,7 +67,7 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
     if isinstance(error, _DAMAGED):
         return CorruptDataError(
-            f"{place} is not as it should be ({error}). It was left as it is: choose another table, or restore a backup"
+            f"{place} is not as it should be ({error}). It was left unchanged: choose another table, or restore a backup"
         )
     if isinstance(error, TimeoutError):
         return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)

@@ -350,7 +350,7 @@ def _prepare(path: Path, place: str, timeout: float) -> None:
                 "file here any more: fork while nothing is under way, or start processes with 'spawn'"
             )
     if 0 < size < _SMALLEST:
-        raise CorruptDataError(f"{place} is not a SQLite database. It was left as it is: choose another file")
+        raise CorruptDataError(f"{place} is not a SQLite database. It was left unchanged: choose another file")
     if size:
         # Opened as something that nobody changes, a file is read without locks, journals or any trace. Where there
         # is a log, the tables may be in there, and only an ordinary reading connection sees them.

@@ -47,7 +47,7 @@ def of_sqlite(error: sqlite3.Error, place: str, *, sent: bool = False) -> Limpet
         return UnavailableError(f"{place} was removed or replaced while it was open: open it again ({error})")
     if primary in _DAMAGED:
         return CorruptDataError(
-            f"{place} {_DAMAGED[primary]} ({error}). It was left as it is: choose another file, or restore a backup"
+            f"{place} {_DAMAGED[primary]} ({error}). It was left unchanged: choose another file, or restore a backup"
         )
     if primary in _BUSY:
         return UnavailableError(

@@ -52,18 +52,18 @@ def identify(connection: sqlite3.Connection, place: str) -> int:
     if _AGENTX & set(tables):
         raise FormatError(
             f"{place} is a database of AgentX (table {', '.join(sorted(_AGENTX & set(tables)))}): choose another file "
-            "for Limpet. It was left as it is"
+            "for Limpet. It was left unchanged"
         )
     if tables and all(table.startswith(_NAYLENCE) for table in tables):
         raise FormatError(
             f"{place} is a database of Naylence (table {', '.join(tables)}): choose another file or folder for "
-            "Limpet. It was left as it is"
+            "Limpet. It was left unchanged"
         )
     if tables or application or version:
         named = ", ".join(tables[:3]) + (", ..." if len(tables) > 3 else "")
         raise FormatError(
             f"{place} belongs to another program (tables: {named or 'none'}; application id {application}): choose "
-            "another file. It was left as it is"
+            "another file. It was left unchanged"
         )
     return 0
 

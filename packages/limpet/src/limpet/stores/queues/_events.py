@@ -230,7 +230,7 @@ class EventQueue:
             following = reads[counter]
             if position is None or following is None or position >= int(str(following.value)):
                 raise InvalidCursorError(
-                    f"{cursor!r} is not a cursor of the channel {channel!r}: pass one on as you got it"
+                    f"{cursor!r} is not a cursor of the channel {channel!r}: pass cursors on unchanged"
                 )
             seen = reads[at]
             furthest = position if seen is None else max(position, acknowledged(str(seen.value)))

@@ -86,7 +86,9 @@ class WorkQueue:
         wakeups: Wakeups | None = None,
     ) -> None:
         if max_attempts < 1 or poll <= 0:
-            raise ConfigurationError(f"max_attempts is {max_attempts}, poll is {poll}: max_attempts must be at least 1, and poll more than 0")
+            raise ConfigurationError(
+                f"max_attempts is {max_attempts}, poll is {poll}: max_attempts must be at least 1, and poll more than 0"
+            )
         self.name: str = queue
         self.group: str = group
         self._driver = driver
