@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote, urlencode
 
 from limpet import ConfigurationError
-from limpet.driver.kit import Url, check_counts, check_seconds, hide_password, parse_url, read_options
+from limpet.driver.kit import Url, check_counts, check_seconds, hide_password, option_types, parse_url, read_options
 
 __all__ = ["Durability", "Options", "Transactions"]
 
@@ -30,11 +30,6 @@ _PASSED_ON = frozenset(
     }
 )  # fmt: skip
 """What MongoDB's connection strings say and what is its client's business alone."""
-
-_OURS: dict[str, Any] = {
-    "database": str, "collection": str, "transactions": Transactions, "durability": Durability,
-    "pool_size": int, "connect_timeout": float, "timeout": float,
-}  # fmt: skip
 
 _ANSWERED: dict[str, tuple[frozenset[str], str]] = {
     "w": (frozenset({"majority"}), "every write waits for the majority"),
@@ -112,6 +107,9 @@ class Options:
     def place(self) -> str:
         """Where it is, for messages: without the password."""
         return f"MongoDB at {hide_password(self.url.partition('?')[0])}, {self.database_name}.{self.collection}"
+
+
+_OURS = option_types(Options, elsewhere=("url",))
 
 
 def _mongodbs_own(parts: Url, *, ours: Collection[str]) -> dict[str, str]:

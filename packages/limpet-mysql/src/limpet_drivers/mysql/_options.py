@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from limpet import ConfigurationError
-from limpet.driver.kit import check_counts, check_seconds, parse_url, read_options
+from limpet.driver.kit import check_counts, check_seconds, option_types, parse_url, read_options
 
 from ._library import Library
 
@@ -72,10 +72,7 @@ class Options:
         parts = parse_url(url)
         if len(parts.hosts) > 1:
             raise ConfigurationError(f"{parts.scheme}:// is one server: name one host, or a proxy before several")
-        types: dict[str, Any] = dict.fromkeys(("table", "unix_socket", "ssl_ca", "ssl_cert", "ssl_key"), str)
-        types |= {"ssl": Ssl, "client": Library, "multi_statements": bool, "pool_size": int}
-        types |= {"connect_timeout": float, "timeout": float}
-        options = read_options(parts, types)
+        options = read_options(parts, option_types(cls, elsewhere=("host", "port", "user", "password", "database")))
         named = {"host": parts.host, "port": parts.port, "user": parts.username, "password": parts.password}
         given = {name: value for name, value in named.items() if value}
         return cls(**{**given, "database": parts.path.removeprefix("/") or None, **options})

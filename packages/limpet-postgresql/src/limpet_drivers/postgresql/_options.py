@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from limpet import ConfigurationError
-from limpet.driver.kit import check_counts, check_seconds, parse_url, read_options, tls_context
+from limpet.driver.kit import check_counts, check_seconds, option_types, parse_url, read_options, tls_context
 
 __all__ = ["Options", "Ssl"]
 
@@ -73,19 +73,7 @@ class Options:
     def from_url(cls, url: str) -> Options:
         """`postgresql://user:password@host:port/database?schema=agents`; every other option stands in the query."""
         parts = parse_url(url)
-        types: dict[str, Any] = {
-            "ssl": Ssl,
-            "ssl_ca": str,
-            "ssl_cert": str,
-            "ssl_key": str,
-            "schema": str,
-            "table": str,
-            "pool_size": int,
-            "pgbouncer": bool,
-            "watch": bool,
-        }
-        types |= {"connect_timeout": float, "timeout": float, "host": str}
-        options = read_options(parts, types)
+        options = read_options(parts, option_types(cls, elsewhere=("port", "user", "password", "database")))
         database = parts.path.removeprefix("/")
         if "/" in database:
             raise ConfigurationError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote
 
 from limpet import ConfigurationError
-from limpet.driver.kit import Url, check_counts, check_seconds, hide_password, parse_url, read_options
+from limpet.driver.kit import Url, check_counts, check_seconds, hide_password, option_types, parse_url, read_options
 
 __all__ = ["Address", "Eviction", "Options", "Target"]
 
@@ -128,9 +128,7 @@ class Options:
     def from_url(cls, url: str) -> Options:
         """`redis://user:password@host:port/database?base=agents`; every option stands in the query."""
         parts = parse_url(url)
-        types: dict[str, Any] = {field.name: str for field in fields(cls) if field.name != "url"}
-        types |= {"pool_size": int, "connect_timeout": float, "timeout": float}
-        options = read_options(parts, types | {"eviction": Eviction, "ssl_check_hostname": bool})
+        options = read_options(parts, option_types(cls, elsewhere=("url",)))
         return cls(url=Target.of(parts).url, **options)
 
     @property

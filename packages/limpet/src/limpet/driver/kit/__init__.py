@@ -9,7 +9,7 @@ from ._file_lock import FileLock
 from ._forks import Inherited, check_process, descriptor_of, forked_since, hang_up
 from ._new_files import give_to_owner, new_file_mode, new_folder_mode
 from ._notifications import Subscription, notifications
-from ._options import Url, check_counts, check_seconds, hide_password, keywords, parse_url, read_options
+from ._options import Url, check_counts, check_seconds, hide_password, keywords, option_types, parse_url, read_options
 from ._owner import Owner
 from ._paging import below, between, to_page
 from ._retry import RowChanges, SerializationFailure, on_connection, retry_transaction, row_changes, unconditional_puts
@@ -59,6 +59,7 @@ __all__ = [
     "new_folder_mode",
     "notifications",
     "on_connection",
+    "option_types",
     "parse_url",
     "read_options",
     "retry_transaction",

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..._errors import ConfigurationError, explain
 
-__all__ = ["Url", "check_counts", "check_seconds", "hide_password", "keywords", "parse_url", "read_options"]
+__all__ = [
+    "Url",
+    "check_counts",
+    "check_seconds",
+    "hide_password",
+    "keywords",
+    "option_types",
+    "parse_url",
+    "read_options",
+]
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?P<head>://[^/?#\s]*?:)[^/?#\s]*(?P<at>@)")
@@ -104,6 +113,12 @@ def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
         except ValidationError as error:
             raise ConfigurationError(f"the option {option!r} of {url.scheme}:// is invalid: {explain(error)}") from None
     return options
+
+
+def option_types(options: type[Any], *, elsewhere: Iterable[str] = ()) -> dict[str, Any]:
+    """Name and type of each field of a dataclass of options, for `read_options`; not those that a URL spells elsewhere."""
+    types = get_type_hints(options)
+    return {field.name: types[field.name] for field in fields(options) if field.name not in set(elsewhere)}
 
 
 def keywords(options: Any) -> dict[str, Any]:
