@@ -1,5 +1,7 @@
 """Persistence for AI agents on whatever database you already run."""
 
+from typing import TYPE_CHECKING
+
 from ._create import create_persistence, create_persistence_from_env, create_storage
 from ._errors import (
     AlreadyClaimedError,
@@ -29,9 +31,28 @@ from ._errors import (
     WrongKeyError,
     WrongStackError,
 )
-from .stores import Persistence, Storage
-from .structures import Listing, Page
+from ._lazy import lazy
 
+if TYPE_CHECKING:
+    from .stores import Persistence, Storage
+    from .structures import Listing, Page
+
+__getattr__ = lazy(
+    __name__,
+    {"Persistence": ".stores", "Storage": ".stores", "Listing": ".structures", "Page": ".structures"},
+    modules=[
+        "driver",
+        "events",
+        "opening",
+        "plugins",
+        "profiles",
+        "records",
+        "state",
+        "stores",
+        "structures",
+        "wrappers",
+    ],
+)
 createPersistence = create_persistence
 
 __all__ = [

@@ -1,14 +1,16 @@
-"""The two ways in."""
+"""The two ways in. What opening needs is imported when something is opened: importing the library costs little."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from .driver import Driver
-from .opening import Opening, open_driver
-from .profiles import open_profile, profile_from_env
-from .stores import Persistence, Storage
-from .wrappers import Wrap
+from .opening import Opening
+
+if TYPE_CHECKING:
+    from .driver import Driver
+    from .stores import Persistence, Storage
+    from .wrappers import Wrap
 
 __all__ = ["create_persistence", "create_persistence_from_env", "create_storage"]
 
@@ -37,6 +39,9 @@ def create_persistence(
     """
 
     async def open() -> Persistence:
+        from .opening import open_driver
+        from .stores import Persistence
+
         return Persistence(await open_driver(driver, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)
@@ -50,6 +55,8 @@ def create_persistence_from_env(
     `profile_from_env` in `limpet.profiles` lists the variables. `wrappers` stand around the encryption. Raises
     `ConfigurationError` at once for variables that cannot be used, and when opened what `create_persistence` raises.
     """
+    from .profiles import open_profile, profile_from_env
+
     profile = profile_from_env()
 
     async def open() -> Persistence:
@@ -68,6 +75,9 @@ def create_storage(
     """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
 
     async def open() -> Storage:
+        from .opening import open_driver
+        from .stores import Storage
+
         return Storage(await open_driver(driver, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)

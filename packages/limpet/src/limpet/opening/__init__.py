@@ -1,10 +1,34 @@
 """From a URL to an open driver."""
 
-from ._awaited import Opening
-from ._manifest import FORMAT, MANIFEST, check_manifest, written_through
-from ._on_demand import OnDemand
-from ._open import default_url, open_driver
-from ._registry import DRIVERS, claimed_schemes, driver_class, driver_from_url, installed_drivers
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
+
+if TYPE_CHECKING:
+    from ._awaited import Opening
+    from ._manifest import FORMAT, MANIFEST, check_manifest, written_through
+    from ._on_demand import OnDemand
+    from ._open import default_url, open_driver
+    from ._registry import DRIVERS, claimed_schemes, driver_class, driver_from_url, installed_drivers
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "DRIVERS": "._registry",
+        "FORMAT": "._manifest",
+        "MANIFEST": "._manifest",
+        "OnDemand": "._on_demand",
+        "Opening": "._awaited",
+        "check_manifest": "._manifest",
+        "claimed_schemes": "._registry",
+        "default_url": "._open",
+        "driver_class": "._registry",
+        "driver_from_url": "._registry",
+        "installed_drivers": "._registry",
+        "open_driver": "._open",
+        "written_through": "._manifest",
+    },
+)
 
 __all__ = [
     "DRIVERS",

@@ -1,21 +1,57 @@
 """Floor 3, what applications call. For annotations: the objects come from `create_persistence` and `create_storage`."""
 
-from ._persistence import Persistence
-from .approvals import ApprovalStore, Claim
-from .checkpoints import CheckpointStore
-from .conversations import (
-    ContainerRepository,
-    FeedbackStore,
-    ImageRepository,
-    Lineage,
-    SessionRepository,
-    ThreadStats,
-    ThreadStore,
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
+
+if TYPE_CHECKING:
+    from ._persistence import Persistence
+    from .approvals import ApprovalStore, Claim
+    from .checkpoints import CheckpointStore
+    from .conversations import (
+        ContainerRepository,
+        FeedbackStore,
+        ImageRepository,
+        Lineage,
+        SessionRepository,
+        ThreadStats,
+        ThreadStore,
+    )
+    from .queues import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
+    from .records import KeyValueStore
+    from .storage import BlobStore, Meta, Storage
+    from .upkeep import Retention, RetentionPolicies, RetentionReport, Upkeep
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "ApprovalStore": ".approvals",
+        "BlobStore": ".storage",
+        "CheckpointStore": ".checkpoints",
+        "Claim": ".approvals",
+        "ContainerRepository": ".conversations",
+        "DeadLetter": ".queues",
+        "Event": ".queues",
+        "EventQueue": ".queues",
+        "FeedbackStore": ".conversations",
+        "ImageRepository": ".conversations",
+        "Job": ".queues",
+        "KeyValueStore": ".records",
+        "Lineage": ".conversations",
+        "Meta": ".storage",
+        "Persistence": "._persistence",
+        "Recovered": ".queues",
+        "Retention": ".upkeep",
+        "RetentionPolicies": ".upkeep",
+        "RetentionReport": ".upkeep",
+        "SessionRepository": ".conversations",
+        "Storage": ".storage",
+        "ThreadStats": ".conversations",
+        "ThreadStore": ".conversations",
+        "Upkeep": ".upkeep",
+        "WorkQueue": ".queues",
+    },
 )
-from .queues import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
-from .records import KeyValueStore
-from .storage import BlobStore, Meta, Storage
-from .upkeep import Retention, RetentionPolicies, RetentionReport, Upkeep
 
 __all__ = [
     "ApprovalStore",
