@@ -13,21 +13,18 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
-from limpet import ConfigurationError, CorruptDataError, ForkedError, LimpetError, UnavailableError
+from limpet import ConfigurationError, LimpetError, ReadOnlyError, UnavailableError
 from limpet.driver.kit import FileLock, Inherited, Worker
 
 from ._errors import of_sqlite, of_system
 from ._layout import MIGRATIONS, identify, migrate
 from ._options import Options
+from ._place import Snapshot, check_version, connect, guarded, prepare, unusable
 
 __all__ = ["Client"]
 
 T = TypeVar("T")
 
-_OLDEST = (3, 35, 0)
-"""RETURNING came with 3.35."""
-_SMALLEST = 512
-"""SQLite takes whatever is shorter than a page for an empty database, and writes over it."""
 _CACHE_KIB = 16 * 1024
 _WAL_BYTES = 64 * 1024 * 1024
 """What the file of a burst of writes is cut back to."""
@@ -48,8 +45,10 @@ class Client(Inherited):
     child closes what it inherited, which forgets the count. Where a call does not end, the child refuses the file.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, only_reads: bool = False) -> None:
         self.options = options
+        self._only_reads = only_reads
+        self._snapshot: Snapshot | None = None
         self.place = "the database in memory" if options.path is None else f"the database {options.path}"
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
@@ -75,8 +74,13 @@ class Client(Inherited):
         if path is None:
             await self._writer.run(self._guard(self._connect_memory, self._writer_inside))
             return
+        if self._only_reads:
+            snapshot = self._snapshot = Snapshot(path, self.place, self.options.timeout)
+            self._reader = Worker("limpet-sqlite reader")
+            await self._reader.run(self._guard(snapshot.open, self._reader_inside))
+            return
         await self._writer.run(
-            self._guard(lambda: _prepare(path, self.place, self.options.timeout), self._writer_inside)
+            self._guard(lambda: prepare(path, self.place, self.options.timeout), self._writer_inside)
         )
         self._lock = FileLock(f"{path}-lock", timeout=self.options.timeout)
         await self._in_turn(lambda: self._connect_writer(path))
@@ -87,6 +91,8 @@ class Client(Inherited):
         """Run it on the connection that reads."""
 
         def run() -> T:
+            if self._snapshot is not None:
+                return self._snapshot.read(act)
             assert self._reading is not None
             now = monotonic()
             if now >= self._look_again:  # a look costs a twentieth of a short read; every write takes one
@@ -102,6 +108,8 @@ class Client(Inherited):
         Raises `UnavailableError` when others keep it from its turn for longer than the timeout. Then, and when its
         caller is cancelled before its turn, it never runs.
         """
+        if self._only_reads:
+            raise ReadOnlyError(f"{self.place} was opened with read_only(): open it without to write")
         return await self._in_turn(lambda: act(self._in_place(self._writing)))
 
     async def aside(self, act: Callable[[sqlite3.Connection], T]) -> T:
@@ -109,10 +117,12 @@ class Client(Inherited):
         path = self.options.path
         if path is None:
             return await self.write(act)
+        if self._only_reads:
+            return await self.read(act)
 
         def run() -> T:
             self._in_place(self._reading)
-            with closing(_connect(path, "ro", self.options.timeout)) as connection:
+            with closing(connect(path, "ro", self.options.timeout)) as connection:
                 return act(connection)
 
         worker = Worker("limpet-sqlite aside")
@@ -154,7 +164,8 @@ class Client(Inherited):
     def forked(self) -> None:
         """In the child, where the threads are gone: nothing of this is used again."""
         self._forked = True
-        connections = [connection for connection in (self._reading, self._writing) if connection is not None]
+        opened = (self._reading, self._writing, None if self._snapshot is None else self._snapshot.connection)
+        connections = [connection for connection in opened if connection is not None]
         if len(self._stopped) == len(self._inside):
             # The parent keeps its locks, which are its process's, and they keep this from moving the log away: that
             # takes the file for oneself alone.
@@ -163,7 +174,7 @@ class Client(Inherited):
                     connection.close()
                 return
         if self._identity is not None:
-            _unusable.add(self._identity)
+            unusable.add(self._identity)
         for connection in connections:  # to be closed by nobody: a thread that is gone holds its locks
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
@@ -243,12 +254,14 @@ class Client(Inherited):
         return guarded
 
     def _connect_memory(self) -> None:
-        _check_version()
-        self._writing = self._reading = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        check_version()
+        self._writing = self._reading = guarded(
+            sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        )
         migrate(self._writing, self.place)
 
     def _connect_writer(self, path: Path) -> None:
-        connection = _connect(path, "rwc", self.options.timeout)
+        connection = connect(path, "rwc", self.options.timeout)
         self._writing = connection
         version = identify(connection, self.place)
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -268,7 +281,7 @@ class Client(Inherited):
         self._identity = (found.st_dev, found.st_ino)
 
     def _connect_reader(self, path: Path) -> None:
-        self._reading = _connect(path, "rw", self.options.timeout)
+        self._reading = connect(path, "rw", self.options.timeout)
         self._reading.execute("PRAGMA query_only = ON")
         # Only writers move the log into the database, one at a time: two at once may meet SQLite's "WAL reset" bug,
         # which corrupts a database and which 3.51.3 mended.
@@ -292,6 +305,8 @@ class Client(Inherited):
 
     def _close_reader(self) -> None:
         with self._reader_inside:
+            if self._snapshot is not None:
+                self._snapshot.close()
             if self._reading is not None:
                 self._reading.close()
 
@@ -312,61 +327,3 @@ class Client(Inherited):
                 self._writing.close()
         finally:
             self._lock.close()
-
-
-_unusable: set[tuple[int, int]] = set()
-"""Files, by device and number, of which SQLite believes in this child of a fork what is true of the parent."""
-
-
-def _check_version() -> None:
-    if sqlite3.sqlite_version_info < _OLDEST:
-        needs = ".".join(map(str, _OLDEST))
-        raise ConfigurationError(
-            f"this Python brings SQLite {sqlite3.sqlite_version}; the driver needs {needs}: use a newer Python"
-        )
-
-
-def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout
-    )
-    connection.execute("PRAGMA trusted_schema = OFF")  # whoever gives us a file does not give us functions to run
-    return connection
-
-
-def _prepare(path: Path, place: str, timeout: float) -> None:
-    """Make the folder and refuse a file that is not ours, without touching it."""
-    _check_version()
-    _make_folder(path.parent)
-    if path.is_dir():
-        raise ConfigurationError(f"{path} is a folder: name a file in it, like {path / 'agent.db'}")
-    size = 0
-    if path.exists():
-        found = path.stat()
-        size = found.st_size
-        if (found.st_dev, found.st_ino) in _unusable:
-            raise ForkedError(
-                f"this process was forked in the middle of a long call to {place}, and SQLite cannot be used on that "
-                "file here any more: fork while nothing is under way, or start processes with 'spawn'"
-            )
-    if 0 < size < _SMALLEST:
-        raise CorruptDataError(f"{place} is not a SQLite database. It was left unchanged: choose another file")
-    if size:
-        # Opened as something that nobody changes, a file is read without locks, journals or any trace. Where there
-        # is a log, the tables may be in there, and only an ordinary reading connection sees them.
-        log = Path(f"{path}-wal")
-        mode = "ro" if log.exists() and log.stat().st_size > 0 else "ro&immutable=1"
-        with closing(_connect(path, mode, timeout)) as connection:
-            identify(connection, place)
-
-
-def _make_folder(folder: Path) -> None:
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "posix":
-        for place in missing:  # a new folder is on disk when its parent is
-            entries = os.open(place.parent, os.O_RDONLY)
-            try:
-                os.fsync(entries)
-            finally:
-                os.close(entries)

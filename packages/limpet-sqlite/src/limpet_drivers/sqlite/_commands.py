@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from limpet.driver import KEEP, Append, Item, Key, Outcome, Page, Put, Range, Unit, new_etag, number
+from limpet import CorruptDataError
+from limpet.driver import KEEP, Append, Etag, Item, Key, Outcome, Page, Put, Range, Unit, new_etag, number
 from limpet.driver.kit import Record, below, between, evaluate, host_now_ms, keys_to_read, to_page
 
 from ._errors import of_sqlite
@@ -206,7 +207,16 @@ def _read(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> 
 
 
 def _record(row: tuple[Any, ...]) -> tuple[Key, Record]:
-    return row[0], Record._make(row[1:])
+    key, value, etag, updated_at, expires_at = row
+    if not (
+        type(key) is str
+        and type(etag) is str
+        and type(updated_at) is int
+        and (expires_at is None or type(expires_at) is int)
+        and (value is None or type(value) is str or type(value) is bytes)
+    ):
+        raise CorruptDataError(f"the row of {key!r:.200} was written by another program: its columns have other types")
+    return key, Record(value, Etag(etag), updated_at, expires_at)
 
 
 def _write(connection: sqlite3.Connection, effects: Mapping[Key, Record | None]) -> None:

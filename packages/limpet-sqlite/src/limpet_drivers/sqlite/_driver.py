@@ -65,7 +65,7 @@ class SqliteDriver(BaseDriver):
         )
 
     async def _open(self) -> None:
-        client = Client(self._options)
+        client = Client(self._options, only_reads=self.only_reads)
         try:
             await client.open()
         except BaseException:

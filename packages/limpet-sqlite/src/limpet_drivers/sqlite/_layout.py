@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from functools import lru_cache
 
 from limpet import CorruptDataError, FormatError
 
@@ -31,6 +34,12 @@ MIGRATIONS: Sequence[Sequence[str]] = (_FIRST,)
 """The statements that lead from each version of the schema to the next; an empty file has version 0."""
 
 _AGENTX = {"kv_storage", "unstorage"}
+_MOST_OBJECTS = 1000
+_TAKEN = {"items", "items_by_expiry", "json_each"}
+"""Names that our statements use."""
+_BESIDE = re.compile(r"""CREATE (?:TABLE|VIEW) (["']?)(\w+)\1\s*[(A]""", re.IGNORECASE)
+_INDEX = re.compile(r"""CREATE (?:UNIQUE )?INDEX ["']?\w+["']? ON (["']?)(\w+)\1\s*\(""", re.IGNORECASE)
+_AUTOMATIC = re.compile(r"sqlite_autoindex_(\w+)_[0-9]+")
 _NAYLENCE = "kv_"
 """How the name of each of its tables begins; behind it stands the name of a model."""
 
@@ -47,8 +56,9 @@ def identify(connection: sqlite3.Connection, place: str) -> int:
             )
         if version < 1:
             raise CorruptDataError(f"{place} has lost the version of its tables: restore a backup")
+        _check_schema(connection, int(version), place)
         return int(version)
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")]
+    tables = sorted(str(name) for kind, name, _ in _schema(connection, place) if kind == "table")
     if _AGENTX & set(tables):
         raise FormatError(
             f"{place} is a database of AgentX (table {', '.join(sorted(_AGENTX & set(tables)))}): choose another file "
@@ -66,6 +76,65 @@ def identify(connection: sqlite3.Connection, place: str) -> int:
             "another file. It was left unchanged"
         )
     return 0
+
+
+def _schema(connection: sqlite3.Connection, place: str) -> list[tuple[str, str, str | None]]:
+    """Kind, name and statement of everything in the schema. Reading it runs nothing of it."""
+    try:
+        rows = connection.execute(
+            "SELECT type, name, sql FROM main.sqlite_master LIMIT ?", (_MOST_OBJECTS + 1,)
+        ).fetchall()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_AUTH:
+            raise CorruptDataError(
+                f"{place} has something else in the place of its schema. It was left unchanged"
+            ) from error
+        raise
+    if len(rows) > _MOST_OBJECTS:
+        raise FormatError(f"{place} has more than {_MOST_OBJECTS} tables, indexes and views: choose another file")
+    return [(str(kind), str(name), None if sql is None else str(sql)) for kind, name, sql in rows]
+
+
+def _check_schema(connection: sqlite3.Connection, version: int, place: str) -> None:
+    """Refuse a file that has anything else in the place of ours, or attached to it, before a statement reaches that.
+
+    Tables, views and plain indexes of somebody else may stand beside. What a row of the schema says of itself is not
+    believed, as only its statement counts.
+    """
+    missing = {(name, _normal(sql)) for _, name, sql in _ours(version)}
+    theirs: set[str] = set()
+    for _, name, sql in _schema(connection, place):
+        if (name, _normal(sql)) in missing:
+            missing.remove((name, _normal(sql)))
+        elif sql is not None and (made := _BESIDE.match(sql)) and made[2].lower() == name.lower() not in _TAKEN:
+            theirs.add(name.lower())
+        elif (sql is not None and (made := _INDEX.match(sql)) and made[2].lower() not in _TAKEN) or (
+            sql is None and (made := _AUTOMATIC.match(name)) and made[1].lower() in theirs
+        ):
+            continue
+        else:
+            raise CorruptDataError(
+                f"{place} holds {name!r}, which Limpet did not make and will not run beside its table. It was left "
+                "unchanged: choose another file, or drop that if it is yours"
+            )
+    if missing:
+        raise CorruptDataError(
+            f"{place} lacks {', '.join(sorted(name for name, _ in missing))}, or has it in another form than Limpet made "
+            "it. It was left unchanged: restore a backup"
+        )
+
+
+@lru_cache
+def _ours(version: int) -> list[tuple[str, str, str | None]]:
+    with closing(sqlite3.connect(":memory:")) as made:
+        for statements in MIGRATIONS[:version]:
+            for statement in statements:
+                made.execute(statement)
+        return made.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+
+
+def _normal(sql: str | None) -> str | None:
+    return None if sql is None else " ".join(sql.split())
 
 
 def migrate(connection: sqlite3.Connection, place: str) -> None:
