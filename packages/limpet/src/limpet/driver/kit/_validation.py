@@ -86,9 +86,7 @@ def _check_append(unit: Append, capabilities: Capabilities) -> int:
             raise InvalidValueError("a put in an append cannot have a condition: its number makes the key unique")
         size += _check_write(put, capabilities) + _NUMBER_BYTES
         if len(put.key.encode()) + _NUMBER_BYTES > MAX_KEY_BYTES:
-            raise InvalidKeyError(
-                f"{put.key[:60]!r}... is too long: it is too long: it is too long: it leaves no room for the number of an entry"
-            )
+            raise InvalidKeyError(f"{put.key[:60]!r}... is too long: it leaves no room for the number of an entry")
     if size > capabilities.max_batch_bytes:
         raise _too_large(size, capabilities)
     return size
