@@ -22,10 +22,10 @@ def test_every_code_is_mapped(code: int) -> None:
     [
         (errno.ENOSPC, UnavailableError, "the disk is full"),
         (errno.EROFS, ReadOnlyError, "read-only"),
-        (errno.EACCES, UnavailableError, "right to read and write"),
-        (errno.EPERM, UnavailableError, "right to read and write"),
+        (errno.EACCES, UnavailableError, "permission to read and write"),
+        (errno.EPERM, UnavailableError, "permission to read and write"),
         (errno.ENAMETOOLONG, InvalidKeyError, "shorter key"),
-        (errno.ENOTDIR, ConfigurationError, "something else stands"),
+        (errno.ENOTDIR, ConfigurationError, "something else is where"),
         (errno.EMFILE, UnavailableError, "limit"),
         (errno.ENOENT, UnavailableError, "removed while it was in use"),
         (errno.EIO, UnavailableError, "the file system failed"),

@@ -136,5 +136,5 @@ def test_which_transactions_are_played_again() -> None:
 
 def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = errors.AutoReconnect("connection closed")
-    assert str(of_mongodb(error, "the place")).endswith("look whether it runs, then retry")
+    assert str(of_mongodb(error, "the place")).endswith("check whether it is running, then retry")
     assert "retry" not in str(of_mongodb(error, "the place", sent=True))

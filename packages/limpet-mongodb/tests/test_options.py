@@ -95,7 +95,7 @@ async def test_a_client_knows_its_servers_and_has_to_be_asynchronous() -> None:
 
 
 async def test_what_the_client_library_does_not_take_is_told_at_open() -> None:
-    with pytest.raises(ConfigurationError, match="cannot be reached like this"):
+    with pytest.raises(ConfigurationError, match="cannot be reached with these settings"):
         await MongodbDriver("mongodb://host/?directConnection=perhaps").open()
 
 

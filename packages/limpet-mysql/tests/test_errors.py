@@ -89,5 +89,5 @@ def test_what_is_played_again(number: int) -> None:
 
 def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = ConnectionResetError("connection lost")
-    assert str(of_mysql(error, "the place")).endswith("look whether it runs, then retry")
+    assert str(of_mysql(error, "the place")).endswith("check whether it is running, then retry")
     assert "retry" not in str(of_mysql(error, "the place", sent=True))

@@ -88,5 +88,5 @@ def test_races_are_errors_of_the_server() -> None:
 
 def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = ConnectionResetError("connection lost")
-    assert str(of_postgresql(error, "the place")).endswith("look whether it runs, then retry")
+    assert str(of_postgresql(error, "the place")).endswith("check whether it is running, then retry")
     assert "retry" not in str(of_postgresql(error, "the place", sent=True))

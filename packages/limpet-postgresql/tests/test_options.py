@@ -72,5 +72,7 @@ def test_a_pool_knows_its_server() -> None:
 async def test_who_listens_there_and_says_nothing_is_no_load() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql://ada:secret@127.0.0.1:{server.getsockname()[1]}/agents?connect_timeout=0.3"
-        with pytest.raises(UnavailableError, match="look at the address and its load, or raise 'connect_timeout'"):
+        with pytest.raises(
+            UnavailableError, match="check the address and the server's load, or raise 'connect_timeout'"
+        ):
             await driver_from_url(url).open()

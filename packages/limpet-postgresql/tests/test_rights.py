@@ -79,7 +79,7 @@ async def test_a_role_that_may_only_read_opens_and_is_told_when_it_writes(
 
 
 async def test_a_role_without_rights_is_told_so(role: str, schema: str) -> None:
-    with pytest.raises(ReadOnlyError, match="grant the rights"):
+    with pytest.raises(ReadOnlyError, match="grant the privileges"):
         await driver_for(role, schema).open()
 
 

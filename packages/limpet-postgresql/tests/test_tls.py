@@ -98,7 +98,7 @@ async def test_a_server_that_asks_who_we_are_is_shown_a_certificate(server: Serv
 
 
 async def test_what_does_not_speak_tls_is_named(files: Certificates) -> None:
-    with pytest.raises(ConfigurationError, match="does not speak TLS"):
+    with pytest.raises(ConfigurationError, match="does not support TLS"):
         await driver_on(running("postgresql"), ssl_ca=files.ca).open()
 
 

@@ -237,6 +237,6 @@ async def test_who_may_not_listen_is_told_so(server: Server, client: Redis) -> N
     rights = "on", ">password", "~*", "&*", "+@all", "-subscribe"
     await client.execute_command("ACL", "SETUSER", "deaf", "reset", *rights)  # type: ignore[no-untyped-call]
     async with RedisDriver(server.url.replace("://", "://deaf:password@"), base="deaf") as driver:
-        with pytest.raises(ConfigurationError, match="grant it the rights"):
+        with pytest.raises(ConfigurationError, match="grant the permissions"):
             await anext(aiter(driver.watch("kv")))
     await client.execute_command("ACL", "DELUSER", "deaf")  # type: ignore[no-untyped-call]

@@ -86,12 +86,12 @@ def test_whether_a_write_may_have_happened(error: Exception, unknown: bool) -> N
 
 def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = exceptions.ConnectionError("Connection closed by server.")
-    assert str(of_redis(error, "the place")).endswith("look whether it runs, then retry")
+    assert str(of_redis(error, "the place")).endswith("check whether it is running, then retry")
     assert "retry" not in str(of_redis(error, "the place", sent=True))
 
 
 async def test_a_server_that_is_not_there_is_an_error_of_the_public_kind() -> None:
-    with pytest.raises(UnavailableError, match="look whether it runs") as caught:
+    with pytest.raises(UnavailableError, match="check whether it is running") as caught:
         await RedisDriver(f"redis://127.0.0.1:{free_port()}").open()
     assert type(caught.value) is UnavailableError
     assert isinstance(caught.value.__cause__, exceptions.ConnectionError)

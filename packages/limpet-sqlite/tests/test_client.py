@@ -359,7 +359,7 @@ async def test_a_full_database_says_so_and_goes_on_when_there_is_room(tmp_path: 
         assert driver._client is not None
         await driver._client.write(lambda connection: connection.execute("PRAGMA max_page_count = 10").fetchall())
         for batch in ([Put("kv!@b", "x" * 100_000)], [Put("kv!@b", "x" * 100_000, If.ABSENT)]):
-            with pytest.raises(UnavailableError, match="no room left") as raised:
+            with pytest.raises(UnavailableError, match="no space left") as raised:
                 await driver.apply(batch)
             assert not raised.value.sent, "it is known that nothing was written"
         await driver._client.write(lambda connection: connection.execute("PRAGMA max_page_count = 1000").fetchall())

@@ -149,7 +149,7 @@ class Store:
         if self.files.only_reads:
             if not shared:
                 raise ReadOnlyError(
-                    f"{self.files.base} was this database was opened with read_only(): open it without read_only() to write"
+                    f"{self.files.base} was opened with read_only(): open it without read_only() to write"
                 )
             with self._locked_to_read():
                 yield
@@ -224,7 +224,7 @@ class Store:
         """Raises `UnavailableError` where files of these keys (of any) could not follow the journal yet."""
         for key in self._stuck if keys is None else [key for key in keys if key in self._stuck]:
             raise UnavailableError(
-                f"a write is in the journal, and its file could not follow: {self._stuck[key]}"
+                f"a write is in the journal, but its file could not be updated: {self._stuck[key]}"
             ) from self._stuck[key]
 
     def _learn(self, changed: Iterable[Key]) -> None:
@@ -351,6 +351,6 @@ class Store:
             if not self._stuck:
                 self.ledger.done()
         except OSError as error:
-            reason = f"a write is in the journal, but the files cannot follow: {translated(error)}"
+            reason = f"a write is in the journal, but the files cannot be updated: {translated(error)}"
             raise UnavailableError(reason, sent=True) from error
         self._learn([change.key for change in changes])

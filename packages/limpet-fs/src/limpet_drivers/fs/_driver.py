@@ -134,9 +134,9 @@ class FsDriver(BaseDriver):
         problems: list[str] = []
         free = shutil.disk_usage(self._options.base).free
         if free < _LITTLE_ROOM:
-            problems.append(f"only {free // _MIB} MiB are free on this disk: make room before writes are refused")
+            problems.append(f"only {free // _MIB} MiB are free on this disk: free some space before writes are refused")
         if self._checkpoints.trouble is not None:
-            problems.append(f"files cannot be brought to the disk: {self._checkpoints.trouble}")
+            problems.append(f"files cannot be synced to disk: {self._checkpoints.trouble}")
         details = {
             "folder": self._options.base,
             "durability": self._options.durability,

@@ -24,19 +24,21 @@ def translated(error: OSError) -> LimpetError:
     where = f" ({error.filename})" if error.filename else ""
     what = error.strerror or str(error) or type(error).__name__
     if code in _FULL:
-        return UnavailableError(f"the disk is full{where}: free some room and retry")
+        return UnavailableError(f"the disk is full{where}: free some space and retry")
     if code == errno.EROFS:
         return ReadOnlyError(f"the file system is read-only{where}: mount it for writing, or use another folder")
     if code in _RIGHTS:
-        return UnavailableError(f"{what}{where}: give this user the right to read and write there, and retry")
+        return UnavailableError(f"{what}{where}: give this user permission to read and write there, and retry")
     if code == errno.ENAMETOOLONG:
         return InvalidKeyError(f"the path is too long for this system{where}: use a shorter key or a base nearer to /")
     if code == errno.ENOENT:
         return UnavailableError(f"a folder or file was removed while it was in use{where}: retry")
     if code in _SHAPE:
-        return ConfigurationError(f"{what}{where}: something else stands where Limpet needs a file or a folder")
+        return ConfigurationError(f"{what}{where}: something else is where Limpet needs a file or a folder")
     if code in _MANY:
-        return UnavailableError(f"{what}: raise the limit of this process or close what it does not need, and retry")
+        return UnavailableError(
+            f"{what}: raise the limit of this process or close files that it does not need, and retry"
+        )
     return UnavailableError(f"the file system failed: {what}{where}")
 
 

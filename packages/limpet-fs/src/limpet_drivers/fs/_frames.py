@@ -122,15 +122,15 @@ class Header:
         except ValueError as error:
             raise CorruptDataError("the first block of the journal is not JSON") from error
         if not isinstance(row, list) or not row or type(row[0]) is not int:
-            raise CorruptDataError("the first block of the journal does not begin with its layout")
+            raise CorruptDataError("the first block of the journal does not begin with a layout number")
         if row[0] > LAYOUT:
-            raise FormatError(f"this folder has layout {row[0]}, and this release reads layout {LAYOUT}: upgrade")
+            raise FormatError(f"this folder has layout {row[0]}, but this release reads layout {LAYOUT}: upgrade")
         match row:
             case [1, str() as generation, str() as index, int() as index_bytes, bool() as synced] if (
                 _WORD.fullmatch(generation) and _INDEX.fullmatch(index) and 0 <= index_bytes < _MOST
             ):
                 return cls(generation, index, index_bytes, synced)
-        raise CorruptDataError("the first block of the journal holds what Limpet would not write")
+        raise CorruptDataError("the first block of the journal contains something that Limpet would not write")
 
 
 def mark(done: int) -> bytes:
@@ -169,7 +169,7 @@ def scan(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tu
     """Where each whole frame ends, when it was written, and its changes; stops at the first that is not whole.
 
     `read` gives so many bytes from an offset. Contents are checked, part by part, and not kept.
-    Raises `CorruptDataError` for a frame that is whole and holds what Limpet would not write.
+    Raises `CorruptDataError` for a frame that is whole and contains something that Limpet would not write.
     """
     while (found := _frame_at(read, start, end)) is not None:
         here, start, head, contents = start, *found
@@ -177,7 +177,7 @@ def scan(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tu
         checked = [_checked_row(row, here) for row in rows]
         rest = start - contents - sum(length for _, _, length in checked)
         if not 0 <= rest <= _LARGEST_HEAD:
-            raise CorruptDataError(f"the frame at byte {here} does not hold what it says")
+            raise CorruptDataError(f"the frame at byte {here} does not have the content that it declares")
         befores = _checked_before(read(start - rest, rest), len(checked), here) if rest else repeat(_NOTHING)
         changes: list[Change] = []
         for (key, entry, length), before in zip(checked, befores, strict=False):
@@ -227,7 +227,7 @@ def _checked_head(raw: bytes, at: int) -> tuple[int, list[Any]]:
     match _parsed(raw, at):
         case [int() as written, list() as rows] if len(rows) <= _MOST_ROWS:
             return written, rows
-    raise CorruptDataError(f"the frame at byte {at} has no list of changes, or too long a one")
+    raise CorruptDataError(f"the frame at byte {at} has no list of changes, or one that is too long")
 
 
 def _checked_row(row: object, at: int) -> tuple[Key, Entry | None, int]:
@@ -245,14 +245,14 @@ def _checked_row(row: object, at: int) -> tuple[Key, Entry | None, int]:
                 and 0 <= length <= LARGEST
             ):
                 return _checked_key(key, at), Entry(kind, Etag(etag), updated, expires, digest), length
-    raise CorruptDataError(f"the frame at byte {at} holds a change that Limpet would not write: {row!r:.200}")
+    raise CorruptDataError(f"the frame at byte {at} contains a change that Limpet would not write: {row!r:.200}")
 
 
 def _checked_key(key: str, at: int) -> Key:
     try:
         check_key(key)
     except InvalidKeyError as error:
-        raise CorruptDataError(f"the frame at byte {at} holds a key that Limpet would not write: {error}") from error
+        raise CorruptDataError(f"the frame at byte {at} contains a key that Limpet would not write: {error}") from error
     return key
 
 

@@ -36,11 +36,11 @@ class Options:
         """Raises `ConfigurationError` for what cannot be used."""
         path = os.fspath(base)
         if not isinstance(path, str) or not path or "\0" in path:
-            raise ConfigurationError(f"{path!r} is no folder: give its path, e.g. FsDriver('data')")
+            raise ConfigurationError(f"{path!r} is not a folder: pass a path, such as FsDriver('data')")
         if durability not in ("disk", "process"):
             raise ConfigurationError(f"durability is {durability!r}: use 'disk' (the default) or 'process'")
         if not lock_timeout >= 0:
-            raise ConfigurationError(f"lock_timeout is {lock_timeout!r}: use seconds, 0 or more")
+            raise ConfigurationError(f"lock_timeout is {lock_timeout!r}: use a number of seconds, 0 or more")
         return cls(
             base=os.path.realpath(path),
             durability="disk" if durability == "disk" else "process",
@@ -54,7 +54,9 @@ def from_url(url: str) -> tuple[str, dict[str, Any]]:
     parts = parse_url(url)
     path = parts.rest
     if not path:
-        raise ConfigurationError("fs:// names no folder: write fs://./data, or fs:///srv/data for an absolute path")
+        raise ConfigurationError(
+            "fs:// does not name a folder: write fs://./data, or fs:///srv/data for an absolute path"
+        )
     if os.name == "nt" and _DRIVE.match(path):
         path = path[1:]
     return path, read_options(parts, _KNOWN)

@@ -46,7 +46,7 @@ class Placing:
         target = f"{place.path}.{kind}"
         if kind not in before and self._files.kind(target) is not None:
             raise ConfigurationError(
-                f"{self._files.at(target)} is a folder, a link or larger than an item can be, and an item belongs "
+                f"{self._files.at(target)} is a folder, a link or larger than an item can be, but an item belongs "
                 "there: move it away"
             )
         self._files.write(f"{NEW}/{number}", content)
@@ -61,7 +61,7 @@ class Placing:
         if folders.device(folder) != folders.device(NEW):
             raise ConfigurationError(
                 f"{self._files.at(folder)} is on another file system than {self._files.base}, so a batch could not be "
-                "written to both at once: unmount it, or open it as a place of its own"
+                "written to both at once: unmount it, or open it as a separate database"
             )
         folders.check_writable(folder)
         self._checked.add(folder)

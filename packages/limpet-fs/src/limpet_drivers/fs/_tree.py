@@ -38,7 +38,7 @@ def make_parents(files: Files, folder: str) -> None:
         if files.kind(path) == "folder" or files.make_folder(path):
             continue
         raise ConfigurationError(
-            f"{files.at(path)} is no folder but a file or a link, and an item needs a folder there: move it away"
+            f"{files.at(path)} is a file or a link, but an item needs a folder there: move it away"
         )
 
 

@@ -74,7 +74,7 @@ class Client:
             isinstance(borrowed, pymongo.MongoClient) or not hasattr(borrowed, "start_session")
         ):
             raise ConfigurationError(
-                f"client is a {type(borrowed).__name__}: give an AsyncMongoClient of pymongo, or an AsyncIOMotorClient"
+                f"client is a {type(borrowed).__name__}: pass pymongo's AsyncMongoClient, or an AsyncIOMotorClient"
             )
         self._concern = WriteConcern("majority", j=options.durability == "disk")
         self._level = "local"
@@ -279,7 +279,7 @@ class Client:
             raise of_mongodb(error, place, sent=True) from error
         if concern := said.get("writeConcernError"):
             raise UnavailableError(
-                f"{place} could not give a write to the majority and its disks ({concern.get('errmsg')}): look at the "
+                f"{place} could not write to disk on the majority ({concern.get('errmsg')}): look at the "
                 "replica set, then retry",
                 sent=True,
             )
@@ -299,7 +299,9 @@ class Client:
                     driver=DriverInfo("Limpet"),
                 )
             except UserWarning as warning:
-                raise ConfigurationError(f"{self.options.place} cannot be reached like this: {warning}") from None
+                raise ConfigurationError(
+                    f"{self.options.place} cannot be reached with these settings: {warning}"
+                ) from None
 
     def _place(self, client: Any) -> Place:
         database = client.get_database(

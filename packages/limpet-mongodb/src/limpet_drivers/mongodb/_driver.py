@@ -83,7 +83,7 @@ class MongodbDriver(ServerDriver[Client]):
             pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout,
         )  # fmt: skip
         if client is not None and url != _ANYWHERE:
-            raise ConfigurationError("a client knows its servers already: give the client, or a URL")
+            raise ConfigurationError("a client already knows its servers: pass a client or a URL, not both")
         self._borrowed = client
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -205,7 +205,7 @@ class MongodbDriver(ServerDriver[Client]):
         return watching(self._opened, subscription)
 
     def _cannot_watch(self) -> str:
-        return f"a server that stands alone has no change streams: {ADVICE}"
+        return f"a standalone server has no change streams: {ADVICE}"
 
     async def _to_end(self, units: Coroutine[Any, Any, T]) -> T:
         """Whoever is cancelled leaves it to go on: else a transaction stays open, and pymongo throws the connection away,

@@ -56,21 +56,27 @@ def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetErr
             f"{place}: a document cannot be read ({error}). It was left unchanged: restore a backup"
         )
     if isinstance(error, errors.ConfigurationError | errors.InvalidName | errors.CollectionInvalid):
-        return ConfigurationError(f"{place} cannot be reached like this: {error}")
+        return ConfigurationError(f"{place} cannot be reached with these settings: {error}")
     if isinstance(error, errors.InvalidOperation):
-        return ClosedError(f"{place}: the client cannot be used ({error}): give the driver one that is open")
+        return ClosedError(f"{place}: the client cannot be used ({error}): pass an open client")
     if isinstance(error, errors.EncryptionError):
-        return ConfigurationError(f"{place}: the client encrypts fields and cannot ({error}): give one that does not")
+        return ConfigurationError(
+            f"{place}: the client is set up to encrypt fields, but cannot ({error}): pass one that does not encrypt"
+        )
     if isinstance(error, errors.WaitQueueTimeoutError):
         return UnavailableError(
             f"all connections to {place} stayed busy: raise 'pool_size', or check the server's load ({error})"
         )
     if isinstance(error, errors.ServerSelectionTimeoutError):
-        return UnavailableError(f"{place} cannot be reached ({_in_short(error)}): look whether it runs, then retry")
+        return UnavailableError(
+            f"{place} cannot be reached ({_in_short(error)}): check whether it is running, then retry"
+        )
     if isinstance(error, TimeoutError | errors.NetworkTimeout):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
     sent = sent and not isinstance(error.__cause__, ConnectionRefusedError)
-    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+    advice = (
+        "" if sent else ": check whether it is running, then retry"
+    )  # of a lost answer, what to do is said further up
     return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
 
 
@@ -94,7 +100,7 @@ def _of_code(code: int | None, says: object, place: str, sent: bool) -> LimpetEr
     if code in _CREDENTIALS:
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({says})")
     if code in _NO_RIGHTS:
-        return ReadOnlyError(f"{place} does not let this user do that: grant it readWrite on the database ({says})")
+        return ReadOnlyError(f"{place} does not permit this user to do that: grant readWrite on the database ({says})")
     if code in _NO_TRANSACTIONS:
         return ConfigurationError(f"{place} has no transactions ({says}): {ADVICE}")
     if code in _TOO_LARGE:
@@ -106,5 +112,5 @@ def _of_code(code: int | None, says: object, place: str, sent: bool) -> LimpetEr
             f"{place} is not the primary, or not yet ({says}): retry, or connect to the replica set"
         )
     if code in _MAYBE_DONE or isinstance(says, errors.WriteConcernError):
-        return UnavailableError(f"{place} was interrupted ({says}): look at its log, then retry", sent=sent)
-    return UnavailableError(f"{place} refused a command ({says}): look at its log, then retry")
+        return UnavailableError(f"{place} was interrupted ({says}): check its log, then retry", sent=sent)
+    return UnavailableError(f"{place} refused a command ({says}): check its log, then retry")

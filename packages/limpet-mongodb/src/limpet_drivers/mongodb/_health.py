@@ -45,7 +45,7 @@ async def prepare(client: Client) -> None:
         found = await done(at.database.list_collections(filter={"name": options.collection}))
         for known in await found.to_list(None):
             if (wrong := misfit(known)) is not None:
-                raise ConfigurationError(f"{options.place} cannot be used, {wrong}: choose another collection")
+                raise ConfigurationError(f"{options.place} cannot be used: {wrong}; choose another collection")
             if any(map(removes_expired, (await at.items.index_information()).values())):
                 return
         await at.items.create_index("expiresAt", name=EXPIRY, expireAfterSeconds=0, sparse=True)
@@ -58,15 +58,15 @@ async def examine(client: Client, *, batches: bool) -> Health:
     hello, build = await client.command({"hello": 1}), await client.command({"buildInfo": 1})
     problems = []
     if not batches:
-        problems.append(f"one item at a time is atomic here, and no batch: {ADVICE}")
+        problems.append(f"only single items are atomic here, not batches: {ADVICE}")
     if not hello.get("isWritablePrimary"):
-        problems.append("this server is not the primary and cannot be written: connect to the replica set")
+        problems.append("this server is not the primary and cannot be written to: connect to the replica set")
     if client.options.durability != "disk":
         problems.append("an acknowledged write may be lost with the servers' power: open with durability='disk'")
     try:
         engine = (await client.command({"serverStatus": 1})).get("storageEngine", {})
         if engine.get("persistent") is False:
-            problems.append(f"the storage engine {engine.get('name')} keeps nothing on a disk: use wiredTiger")
+            problems.append(f"the storage engine {engine.get('name')} does not store data on disk: use wiredTiger")
     except errors.OperationFailure:  # it takes a right that few applications have
         engine = {}
     stands = hello.get("setName") or ("sharded cluster" if hello.get("msg") == "isdbgrid" else "standalone")

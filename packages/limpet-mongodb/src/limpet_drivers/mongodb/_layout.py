@@ -34,7 +34,7 @@ def misfit(known: Mapping[str, Any]) -> str | None:
     if (kind := known.get("type", "collection")) != "collection":
         return f"it is a {kind}"
     if options.get("capped"):
-        return "it is capped, and drops what is old"
+        return "it is capped, so it drops old documents"
     locale = options.get("collation", {}).get("locale", "simple")
     return None if locale == "simple" else f"it sorts by the collation {locale!r}"
 
@@ -56,6 +56,6 @@ def record_of(document: Mapping[str, Any], place: str) -> tuple[Key, Record]:
         and isinstance(expires, DatetimeMS | None)
     ):
         raise CorruptDataError(
-            f"{place}: the document with _id {key!r} is not ours. It was left unchanged: choose another collection"
+            f"{place}: the document with _id {key!r} was not written by Limpet. It was left unchanged: choose another collection"
         )
     return key, Record(value, Etag(etag), int(updated), None if expires is None else int(expires))

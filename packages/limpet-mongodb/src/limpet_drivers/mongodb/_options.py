@@ -33,11 +33,11 @@ _PASSED_ON = frozenset(
 
 _ANSWERED: dict[str, tuple[frozenset[str], str]] = {
     "w": (frozenset({"majority"}), "every write waits for the majority"),
-    "retryWrites": (frozenset({"true", "false"}), "no write is sent again by the client"),
+    "retryWrites": (frozenset({"true", "false"}), "the client never resends a write"),
     "readPreference": (frozenset({"primary"}), "every read is from the primary"),
-    "readConcernLevel": (frozenset({"majority", "snapshot"}), "every read is of what the majority has"),
-    "journal": (frozenset(), "write durability=disk or durability=process"),
-    "j": (frozenset(), "write durability=disk or durability=process"),
+    "readConcernLevel": (frozenset({"majority", "snapshot"}), "every read returns what the majority has"),
+    "journal": (frozenset(), "use durability=disk or durability=process"),
+    "j": (frozenset(), "use durability=disk or durability=process"),
     "wTimeoutMS": (frozenset(), "write timeout=SECONDS"),
     "timeoutMS": (frozenset(), "write timeout=SECONDS"),
     "socketTimeoutMS": (frozenset(), "write timeout=SECONDS"),
@@ -73,7 +73,7 @@ class Options:
     def __post_init__(self) -> None:
         parts = parse_url(self.url)
         if parts.scheme not in ("mongodb", "mongodb+srv"):
-            raise ConfigurationError(f"{parts.scheme}:// is neither mongodb:// nor mongodb+srv://")
+            raise ConfigurationError(f"{parts.scheme}:// is not mongodb:// or mongodb+srv://")
         _mongodbs_own(parts, ours=())
         for name, value, unfit, most in (
             ("database", self.database_name, '/\\. "$*<>:|?\0', 63),
@@ -82,7 +82,9 @@ class Options:
             if not isinstance(value, str) or not 0 < len(value.encode()) <= most or set(value) & set(unfit):
                 raise ConfigurationError(f"{name} is {value!r}: use up to {most} bytes, none of {unfit!r} among them")
         if self.collection.startswith("system."):
-            raise ConfigurationError(f"collection is {self.collection!r}: names from 'system.' on are MongoDB's own")
+            raise ConfigurationError(
+                f"collection is {self.collection!r}: names that begin with 'system.' are reserved by MongoDB"
+            )
         check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
         check_counts(pool_size=self.pool_size)
         if self.transactions not in get_args(Transactions):
@@ -121,10 +123,10 @@ def _mongodbs_own(parts: Url, *, ours: Collection[str]) -> dict[str, str]:
         if option in ours:
             continue
         if option in _OURS:
-            raise ConfigurationError(f"give {option} as a keyword beside the URL, or use from_url(...)")
+            raise ConfigurationError(f"give {option} as a keyword argument next to the URL, or use from_url(...)")
         if name is None:
             near = get_close_matches(option, [*ours, *sorted(names.values())], 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"beside MongoDB's own there are {', '.join(_OURS)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"besides MongoDB's options there are {', '.join(_OURS)}"
             raise ConfigurationError(f"{parts.scheme}:// has no option {option!r}: {hint}")
         if name in _PASSED_ON:
             theirs[name] = value

@@ -74,7 +74,7 @@ class Client:
         except TimeoutError as error:
             raise UnavailableError(
                 f"no connection of the application's pool to {self.place} became free within {seconds:g} s: "
-                "make the pool larger, or check the server's load"
+                "enlarge the pool, or check the server's load"
             ) from error
         except RuntimeError as error:
             raise UnavailableError(f"{self.place}: the application has closed its pool ({error})") from error
@@ -102,7 +102,7 @@ class Client:
         """What the server takes at once. Raises `ConfigurationError` where that is too little for us."""
         if max_allowed_packet < _LEAST_PACKET:
             raise ConfigurationError(
-                f"{self.place} takes {max_allowed_packet} bytes at once: set max_allowed_packet to 16M or more"
+                f"{self.place} takes {max_allowed_packet} bytes at most: set max_allowed_packet to 16M or more"
             )
         self._packet = max_allowed_packet
 
@@ -197,7 +197,7 @@ class Client:
                     raise
         except TimeoutError as error:
             raise UnavailableError(
-                f"{self.place} did not answer a new connection in time: look at the address and its load, or raise 'connect_timeout'"
+                f"{self.place} did not answer a new connection in time: check the address and the server's load, or raise 'connect_timeout'"
             ) from error
         return connection
 

@@ -91,9 +91,11 @@ class MysqlDriver(ServerDriver[Client]):
         if pool is not None:
             library_of(pool)
             if self._options.connecting != Options(database=database).connecting:
-                raise ConfigurationError("a pool knows its server already: give the pool, or host, user and the rest")
+                raise ConfigurationError(
+                    "a pool already knows its server: pass a pool, or host, user and so on, not both"
+                )
         elif database is None:
-            raise ConfigurationError("which database? Write mysql://host/database; it has to exist")
+            raise ConfigurationError("no database given: write mysql://host/database; the database must exist")
         self._pool = pool
         self._place = place_of(self._options, pool)
 
@@ -120,7 +122,9 @@ class MysqlDriver(ServerDriver[Client]):
     async def _database(self, client: Client, connection: Any) -> str:
         ((database,),) = await client.read(connection, "SELECT DATABASE()")
         if database is None:
-            raise ConfigurationError("which database? The pool's connections are in none: give the driver a database")
+            raise ConfigurationError(
+                "no database given, and the pool's connections have none: pass database= to the driver"
+            )
         return database.decode() if isinstance(database, bytes) else str(database)
 
     async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:

@@ -59,30 +59,32 @@ def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({said})")
     if number in _NO_DATABASE:
         return ConfigurationError(
-            f"{place}: no such database for this user: create it first (CREATE DATABASE ...), and grant the rights ({said})"
+            f"{place}: this user has no such database: create it first (CREATE DATABASE ...), and grant the privileges ({said})"
         )
     if number == _STATEMENTS_LOGGED:
         return ConfigurationError(
-            f"{place}: the server logs statements, which is not safe beside others that write: set binlog_format to ROW "
+            f"{place}: the server logs statements, which is not safe with concurrent writers: set binlog_format to ROW "
             f"(or MIXED) ({said})"
         )
     if number in _NO_RIGHTS:
-        return ReadOnlyError(f"{place} cannot be written: connect to the primary, and grant the rights ({said})")
+        return ReadOnlyError(f"{place} cannot be written to: connect to the primary, and grant the privileges ({said})")
     if number in _TOO_LARGE:
         return TooLargeError(f"too large for {place} ({said}): raise max_allowed_packet, or store it in parts")
     if number in _DAMAGED:
         return CorruptDataError(
-            f"{place} is not as it should be ({said}). It was left unchanged: choose another table, or restore a backup"
+            f"{place} is not in the expected state ({said}). It was left unchanged: choose another table, or restore a backup"
         )
     if number in _BUSY:
         return UnavailableError(f"{place} takes no more connections: lower 'pool_size', or use a proxy ({said})")
     if number in _FULL:
-        return UnavailableError(f"{place} has no room left ({said}): nothing was written; make room, then retry")
+        return UnavailableError(f"{place} has no space left ({said}): nothing was written; free some space, then retry")
     if isinstance(error, TimeoutError):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
     if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if number and number not in _LOST:
-        return UnavailableError(f"{place} failed ({said}): look at its log, then retry", sent=sent and number in _ENDS)
-    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+        return UnavailableError(f"{place} failed ({said}): check its log, then retry", sent=sent and number in _ENDS)
+    advice = (
+        "" if sent else ": check whether it is running, then retry"
+    )  # of a lost answer, what to do is said further up
     return UnavailableError(f"{place} cannot be reached ({said or type(error).__name__}){advice}", sent=sent)

@@ -41,11 +41,11 @@ async def look(client: Client, connection: Any) -> Server:
     least = _LEAST[product(server)]
     if found is not None and (int(found[1]), int(found[2])) < least:
         raise ConfigurationError(
-            f"{client.place} is {product(server)} {server['version']}: {least[0]}.{least[1]} or newer is needed"
+            f"{client.place} is {product(server)} {server['version']}: {least[0]}.{least[1]} or newer is required"
         )
     if server.get("log_bin") in ("ON", "1") and server.get("binlog_format") == "STATEMENT":
         raise ConfigurationError(
-            f"{client.place}: binlog_format is STATEMENT, with which InnoDB takes no READ COMMITTED writes: set it to ROW "
+            f"{client.place}: binlog_format is STATEMENT, but InnoDB refuses READ COMMITTED writes with it: set it to ROW "
             "(or MIXED)"
         )
     return server
@@ -79,7 +79,7 @@ async def examine(client: Client, connection: Any, names: Names) -> Health:
         problems.append("innodb_flush_method is nosync: a loss of power damages the database; choose another")
     if server.get("log_bin") in ("ON", "1") and server.get("sync_binlog") != "1":
         problems.append(
-            f"sync_binlog is {server.get('sync_binlog')}: a loss of power undoes what the binary log lacks; set it to 1"
+            f"sync_binlog is {server.get('sync_binlog')}: a loss of power undoes what is not in the binary log; set it to 1"
         )
     if server.get("innodb_doublewrite", "ON") in ("OFF", "0"):
         problems.append(

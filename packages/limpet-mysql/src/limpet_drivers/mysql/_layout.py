@@ -93,7 +93,7 @@ async def migrate(client: Client, connection: Any, names: Names) -> None:
         return
     ((locked,),) = await client.read(connection, f"SELECT GET_LOCK('{names.lock}', {max(1, int(seconds * 0.8))})")
     if int(locked or 0) != 1:
-        raise UnavailableError(f"{place}: somebody else has been making its tables for {seconds:g} s: retry")
+        raise UnavailableError(f"{place}: another process has been creating its tables for {seconds:g} s: retry")
     try:
         version = await _version(client, connection, names)
         there = await _check_names(client, connection, names) if version == 0 else ""
@@ -137,7 +137,7 @@ async def _check_names(client: Client, connection: Any, names: Names) -> str:
     ):
         if foreign:
             raise ConfigurationError(
-                f"{client.place}: there is a {names.database}.{name} already that is not of this table: choose another "
+                f"{client.place}: there is a {names.database}.{name} that does not belong to this table: choose another "
                 "'table' or database"
             )
     return "" if view is None else "view"

@@ -89,7 +89,9 @@ def _class(library: Library, *, checked: bool) -> Any:
 
         async def _request_authentication(self) -> None:
             if self._ssl_context is not None and not self.server_capabilities & _TLS:
-                raise ConfigurationError("the server has no TLS: turn it on there, or leave out the option 'ssl'")
+                raise ConfigurationError(
+                    "the server does not support TLS: turn it on there, or leave out the option 'ssl'"
+                )
             await super()._request_authentication()
 
     return Connection
@@ -155,7 +157,7 @@ def library_of(pool: Any) -> str:
     """Whose pool it is. Raises `ConfigurationError` for what is no pool of these libraries."""
     found = _library(pool)
     if not found:
-        raise ConfigurationError(f"pool is a {type(pool).__name__}: give a pool of aiomysql or asyncmy")
+        raise ConfigurationError(f"pool is a {type(pool).__name__}: pass a pool of aiomysql or asyncmy")
     return found
 
 

@@ -55,7 +55,7 @@ class Options:
             )
         if self.database is not None and not _DATABASE.fullmatch(self.database):
             raise ConfigurationError(
-                f"the database is {self.database!r}: write mysql://host/database, one name of up to 64 characters "
+                f"the database is {self.database!r}: write mysql://host/database, with a name of up to 64 characters "
                 "without a dot, a slash or a backtick"
             )
         check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
@@ -64,14 +64,16 @@ class Options:
             if getattr(self, name) not in get_args(known):
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(get_args(known))}")
         if self.ssl == "disable" and (self.ssl_ca or self.ssl_cert or self.ssl_key):
-            raise ConfigurationError("certificates without TLS: add ssl=verify-full (or verify-ca, require)")
+            raise ConfigurationError("certificates need TLS: add ssl=verify-full (or verify-ca, require)")
 
     @classmethod
     def from_url(cls, url: str) -> Options:
         """`mysql://user:password@host:port/database?table=agents`; every other option stands in the query."""
         parts = parse_url(url)
         if len(parts.hosts) > 1:
-            raise ConfigurationError(f"{parts.scheme}:// is one server: name one host, or a proxy before several")
+            raise ConfigurationError(
+                f"{parts.scheme}:// connects to one server: name one host, or a proxy in front of several"
+            )
         options = read_options(parts, option_types(cls, elsewhere=("host", "port", "user", "password", "database")))
         named = {"host": parts.host, "port": parts.port, "user": parts.username, "password": parts.password}
         given = {name: value for name, value in named.items() if value}

@@ -101,12 +101,12 @@ class Client:
             return connection
         except TimeoutError as error:
             raise UnavailableError(
-                f"{options.place} did not answer a new connection in time: look at the address and its load, or raise 'connect_timeout'"
+                f"{options.place} did not answer a new connection in time: check the address and the server's load, or raise 'connect_timeout'"
             ) from error
         except (ValueError, asyncpg.ClientConfigurationError) as error:
             if tls_failure_reason(error) is not None:
                 raise of_postgresql(error, options.place) from error
-            raise ConfigurationError(f"{options.place} cannot be reached like this: {error}") from error
+            raise ConfigurationError(f"{options.place} cannot be reached with these settings: {error}") from error
 
 
 def _alive(connection: asyncpg.Connection[Any]) -> bool:

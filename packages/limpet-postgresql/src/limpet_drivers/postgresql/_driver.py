@@ -94,7 +94,7 @@ class PostgresqlDriver(ServerDriver[Client]):
             pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout, watch=watch, pgbouncer=pgbouncer,
         )  # fmt: skip
         if pool is not None and self._options.connecting():
-            raise ConfigurationError("a pool knows its server already: give the pool, or host, user and the rest")
+            raise ConfigurationError("a pool already knows its server: pass a pool, or host, user and so on, not both")
         self._pool = pool
         self._names = Names(schema, table)
         self._commands = Commands(self._names)

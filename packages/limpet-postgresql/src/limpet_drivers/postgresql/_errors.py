@@ -52,7 +52,7 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
     if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if "rejected SSL upgrade" in str(error):
-        return ConfigurationError(f"{place} does not speak TLS: switch it on there, or ask for less with 'ssl'")
+        return ConfigurationError(f"{place} does not support TLS: turn it on there, or lower 'ssl'")
     if isinstance(error, _CREDENTIALS):
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
     if isinstance(error, _POOLED) or "startup parameter" in str(error):
@@ -62,21 +62,25 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return ConfigurationError(f"{place}: there is no such database: create it first, with 'createdb' ({error})")
     if isinstance(error, NO_RIGHTS):
-        return ReadOnlyError(f"{place} cannot be written: connect to the primary, and grant the rights ({error})")
+        return ReadOnlyError(
+            f"{place} cannot be written to: connect to the primary, and grant the privileges ({error})"
+        )
     if isinstance(error, _TOO_LARGE):
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
     if isinstance(error, _DAMAGED):
         return CorruptDataError(
-            f"{place} is not as it should be ({error}). It was left unchanged: choose another table, or restore a backup"
+            f"{place} is not in the expected state ({error}). It was left unchanged: choose another table, or restore a backup"
         )
     if isinstance(error, TimeoutError):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return UnavailableError(f"{place} takes no more connections: lower 'pool_size', or use a pooler ({error})")
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError):
         # The server said so itself: it stops, has no room, was told to cancel. Whatever was under way is rolled back.
-        return UnavailableError(f"{place} failed ({error}): look at its log, then retry", sent=sent and _ends(error))
-    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+        return UnavailableError(f"{place} failed ({error}): check its log, then retry", sent=sent and _ends(error))
+    advice = (
+        "" if sent else ": check whether it is running, then retry"
+    )  # of a lost answer, what to do is said further up
     return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
 
 

@@ -34,7 +34,7 @@ async def check_path(connection: Any, place: str) -> None:
     others = [schema for schema in path if not schema.startswith("pg_temp_")]
     if others[:1] != ["pg_catalog"]:
         raise ConfigurationError(
-            f"{place}: search_path names {others[0]} before pg_catalog: leave pg_catalog out of it, so that it is first"
+            f"{place}: search_path names {others[0]} before pg_catalog: remove pg_catalog from it, so that it comes first"
         )
 
 
@@ -55,6 +55,6 @@ async def examine(connection: Any, options: Options) -> Health:
             "synchronous_commit is off: a crash loses the last writes; set it to on for this user or database"
         )
     if recovering:
-        problems.append("this server is a standby and cannot be written: connect to the primary")
+        problems.append("this server is a standby and cannot be written to: connect to the primary")
     details = {"table": f"{options.schema}.{options.table}", "bytes": str(size), "synchronous_commit": str(commit)}
     return Health("PostgreSQL", str(version), int(clock), tuple(problems), details)

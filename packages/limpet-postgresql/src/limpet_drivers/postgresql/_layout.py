@@ -153,7 +153,7 @@ async def _check_names(connection: Any, names: Names, place: str) -> None:
     for relation in (names.items, names.view, f"{names.schema}.{names.expiry}"):
         if await _exists(connection, relation):
             raise ConfigurationError(
-                f"{place}: there is a {relation} already that is not of this table: choose another 'table' or 'schema'"
+                f"{place}: there is a {relation} that does not belong to this table: choose another 'table' or 'schema'"
             )
 
 

@@ -58,16 +58,18 @@ class Options:
         check_counts(pool_size=self.pool_size)
         if self.watch and self.pgbouncer:
             raise ConfigurationError(
-                "watch listens on a connection of its own, which a pooler takes away: choose one of them"
+                "watch needs a connection of its own, which a pooler does not keep: use only one of the two"
             )
         if self.ssl is not None and self.ssl not in get_args(Ssl):
             raise ConfigurationError(f"ssl is {self.ssl!r}: use one of {', '.join(get_args(Ssl))}")
         if self.ssl_ca is not None and self.ssl not in (None, "verify-ca", "verify-full"):
-            raise ConfigurationError(f"ssl={self.ssl} does not ask who signed: use verify-full with ssl_ca")
+            raise ConfigurationError(
+                f"ssl={self.ssl} does not check who signed the certificate: use verify-full with ssl_ca"
+            )
         if self.ssl_ca is None and (self.ssl_cert, self.ssl_key) != (None, None):
-            raise ConfigurationError("ssl_cert is shown to a server that is trusted: give ssl_ca too")
+            raise ConfigurationError("ssl_cert is only sent to a trusted server: pass ssl_ca too")
         if self.host is not None and "," in self.host and self.port is not None:
-            raise ConfigurationError("several hosts have each a port of their own: write 'one:5432,two:5433' as host")
+            raise ConfigurationError("with several hosts, each has its own port: write 'one:5432,two:5433' as host")
 
     @classmethod
     def from_url(cls, url: str) -> Options:

@@ -80,7 +80,7 @@ class RedisDriver(ServerDriver[Client]):
             sentinel_username=sentinel_username, sentinel_password=sentinel_password,
         )  # fmt: skip
         if not isinstance(client, Redis | RedisCluster | None):
-            raise ConfigurationError(f"client is a {type(client).__name__}: give a redis.asyncio.Redis or RedisCluster")
+            raise ConfigurationError(f"client is a {type(client).__name__}: pass a redis.asyncio.Redis or RedisCluster")
         self._borrowed = client
         self._names = Names(base)
 
@@ -96,8 +96,8 @@ class RedisDriver(ServerDriver[Client]):
         policy = await evicts(client)
         if policy is not None and self._options.eviction == "refuse":
             raise ConfigurationError(
-                f"{self._options.place} has maxmemory-policy {policy}, which drops whatever it likes: set it to "
-                "noeviction, or pass eviction='allow' for what may be lost"
+                f"{self._options.place} has maxmemory-policy {policy}, which may drop any key: set it to "
+                "noeviction, or pass eviction='allow' for data that may be lost"
             )
         durable = await durability(client)
         client.opened()

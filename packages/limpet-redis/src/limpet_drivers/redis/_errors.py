@@ -29,25 +29,29 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
     if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
         return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
     if isinstance(error, exceptions.NoPermissionError):
-        return ConfigurationError(f"{place} does not let this user do what is needed: grant it the rights ({error})")
+        return ConfigurationError(
+            f"{place} does not permit this user to do what is needed: grant the permissions ({error})"
+        )
     if isinstance(error, exceptions.ReadOnlyError):
-        return ReadOnlyError(f"{place} is a replica and cannot be written: connect to the primary ({error})")
+        return ReadOnlyError(f"{place} is a replica and cannot be written to: connect to the primary ({error})")
     if _begins(error, "WRONGTYPE") or "WRONGTYPE" in str(error):
-        return CorruptDataError(f"{place}: another program uses our keys ({error}): choose another base")
+        return CorruptDataError(f"{place}: another program uses Limpet's keys ({error}): choose another base")
     if isinstance(error, exceptions.OutOfMemoryError):
-        return UnavailableError(f"{place} has no room left: raise its maxmemory ({error}); nothing was written")
+        return UnavailableError(f"{place} is out of memory: raise its maxmemory ({error}); nothing was written")
     if _begins(error, "MISCONF"):
-        return UnavailableError(f"{place} cannot save to its disk and takes no writes ({error}): nothing was written")
+        return UnavailableError(f"{place} cannot save to its disk and refuses writes ({error}): nothing was written")
     if isinstance(error, exceptions.InvalidResponse) or "max bulk" in str(error):
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
     if isinstance(error, exceptions.AskError):  # MOVED is one too
         return ConfigurationError(f"{place} is a node of a cluster ({error}): write redis+cluster:// in its URL")
     if "NOREPLICAS" in str(error):
-        return UnavailableError(f"{place} has too few replicas that follow it ({error}): nothing was written")
+        return UnavailableError(f"{place} has too few replicas ({error}): nothing was written")
     if isinstance(error, exceptions.ClusterDownError):
-        return UnavailableError(f"{place}: our slot has no primary for now ({error}): look at CLUSTER INFO, then retry")
+        return UnavailableError(
+            f"{place}: its slot has no primary at the moment ({error}): check CLUSTER INFO, then retry"
+        )
     if isinstance(error, exceptions.TryAgainError):
-        return UnavailableError(f"{place}: our slot is being moved to another node ({error}): retry")
+        return UnavailableError(f"{place}: its slot is being moved to another node ({error}): retry")
     if "non local key" in str(error):  # a script was stopped in the middle: no script of ours can be
         return UnavailableError(f"{place} stopped a script ({error}): read back what it wrote", sent=sent)
     if _begins(error, "DB index is out of range"):
@@ -56,15 +60,17 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
         return UnavailableError(f"{place} is loading its data ({error}): retry in a moment")
     if isinstance(error, exceptions.ResponseError):
         # The server refused the command, or is loading, busy or being moved: nothing of it was done.
-        return UnavailableError(f"{place} refused a command ({error}): look at its log, then retry")
+        return UnavailableError(f"{place} refused a command ({error}): check its log, then retry")
     if connecting and isinstance(error, TimeoutError | exceptions.TimeoutError):
-        tls = " and whether it speaks TLS there" if "rediss" in place else ""
+        tls = " and whether it supports TLS there" if "rediss" in place else ""
         return UnavailableError(
-            f"{place} took no connection in time: look at the address{tls}, or raise 'connect_timeout'"
+            f"{place} did not accept a connection in time: check the address{tls}, or raise 'connect_timeout'"
         )
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or look at its load", sent=sent)
-    advice = "" if sent else ": look whether it runs, then retry"  # of a lost answer, what to do is said further up
+        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
+    advice = (
+        "" if sent else ": check whether it is running, then retry"
+    )  # of a lost answer, what to do is said further up
     return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
 
 

@@ -42,14 +42,14 @@ async def examine(client: Client, names: Names) -> Health:
     facts = dict(line.split(":", 1) for line in (await client.command("INFO")).decode().splitlines() if ":" in line)
     problems = []
     if facts.get("role") == "slave":
-        problems.append("this server is a replica and cannot be written: connect to the primary")
+        problems.append("this server is a replica and cannot be written to: connect to the primary")
     if (policy := await evicts(client)) is not None:
-        problems.append(f"maxmemory-policy is {policy}: it drops whatever it likes; set it to noeviction")
+        problems.append(f"maxmemory-policy is {policy}: it may drop any key; set it to noeviction")
     if facts.get("aof_enabled") == "0" and facts.get("rdb_last_bgsave_status") == "err":
-        problems.append("the last snapshot failed and there is no append-only file: look at the server's log")
+        problems.append("the last snapshot failed and there is no append-only file: check the server's log")
     if int(facts.get("connected_slaves", 0)) and await _setting(client, "min-replicas-to-write") == "0":
         problems.append(
-            "a primary that has lost touch with its replicas goes on taking writes, which a failover then drops: set "
+            "a primary that has lost its replicas keeps accepting writes, which a failover then drops: set "
             "min-replicas-to-write 1 and min-replicas-max-lag 10"
         )
     durable = await durability(client)

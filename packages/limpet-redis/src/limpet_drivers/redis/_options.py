@@ -37,7 +37,7 @@ class Target:
         """Raises `ConfigurationError` where the URL names no such place."""
         protocol, _, kind = parts.scheme.partition("+")
         if protocol not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel"):
-            raise ConfigurationError(f"{parts.scheme}:// is none of redis://, redis+cluster:// and redis+sentinel://")
+            raise ConfigurationError(f"{parts.scheme}:// is not redis://, redis+cluster:// or redis+sentinel://")
         kind = kind or "single"
         hosts = tuple((host or "localhost", port or _PORTS[kind]) for host, port in parts.hosts)
         hosts = hosts or (("localhost", _PORTS[kind]),)
@@ -47,14 +47,14 @@ class Target:
             service, _, path = path.partition("/")
             if not service:
                 raise ConfigurationError(
-                    "which server? Write redis+sentinel://host:26379/NAME, as the sentinels call it ('mymaster', say)"
+                    "no server given: write redis+sentinel://host:26379/NAME with the name that the sentinels use, such as 'mymaster'"
                 )
         elif kind == "single" and len(hosts) > 1:
             raise ConfigurationError(
-                "redis:// is one server: write redis+cluster:// for the nodes of a cluster, or redis+sentinel://"
+                "redis:// connects to one server: write redis+cluster:// for the nodes of a cluster, or redis+sentinel://"
             )
         if path and not path.isdecimal():
-            raise ConfigurationError(f"the database is {path!r}: Redis counts its databases, so write a number")
+            raise ConfigurationError(f"the database is {path!r}: Redis databases are numbered, so write a number")
         if kind == "cluster" and int(path or 0):
             raise ConfigurationError(f"the database is {path}: a cluster has only database 0, so choose another base")
         return cls(
@@ -108,7 +108,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, str) or not _BASE.fullmatch(self.base):
-            raise ConfigurationError(f"base is {self.base!r}: use up to 100 characters, no blanks and no braces")
+            raise ConfigurationError(f"base is {self.base!r}: use up to 100 characters without spaces and braces")
         check_seconds(connect_timeout=self.connect_timeout, timeout=self.timeout)
         check_counts(pool_size=self.pool_size)
         if self.eviction not in get_args(Eviction):
@@ -119,7 +119,7 @@ class Options:
             True,
         ):
             raise ConfigurationError(
-                f"{hide_password(self.url)} is without TLS: write rediss:// where ssl_... is given"
+                f"{hide_password(self.url)} does not use TLS: write rediss:// to use ssl_... options"
             )
         if target.kind != "sentinel" and (self.sentinel_username, self.sentinel_password) != (None, None):
             raise ConfigurationError("sentinel_username and sentinel_password belong to redis+sentinel://")
@@ -136,7 +136,9 @@ class Options:
         """The URL, taken apart."""
         parts = parse_url(self.url)
         if parts.query:
-            raise ConfigurationError("options are keywords here: give them beside the URL, or use from_url(...)")
+            raise ConfigurationError(
+                "options are keyword arguments here: pass them next to the URL, or use from_url(...)"
+            )
         return Target.of(parts)
 
     @property

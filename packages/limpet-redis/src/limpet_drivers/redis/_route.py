@@ -65,7 +65,7 @@ class Sentinels(Route):
                 return found[0].decode(), int(found[1])
         if not failures:
             raise ConfigurationError(
-                f"no sentinel knows a server {self.service!r}: see what they know with SENTINEL MASTERS"
+                f"no sentinel knows the server {self.service!r}: see SENTINEL MASTERS for those that they know"
             )
         raise UnavailableError(f"no sentinel can say where {self.service!r} is ({'; '.join(failures)}): retry")
 
@@ -87,7 +87,7 @@ class Slot(Route):
             except UnavailableError as error:
                 if "cluster support disabled" in str(error):
                     raise ConfigurationError(
-                        f"the server at {node[0]}:{node[1]} is no cluster: write redis:// instead of redis+cluster://"
+                        f"the server at {node[0]}:{node[1]} is not a cluster: write redis:// instead of redis+cluster://"
                     ) from error
                 failures.append(str(error))
                 continue

@@ -23,7 +23,7 @@ _DAMAGED = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database",
     sqlite3.SQLITE_FORMAT: "is not a SQLite database that this release can read",
-    sqlite3.SQLITE_ERROR: "does not have the tables that it should",
+    sqlite3.SQLITE_ERROR: "does not have the expected tables",
     sqlite3.SQLITE_SCHEMA: "was changed by another program",
     sqlite3.SQLITE_CONSTRAINT: "was changed by another program",
     sqlite3.SQLITE_MISMATCH: "was changed by another program",
@@ -54,13 +54,13 @@ def of_sqlite(error: sqlite3.Error, place: str, *, sent: bool = False) -> Limpet
             f"another program keeps {place} locked ({error}): end its transaction, or raise 'timeout'"
         )
     if primary in _REFUSED:
-        return ReadOnlyError(f"{place} cannot be written ({error}): check the rights on it and on its folder")
+        return ReadOnlyError(f"{place} cannot be written ({error}): check the permissions on it and on its folder")
     if primary in _TOO_LARGE:
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
     if primary == sqlite3.SQLITE_FULL:
-        return UnavailableError(f"no room left for {place} ({error}): free some space; nothing was written")
+        return UnavailableError(f"no space left for {place} ({error}): free some space; nothing was written")
     if primary == sqlite3.SQLITE_CANTOPEN:
-        return UnavailableError(f"{place} cannot be opened ({error}): check that its folder exists and may be used")
+        return UnavailableError(f"{place} cannot be opened ({error}): check that its folder exists and is accessible")
     # An I/O error, no memory, an interruption: the same call may succeed later.
     return UnavailableError(f"{place} failed ({error}): check the disk and the system's log, then retry", sent=sent)
 
@@ -68,11 +68,11 @@ def of_sqlite(error: sqlite3.Error, place: str, *, sent: bool = False) -> Limpet
 def of_system(error: OSError, place: str) -> LimpetError:
     """One of ours for an error of the operating system around the database's files."""
     if error.errno in _NO_RIGHTS:
-        return ReadOnlyError(f"{place} cannot be written ({error}): check the rights on it and on its folder")
+        return ReadOnlyError(f"{place} cannot be written ({error}): check the permissions on it and on its folder")
     if error.errno in _NO_PATH:
-        return ConfigurationError(f"{place} is no usable path ({error}): choose another")
+        return ConfigurationError(f"{place} is not a usable path ({error}): choose another")
     if error.errno in _FULL:
-        return UnavailableError(f"no room left for {place} ({error}): free some space; nothing was written")
+        return UnavailableError(f"no space left for {place} ({error}): free some space; nothing was written")
     return UnavailableError(f"{place} failed ({error}): check the disk and the system's log, then retry")
 
 

@@ -55,7 +55,7 @@ def identify(connection: sqlite3.Connection, place: str) -> int:
                 f"reads up to {len(MIGRATIONS)}): upgrade limpet-sqlite"
             )
         if version < 1:
-            raise CorruptDataError(f"{place} has lost the version of its tables: restore a backup")
+            raise CorruptDataError(f"{place} lacks the version of its tables: restore a backup")
         _check_schema(connection, int(version), place)
         return int(version)
     tables = sorted(str(name) for kind, name, _ in _schema(connection, place) if kind == "table")

@@ -36,12 +36,12 @@ class Options:
     def from_path(cls, path: str | os.PathLike[str], durability: Durability, timeout: float) -> Options:
         """For a path as a caller gives it, or `:memory:`; a relative one counts from the folder of this moment."""
         if not isinstance(path, str | os.PathLike):
-            raise ConfigurationError(f"{path!r} is no path of a database: use a str, a Path or ':memory:'")
+            raise ConfigurationError(f"{path!r} is not a path to a database: use a str, a Path or ':memory:'")
         written = os.fspath(path)
         if not isinstance(written, str) or not written or "\0" in written:
-            raise ConfigurationError(f"{path!r} is no path of a database: use a str, a Path or ':memory:'")
+            raise ConfigurationError(f"{path!r} is not a path to a database: use a str, a Path or ':memory:'")
         if "://" in written:
-            raise ConfigurationError(f"{path!r} is a URL: use SqliteDriver.from_url(), or give the path alone")
+            raise ConfigurationError(f"{path!r} is a URL: use SqliteDriver.from_url(), or pass only the path")
         return cls(None if written == _MEMORY else Path(written).absolute(), durability, timeout)
 
     @classmethod

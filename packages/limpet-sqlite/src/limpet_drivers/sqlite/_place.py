@@ -47,7 +47,7 @@ def check_version() -> None:
     if sqlite3.sqlite_version_info < _OLDEST:
         needs = ".".join(map(str, _OLDEST))
         raise ConfigurationError(
-            f"this Python brings SQLite {sqlite3.sqlite_version}; the driver needs {needs}: use a newer Python"
+            f"this Python includes SQLite {sqlite3.sqlite_version}, but the driver needs {needs}: use a newer Python"
         )
 
 
@@ -103,8 +103,8 @@ def _looked_at(path: Path, place: str) -> int | None:
             raise ConfigurationError(f"{path} is a device or a pipe, and a database is a plain file: choose another")
         if (found.st_dev, found.st_ino) in unusable:
             raise ForkedError(
-                f"this process was forked in the middle of a long call to {place}, and SQLite cannot be used on that "
-                "file here any more: fork while nothing is under way, or start processes with 'spawn'"
+                f"this process was forked in the middle of a long call to {place}, so SQLite can no longer be used on that "
+                "file in this process: fork when no call is under way, or start processes with 'spawn'"
             )
         if 0 < found.st_size < _SMALLEST:
             raise CorruptDataError(f"{place} is not a SQLite database. It was left unchanged: choose another file")
