@@ -28,7 +28,7 @@ def test_urls(url: str, path: str, options: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("fs://", "names no folder"),
+        ("fs://", "does not name a folder"),
         ("fs://./data?durable=disk", "durability"),
         ("fs://./data?colour=red", "durability, lock_timeout"),
         ("fs://./data?durability=never", "durability"),
@@ -51,7 +51,7 @@ def test_the_entry_point_gives_the_driver(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("base", ["", "a\0b", b"bytes"])
 def test_bases_that_are_none(base: object) -> None:
-    with pytest.raises(ConfigurationError, match="no folder"):
+    with pytest.raises(ConfigurationError, match="not a folder"):
         FsDriver(base)  # type: ignore[arg-type]
 
 

@@ -47,7 +47,7 @@ def test_no_password_is_shown() -> None:
         ({"ssl": "perhaps"}, "ssl"),
         ({"ssl_ca": "ca.pem"}, "ssl=verify-full"),
         ({"client": "mysqlclient"}, "client"),
-        ({"database": None}, "which database"),
+        ({"database": None}, "no database given"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

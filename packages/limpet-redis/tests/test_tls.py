@@ -89,7 +89,7 @@ async def test_a_server_that_asks_who_we_are_is_shown_a_certificate(files: Certi
 async def test_what_does_not_speak_tls_is_named(server: Server, files: Certificates) -> None:
     plain = running("redis").url.replace("redis://", "rediss://")
     driver = RedisDriver(plain, connect_timeout=1, ssl_ca=files.ca)
-    with pytest.raises(UnavailableError, match="speaks TLS"):  # it waits for the end of what it takes for a command
+    with pytest.raises(UnavailableError, match="supports TLS"):  # it waits for the end of what it takes for a command
         await driver.open()
     other_way = RedisDriver(server.url.replace("rediss://", "redis://"), connect_timeout=1)
     with pytest.raises(UnavailableError):

@@ -136,4 +136,4 @@ def test_errors_of_the_system_are_mapped(number: int, expected: type[LimpetError
 
 
 def test_a_damaged_file_says_that_it_was_left_alone(tmp_path: Path) -> None:
-    assert "left as it is" in str(of_sqlite(error_with(sqlite3.SQLITE_CORRUPT), str(tmp_path)))
+    assert "left unchanged" in str(of_sqlite(error_with(sqlite3.SQLITE_CORRUPT), str(tmp_path)))

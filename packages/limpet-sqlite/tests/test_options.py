@@ -45,7 +45,7 @@ def test_options_stand_in_the_query() -> None:
         ("sqlite:///a.db?timeout=inf", "above 0"),
         ("sqlite:///a.db?timeout=1&timeout=2", "twice"),
         ("sqlite://data/agent.db", "sqlite:///data/agent.db"),
-        ("sqlite:///a%00.db", "no path"),
+        ("sqlite:///a%00.db", "not a path"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_hint(url: str, hint: str) -> None:
