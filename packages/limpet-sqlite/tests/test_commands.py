@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -213,3 +214,19 @@ def test_reading_many_finds_each_by_its_primary_key(connection: sqlite3.Connecti
     plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {_commands._FREE}", (1, 1)))
     assert "SCAN items" not in plan
     assert "items_by_expiry" in plan
+
+
+async def test_what_waited_for_another_program_is_not_born_expired(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    async with SqliteDriver(path) as driver:
+        for cond in (None, If.PRESENT):
+            await driver.commit([[Put("kv!@a", "before")]])
+            with closing(sqlite3.connect(path, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                waiting = asyncio.create_task(driver.commit([[Put("kv!@a", "mine", cond, 200)]]))
+                await asyncio.sleep(0.4)
+                other.execute("COMMIT")
+            assert await waiting == [None]
+            (item,) = await driver.get(["kv!@a"])
+            assert item is not None
+            assert item.ttl_ms is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
@@ -14,6 +15,10 @@ from ._errors import CLIENT_ERRORS, of_postgresql
 from ._options import Options
 
 __all__ = ["Client"]
+
+
+_QUIET = 10.0
+"""Seconds after which a connection that only listens is asked whether it is still there."""
 
 
 class Client:
@@ -67,7 +72,12 @@ class Client:
         try:
             connection.add_termination_listener(end)
             await connection.add_listener(channel, hear)
-            yield
+            asking = asyncio.create_task(_keep_asking(connection, self.options.timeout))
+            try:
+                yield
+            finally:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
         finally:
             self._listening.discard(subscription)
             connection.remove_termination_listener(end)
@@ -107,6 +117,16 @@ class Client:
             if tls_failure_reason(error) is not None:
                 raise of_postgresql(error, options.place) from error
             raise ConfigurationError(f"{options.place} cannot be reached with these settings: {error}") from error
+
+
+async def _keep_asking(connection: Any, timeout: float) -> None:
+    """End a connection that does not answer any more: of one that is half-open nobody tells."""
+    try:
+        while True:
+            await asyncio.sleep(_QUIET)
+            await connection.execute("SELECT 1", timeout=min(_QUIET, timeout))
+    except CLIENT_ERRORS:
+        connection.terminate()
 
 
 def _alive(connection: asyncpg.Connection[Any]) -> bool:

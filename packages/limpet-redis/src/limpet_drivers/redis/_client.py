@@ -23,7 +23,7 @@ from redis.asyncio import Redis, RedisCluster
 from ._errors import CLIENT_ERRORS, of_redis
 from ._layout import Names
 from ._options import Address, Options
-from ._servers import servers_of
+from ._servers import heard, servers_of
 
 __all__ = ["Client"]
 
@@ -45,7 +45,7 @@ class Client:
             self._connect,
             alive=self._servers.keeps,
             end=self._servers.end,
-            size=options.pool_size,
+            size=min(options.pool_size, self._servers.most),
             timeout=options.connect_timeout,
             place=options.place,
             socket=self._servers.descriptor,
@@ -106,6 +106,9 @@ class Client:
                 if again:
                     beside = await self._followed(error)
                     again = monotonic() <= until and isinstance(error, (*_REFUSED, UnconnectedError))
+                if not again and attempt == 0 and isinstance(error, exceptions.ReadOnlyError):
+                    await self._connections.drop()
+                    continue
                 if not again and isinstance(error, UnconnectedError):  # which is a word of ours, for here
                     raise UnavailableError(str(error)) from error.__cause__
                 if not again:
@@ -140,7 +143,11 @@ class Client:
                         await connection.send_command("ASKING", check_health=False)
                         await connection.read_response()
                     await connection.send_packed_command(packed, check_health=False)
-                    answer = await connection.read_response()
+                    try:
+                        answer = await connection.read_response()
+                    except exceptions.ReadOnlyError:  # a primary no more: its name may belong to another by now
+                        await connection.disconnect(nowait=True)
+                        raise
                 if task is not None and task.cancelling() > asked:
                     raise asyncio.CancelledError  # lost in the time-out of an application's client, on Python 3.11
                 return answer
@@ -188,10 +195,9 @@ class Client:
 
         async def hear() -> None:
             try:
-                while True:
-                    kind, _, said = await connection.read_response(push_request=True)
+                async for kind, *said in heard(connection, channel, self.options.timeout):
                     if kind == b"message":
-                        subscription.push(said.decode())
+                        subscription.push(said[-1].decode("utf-8", "replace"))  # whoever sent it
             finally:
                 subscription.end()
 

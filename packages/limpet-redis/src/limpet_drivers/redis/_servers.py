@@ -7,6 +7,9 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from itertools import count
+from random import uniform
+from time import monotonic
 from typing import Any
 
 from limpet import ConfigurationError, UnavailableError
@@ -17,6 +20,7 @@ from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.exceptions import ConnectionError
 
 from ._errors import CLIENT_ERRORS, of_redis
 from ._layout import Names
@@ -26,6 +30,10 @@ from ._route import Route, Sentinels, Single, Slot
 __all__ = ["Servers", "servers_of"]
 
 
+_QUIET = 10.0
+"""Seconds of silence after which a connection that only listens is asked whether it is still there."""
+
+
 class Servers(ABC):
     """Where connections come from. All methods raise the client's errors, or ours."""
 
@@ -33,6 +41,8 @@ class Servers(ABC):
     """Whether another server may take the place of the one that we speak to."""
     tells: bool = False
     """Whether somebody tells of a new primary (`switches`)."""
+    most: int = 2**31
+    """Connections that there may be at once."""
     at: Address | None = None
     """Where the primary was last; `None` where nobody asked yet, or where it has to be asked for again."""
 
@@ -129,9 +139,10 @@ class Own(Servers):
             await connection.send_command("SUBSCRIBE", "+switch-master", check_health=False)
             await connection.read_response(push_request=True)
             yield await self._route.find(self._ask)  # what was told before somebody listened
-            while True:
-                _, _, said = await connection.read_response(push_request=True)
-                service, _, _, host, port = said.decode().rsplit(" ", 4)
+            async for kind, *said in heard(connection, "+switch-master", self._asking):
+                if kind != b"message":
+                    continue
+                service, _, _, host, port = said[-1].decode().rsplit(" ", 4)
                 if service == self._route.service:
                     yield host, int(port)
         finally:
@@ -159,12 +170,27 @@ class Pooled(Servers):
 
     moves = False
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, timeout: float) -> None:
         self._pool: Any = client.connection_pool
+        self._timeout = timeout
+        self.most = self._pool.max_connections
         _check(self._pool.connection_kwargs)
 
     async def connect(self) -> Any:
-        return await self._pool.get_connection()
+        until = monotonic() + 0.9 * self._timeout
+        for attempt in count():
+            try:
+                return await self._pool.get_connection()
+            except ConnectionError as error:
+                if "oo many connections" not in str(error):  # a pool that does not wait itself
+                    raise
+                if monotonic() > until:
+                    raise UnavailableError(
+                        f"no connection of the client's pool became free within {self._timeout:g} s: raise its "
+                        f"max_connections, which is {self.most}"
+                    ) from error
+            await asyncio.sleep(uniform(0.5, 1.0) * min(0.05, 0.001 * 2 ** min(attempt, 6)))
+        raise AssertionError("unreachable: the loop ends by a connection or an error")
 
     def keeps(self, connection: Any) -> bool:
         return False  # the application wants it back
@@ -232,13 +258,31 @@ class Clustered(Servers):
         return node
 
 
+async def heard(connection: Any, channel: str, timeout: float) -> AsyncIterator[list[Any]]:
+    """What comes on a connection that has subscribed, for as long as somebody is at the other end.
+
+    Of a connection that is half-open nobody tells: after a silence it subscribes once more, which has an answer.
+    """
+    asked = False
+    while True:
+        said = await connection.read_response(timeout=min(_QUIET, timeout) if asked else _QUIET, push_request=True)
+        if said is not None:
+            asked = False
+            yield said if isinstance(said, list) else [said]
+        elif asked:
+            return
+        else:
+            asked = True
+            await connection.send_command("SUBSCRIBE", channel, check_health=False)
+
+
 def servers_of(options: Options, client: Redis | RedisCluster | None, names: Names) -> Servers:
     """Raises `ConfigurationError` for a client with settings that change results, and for files that cannot be used."""
     if client is None:
         return Own(options, names)
     if isinstance(client, RedisCluster):
         return Clustered(client, names)
-    return Pooled(client)
+    return Pooled(client, options.connect_timeout)
 
 
 class _Connection(Connection):

@@ -96,15 +96,11 @@ def fetch(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> 
 
 def commit(connection: sqlite3.Connection, units: Sequence[Unit], place: str, expiry: Expiry) -> list[Outcome]:
     """Judge all units and write what comes of it, in one transaction with one sync."""
-    now = host_now_ms()
-    if len(units) == 1 and not expiry.due(now) and (put := _plain_put(units[0])) is not None:
-        try:
-            connection.execute(_PUT_ONE, _row(put, now))
-        except sqlite3.Error as error:
-            raise of_sqlite(error, place, sent=True) from error
-        return [None]
     with _transaction(connection, place):
-        now = host_now_ms()
+        now = host_now_ms()  # once the file is ours: another program may have kept us waiting
+        if len(units) == 1 and not expiry.due(now) and (put := _plain_put(units[0])) is not None:
+            connection.execute(_PUT_ONE, _row(put, now))
+            return [None]
         if len(units) == 1 and not expiry.due(now) and (first := _append_one(connection, units[0], now)) is not None:
             return [first]
         wanted = keys_to_read(units)

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from random import uniform
 
-from ..._errors import ClosedError, ConfigurationError, LimpetError
+from ..._errors import ClosedError, ConfigurationError, InvalidKeyError, LimpetError
+from .._keys import check_key
 from .._types import Key
 from ._forks import check_process
 from ._paging import below
@@ -70,7 +71,7 @@ async def notifications(
                 yield None
                 while (told := await subscription.next()) is not None:
                     keys = frozenset(key for key in told.split("\n") if low <= key and (high is None or key < high))
-                    if not told:
+                    if not told or not all(map(_is_key, keys)):  # anybody may send on a channel: then look for yourself
                         yield None
                     elif keys:
                         yield keys
@@ -82,3 +83,11 @@ async def notifications(
         if closed():
             raise ClosedError("the watch ends because the driver was closed")
         await asyncio.sleep(uniform(0.5, 1.0) * min(_SLOWEST, 0.05 * 2 ** min(attempt, 8)))
+
+
+def _is_key(said: str) -> bool:
+    try:
+        check_key(said)
+    except InvalidKeyError:
+        return False
+    return True

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ..._errors import ClosedError, ForkedError, LimpetError
 from ...driver import split, text_of
 from ._mounts import Mount, Mounts
 from ._paths import Path, join, key_of
 from ._plain import read
 
 __all__ = ["Callback", "Event", "Unwatch", "Watchers"]
+
+_logger = logging.getLogger("limpet")
 
 Event: TypeAlias = Literal["update", "remove"]
 Callback: TypeAlias = Callable[[Event, str], Awaitable[None] | None]
@@ -99,11 +103,23 @@ class Watchers:
         async for changed in mount.driver.watch(key_of(())):
             live.set()
             keys = sorted(changed or ())
-            for key, item in zip(keys, await mount.driver.get(keys), strict=True):
+            try:
+                found = await mount.driver.get(keys)
+            except (ClosedError, ForkedError):
+                raise
+            except LimpetError as error:  # the next notification may fare better
+                _logger.warning("what a notification was about could not be read: %s", error)
+                continue
+            for key, item in zip(keys, found, strict=True):
+                try:
+                    path = read(item).path if item is not None else _path_of(key)
+                except LimpetError as error:
+                    _logger.warning("a notification about %r, which is no item of a storage: %s", key, error)
+                    continue
                 if item is not None:
-                    self._notify("update", (*mount.base, *read(item).path))
+                    self._notify("update", (*mount.base, *path))
                 elif '"' not in key:  # of a digested key that is gone nobody knows the text
-                    self._notify("remove", (*mount.base, *_path_of(key)))
+                    self._notify("remove", (*mount.base, *path))
 
     def _notify(self, event: Event, path: Path) -> None:
         for watcher in list(self._watchers):
