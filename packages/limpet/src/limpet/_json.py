@@ -236,7 +236,8 @@ def ensure_readable(stored: object) -> None:
 
 def load_plain(stored: str | bytes | None, where: str) -> Any:
     """The value in a JSON text. Raises `CorruptDataError`, which says `where`, for what is none."""
-    ensure_readable(stored)
+    if isinstance(stored, Unreadable):
+        raise stored.error
     try:
         return from_json(stored or "")
     except ValueError as error:

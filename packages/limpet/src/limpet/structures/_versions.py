@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError
-from .._json import load_plain
+from .._json import Unreadable, load_plain
 from ..driver import Value
 from ._migrations import Migrations
 
@@ -59,6 +59,8 @@ def stamp_value(stored: str, version: int) -> str:
 def load_value(stored: Value | None, migrations: Migrations, where: str) -> Any:
     """The value in a JSON text, in the current version. Raises `CorruptDataError`, and `FormatError` for a newer one."""
     version: Any = 1
+    if isinstance(stored, Unreadable):
+        raise stored.error
     if isinstance(stored, str) and stored.startswith(_HEADER):
         header, _, stored = stored.removeprefix(_HEADER).partition("\n")
         match load_plain(header, f"the header of {where}"):
@@ -66,6 +68,8 @@ def load_value(stored: Value | None, migrations: Migrations, where: str) -> Any:
                 pass
             case _:
                 raise CorruptDataError(f"the header of {where} has no version")
-    elif migrations.version == 1:
-        return load_plain(stored, where)
-    return migrations.migrate(load_plain(stored, where), version, where)
+    try:
+        value = from_json(stored or "")
+    except ValueError as error:
+        raise CorruptDataError(f"{where} is not JSON: {error}") from error
+    return value if (type(version), version) == (int, migrations.version) else migrations.migrate(value, version, where)

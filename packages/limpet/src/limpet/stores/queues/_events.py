@@ -117,7 +117,9 @@ class EventQueue:
         what would come back as something else, and `TooLargeError`.
         """
         self._check()
-        value = stamp_value(dump_plain(event, "the event", convert=True), EVENT.version)
+        value = dump_plain(event, "the event", convert=True)
+        if EVENT.version > 1:
+            value = stamp_value(value, EVENT.version)
         log = self._log(channel)
         while True:
             try:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from ..._errors import CorruptDataError
-from ..._json import ensure_readable, load_plain
+from ..._json import Unreadable, load_plain
 from ...driver import Driver, Item, Key, Value, split, text_of
 from ._paths import Path
 
@@ -56,7 +56,8 @@ def write(key: Key, path: Path, payload: Value, meta: Mapping[str, Any]) -> Valu
 
 def read(item: Item) -> Plain:
     """Take a stored value apart. Raises `CorruptDataError` for what Limpet did not write."""
-    ensure_readable(item.value)
+    if isinstance(item.value, Unreadable):
+        raise item.value.error
     value, header = item.value if item.value is not None else "", None
     if isinstance(value, bytes):
         if value.startswith(_HEADER.encode()):

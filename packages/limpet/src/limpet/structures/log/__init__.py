@@ -1,8 +1,10 @@
 """Append-only logs, their forks, and the garbage that they leave. For this floor; the public door is `limpet.structures`."""
 
+from ._cache import LogCache
 from ._entries import Entry
 from ._garbage import GARBAGE, collect_now, collect_records, garbage_record
-from ._log import Log, LogCache, visible
+from ._log import Log
+from ._plans import visible
 
 __all__ = [
     "GARBAGE",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from secrets import randbelow
 from typing import TypeAlias, TypeVar
@@ -30,8 +29,9 @@ from ...driver import (
     number,
     text,
 )
-from .._keyed_locks import KeyedLocks, changing
+from .._keyed_locks import changing
 from .._transact import Plan, ReadSet, transact
+from ._cache import LogCache
 from ._entries import PART_BYTES, Entry, entry_of, read_entries
 from ._forks import (
     Branch,
@@ -45,7 +45,7 @@ from ._garbage import collect_now, garbage_record
 from ._head import Head
 from ._plans import HeadMovedError, following_of, missing, plan_fork, plan_unique, visible
 
-__all__ = ["Entry", "Log", "LogCache", "visible"]
+__all__ = ["Log"]
 
 _INLINE = 256
 """Entries that a truncation deletes in its own batch; more of them are hidden at once and freed later."""
@@ -54,30 +54,6 @@ _COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
 
 _Cut: TypeAlias = Callable[[Head, int], Head]
 R = TypeVar("R")
-
-
-class LogCache:
-    """The heads of the logs used last, so that a warm append or read asks for them no more than once."""
-
-    def __init__(self, size: int = 4096) -> None:
-        self._size = size
-        self._heads: OrderedDict[Key, Item] = OrderedDict()
-        self.locks: KeyedLocks = KeyedLocks()
-
-    def get(self, base: Key) -> Item | None:
-        """The head as it was seen last."""
-        if base in self._heads:
-            self._heads.move_to_end(base)
-            return self._heads[base]
-        return None
-
-    def put(self, base: Key, head: Item | None) -> None:
-        """Remember a head, or that there is none."""
-        self._heads.pop(base, None)
-        if head is not None:
-            self._heads[base] = head
-            if len(self._heads) > self._size:
-                self._heads.popitem(last=False)
 
 
 class Log:

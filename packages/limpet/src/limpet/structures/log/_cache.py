@@ -1,0 +1,34 @@
+"""The heads of the logs that a process used last."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from ...driver import Item, Key
+from .._keyed_locks import KeyedLocks
+
+__all__ = ["LogCache"]
+
+
+class LogCache:
+    """The heads of the logs used last, so that a warm append or read asks for them no more than once."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self._size = size
+        self._heads: OrderedDict[Key, Item] = OrderedDict()
+        self.locks: KeyedLocks = KeyedLocks()
+
+    def get(self, base: Key) -> Item | None:
+        """The head as it was seen last."""
+        if base in self._heads:
+            self._heads.move_to_end(base)
+            return self._heads[base]
+        return None
+
+    def put(self, base: Key, head: Item | None) -> None:
+        """Remember a head, or that there is none."""
+        self._heads.pop(base, None)
+        if head is not None:
+            self._heads[base] = head
+            if len(self._heads) > self._size:
+                self._heads.popitem(last=False)
