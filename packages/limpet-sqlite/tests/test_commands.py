@@ -138,7 +138,7 @@ async def test_a_lone_append_is_two_statements_in_a_transaction(tmp_path: Path) 
         assert [statement.split()[0] for statement in sent] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
 
-async def test_a_lone_put_is_one_statement_and_a_thousand_are_one_transaction(tmp_path: Path) -> None:
+async def test_a_lone_put_reads_nothing_and_a_thousand_are_one_transaction(tmp_path: Path) -> None:
     async with SqliteDriver(tmp_path / "agent.db") as driver:
         await driver.apply([Put("kv!@first", "v")])
         assert driver._client is not None
@@ -146,7 +146,7 @@ async def test_a_lone_put_is_one_statement_and_a_thousand_are_one_transaction(tm
         sent: list[str] = []
         driver._client._writing.set_trace_callback(sent.append)
         await driver.apply([Put("kv!@a", "v")])
-        assert [statement.split()[0] for statement in sent] == ["INSERT"]
+        assert [statement.split()[0] for statement in sent] == ["BEGIN", "INSERT", "COMMIT"]
         sent.clear()
         assert await driver.commit([[Put(f"kv!@{n}", "v")] for n in range(1000)]) == [None] * 1000
         verbs = [statement.split()[0] for statement in sent]

@@ -147,6 +147,20 @@ class Lifecycle(Section):
             for call in calls:
                 assert call.exception() is None, f"a call under way at close() ended with {call.exception()!r}"
 
+    async def test_a_clear_under_way_at_close_finishes(self, url: str) -> None:
+        base = key(name("clear"), text("closing"))
+        keys = [key(base, number(at)) for at in range(1_200)]
+        async with self.opened(url) as driver:
+            at_once = 1 if driver.capabilities.atomic == "item" else 400
+            for start in range(0, len(keys), at_once):
+                await driver.apply([Put(at, "x") for at in keys[start : start + at_once]])
+            clearing = asyncio.create_task(driver.clear(base))
+            await asyncio.sleep(0)
+            await driver.close()
+            assert clearing.done(), "close() did not wait for a clear() under way"
+            assert clearing.exception() is None, f"a clear() under way at close() ended with {clearing.exception()!r}"
+            assert clearing.result() == len(keys)
+
     async def test_a_cancelled_close_can_be_repeated(self, url: str) -> None:
         """Whoever closes again, or at the same time, returns when everything is freed."""
         driver = self.driver(url)
