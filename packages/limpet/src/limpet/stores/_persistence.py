@@ -7,7 +7,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from .._errors import InvalidKeyError
+from .._arguments import checked_arguments
+from .._errors import ConfigurationError, InvalidKeyError
 from .._run_to_end import run_to_end
 from ..driver import Driver, Health
 from ..driver.kit import backend_now_ms
@@ -34,6 +35,7 @@ __all__ = ["Persistence"]
 V = TypeVar("V")
 
 
+@checked_arguments
 class Persistence:
     """An attribute or a method for each store. Made by `create_persistence`; close it, or use it in `async with`."""
 
@@ -180,6 +182,8 @@ class Persistence:
 
         Any process may call it, at any time; `upkeep` does so by itself. Not atomic: if it fails, call it again.
         """
+        if not isinstance(policies, RetentionPolicies):
+            raise ConfigurationError(f"policies must be RetentionPolicies, not {type(policies).__name__}")
         driver = self.driver
         stores = {namespace: self.kv(object, namespace) for namespace in policies.kv}
         now = await backend_now_ms(driver)

@@ -80,6 +80,10 @@ class TypeCodec(Generic[T]):
             self._adapter: TypeAdapter[T] = TypeAdapter(kind)
         except PydanticUserError as error:
             raise ConfigurationError(f"{kind!r} cannot be stored: pydantic says {error.message}") from error
+        except (TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise ConfigurationError(
+                f"this {type(kind).__name__} is not a type: pass a model, or any other type"
+            ) from error
         self.name: str = kind.__name__ if isinstance(kind, type) else str(kind)
         self.version: int = migrations.version
         self._migrations = migrations

@@ -84,7 +84,7 @@ class Listing(Generic[T]):
         if offset < 0 or (offset and cursor is not None):
             raise InvalidValueError("offset= is 0 or more, counts from the start, and cannot be combined with cursor=")
         self._fetch = fetch if not offset else self._behind(fetch, offset)
-        self._mark = sha256(to_json(list(query))).hexdigest()[:12]
+        self._mark = sha256(repr([*query]).encode(errors="surrogatepass")).hexdigest()[:12]
         self._limit = limit
         self._backwards = backwards
         self._start = None if cursor is None else self._open(cursor)

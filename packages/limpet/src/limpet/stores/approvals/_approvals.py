@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from ..._arguments import checked_arguments
 from ..._errors import AlreadyClaimedError, ConflictError, CorruptDataError, LeaseLostError, NotFoundError
 from ..._run_to_end import take
 from ...driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
@@ -41,6 +42,7 @@ _LOST = "the claim of approval {!r} has ended: get the approval again, and claim
 _PAGE = 100
 
 
+@checked_arguments
 class ApprovalStore:
     """Suspended states by id, thread and agent, newest first.
 

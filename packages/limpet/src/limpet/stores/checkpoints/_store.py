@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from ..._errors import ConflictError, CorruptDataError, NotFoundError
+from ..._arguments import checked_arguments
+from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ..._json import dump_plain
 from ...driver import Cond, Driver, If, Item, Key, Put, Range, Value, Write, key, number, text
 from ...driver.kit import size_of
@@ -37,6 +38,7 @@ from ._threads import ThreadCache, ThreadMovedError, ThreadRoot, root_of, thread
 __all__ = ["CheckpointStore"]
 
 
+@checked_arguments
 class CheckpointStore:
     """Checkpoints by thread, namespace and id; newest first means: put for the first time last.
 
@@ -137,7 +139,10 @@ class CheckpointStore:
         its writes. Raises `InvalidValueError`.
         """
         written: list[tuple[int, str]] = []
-        for at, (channel, value) in enumerate(writes, first):
+        for at, write in enumerate(writes, first):
+            if not isinstance(write, (list, tuple)) or len(write) != 2 or not isinstance(write[0], str):
+                raise InvalidValueError("writes takes pairs of a channel's name and a value")
+            channel, value = write
             parts: dict[str, Value] = {}
             node = take_apart(value, parts, "the write")
             written.append((at, dump_write(task_id, at, channel, node, parts)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..._arguments import checked_arguments
 from ...driver import Driver
 from ...records import ContainerRecord, as_record
 from ...structures import Collection, Listing, ModelCodec, RepairReport
@@ -17,6 +18,7 @@ from ._sessions import SessionRepository
 __all__ = ["ContainerRepository"]
 
 
+@checked_arguments
 class ContainerRepository:
     """Containers by id. Lists run newest first."""
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 
+from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, NotFoundError
 from ...driver import Check, Driver, Key, Write
 from ...records import FeedbackRecord, ThreadRecord, as_record, utc_now
@@ -21,6 +22,7 @@ _BATCH = 20
 """Records removed at a time; each is a document, its entries and its share of a shard."""
 
 
+@checked_arguments
 class FeedbackStore:
     """Feedback by id, thread, message, user, agent, type and rating, newest first. It goes with its thread."""
 

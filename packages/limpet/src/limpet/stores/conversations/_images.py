@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+from ..._arguments import checked_arguments
 from ..._errors import ConflictError, NotFoundError
 from ...driver import Check, Driver, Write
 from ...records import ImageRecord, SessionRecord, as_record, utc_now
@@ -19,6 +20,7 @@ from ._sessions import SessionRepository
 __all__ = ["ImageRepository"]
 
 
+@checked_arguments
 class ImageRepository:
     """Images by id, name and container. Lists run newest first."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from ..._arguments import checked_arguments
 from ..._errors import ConflictError, NotFoundError
 from ...driver import Driver, Key, Write, name
 from ...records import Message, SessionRecord, as_record
@@ -23,6 +24,7 @@ R = TypeVar("R")
 _MESSAGES = name("messages")
 
 
+@checked_arguments
 class SessionRepository:
     """Sessions by id, image and container, newest first; messages in the order of adding.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..._arguments import checked_arguments
 from ..._errors import InvalidValueError
 from ...driver import Driver, name
 from ...records import ThreadMessage, as_record
@@ -17,6 +18,7 @@ __all__ = ["ThreadMessages", "messages_of_threads"]
 _MESSAGES = name("threads.messages")
 
 
+@checked_arguments
 class ThreadMessages:
     """What `ThreadStore` does with messages."""
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
+from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import KEEP, Delete, Driver, Item, Keep, Key, Put, Write, key, name, text
 from ...driver.kit import scan_all
@@ -53,6 +54,7 @@ class ThreadStats:
     """`None` unless asked for."""
 
 
+@checked_arguments
 class ThreadStore(ThreadMessages):
     """Threads by id, user and agent, newest first; messages in the order of adding."""
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from ..._arguments import checked_arguments
 from ..._errors import (
     ClosedError,
     ConfigurationError,
@@ -64,6 +65,7 @@ Callback: TypeAlias = Callable[[Event], Awaitable[object] | object]
 Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
 
 
+@checked_arguments
 class EventQueue:
     """Channels of events, each in one order that the store gives. `persistence.events()` and `create_queue` make one.
 

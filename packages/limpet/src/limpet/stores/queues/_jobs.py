@@ -10,6 +10,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any
 
+from ..._arguments import checked_arguments
 from ..._errors import (
     ConfigurationError,
     ConflictError,
@@ -65,6 +66,7 @@ _CLAIM_BYTES = 1 << 20
 _LONGEST_PAUSE = 300.0
 
 
+@checked_arguments
 class WorkQueue:
     """Jobs by name, each done once by each group of workers. `persistence.work(name)` makes one; that costs nothing.
 
@@ -307,6 +309,7 @@ class WorkQueue:
         )
 
 
+@checked_arguments
 class Job(ClaimedItem):
     """A job that is ours for now: complete it, or let it be tried again.
 

@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from ..._errors import ConflictError, CorruptDataError, InvalidKeyError, InvalidValueError, NotFoundError
+from ..._arguments import checked_arguments
+from ..._errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptDataError,
+    InvalidKeyError,
+    InvalidValueError,
+    NotFoundError,
+)
 from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Range, key, name, text
 from ...structures import Listing, Migrations, Plan, ReadSet, Repeated, TypeCodec, changing, scan_each, transact
 from .._durations import ttl_to_ms
@@ -21,6 +29,7 @@ _FIRST = Migrations()
 _VERSION = "version"
 
 
+@checked_arguments
 class KeyValueStore(Generic[V]):
     """The values of one type in one namespace. Making the object does no IO; keep it, it is what knows the type.
 
@@ -33,6 +42,8 @@ class KeyValueStore(Generic[V]):
 
     def __init__(self, driver: Driver, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> None:
         self._driver = driver
+        if migrations is not None and not isinstance(migrations, Migrations):
+            raise ConfigurationError(f"migrations must be Migrations, not {type(migrations).__name__}")
         self._codec: TypeCodec[V] = TypeCodec(kind, migrations or _FIRST)
         self.base: Key = key(_BASE, text(_checked(namespace, "namespace")))
         self.namespace = namespace
@@ -134,7 +145,7 @@ class KeyValueStore(Generic[V]):
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, V | None]:
         """The values of several keys, in the order asked, `None` where there is none."""
-        asked = list(dict.fromkeys(keys))
+        asked = list(dict.fromkeys(_checked(key, "key") for key in keys))
         items = await self._items([self.at(key) for key in asked])
         return {key: None if item is None else self.decode(item, key) for key, item in zip(asked, items, strict=True)}
 

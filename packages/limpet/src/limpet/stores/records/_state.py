@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import ValidationError
 
+from ..._arguments import checked_arguments
 from ..._errors import ConfigurationError, InvalidValueError, NotFoundError, explain
 from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
 from ...structures import Lease, LeaseHandle, Listing, Migrations
@@ -30,6 +31,7 @@ def lease_of(driver: Driver, at: Key) -> Lease:
     return Lease(driver, key(name("lease"), at))
 
 
+@checked_arguments
 class AgentState(Generic[T]):
     """One state of type `kind`, at `key` in a namespace of a key-value store. Making the object does no IO.
 
@@ -170,6 +172,7 @@ class AgentState(Generic[T]):
             ) from error
 
 
+@checked_arguments
 class StateHistory(Generic[T]):
     """What a state was: its last revisions, kept where the state was made with `history=`."""
 

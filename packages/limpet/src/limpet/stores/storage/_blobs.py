@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
 
+from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import Driver, new_etag
 from ...records import BlobRecord, as_record, utc_now
@@ -24,6 +25,7 @@ Source: TypeAlias = bytes | _Readable | AsyncIterable[bytes] | Iterable[bytes]
 """Bytes, a binary file, or whatever gives pieces of bytes."""
 
 
+@checked_arguments
 class BlobStore:
     """Bytes by id, newest first. A blob is there once all of it is stored, and never changes."""
 

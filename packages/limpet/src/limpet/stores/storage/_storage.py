@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from ..._arguments import checked_arguments
 from ..._errors import ConflictError, InvalidKeyError, InvalidValueError, NotFoundError, TooLargeError
 from ..._json import check_size, dump_plain
 from ..._run_to_end import run_to_end
@@ -36,6 +37,7 @@ class Meta:
     """What the application set with `set_meta`."""
 
 
+@checked_arguments
 class Storage:
     """Items by keys like `users:alice`: JSON values that come back with the type they had, or raw bytes.
 
