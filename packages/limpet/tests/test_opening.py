@@ -14,7 +14,7 @@ from limpet import (
     create_storage,
 )
 from limpet.driver import Driver, MemoryDriver, Put
-from limpet.driver.kit import hide_password, parse_url, read_options
+from limpet.driver.kit import hide_password, host_now_ms, parse_url, read_options
 from limpet.opening import MANIFEST, check_manifest, default_url, driver_from_url, installed_drivers
 from limpet.wrappers import Wrapper
 
@@ -135,3 +135,11 @@ async def test_nothing_means_sqlite_in_the_users_folder(tmp_path: Path, monkeypa
 def test_a_driver_without_urls_says_so() -> None:
     with pytest.raises(NotImplementedError, match="create it in code"):
         Driver.from_url("x://")
+
+
+@pytest.mark.parametrize("unit", [0, 1 / 1000, 1000], ids=["no clock", "seconds", "microseconds"])
+async def test_a_driver_that_cannot_tell_the_time_is_refused(unit: float) -> None:
+    driver = MemoryDriver(clock=lambda: int(host_now_ms() * unit))
+    with pytest.raises(ConfigurationError, match="not a time in milliseconds since 1970"):
+        await create_persistence(driver)
+    assert not driver.is_open

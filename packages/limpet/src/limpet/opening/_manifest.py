@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from .._errors import ConflictError, FormatError, NotFoundError, WrongStackError
+from .._errors import ConfigurationError, ConflictError, FormatError, NotFoundError, UnavailableError, WrongStackError
 from ..driver import Driver, If, Item, Put
 from ..wrappers import MANIFEST, Encrypted, ReadOnly, Wrapper, layers
 
@@ -17,6 +18,9 @@ FORMAT = 1
 """Written by this release; frozen: key encoding, etag form, item metadata."""
 
 _OLDEST_READER = 1
+
+_YEAR_2000, _YEAR_2200 = 946_684_800_000, 7_258_118_400_000
+"""Milliseconds since 1970. A driver that counts in seconds or not at all is below."""
 
 
 async def written_through(driver: Driver) -> Sequence[str] | None:
@@ -29,7 +33,7 @@ async def check_manifest(driver: Driver) -> None:
     """Read the manifest below all wrappers and compare it with them; write it where the place is new.
 
     Raises `FormatError` for a place of a newer release, `WrongStackError` for another stack of wrappers, and
-    `NotFoundError` for a new place that is opened for reading only.
+    `NotFoundError` for a new place that is opened for reading only, and `ConfigurationError` for a driver that cannot tell the time.
     """
     found = layers(driver)
     stack = [layer.stored_as for layer in reversed(found) if isinstance(layer, Wrapper) and layer.stored_as]
@@ -39,15 +43,25 @@ async def check_manifest(driver: Driver) -> None:
         raise NotFoundError("this database was never written: open it without read_only() first, or check the URL")
     written = to_json({"format": FORMAT, "oldest_reader": _OLDEST_READER, "wrappers": stack}).decode()
     if item is None:
-        try:
+        with suppress(ConflictError):  # somebody else opened the same new place
             await innermost.apply([Put(MANIFEST, written, If.ABSENT)])
-        except ConflictError:  # somebody else opened the same new place
-            (item,) = await innermost.get([MANIFEST])
-    if item is not None:
-        _compare(item, stack)
+        (item,) = await innermost.get([MANIFEST])
+    if item is None:
+        raise UnavailableError("the manifest that was written a moment ago is not there: check what the backend evicts")
+    _check_clock(item, type(innermost).__name__)
+    _compare(item, stack)
     for layer in found:
         if isinstance(layer, Encrypted):
-            layer.learn_manifest(item.value if item is not None and item.value else written)
+            layer.learn_manifest(item.value or written)
+
+
+def _check_clock(item: Item, driver: str) -> None:
+    """Leases, expiry and retention need to know when something was written."""
+    if not isinstance(item.updated_at, int) or not _YEAR_2000 <= item.updated_at < _YEAR_2200:
+        raise ConfigurationError(
+            f"{driver} cannot be used: it says that its manifest was written at {item.updated_at!r}, which is not a time in "
+            "milliseconds since 1970. Set updated_at of every item from the backend's clock"
+        )
 
 
 def _compare(item: Item, stack: list[str]) -> None:

@@ -98,7 +98,7 @@ def entry_of(item: Item) -> Entry:
 
 def _jump(head: Head, position: int, reverse: bool, otherwise: int | None = None) -> int:
     """Over the rest of a tombstone that covers a position."""
-    tombstone = head.tombstone_at(position)
+    tombstone = head.tombstone_at(position) if head.tombstones else None
     if tombstone is None:
         return position if otherwise is None else otherwise
     return tombstone[0] if reverse else tombstone[1] - 1
