@@ -223,7 +223,7 @@ async def test_who_waits_for_the_applications_pool_is_not_forgotten(
             async with pool.acquire():
                 driver._options = None  # type: ignore[assignment]  # it is not asked again
                 busy = MysqlDriver(pool=pool, table=table, connect_timeout=0.2)
-                with pytest.raises(UnavailableError, match="pool larger"):
+                with pytest.raises(UnavailableError, match="enlarge the pool"):
                     await busy.open()
         async with pool.acquire() as connection, connection.cursor() as cursor:
             await cursor.execute("SELECT @@autocommit, @@session.sql_mode <> ''")
