@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from . import _printable as _printable  # from here on, no log of ours moves a cursor
 from ._create import create_persistence, create_persistence_from_env, create_storage
 from ._errors import (
     AlreadyClaimedError,

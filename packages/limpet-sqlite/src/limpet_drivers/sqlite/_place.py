@@ -205,7 +205,7 @@ class Snapshot:
         try:
             found = os.stat(self._path)
         except FileNotFoundError:
-            raise NotFoundError(f"{self._place} does not exist: nothing was ever written here") from None
+            raise NotFoundError(f"{self._place} was never written: check the path") from None
         if self._log().exists():
             return (found.st_dev, found.st_ino)
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -215,12 +215,12 @@ class Snapshot:
         if self.connection is None or self._of != found:
             self.close()
             if not _looked_at(self._path, self._place):
-                raise NotFoundError(f"{self._place} is empty: nothing was ever written here")
+                raise NotFoundError(f"{self._place} was never written: check the path")
             logged = self._log().exists()
             connection = connect(self._path, "ro" if logged else "ro&immutable=1", self._timeout)
             try:
                 if not identify(connection, self._place):
-                    raise NotFoundError(f"{self._place} is empty: nothing was ever written here")
+                    raise NotFoundError(f"{self._place} was never written: check the path")
             except sqlite3.OperationalError as error:
                 connection.close()
                 if logged and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):

@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from .._errors import CorruptDataError, LimpetError
 from ..driver import Driver, Put, key, name, new_etag, text
@@ -17,7 +16,7 @@ from ..opening import MANIFEST
 from ..plugins import broken_plugins
 from ..stores import Persistence
 from ..structures import GARBAGE
-from ._output import AsJson, Place, out, run, show_json, table
+from ._output import AsJson, Place, as_text, out, run, show_json, table
 from ._place import open_as_written
 
 __all__ = ["doctor"]
@@ -132,9 +131,9 @@ async def _check(persistence: Persistence, report: _Report, repair: bool) -> Non
 
 
 def _show(report: _Report) -> None:
-    shown = table(title=report.url)
-    shown.add_column(style="bold")
-    shown.add_column()
+    made = table(title=as_text(report.url))
+    made.add_column(style="bold")
+    made.add_column()
     rows = {"server": f"{report.server} {report.version}".strip(), **report.details}
     abilities = report.capabilities
     words = [
@@ -156,9 +155,9 @@ def _show(report: _Report) -> None:
             f"{report.garbage} deleted conversations; 'await persistence.collect_garbage()' frees their space"
         )
     for word, value in rows.items():
-        shown.add_row(word, escape(value))
-    out.print(shown)
+        made.add_row(word, as_text(value))
+    out.print(made)
     for problem in report.problems:
-        out.print(f"[bold red]problem[/] {escape(problem)}")
+        out.print(f"[bold red]problem[/] {as_text(problem)}")
     if not report.problems:
         out.print("[bold green]healthy[/]")

@@ -7,14 +7,12 @@ from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from rich.markup import escape
-
 from .._entry_points import SWITCH, allowed_packages, declared, is_allowed, package_of, plugin_error
 from .._errors import ConfigurationError, LimpetError
 from ..driver import Capabilities, Driver
 from ..opening import DRIVERS, claimed_schemes, driver_class
 from ..plugins import GROUP, broken_plugins
-from ._output import AsJson, out, show_json, table
+from ._output import AsJson, as_text, out, show_json, table
 
 __all__ = ["drivers"]
 
@@ -46,12 +44,12 @@ def drivers(json: AsJson = False) -> None:
             ]
             marks.append(f"{found['max_value_bytes'] // 1024**2} MiB")
         else:
-            marks = [f"[red]{escape(str(row['error']))}[/]"]
+            marks = [f"[red]{as_text(row['error'])}[/]"]
         shown.add_row("\n".join(row["schemes"]), f"{row['package']} {row['version']}", *marks)
     out.print(shown)
     for row in (row for row in rows if row["plugin"]):
-        error = f" [red]{escape(row['error'])}[/]" if "error" in row else ""
-        out.print(f"[bold]plug-in[/] {escape(row['plugin'])} {escape(row['package'])} {row['version']}{error}")
+        error = f" [red]{as_text(row['error'])}[/]" if "error" in row else ""
+        out.print(f"[bold]plug-in[/] {as_text(row['plugin'])} {as_text(row['package'])} {row['version']}{error}")
 
 
 def _driver_rows() -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import from_json, to_json
 
+from .._printable import printable
 from ..driver.kit import scan_all
 from ._output import AsJson, Place, fail, out, run, show_json
 from ._place import storage_at
@@ -52,7 +53,7 @@ def ls(
         show_json(keys[:limit])
         return
     for key in keys[:limit]:
-        typer.echo(key)
+        typer.echo(printable(key))
     if len(keys) > limit:
         typer.echo(f"... there are more than {limit}: raise --limit, or pass a BASE", err=True)
 

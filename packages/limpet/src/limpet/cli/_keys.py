@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from .._errors import WrongKeyError
 from ..wrappers import Rotation
 from ..wrappers import rotate as rotate_driver
 from ..wrappers.encryption import new_key
-from ._output import AsJson, Place, fail, out, run, show_json
+from ._output import AsJson, Place, as_text, fail, out, run, show_json
 from ._place import open_as_written
 
 __all__ = ["keygen", "rotate"]
@@ -46,7 +45,7 @@ def keygen(
         fail(f"{file} already exists, and overwriting a key loses it: choose another file")
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
-    out.print(f"wrote {escape(str(file))}: keep a copy elsewhere; without it, nothing can be read")
+    out.print(f"wrote {as_text(file)}: keep a copy elsewhere; without it, nothing can be read")
 
 
 def rotate(

@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from .._errors import LimpetError
+from .._printable import printable, printable_json
 from ..driver.kit import hide_password
 
-__all__ = ["AsJson", "Place", "fail", "out", "run", "show_json", "table"]
+__all__ = ["AsJson", "Place", "as_text", "fail", "out", "run", "show_json", "table"]
 
 T = TypeVar("T")
 
@@ -44,13 +45,18 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """Print an error and exit."""
-    _err.print(f"[bold red]error[/] {escape(hide_password(message))}", soft_wrap=True)
+    _err.print(f"[bold red]error[/] {as_text(hide_password(message))}", soft_wrap=True)
     raise typer.Exit(status)
 
 
+def as_text(text: object) -> str:
+    """Text of somebody else for `out.print`: neither markup nor control characters do anything."""
+    return escape(printable(str(text)))
+
+
 def show_json(value: Any) -> None:
-    """Print JSON, indented, without colours or wrapping."""
-    typer.echo(to_json(value, indent=2).decode())
+    """Print JSON, indented, without colours or wrapping, and without what a terminal would obey."""
+    typer.echo(printable_json(to_json(value, indent=2).decode()))
 
 
 def table(*columns: str, title: str | None = None) -> Table:

@@ -8,7 +8,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from ..driver import split
 from ..driver.kit import hide_password, scan_all, size_of
-from ._output import AsJson, Place, out, run, show_json, table
+from ._output import AsJson, Place, as_text, out, run, show_json, table
 from ._place import open_as_written
 
 __all__ = ["stats"]
@@ -60,9 +60,9 @@ def stats(url: Place, json: AsJson = False) -> None:
     if json:
         show_json({kind: {"items": count.items, "bytes": count.bytes} for kind, count in sorted(counts.items())})
         return
-    shown = table("kind", "items", "bytes", title=hide_password(url))
+    shown = table("kind", "items", "bytes", title=as_text(hide_password(url)))
     for kind, count in sorted(counts.items()):
-        shown.add_row(kind, f"{count.items:,}", f"{count.bytes:,}")
+        shown.add_row(as_text(kind), f"{count.items:,}", f"{count.bytes:,}")
     total = _Count(sum(count.items for count in counts.values()), sum(count.bytes for count in counts.values()))
     shown.add_row("[bold]total[/]", f"[bold]{total.items:,}[/]", f"[bold]{total.bytes:,}[/]")
     out.print(shown)

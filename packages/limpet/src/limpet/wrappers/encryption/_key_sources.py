@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
@@ -64,12 +65,18 @@ def _secret(written: str) -> Path:
     name = written.removeprefix("secret://")
     if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise ConfigurationError(f"{written!r} does not name a secret: write secret:// and the name of one file")
-    return Path(os.environ.get("LIMPET_SECRETS", _SECRETS)) / name
+    return _secrets() / name
+
+
+def _secrets() -> Path:
+    return Path(os.environ.get("LIMPET_SECRETS", _SECRETS))
 
 
 def _from_file(path: Path) -> bytes:
+    path = path.expanduser()
     try:
-        content = path.expanduser().read_bytes()
+        content = path.read_bytes()
+        exposed = _others_can_read(path)
     except OSError as error:
         raise ConfigurationError(
             f"the key file {path} cannot be read ({error.strerror}): 'limpet keygen --out FILE' makes one"
@@ -78,8 +85,21 @@ def _from_file(path: Path) -> bytes:
         raise ConfigurationError(
             f"the key file {path} is empty: restore it, because the key is not stored anywhere else"
         )
+    if exposed:
+        message = f"the key file {path} can be read by other users of this machine: 'chmod 600 {path}'"
+        if os.environ.get("LIMPET_REQUIRE_PRIVATE_KEYS", "0") not in ("", "0"):
+            raise ConfigurationError(f"{message}, because LIMPET_REQUIRE_PRIVATE_KEYS is set")
+        if path.parent != _secrets():  # whoever mounts secrets there decides that, and often cannot choose
+            warnings.warn(message, UserWarning, stacklevel=2)
     # Text has to be a whole key: half of a hex key is 32 characters, and would pass for 32 bytes.
     return _parse(content.decode() if content.isascii() else content, f"the key file {path}")
+
+
+def _others_can_read(path: Path) -> bool:
+    """Whether users other than its owner and its group may read or change a file, and may pass the folders around it."""
+    if os.name != "posix" or not path.stat().st_mode & 0o006:
+        return False
+    return all(folder.stat().st_mode & 0o001 for folder in path.resolve().parents)
 
 
 def _parse(given: object, where: str) -> bytes:
