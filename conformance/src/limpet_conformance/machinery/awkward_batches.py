@@ -1,4 +1,4 @@
-"""One list of awkward batches with the verdict that each must get, shared by every backend.
+"""One list of awkward batches with the outcome that each must have, shared by every backend.
 
 A driver whose decisions are made in SQL, in Lua or on a server is held against the same list as the judge in
 Python: `cases()` gives batches, what is there before each, which keys must be seen to fail, and what is there after.

@@ -62,7 +62,7 @@ class Driver(ABC):
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         """Return one item or `None` for each key, in order, in one round trip and as one snapshot.
 
-        Sees every write that returned before this call, whoever made it. A key may be asked for twice.
+        Sees every write that returned before this call, by any process. A key may be asked for twice.
         """
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Driver(ABC):
         pages an item that was there throughout comes exactly once, any other at most once.
         """
 
-    # The same write for one unit. Nobody overrides these, so whoever sees `commit` sees every write.
+    # The same write for one unit. These are final, so a wrapper that overrides `commit` sees every write.
 
     @final
     async def apply(self, batch: Batch) -> None:

@@ -24,7 +24,7 @@ _FREED_PER_WRITE = 64
 class MemoryDriver(BaseDriver):
     """An ordered map in this process. It ends with the driver: nothing is durable, nothing is shared.
 
-    Stored values are immutable (`str`, `bytes`), so nobody can change one through what was returned. Expired
+    Stored values are immutable (`str`, `bytes`), so no caller can change one through what was returned. Expired
     items are freed by the writes that follow, a few each, and by `purge`.
     """
 

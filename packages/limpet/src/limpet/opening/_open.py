@@ -20,7 +20,7 @@ __all__ = ["assembled", "default_url", "open_driver"]
 
 
 class _Borrowed(Wrapper):
-    """Around a driver that is the application's: whoever opens a driver is who closes it."""
+    """Around a driver that the application opened, and so closes."""
 
     async def close(self) -> None:
         pass
@@ -28,7 +28,7 @@ class _Borrowed(Wrapper):
 
 def default_url() -> str:
     """Where "nothing" is: `limpet.db` in `LIMPET_HOME`, or else in the user's data folder."""
-    from platformdirs import user_data_path  # here: nobody who names a place pays for it
+    from platformdirs import user_data_path  # here, so that naming a database does not pay for it
 
     home = os.environ.get("LIMPET_HOME")
     folder = Path(home).expanduser().absolute() if home else user_data_path("limpet", appauthor=False)

@@ -38,7 +38,7 @@ class _Kept(NamedTuple):
 class Cached(Wrapper):
     """Keeps the items read last, at most `max_items` and about `max_bytes` of them. Writes always go to the driver.
 
-    Where nobody else can write (`capabilities.shared` is false) they are read from memory alone. On a shared driver
+    If no one else can write (`capabilities.shared` is false), items are read from memory alone. On a shared driver
 
     - with `max_stale` of 0 nothing is ever stale: a `get` asks for the etags, and moves only the values that changed;
     - with `max_stale` above 0 a `get` may be answered from memory for that many seconds after an item was read. What
@@ -162,7 +162,7 @@ class Cached(Wrapper):
         return [None if item is None else found[item.key] for item in items]
 
     async def _get_and_keep(self, keys: Sequence[Key]) -> list[Item | None]:
-        """Ask the driver, and keep what nobody changed or began to change in the meantime."""
+        """Ask the driver, and keep what did not change and was not being changed in the meantime."""
         since = monotonic()
         marks = {key: self._reading.setdefault(key, object()) for key in keys}
         try:

@@ -21,7 +21,7 @@ _CARRIED = 1024 * 1024
 class ValueWrapper(Wrapper):
     """Seals what is put and opens what is read, also in conflicts; etags, conditions and expiry pass untouched.
 
-    Limits are judged before sealing, so that what is declared holds for what callers pass. A page whose opened
+    Limits are checked before sealing, so that what is declared holds for what callers pass. A page whose opened
     values grow beyond what a page may hold is cut, and continues with its `next`.
     """
 
@@ -114,7 +114,7 @@ class ValueWrapper(Wrapper):
         for key, item in conflict.items.items():
             try:
                 opened = self._opened(item)
-            except (CorruptDataError, WrongKeyError):  # whoever reads it next is told
+            except (CorruptDataError, WrongKeyError):  # the next reader gets the error
                 continue
             if opened is not None and opened.key != known[key]:
                 opened = replace(opened, key=known[key])

@@ -24,11 +24,11 @@ _SOON = 0.005
 class Connections(Inherited, Generic[C]):
     """Gives each call a connection of its own, made when it is first needed and kept for the next call.
 
-    Another is made only when none has become free for a few milliseconds, and who waits for it takes whichever comes
-    first: connecting costs a server, and who waits for it, as much as many calls.
-    Whoever finds all of them busy waits, for up to `timeout` seconds. The one that was used last is used first, and
-    one that is not `alive` any more is given to nobody. When a call loses one, those that are free are closed too: what
-    ended it has probably ended all, and each would cost another call its time-out.
+    Another is made only if none has become free for a few milliseconds, and a waiting call takes whichever comes
+    first: connecting costs as much as many calls.
+    If all of them are busy, a call waits for up to `timeout` seconds. The connection used last is used first, and
+    one that is no longer `alive` is never used. When a call loses one, the free ones are closed too: whatever
+    ended it has probably ended all of them, and each would cost another call its time-out.
     A child of `fork` has none: it neither reads from nor writes to what it inherited.
     """
 
@@ -48,7 +48,7 @@ class Connections(Inherited, Generic[C]):
 
         `socket` returns the descriptor of one, `None` where it is closed or not ours.
 
-        `abort` is told which one a block has failed on, or was cancelled on: nobody knows what it is in the middle of.
+        `abort` gets the connection on which a block failed or was cancelled, since its state is unknown.
         """
         self._connect = connect
         self._alive = alive
@@ -107,12 +107,12 @@ class Connections(Inherited, Generic[C]):
             self._room.release()
 
     async def drop(self) -> None:
-        """Close those that are free, all at once: saying goodbye to who is gone takes its time."""
+        """Close the free connections, all at once: saying goodbye to a dead server takes time."""
         free, self._free = self._free, deque()
         await asyncio.gather(*(self._ended(connection) for connection in free))
 
     async def close(self) -> None:
-        """Close those that are free, and make no more of those that nobody waited for. No call is under way."""
+        """Close the free connections and stop making new ones. No call is under way."""
         making = [*self._making]
         for task in making:
             task.cancel()
@@ -141,7 +141,7 @@ class Connections(Inherited, Generic[C]):
         return None
 
     async def _first(self) -> C:
-        """The one that is made or given back first."""
+        """The connection that is made or given back first."""
         waiting: asyncio.Future[C] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         soon = asyncio.get_running_loop().call_later(_SOON if self._count else 0, self._make_more)
@@ -157,7 +157,7 @@ class Connections(Inherited, Generic[C]):
             soon.cancel()
 
     def _give(self, connection: C) -> None:
-        """To who has waited longest, else to the free ones."""
+        """Give it to the call that has waited longest, or keep it free."""
         if (waiting := self._longest()) is not None:
             waiting.set_result(connection)
         else:
@@ -171,7 +171,7 @@ class Connections(Inherited, Generic[C]):
         return None
 
     def _make_more(self) -> None:
-        """One for each who waits: whoever finds no room for another has its own in the making, or given back."""
+        """One for each waiting call, as far as `size` allows."""
         while len(self._making) < len(self._waiting) and self._count < self._size:
             self._count += 1
             self._making.add(asyncio.create_task(self._make()))

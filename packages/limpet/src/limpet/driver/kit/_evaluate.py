@@ -1,4 +1,4 @@
-"""One pure function decides what a round of batches does: every driver that locks and then writes uses it."""
+"""One pure function decides what a group of units does. Every driver that locks and then writes uses it."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Record(NamedTuple):  # made for every row that is read or written: a datac
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What to do with a round."""
+    """What becomes of a group of units."""
 
     outcomes: list[Outcome]
     """One for each unit, in order."""
     effects: dict[Key, Record | None]
-    """What to write in the end: a record to store, or `None` to delete. Keys that nobody changed do not occur."""
+    """What to write: a record to store, or `None` to delete. Keys that no unit changed are left out."""
 
 
 def keys_to_read(units: Sequence[Unit]) -> dict[Key, bool]:
-    """The keys to lock and read before judging, in key order; `True` where the value is needed and not only its etag."""
+    """The keys to lock and read first, in key order; `True` where the value is needed and not only its etag."""
     keys: dict[Key, bool] = {}
     for unit in units:
         if isinstance(unit, Append):
@@ -64,7 +64,7 @@ def keys_to_read(units: Sequence[Unit]) -> dict[Key, bool]:
 
 
 def evaluate(units: Sequence[Unit], now: int, items: Mapping[Key, Record | None]) -> Evaluation:
-    """Judge units one after the other, each against what the earlier ones left.
+    """Evaluate units one after the other, each against what the earlier ones left.
 
     `now` is the backend's clock in milliseconds, taken after the locks. `items` holds what is stored at every key
     of `keys_to_read(work)`; a missing or expired one counts as absent. Nothing is written here.

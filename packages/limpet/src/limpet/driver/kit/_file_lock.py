@@ -33,7 +33,7 @@ class FileLock:
     """Exclusive or shared, held for the length of a `with` block; the system releases it when a process dies.
 
     Waiting is bounded: `UnavailableError` after `timeout` seconds, also while the holder is stopped. Whoever waits
-    is served before whoever comes later, so nobody who releases and takes again keeps the others out. Where the
+    is served before those that come later, so one that releases and takes it again cannot starve the others. Where the
     system knows no shared lock on files (Windows), shared is exclusive. Not for two threads at once. After a `fork`
     the lock stays with the parent: the child holds nothing, and may take it like any other process.
 
@@ -44,9 +44,9 @@ class FileLock:
     def __init__(
         self, path: str, *, timeout: float, folder: Callable[[], int] | None = None, create: bool = True
     ) -> None:
-        """`folder` gives a descriptor of the folder of `path`, for those who do not trust the folders around it.
+        """`folder` gives a descriptor of the folder of `path`, for callers that do not trust the folders above it.
 
-        Without `create` missing files are a `FileNotFoundError`, for those who only read.
+        Without `create` missing files are a `FileNotFoundError`, for callers that only read.
         """
         self._path = path
         self._timeout = timeout
@@ -93,7 +93,7 @@ class FileLock:
         while handle.take(shared, deadline):
             if handle is self._turn or handle.is_current():  # without the turn only the order suffers
                 return
-            handle.close()  # somebody removed the file: what we hold excludes nobody
+            handle.close()  # the file was removed, so this lock excludes no one
         raise UnavailableError(
             f"another process has kept {self._path} locked for {self._timeout:g} seconds: retry, and check whether "
             "a process that uses this database is stopped"
@@ -113,7 +113,7 @@ class _Handle:
         self._identity: tuple[int, int] | None = None
 
     def take(self, shared: bool, deadline: float) -> bool:
-        """Lock, or answer `False` at the deadline."""
+        """Lock, or return `False` at the deadline."""
         fd = self._fd
         if fd is None:
             fd = self._open()
@@ -174,7 +174,7 @@ class _Handle:
 
 
 class _Waiter:
-    """A thread that waits for a lock, for somebody who may give up."""
+    """A thread that waits for a lock on behalf of a caller that may give up."""
 
     def __init__(self, fd: int, shared: bool) -> None:
         self._fd = fd

@@ -1,4 +1,4 @@
-"""After a lost answer: applied, refused, or unknown. Resend only what cannot happen twice."""
+"""After a lost answer: was the unit applied, refused, or is that unknown? Only what cannot happen twice is sent again."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _TAIL = 256
 async def resolve_lost_answer(unit: Unit, cause: UnavailableError, fetch: Fetch, send: Send) -> Outcome:
     """Find out what became of a unit whose answer was lost.
 
-    One etag of its own proves a batch. A batch that puts or deletes something under an etag is sent again, for
-    its condition lets it happen only once; any other is only read back, and so is an append.
+    One of its own etags in the store proves that a batch was applied. A batch that puts or deletes something under an
+    etag is sent again, since its condition lets it happen only once. Any other batch, and an append, is only read back.
     """
     if isinstance(unit, Append):
         return await _read_back_append(unit, cause, fetch)
@@ -37,7 +37,7 @@ async def resolve_lost_answer(unit: Unit, cause: UnavailableError, fetch: Fetch,
                 return None
             if resend:
                 answer = await send(unit)
-                # Refused now: by what somebody wrote after the first sending was applied, or instead of it. Who knows.
+                # Refused now: somebody wrote after the first sending was applied, or instead of it.
                 return _unknown(cause) if isinstance(answer, ConflictError) else answer
         except UnavailableError:
             await backoff(attempt + 4)

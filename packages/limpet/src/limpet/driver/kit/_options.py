@@ -84,14 +84,14 @@ def _host(written: str) -> tuple[str, int | None]:
 
 
 def check_seconds(**options: object) -> None:
-    """Refuse an option that is no number of seconds above 0. Raises `ConfigurationError`, which names it."""
+    """Raise `ConfigurationError`, which names the option, unless it is a number of seconds above 0."""
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
             raise ConfigurationError(f"{name} is {value!r}: use a number of seconds above 0")
 
 
 def check_counts(**options: object) -> None:
-    """Refuse an option that is no whole number above 0. Raises `ConfigurationError`, which names it."""
+    """Raise `ConfigurationError`, which names the option, unless it is a whole number above 0."""
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigurationError(f"{name} is {value!r}: use a whole number above 0")

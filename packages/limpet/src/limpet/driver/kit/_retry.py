@@ -1,4 +1,4 @@
-"""What drivers share that lock, judge and then write: rounds that are played again, and what a judgement means for rows."""
+"""For drivers that lock, evaluate and then write: retrying a transaction, and turning an evaluation into rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class SerializationFailure(Exception):
-    """Somebody else made a key that was found absent: roll back and play the round again."""
+    """Another transaction created a key that was absent when this one read it: roll back and retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class RowChanges:
     """What to write, each in key order."""
 
     changed: dict[Key, Record]
-    """Rows that are there."""
+    """Rows to update."""
     new: dict[Key, Record]
-    """Rows that nobody else may have made meanwhile, else the race is lost."""
+    """Rows to insert. If one exists by now, the race is lost."""
     deleted: list[Key]
 
 
 def row_changes(
     units: Sequence[Unit], evaluation: Evaluation, records: Mapping[Key, Record | None], now: int
 ) -> RowChanges:
-    """What a judgement means for rows, where `records` holds those that are there, expired ones too."""
+    """Turn an evaluation into rows to insert, update and delete. `records` holds the rows that exist, including expired ones."""
     changed: dict[Key, Record] = {}
     new: dict[Key, Record] = {}
     for key, record in evaluation.effects.items():
@@ -64,9 +64,9 @@ def row_changes(
 
 
 def unconditional_puts(units: Sequence[Unit]) -> list[Put] | None:
-    """The puts of batches that ask for nothing, if that is all there is, in key order: they need no reading.
+    """Return the puts in key order if every unit is a batch of unconditional puts, otherwise `None`.
 
-    Who writes them in one statement has written each batch whole.
+    Such units need no reading, and one statement writes each batch whole.
     """
     puts: dict[Key, Put] = {}
     for unit in units:
@@ -87,10 +87,10 @@ async def retry_transaction(
     place: str,
     seconds: float,
 ) -> list[Outcome]:
-    """Play a round until it loses no race, for about `seconds`; `races` are the client's errors that say it lost one.
+    """Run a transaction until it loses no race, for about `seconds`. `races` are the client's errors for a lost race.
 
-    Raises what `play` raises, with `sent` where a part of the work was done before, and `UnavailableError` where it
-    never ends.
+    Raises what `play` raises, with `sent` if a part of the units was committed before, and `UnavailableError` if it
+    keeps losing.
     """
     until = monotonic() + seconds
     lost: tuple[type[Exception], ...] = (SerializationFailure, *races)
@@ -103,7 +103,9 @@ async def retry_transaction(
         attempt += 1
         if monotonic() > until:
             raise UnavailableError(f"{place}: a write lost {attempt} races in a row: retry") from cause
-        if len(units) > 1 and attempt > 1:  # together they lost twice: one by one they are in nobody's way for long
+        if (
+            len(units) > 1 and attempt > 1
+        ):  # together they lost twice; one by one, each holds its locks for a shorter time
             outcomes: list[Outcome] = []
             for unit in units:
                 try:
@@ -123,7 +125,7 @@ async def on_connection(
     ended: Callable[[C], bool],
     errors: tuple[type[Exception], ...],
 ) -> T:
-    """Act on a connection; once more where nothing was sent, or only asked, and the server had ended the connection."""
+    """Act on a connection, and once more if the server had closed it before anything was written."""
     async with lend() as connection:
         try:
             return await act(connection)

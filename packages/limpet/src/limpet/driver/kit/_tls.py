@@ -1,4 +1,4 @@
-"""TLS to a server: one context for all connections of a driver, and what to say where there is no trust."""
+"""TLS to a server: one context for all connections of a driver, and why a handshake failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..._errors import ConfigurationError
 __all__ = ["tls_failure_reason", "tls_context"]
 
 _REFUSALS = ("ALERT", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNSUPPORTED_PROTOCOL")
-"""What OpenSSL calls an answer that no repetition changes; the rest are connections that broke."""
+"""OpenSSL's names for refusals that a retry does not change; everything else is a connection that broke."""
 
 
 def tls_context(

@@ -26,12 +26,12 @@ class _Job:
 class Worker:
     """A thread that runs jobs one after the other, in the order given.
 
-    It is a daemon: a driver that nobody closed never hangs the interpreter's exit. A caller that is cancelled
+    It is a daemon: forgetting to close a driver never hangs the interpreter's exit. A caller that is cancelled
     before its turn takes its job with it; one that is cancelled in mid-job leaves the job to finish.
     """
 
     def __init__(self, name: str, *, idle: Callable[[], float | None] | None = None) -> None:
-        """`idle` is called in the thread whenever nothing waits; it answers the seconds until it wants to be called
+        """`idle` is called in the thread whenever nothing waits; it returns the seconds until it wants to be called
         again, `None` for not before the next job. It must not raise."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._last: Callable[[], object] | None = None
@@ -88,7 +88,7 @@ def _do(job: _Job) -> None:
 
     try:
         job.loop.call_soon_threadsafe(_settle, job.future, result, error)
-    except RuntimeError:  # the caller's event loop was closed meanwhile: nobody waits for the answer
+    except RuntimeError:  # the caller's event loop was closed meanwhile, so no one waits for the result
         return
 
 

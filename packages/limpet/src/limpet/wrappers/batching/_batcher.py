@@ -30,8 +30,8 @@ class _Asked(NamedTuple, Generic[A, R]):
 class Batcher(Generic[A, R]):
     """Each call waits one tick; alone after that it goes straight through, else it travels with those that joined.
 
-    After a call that stayed alone the next one does not wait: who calls one after the other pays nothing. At most
-    `parallel` calls or groups are under way; whoever comes meanwhile waits and joins the next one. Of calls with one
+    After a call that stayed alone the next one does not wait, so sequential calls pay nothing. At most
+    `parallel` calls or groups are under way; calls made meanwhile wait and join the next group. Of calls with one
     ordering key, as appends to one log have, only one is under way: a second would only wait for it in the database.
     """
 
@@ -65,7 +65,7 @@ class Batcher(Generic[A, R]):
         self._quiet = asyncio.Event()
 
     async def call(self, ask: A) -> R:
-        """The answer to `ask`, or the error that it got."""
+        """Return what `ask` got, or raise its error."""
         ordering_key = self._ordering_key(ask)
         if self._leading or self._waiting or self._under_way >= self.parallel or ordering_key in self._ordered:
             future = self._join(ask, ordering_key)
@@ -127,8 +127,8 @@ class Batcher(Generic[A, R]):
                     await self._send(group)
                 finally:
                     self._ordered -= {asked.ordering_key for asked in group}
-                await asyncio.sleep(0)  # whoever was just answered may call again, and joins the next group
-        finally:  # here and not in a callback: whoever was just answered may call again before that runs
+                await asyncio.sleep(0)  # a caller that just got its result may call again, and joins the next group
+        finally:  # here and not in a callback: a caller that just got its result may call again before that runs
             self._under_way -= 1
             self._go_on()
 

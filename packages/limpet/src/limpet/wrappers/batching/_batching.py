@@ -20,8 +20,8 @@ class Batching(Wrapper):
     """Joins concurrent calls: reads into one `get`, independent batches and appends into one `commit`.
 
     A call waits one tick of the event loop for others to join; while as many groups as the driver finds useful
-    are under way, the next one grows. A refused batch refuses nobody else; cancelling one caller cancels nobody
-    else, and a call that is cancelled before its group was sent is not sent.
+    are under way, the next one grows. A refused batch refuses no other; cancelling one caller cancels no
+    other, and a call that is cancelled before its group was sent is not sent.
     """
 
     def __init__(self, inner: Driver) -> None:

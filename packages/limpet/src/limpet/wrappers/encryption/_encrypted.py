@@ -65,7 +65,7 @@ class Encrypted(ValueWrapper):
     `rotate` has sealed it anew. Without `key` it comes from `LIMPET_ENCRYPTION_KEY`, or the file in
     `LIMPET_ENCRYPTION_KEY_FILE`, and one old key likewise from `LIMPET_ENCRYPTION_OLD_KEY`.
 
-    `open` raises `ConfigurationError` for what is no key, `WrongKeyError` for a key that was not encrypted with this key, and
+    `open` raises `ConfigurationError` for an unusable key, `WrongKeyError` for a key that was not encrypted with this key, and
     `WrongStackError` for a place that was written without encryption; then it has written nothing. Raises
     `ConfigurationError` without the extra `limpet[encryption]`.
     """

@@ -21,7 +21,7 @@ _TRIES = 20
 
 
 class RingGuard:
-    """A server that comes back empty has lost the key ring too: it is put back, else what follows is sealed for nobody.
+    """A server that comes back empty has lost the key ring too: it is put back, since what follows could not be read otherwise.
 
     Asking after a write is what proves it: a ring that is there after the write was there with it, and a condition in
     the batch would make all writers take turns at one item. A proof costs a read, so one does for `PROOF_SECONDS`.
@@ -74,7 +74,7 @@ class RingGuard:
         raise UnavailableError("the key ring of this database was lost, and keeps changing: retry")
 
     async def _put_manifest_back(self) -> None:
-        """So that nobody opens the place in the clear."""
+        """So that the database is not opened without encryption."""
         if self.manifest is not None:
             with suppress(ConflictError):  # it is there
                 await self._inner.apply([Put(MANIFEST, self.manifest, If.ABSENT)])

@@ -30,12 +30,12 @@ class Rotation:
 
 
 async def rotate(driver: Driver, *, progress: Callable[[Rotation], None] | None = None) -> Rotation:
-    """Seal anew what older keys sealed, then take the older keys off the key ring; answer what was done.
+    """Seal again what older keys sealed, then take the older keys off the key ring; return what was done.
 
     `driver` is open and has an `Encrypted` in it, with the new key as `key` and the one before in `old_keys`. Readers
     and writers go on. A run that was cut off is gone on with by the next one. Etags become new, expiry, keys and times
     of writing stay: the key that digests text is locked anew and not changed. Left as they are, readable all the same: what expires
-    within the hour, and the fences of leases, so that whoever holds one goes on holding it.
+    within the hour, and the fences of leases, so that their owners keep them.
 
     `progress` is called after each page of items. Raises `WrongKeyError` where `key` is an older one of this database, and
     `CorruptDataError` for a value that cannot be opened: the older keys stay on the ring then.
