@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from limpet import create_persistence
 from limpet.driver import Item, key, name, text
+from limpet_conformance.servers import running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
@@ -21,6 +22,8 @@ FORKER = Path(__file__).parent / "forker.py"
 @pytest.mark.parametrize("parent", ["goes on", "closes", "dies"])
 @pytest.mark.parametrize("loop", ["same", "new", "inside"])
 def test_a_fork_loses_nothing_and_nobody_waits(url: str, loop: str, parent: str) -> None:
+    if parent == "goes on" and "mongodb" in url and (origin := running("mongodb").origin).startswith("stand-in"):
+        pytest.skip(f"{origin}: its transactions, two at once, are one")
     ran = subprocess.run(
         [sys.executable, str(FORKER), url, loop, parent], capture_output=True, text=True, timeout=120, check=False
     )
