@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from limpet.driver import Key, MemoryDriver, Put, Range, key, name
 from limpet.opening import OnDemand
 from limpet.profiles import FolderPersistence, Profile, file_stem, profile_from_env
 from limpet.state import BaseAgentState, StatefulAgent
-from limpet.structures import OutOfLine
+from limpet.structures import OutOfLine, collect_chunks
 from limpet.wrappers import Cached, compressed
 from pydantic import BaseModel
 
@@ -378,3 +379,20 @@ async def test_on_demand_tries_again_after_it_could_not_open(monkeypatch: pytest
     assert await anext(hints) is None
     await hints.aclose()  # type: ignore[attr-defined]
     await driver.close()
+
+
+async def test_garbage_of_a_folder_is_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = partial(collect_chunks, grace_ms=-60_000)
+    monkeypatch.setattr("limpet.structures._garbage_collection.collect_chunks", at_once)
+    persistence = await FolderPersistence.open(tmp_path / "folder")
+    try:
+        store = persistence.kv(str, "long")
+        await store.set("k", "x" * 3_000_000)
+        assert [await persistence.collect_garbage() for _ in range(3)] == [0, 0, 0], "it is there"
+        assert await store.get("k") == "x" * 3_000_000
+        await store.delete("k")
+        assert await persistence.collect_garbage() == 0, "it is marked first"
+        assert await persistence.collect_garbage() > 0
+        assert await persistence.purge() >= 0
+    finally:
+        await persistence.aclose()

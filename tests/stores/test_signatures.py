@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,56 @@ def test_every_listing_is_paged_alike(name: str) -> None:
 def test_ttl_is_the_expiry_of_what_is_stored(name: str) -> None:
     if "ttl" in inspect.signature(METHODS[name]).parameters:  # type: ignore[arg-type]
         assert name.rpartition(".")[2] in ("create", "set", "set_many", "replace"), "how long a claim lasts is lease="
+
+
+async def test_exists_says_what_get_would_give(persistence: Persistence) -> None:
+    await persistence.threads.create(id="t", user_id="u", agent_name="a")
+    await persistence.feedback.create("t", rating=5, id="f")
+    await persistence.approvals.create("t", agent_name="a", node_name="n", state=1, id="a")
+    await persistence.approvals.create("t", agent_name="a", node_name="n", state=1, id="gone", ttl=0.01)
+    await persistence.checkpoints.put("t", {"step": 1}, id="c", namespace="n")
+    await persistence.blobs.create(b"1", id="b")
+    await persistence.kv(int, "n").set("k", 1)
+    await asyncio.sleep(0.05)
+    assert await persistence.threads.exists("t")
+    assert not await persistence.threads.exists("f")
+    assert await persistence.feedback.exists("f")
+    assert not await persistence.feedback.exists("t")
+    assert await persistence.approvals.exists("a")
+    assert not await persistence.approvals.exists("gone"), "it has expired"
+    assert await persistence.checkpoints.exists("t", namespace="n")
+    assert await persistence.checkpoints.exists("t", namespace="n", id="c")
+    assert not await persistence.checkpoints.exists("t", namespace="n", id="d")
+    assert not await persistence.checkpoints.exists("t"), "the namespace without a name is another"
+    assert not await persistence.checkpoints.exists("u", namespace="n")
+    assert await persistence.blobs.exists("b")
+    assert await persistence.kv(int, "n").exists("k")
+    await persistence.threads.delete("t")
+    assert not await persistence.feedback.exists("f"), "it goes with its thread"
+    assert not await persistence.checkpoints.exists("t", namespace="n")
+
+
+async def test_revisions_channels_and_namespaces_come_in_pages(persistence: Persistence) -> None:
+    state = persistence.state(dict, "counter", history=5)
+    for n in range(4):
+        async with state as value:
+            value["n"] = n
+    first = await state.history.list(limit=3)
+    assert [revision.number for revision in first] == [4, 3, 2]
+    rest = await state.history.list(limit=3, cursor=first.cursor)
+    assert [revision.number for revision in rest] == [1]
+    assert rest.cursor is None
+    assert [revision.number async for revision in state.history.list()] == [4, 3, 2, 1]
+    async with persistence.events(prune_interval=None) as queue:
+        for channel in ("a", "b", "c"):
+            await queue.publish(channel, 1)
+        assert sorted([each async for each in queue.channels()]) == ["a", "b", "c"]
+        two = await queue.channels(limit=2)
+        assert sorted([*two, *await queue.channels(cursor=two.cursor)]) == ["a", "b", "c"]
+    for namespace in ("x", "y", "z"):
+        await persistence.checkpoints.put("t", {}, namespace=namespace)
+    two = await persistence.checkpoints.namespaces("t", limit=2)
+    assert sorted([*two, *await persistence.checkpoints.namespaces("t", cursor=two.cursor)]) == ["x", "y", "z"]
 
 
 if __name__ == "__main__":

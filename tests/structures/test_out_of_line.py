@@ -7,6 +7,7 @@ import json
 import os
 from base64 import b64encode
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 from limpet import ConflictError, CorruptDataError, Persistence, Storage, TooLargeError
@@ -202,3 +203,24 @@ async def test_a_value_that_ends_early_is_an_error_and_never_a_shorter_value(per
     await driver.inner.apply([Delete(last)])
     with pytest.raises(CorruptDataError, match="ends after"):
         await driver.get(["kv!@long"])
+
+
+async def test_garbage_collection_frees_what_is_gone_and_nothing_else(
+    persistence: Persistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = partial(collect_chunks, grace_ms=-60_000)
+    monkeypatch.setattr("limpet.structures._garbage_collection.collect_chunks", at_once)
+    store = persistence.kv(str, "long")
+    await store.set("kept", "k" * 3_000_000)
+    await store.set("gone", "g" * 3_000_000)
+    blob = await persistence.blobs.create(b"b" * 3_000_000)
+    await persistence.sessions.add_message("s", {"subtype": "user", "content": "m" * 3_000_000}, create=True)
+    assert [await persistence.collect_garbage() for _ in range(3)] == [0, 0, 0]
+    await store.delete("gone")
+    assert await persistence.collect_garbage() == 0, "it is marked first"
+    assert await persistence.collect_garbage() > 0
+    assert await persistence.collect_garbage() == 0
+    assert await store.get("kept") == "k" * 3_000_000
+    assert await persistence.blobs.read_bytes(blob.id) == b"b" * 3_000_000
+    (message,) = await persistence.sessions.get_messages("s")
+    assert message.model_dump()["content"] == "m" * 3_000_000

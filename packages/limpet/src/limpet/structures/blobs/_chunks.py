@@ -154,6 +154,7 @@ async def collect_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
     An owner is looked at a day after it was announced. One that is not named any more is marked as dead, and freed a day
     after that, so that whoever reads it now can finish.
     """
+    driver = content_driver(driver)  # what names an owner is a pointer there, and the whole value above
     now = await backend_now_ms(driver)
     freed = 0
     async for item in scan_all(driver, OWNERS):
