@@ -22,17 +22,17 @@ def create_persistence(
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
 ) -> Opening[Persistence]:
-    """Open containers, images, sessions and messages on a driver.
+    """Open the stores of an agent's data on a driver.
 
         async with create_persistence("sqlite:///data/agent.db") as persistence: ...
         persistence = await create_persistence(driver)          # then: await persistence.aclose()
 
-    `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`LIMPET_HOME` moves it). A driver that
-    is open already is used and never closed. `batching=False` sends every call by itself.
+    `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`LIMPET_HOME` moves it). An open driver
+    that you pass is used but never closed. `batching=False` sends every call separately.
 
-    `wrappers` change what passes on its way to storage, the first one first: `[compressed(), encrypted(key=...)]`
-    (see `limpet.wrappers`). `plugins` names the packages whose plug-ins and drivers may be loaded, `[]` none but
-    Limpet's own; with `None` the variable `LIMPET_PLUGINS` decides.
+    `wrappers` change data on its way to storage, in the order given: `[compressed(), encrypted(key=...)]`
+    (see `limpet.wrappers`). `plugins` lists the packages whose plug-ins and drivers may be loaded; `[]` allows only
+    Limpet's own; with `None`, the variable `LIMPET_PLUGINS` decides.
 
     Raises `ConfigurationError`, `DriverNotFoundError`, `PluginError`, `UnavailableError`, `FormatError`, `WrongStackError` or
     `WrongKeyError` when opened.
@@ -50,10 +50,10 @@ def create_persistence(
 def create_persistence_from_env(
     *, batching: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
 ) -> Opening[Persistence]:
-    """Open what the environment names: `LIMPET_URL` and its key, or a `FAME_STORAGE_PROFILE` of Naylence, or the default.
+    """Open what the environment names: `LIMPET_URL` and its key, Naylence's `FAME_STORAGE_PROFILE`, or the default.
 
-    `profile_from_env` in `limpet.profiles` lists the variables. `wrappers` stand around the encryption. Raises
-    `ConfigurationError` at once for variables that cannot be used, and when opened what `create_persistence` raises.
+    `profile_from_env` in `limpet.profiles` lists the variables. `wrappers` go around the encryption. Raises
+    `ConfigurationError` at once for invalid variables, and on opening what `create_persistence` raises.
     """
     from .profiles import open_profile, profile_from_env
 
@@ -72,7 +72,7 @@ def create_storage(
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
 ) -> Opening[Storage]:
-    """Open plain keys and values on a driver; arguments and what is raised are as with `create_persistence`."""
+    """Open plain keys and values on a driver; takes and raises the same as `create_persistence`."""
 
     async def open() -> Storage:
         from .opening import open_driver

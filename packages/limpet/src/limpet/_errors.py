@@ -8,11 +8,11 @@
     ├── InvalidValueError (ValueError)         a value, a record, a time to live
     ├── InvalidCursorError (ValueError)        a cursor of another query, or a damaged one
     ├── TooLargeError (ValueError)             beyond a limit of the driver
-    ├── EventsLostError (LookupError)          a reader of events fell behind what is kept
-    ├── NotFoundError (KeyError)               what had to be there is not
+    ├── EventsLostError (LookupError)          a reader of events fell too far behind
+    ├── NotFoundError (KeyError)               something that must exist does not
     ├── ConflictError                          a condition did not hold: nothing was written
-    │   └── AlreadyClaimedError                somebody else claimed the approval first
-    ├── OutcomeUnknownError (ConnectionError)  the answer was lost: written once or not at all
+    │   └── AlreadyClaimedError                someone else claimed the approval first
+    ├── OutcomeUnknownError (ConnectionError)  no answer arrived: written once or not at all
     ├── UnavailableError (ConnectionError)     the backend cannot be reached: worth a retry
     ├── UnsupportedError (NotImplementedError) the driver does not declare this capability
     ├── ReadOnlyError (PermissionError)        opened for reading only
@@ -21,13 +21,13 @@
     │   └── WrongStackError                    opened without the wrappers that wrote it
     ├── WrongKeyError (PermissionError)        the encryption key is not the one that wrote it
     ├── LeaseLostError                         the lease ended while its holder still used it
-    ├── LeaseTimeoutError (TimeoutError)       somebody else kept the lease for too long
+    ├── LeaseTimeoutError (TimeoutError)       someone else held the lease for too long
     ├── NestedLeaseError (RuntimeError)        a task that holds a lease asked for it again
     ├── ClosedError (RuntimeError)             used after close, or before open
-    ├── ForeignLoopError (RuntimeError)        used from another event loop than it was opened on
+    ├── ForeignLoopError (RuntimeError)        used on a different event loop
     └── ForkedError (RuntimeError)             used in a child of the process that opened it
 
-Each one also is the builtin that a caller would catch without knowing us. The message says what to do.
+Where Python has a fitting builtin exception, the error is one of those too. The message says what to do.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ __all__ = [
 
 
 def explain(error: ValidationError) -> str:
-    """What pydantic found, in one line: each place with what is wrong there."""
+    """What pydantic found, in one line: each location with its error."""
     found = [
         (".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False, include_input=False)
     ]
@@ -87,11 +87,11 @@ class LimpetError(Exception):
 
 
 class ConfigurationError(LimpetError, ValueError):
-    """A URL, an option or a profile cannot be used as it was given."""
+    """A URL, an option or a profile is invalid."""
 
 
 class DriverNotFoundError(ConfigurationError, LookupError):
-    """No installed package serves this URL scheme; the message names the extra to install."""
+    """No installed package handles this URL scheme; the message names the extra to install."""
 
 
 class PluginError(ConfigurationError):
@@ -115,7 +115,7 @@ class InvalidValueError(LimpetError, ValueError):
 
 
 class InvalidCursorError(LimpetError, ValueError):
-    """A cursor that belongs to another query, or that was damaged on its way."""
+    """A cursor belongs to another query, or was damaged in transit."""
 
 
 class TooLargeError(LimpetError, ValueError):
@@ -123,7 +123,7 @@ class TooLargeError(LimpetError, ValueError):
 
 
 class EventsLostError(LimpetError, LookupError):
-    """A reader of events fell behind what is kept: `lost` events are gone. Go on after the cursor `resume`."""
+    """A reader of events fell too far behind: `lost` events are gone. Continue after the cursor `resume`."""
 
     def __init__(self, channel: str, *, lost: int, resume: str) -> None:
         self.channel: str = channel
@@ -136,14 +136,14 @@ class EventsLostError(LimpetError, LookupError):
 
 
 class NotFoundError(LimpetError, KeyError):
-    """What had to be there is not."""
+    """Something that must exist does not."""
 
 
 class ConflictError(LimpetError):
     """A condition did not hold, so the whole batch was refused and nothing was written.
 
     `items` maps each key whose condition failed to what is there now: an `Item`, or `None` for nothing.
-    At least one key is named. A key that failed but whose item would have made the answer larger than
+    At least one key is named. A key that failed but whose item would have made the error larger than
     1 MiB is in `keys` and not in `items`.
     """
 
@@ -157,7 +157,7 @@ class ConflictError(LimpetError):
 
 
 class AlreadyClaimedError(ConflictError):
-    """Somebody else claimed an approval first: `by` says who, `decision` what for, `decided` whether it is done."""
+    """Someone else claimed an approval first: `by` says who, `decision` how, `decided` whether it is final."""
 
     def __init__(self, id: str, *, by: str, decision: str, decided: bool) -> None:
         self.by: str = by
@@ -169,7 +169,7 @@ class AlreadyClaimedError(ConflictError):
 
 
 class OutcomeUnknownError(LimpetError, ConnectionError):
-    """The answer to a write was lost: it happened once or not at all, possibly a moment later.
+    """No answer to a write arrived: it was applied once or not at all, possibly a moment later.
 
     Read back what you wrote before you write it again.
     """
@@ -192,7 +192,7 @@ class UnsupportedError(LimpetError, NotImplementedError):
 
 
 class ReadOnlyError(LimpetError, PermissionError):
-    """A write through something that was opened for reading only."""
+    """A write through something that was opened read-only."""
 
 
 class CorruptDataError(LimpetError, ValueError):
@@ -224,11 +224,11 @@ class LeaseLostError(LimpetError):
 
 
 class LeaseTimeoutError(LimpetError, TimeoutError):
-    """Somebody else held the lease for longer than the caller was willing to wait."""
+    """Someone else held the lease for longer than the caller was willing to wait."""
 
 
 class NestedLeaseError(LimpetError, RuntimeError):
-    """A task that holds a lease asked for it again, and would have waited for itself: use what it holds."""
+    """A task that holds a lease asked for it again, and would have waited for itself: use the one it has."""
 
 
 class ClosedError(LimpetError, RuntimeError):
@@ -236,8 +236,8 @@ class ClosedError(LimpetError, RuntimeError):
 
 
 class ForeignLoopError(LimpetError, RuntimeError):
-    """Used from another event loop than the one it was opened on; open one per event loop."""
+    """Used on a different event loop than it was opened on; open one per event loop."""
 
 
 class ForkedError(LimpetError, RuntimeError):
-    """Used in a child process, while it was opened before the fork; open one per process."""
+    """Opened before a fork and used in the child process; open one per process."""

@@ -6,7 +6,7 @@
     def limpet_driver_opened(driver, url):
         print("opened", url)
 
-Hooks are for what happens seldom; no data passes through them. A driver is no plug-in: it has its own group.
+Hooks are called rarely; no data passes through them. A driver is not a plug-in: it has its own group.
 """
 
 from __future__ import annotations

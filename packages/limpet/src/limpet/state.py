@@ -61,7 +61,7 @@ class StatefulAgent(Generic[T]):
         state_history: int = 0,
         **kwargs: Any,
     ) -> None:
-        """Whatever else is given goes to the next class. `state_factory` makes the first state, where there is none."""
+        """Other arguments go to the next class. `state_factory` makes the first state, where there is none."""
         super().__init__(*args, **kwargs)
         if persistence is not None:
             self.persistence = persistence

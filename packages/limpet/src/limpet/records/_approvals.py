@@ -21,7 +21,7 @@ class ClaimRecord(Record):
 
 
 class ApprovalRecord(Record):
-    """A suspended state: what an agent stopped before, until somebody decides."""
+    """A suspended state: the step that an agent stopped before, until someone decides."""
 
     id: str
     thread_id: str

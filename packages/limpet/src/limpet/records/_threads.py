@@ -48,7 +48,7 @@ class ThreadMessage(Message):
 
 
 class FeedbackRecord(Record):
-    """What somebody thought of a thread, or of a message."""
+    """Feedback on a thread or on a message."""
 
     id: str
     thread_id: str

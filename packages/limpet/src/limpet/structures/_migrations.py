@@ -43,7 +43,7 @@ class Migrations:
     def migrate(self, document: Any, version: Any, where: str) -> Any:
         """The document in the current version.
 
-        Raises `FormatError` where it is newer or a step is missing, `CorruptDataError` for what is no version.
+        Raises `FormatError` if it is newer or a step is missing, `CorruptDataError` if it is not a version.
         """
         if type(version) is not int or version < 1:
             raise CorruptDataError(f"{where} has the version {version!r}, which is not a number from 1 on")

@@ -1,4 +1,4 @@
-"""What every author would write again: validation, limits, ownership and lost answers around a few small methods."""
+"""What every driver needs: validation, limits, ownership and lost answers, around a few small methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Approvals: a state that waits for somebody's word, claimed by exactly one."""
+"""Approvals: states that wait for a person's decision, claimed by exactly one."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _PAGE = 100
 class ApprovalStore:
     """Suspended states by id, thread and agent, newest first.
 
-    An approval is pending until somebody claims it, claimed until that claim is completed, given back or ends by itself,
-    and then decided or pending again. One that nobody claimed in its time has expired, and no method shows it any more.
+    An approval is pending until someone claims it, claimed until that claim is completed, given back or expires,
+    and then decided or pending again. One that nobody claims in time expires, and no method returns it any more.
     Beside the record lie two items that expire by the backend's clock: one as long as it may be claimed, one as long as
     a claim lasts.
     """
@@ -78,7 +78,7 @@ class ApprovalStore:
         metadata: dict[str, Any] | None = None,
         ttl: float | timedelta = WEEK,
     ) -> ApprovalRecord:
-        """Suspend a state until somebody decides, for up to `ttl` (a timedelta, or seconds).
+        """Suspend a state until someone decides, for up to `ttl` (a timedelta or seconds).
 
         `state` is whatever can be written as JSON, models too. The thread need not be one of `persistence.threads`.
         Raises `ConflictError` where the id is taken, and `InvalidValueError`.
@@ -110,7 +110,7 @@ class ApprovalStore:
         return await transact(self._driver, [at], plan, assume={at: None})
 
     async def get(self, id: str) -> ApprovalRecord | None:
-        """The approval, `None` where there is none or nobody claimed it in its time. One driver call."""
+        """Return the approval, or `None` if it does not exist or has expired. One driver call."""
         keys = self._keys(id)
         return self._read(id, dict(zip(keys, await self._driver.get(keys), strict=True)))
 
@@ -169,7 +169,7 @@ class ApprovalStore:
 
         The claim lasts for `lease` (a timedelta, or seconds) unless it is renewed; then, or when it is given back, the approval may be claimed
         again. `thread_id` and `agent_name` have to be the approval's, where they are given. Raises
-        `AlreadyClaimedError`, which names the winner, and `NotFoundError` where there is none, or not any more.
+        `AlreadyClaimedError`, which names the winner, and `NotFoundError` if it does not exist or has expired.
         """
         left = duration_to_ms(lease, "lease")
         _, live, claimed = keys = self._keys(id)
@@ -212,7 +212,7 @@ class ApprovalStore:
         return await transact(self._driver, removal.keys, plan)
 
     async def purge(self) -> int:
-        """Remove the approvals that nobody claimed before they expired; return how many. `persistence.purge()` calls it."""
+        """Delete the approvals that expired before anyone claimed them; return how many. `persistence.purge()` calls it."""
         removed = 0
         cursor, more = None, True
         while more:
@@ -304,7 +304,7 @@ class Claim(ClaimedItem):
     async def complete(self) -> ApprovalRecord:
         """Say that what was decided is done; return the approval, which is decided now, for good.
 
-        Raises `LeaseLostError` where the claim had ended: then the approval is somebody else's, or pending again.
+        Raises `LeaseLostError` if the claim has ended: then someone else has the approval, or it is pending again.
         """
         if not self._ended or self.approval.status != "decided":
             decided = {"decided_at": utc_now(), "status": "decided"}

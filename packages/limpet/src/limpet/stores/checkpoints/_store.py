@@ -62,7 +62,7 @@ class CheckpointStore:
     ) -> str:
         """Store a checkpoint, JSON with bytes wherever there are bytes, and return its id.
 
-        An id that is there already is stored anew and keeps its place in the order. One driver call after the first, and
+        An existing id is replaced and keeps its position. One driver call after the first, and
         one more for each MiB, or few hundred, of parts that are new. Raises `InvalidValueError`.
         """
         id = uuid4().hex if id is None else id
@@ -171,7 +171,7 @@ class CheckpointStore:
             root.written(guard)
 
     async def get(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> CheckpointRecord | None:
-        """A checkpoint by its id, or the latest, with its pending writes; `None` where there is none.
+        """Return a checkpoint by id, or the latest, with its pending writes; or `None`.
 
         Three driver calls where this process knows the thread, and which one was the latest; up to two more where not.
         """
@@ -290,7 +290,7 @@ class CheckpointStore:
         """Copy all checkpoints, with their pending writes, to another thread; return how many items that were.
 
         The target shows nothing until all is there. Raises `NotFoundError`, and `ConflictError` for a target that is there,
-        or that somebody else wrote to meanwhile. What a copy that died left is freed with the next write to the target.
+        or that someone else wrote to in the meantime. The remains of an interrupted copy are freed with the next write to the target.
         """
         return await copy_thread(self._driver, source, target)
 

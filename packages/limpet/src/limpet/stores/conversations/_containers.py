@@ -39,7 +39,7 @@ class ContainerRepository:
         return await save_record(self._driver, self._records, as_record(ContainerRecord, container))
 
     async def find_container_by_id(self, container_id: str) -> ContainerRecord | None:
-        """The container, `None` where there is none."""
+        """Return the container or `None`."""
         return await self._records.get(container_id)
 
     def find_all_containers(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[ContainerRecord]:

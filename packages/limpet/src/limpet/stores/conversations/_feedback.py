@@ -62,9 +62,9 @@ class FeedbackStore:
         agent_name: str | None = None,
         id: str | None = None,
     ) -> FeedbackRecord:
-        """Store what somebody thought; user and agent are the thread's unless given. Two driver calls.
+        """Store feedback; user and agent default to the thread's. Two driver calls.
 
-        Whether the message is there is not looked at. Raises `NotFoundError` where there is no such thread,
+        Does not check whether the message exists. Raises `NotFoundError` if the thread does not exist,
         `ConflictError` for an id that is taken, `InvalidValueError` for a rating that is not 1 to 5.
         """
         fields = {
@@ -104,7 +104,7 @@ class FeedbackStore:
         return await transact(self._driver, [of, shard, at], plan, assume={at: None})
 
     async def get(self, id: str) -> FeedbackRecord | None:
-        """The feedback, `None` where there is none, or its thread was deleted."""
+        """Return the feedback, or `None` if it does not exist or its thread was deleted."""
         record = await self._records.get(id)
         return None if record is None or not await self._there([record]) else record
 

@@ -56,7 +56,7 @@ class ImageRepository:
         return await save_record(self._driver, self._records, record)
 
     async def find_image_by_id(self, image_id: str) -> ImageRecord | None:
-        """The image, `None` where there is none."""
+        """Return the image or `None`."""
         return await self._records.get(image_id)
 
     def find_all_images(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[ImageRecord]:

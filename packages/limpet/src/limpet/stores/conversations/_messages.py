@@ -48,7 +48,7 @@ class Messages(Generic[M]):
         return self._logs(conversation)
 
     async def add(self, conversation: str, message: M, *, unique: bool) -> M:
-        """Append a message, return it as stored. Raises `NotFoundError` where there is no such conversation."""
+        """Append a message and return it as stored. Raises `NotFoundError` if the conversation does not exist."""
         stamped = message.stamped()
         try:
             if not unique:

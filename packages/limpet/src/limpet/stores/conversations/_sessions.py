@@ -61,11 +61,11 @@ class SessionRepository:
         return await save_record(self._driver, self._records, record, log=self._messages.log(record.session_id))
 
     async def find_session_by_id(self, session_id: str) -> SessionRecord | None:
-        """The session, `None` where there is none."""
+        """Return the session or `None`."""
         return await self._records.get(session_id)
 
     async def find_session_by_image_id(self, image_id: str) -> SessionRecord | None:
-        """The newest session of an image, `None` where there is none."""
+        """Return the newest session of an image, or `None`."""
         page = await self._records.find("image", image_id, limit=1)
         return page[0] if page else None
 

@@ -123,7 +123,7 @@ class ThreadStore(ThreadMessages):
                     return found
 
     async def get(self, thread_id: str) -> ThreadRecord | None:
-        """The thread with its message count, `None` where there is none. One driver call."""
+        """Return the thread with its message count, or `None`. One driver call."""
         at, log = self._records.key(thread_id), self._messages.log(thread_id)
         item, head, counter = await self._driver.get([at, *log.keys])
         record = self._records.decode(item, thread_id)
@@ -144,7 +144,7 @@ class ThreadStore(ThreadMessages):
     ) -> Listing[ThreadRecord]:
         """The threads of a user, of an agent, of both, or all, made last first. A page is three driver calls.
 
-        The order is that of making, so that no thread moves while somebody pages. `offset` reads what it skips: pass the
+        Lists are in order of creation, so no thread moves while someone pages. `offset` reads what it skips: prefer the
         page's cursor on instead.
         """
         index, value = "all", ""
@@ -207,7 +207,7 @@ class ThreadStore(ThreadMessages):
     async def delete(self, thread_id: str) -> bool:
         """Remove a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
 
-        For whoever reads, the thread, its messages, feedback and checkpoints go in one batch, whatever their number, and so do its first
+        To readers, the thread, its messages, feedback and checkpoints disappear in one batch, however many there are, and so do its first
         twenty approvals; the rest goes right after. If this stops half-way, `persistence.collect_garbage()`, or creating a
         thread with that id, finishes it. Messages that forks share stay as long as a fork needs them.
         """

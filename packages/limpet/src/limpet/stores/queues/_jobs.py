@@ -127,7 +127,7 @@ class WorkQueue:
     async def claim(self, *, limit: int = 1, wait: float = 0.0) -> list[Job]:
         """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none.
 
-        A claim whose answer was lost (`OutcomeUnknownError`) may have taken jobs: they come back after `lease`.
+        A claim that raises `OutcomeUnknownError` may have claimed jobs: they come back after `lease`.
         """
         if limit < 1:
             raise InvalidValueError(f"limit is {limit}: it must be at least 1")
@@ -330,7 +330,7 @@ class Job(ClaimedItem):
         return f"Job(id={self.id!r}, value={self.value!r}, attempts={self.attempts})"
 
     async def complete(self) -> None:
-        """It is done. Raises `LeaseLostError` where it had come back: then somebody else does it, or did."""
+        """Complete the job. Raises `LeaseLostError` if it had come back: then another worker does it, or has done it."""
         await self._end(lambda: self._claim.write(lambda etag: [Delete(self._lease, etag), Delete(self._at)]))
 
     async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:

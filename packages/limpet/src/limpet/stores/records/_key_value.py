@@ -36,7 +36,7 @@ class KeyValueStore(Generic[V]):
     `kind` is a pydantic model, or any type that pydantic can adapt. Stores on one namespace share its data, and each
     reads it as its own type. What `get` returned is the caller's own: changing it changes nothing that is stored.
 
-    A value that is no valid `kind` raises `CorruptDataError`, which names it, in every method that reads values;
+    A value that is not a valid `kind` raises a `CorruptDataError` that names it, in every method that reads values;
     `migrations` repair it: it is migrated when read and stored in the current version when next written.
     """
 
@@ -51,7 +51,7 @@ class KeyValueStore(Generic[V]):
     # One value.
 
     async def get(self, key: str) -> V | None:
-        """The value, `None` where there is none. One driver call, as in every method that does not say otherwise."""
+        """Return the value or `None`. One driver call, like every method that does not say otherwise."""
         found = await self.get_with_etag(key)
         return None if found is None else found[0]
 
@@ -88,7 +88,7 @@ class KeyValueStore(Generic[V]):
     async def replace(
         self, key: str, value: V, *, ttl: float | timedelta | None = None, if_match: Etag | None = None
     ) -> Etag:
-        """Store a value where there is one, else as `set`. Raises `NotFoundError`, which is a `KeyError`."""
+        """Replace an existing value, otherwise like `set`. Raises `NotFoundError`, which is a `KeyError`."""
         put = Put(self.at(key), self.encode(key, value), if_match or If.PRESENT, ttl_to_ms(ttl))
         try:
             await self._driver.apply([put])
@@ -99,10 +99,10 @@ class KeyValueStore(Generic[V]):
         return put.etag
 
     async def update(self, key: str, change: Callable[[V], V], *, once: str | None = None) -> V:
-        """Read a value, let `change` give the new one, store it if nobody else was faster, else again; return it.
+        """Replace a value with `change(value)`, starting over if someone else writes first; return the new value.
 
         `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
-        `NotFoundError`, which is a `KeyError`, where there is no such value. `once` makes a retry after
+        `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes a retry after
         `OutcomeUnknownError` safe: with the same token it changes nothing a second time.
         """
         if not callable(change):
@@ -144,7 +144,7 @@ class KeyValueStore(Generic[V]):
     # Several values.
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, V | None]:
-        """The values of several keys, in the order asked, `None` where there is none."""
+        """Return the values of several keys, in order; `None` for missing ones."""
         asked = list(dict.fromkeys(_checked(key, "key") for key in keys))
         items = await self._items([self.at(key) for key in asked])
         return {key: None if item is None else self.decode(item, key) for key, item in zip(asked, items, strict=True)}

@@ -40,12 +40,12 @@ class AgentState(Generic[T]):
 
     In the block the state is held by a lease: one owner at a time, across tasks and processes. It is saved at the end
     in one batch with the release of the lease: only if it changed, and not after an exception. What a caller does with
-    the object afterwards changes nothing. At most three driver calls when nobody else wants the state, two where the
+    the object afterwards changes nothing. At most three driver calls if nobody else wants the state, two if the
     same object used it last.
 
-    Entering raises `LeaseTimeoutError` where somebody else holds it for too long, `NestedLeaseError` in a task that holds
-    it already, `CorruptDataError` for a state that is no valid `kind`. Leaving raises `LeaseLostError` where the
-    process was stopped for longer than the lease lasts and somebody else took over, and `InvalidValueError` for a state
+    Entering raises `LeaseTimeoutError` if someone else holds it for too long, `NestedLeaseError` in a task that holds
+    it already, `CorruptDataError` for a state that is not a valid `kind`. Leaving raises `LeaseLostError` if the
+    process was stopped for longer than the lease lasts and someone else took over, and `InvalidValueError` for a state
     that would not come back; in both cases nothing is saved.
     """
 
@@ -62,11 +62,11 @@ class AgentState(Generic[T]):
         lease: float = 15.0,
         timeout: float | None = 30.0,
     ) -> None:
-        """`factory` makes the state where there is none yet (default: `kind()`); nothing is stored until it changes.
+        """`factory` creates the initial state (default: `kind()`); nothing is stored until it changes.
 
         `history` is how many revisions are kept, the newest one among them. `lease` is how many seconds after its
         owner's death the state can be had again; while the owner lives the lease is renewed. `timeout` is how many
-        seconds to wait for another owner (`None`: for as long as it takes).
+        seconds to wait for another owner (`None`: no limit).
         """
         if not 0 <= history <= _MOST:
             raise ConfigurationError(f"history is {history}: keep 0 to {_MOST} revisions")

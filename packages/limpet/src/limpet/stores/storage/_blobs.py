@@ -80,7 +80,7 @@ class BlobStore:
         return record
 
     async def get(self, id: str) -> BlobRecord | None:
-        """What is known of a blob, `None` where there is none."""
+        """Return the record of a blob, or `None`."""
         return await self._records.get(id)
 
     async def exists(self, id: str) -> bool:

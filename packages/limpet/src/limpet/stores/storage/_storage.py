@@ -64,13 +64,13 @@ class Storage:
         return item is not None
 
     async def get_item(self, key: str, default: Any = None) -> Any:
-        """The value, or `default` where there is none; bytes where it was set raw."""
+        """Return the value, or `default` if there is none; bytes if it was set raw."""
         mount, at, _ = self._locate(key)
         (item,) = await mount.driver.get([at])
         return default if item is None else read(item).value
 
     async def get_items(self, keys: Iterable[str]) -> dict[str, Any]:
-        """The values of several keys, in the order asked, `None` where there is none; one call to each driver."""
+        """Return the values of several keys, in order, `None` for missing ones; one call per driver."""
         asked = {key: self._locate(key) for key in keys}
         values = dict.fromkeys(asked)
         for mount, found in _by_mount(asked).items():
@@ -82,13 +82,13 @@ class Storage:
         return values
 
     async def get_item_raw(self, key: str) -> bytes | None:
-        """The stored bytes: those that were set raw, else the JSON text as UTF-8; `None` where there is none."""
+        """Return the stored bytes (a JSON value as UTF-8 text), or `None`."""
         mount, at, _ = self._locate(key)
         (item,) = await mount.driver.get([at])
         return None if item is None else read(item).raw
 
     async def get_meta(self, key: str) -> Meta | None:
-        """Etag, time of the last write, time left and the application's own metadata; `None` where there is no item."""
+        """Return etag, time of the last write, time left and the application's metadata, or `None`."""
         mount, at, _ = self._locate(key)
         (item,) = await mount.driver.get([at])
         if item is None:

@@ -86,7 +86,7 @@ class Collection(Generic[T]):
     # One document.
 
     async def get(self, id: str) -> T | None:
-        """The document, `None` where there is none. One driver call."""
+        """Return the document or `None`. One driver call."""
         return (await self.get_many([id]))[0]
 
     async def get_many(self, ids: Sequence[str]) -> list[T | None]:
@@ -121,9 +121,9 @@ class Collection(Generic[T]):
         return await transact(self._driver, [at], plan, assume=None if if_match else {at: None})
 
     async def update(self, id: str, change: Callable[[T], T], *, once: str | None = None) -> T:
-        """Read a document, let `change` give the new one, store it if nobody else was faster, else again.
+        """Replace a document with `change(document)`, starting over if someone else writes first; return the new one.
 
-        `change` is a plain function that may run more than once. The expiry is kept. Raises `NotFoundError` where there is no such document. `once`
+        `change` is synchronous and may run more than once. The expiry is kept. Raises `NotFoundError` if there is no such document. `once`
         makes a retry after `OutcomeUnknownError` safe: with the same token it changes nothing a second time.
         """
         at = self.key(id)
@@ -188,7 +188,7 @@ class Collection(Generic[T]):
 
         With `dry_run` they are only counted, and nothing is written.
 
-        Needed after somebody changed the data from outside, and after a migration or a new index changed what is
+        Needed after something else changed the data, and after a migration or a new index changed what is
         found by what: else the library's own batches keep both in step.
         Safe to run beside other writers.
         """

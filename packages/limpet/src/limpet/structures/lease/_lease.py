@@ -35,7 +35,7 @@ class LeaseHandle:
     token: int
     """Higher with every acquisition, for systems outside that compare tokens."""
     check: Check
-    """Put it into every batch that the lease protects: refused once somebody else has acquired the lease."""
+    """Include it in every batch that the lease protects: the batch is refused once someone else has acquired the lease."""
     ttl: float
     """Seconds that an acquisition or a renewal lasts."""
     reads: ReadSet
@@ -77,9 +77,9 @@ class Lease:
     async def acquire(
         self, *, ttl: float = 30.0, timeout: float | None = None, reading: Sequence[Key] = ()
     ) -> LeaseHandle:
-        """Take the lease, waiting for up to `timeout` seconds (`None`: for as long as it takes, 0: not at all).
+        """Acquire the lease, waiting for up to `timeout` seconds (`None`: no limit, 0: not at all).
 
-        `ttl` is in seconds. Two driver calls when nobody holds it, one where this object also was the last to `hold`
+        `ttl` is in seconds. Two driver calls if nobody holds it, one if this object was also the last to `hold`
         it. `handle.reads` holds the items at the keys of `reading`, which only owners write. Raises `LeaseTimeoutError`.
         """
         if ttl <= 0:
@@ -106,7 +106,7 @@ class Lease:
     async def release(self, handle: LeaseHandle, *writes: Write) -> bool:
         """Give the lease back, and write in the same batch; return whether it was still ours.
 
-        If not, nothing is written. With `writes` a lease that has ended is still ours until somebody acquires it.
+        If not, nothing is written. With `writes`, an expired lease is still ours until someone else acquires it.
         """
         handle._owned.release()
         try:
@@ -124,7 +124,7 @@ class Lease:
         Tasks of one process queue up, first come, first served; a task that holds it already gets a
         `NestedLeaseError`. The block is not interrupted when the lease is lost: it protects its writes with
         `handle.check`, looks at `handle.lost`, or leaves them in `handle.saves`. These are written when the block ends
-        well; `LeaseLostError` where somebody else has acquired the lease since.
+        well; `LeaseLostError` if someone else has acquired the lease since.
         """
         queue = _QUEUES.setdefault(self._driver, _Queue())
         if queue.owners.get(self.base) is asyncio.current_task():

@@ -167,7 +167,7 @@ class Log:
         """Append values in order, all or none, and return the number of the first one.
 
         With `unique` (for a single value) nothing is appended where an entry with that id is there already: its
-        number is returned. Raises `NotFoundError` where there is no log, or no longer.
+        number is returned. Raises `NotFoundError` if the log does not exist or was deleted.
         """
         if unique is not None:
             return (await self.append_unique(values[0], unique))[0]
@@ -223,7 +223,7 @@ class Log:
     async def replace(self, seq: int, change: Callable[[Entry], Value]) -> Entry:
         """Store what `change`, a plain function that may run again, makes of an entry, under its number; return it.
 
-        Raises `NotFoundError` where there is no such entry, and `UnsupportedError` for one that a fork shares, or may.
+        Raises `NotFoundError` if there is no such entry, and `UnsupportedError` if a fork shares it, or may.
         """
         while True:
             item = self._cache.get(self.base) or await self._head_item()
@@ -265,7 +265,7 @@ class Log:
         return (await self.read(limit=count, reverse=True))[::-1]
 
     async def count(self) -> int:
-        """How many entries there are: one driver call, without a scan. 0 where there is no log."""
+        """Return the number of entries, in one driver call without a scan; 0 if there is no log."""
         return visible(*await self._driver.get(self.keys))
 
     async def nth(self, index: int) -> int:
@@ -287,7 +287,7 @@ class Log:
         reverse: bool = False,
         past_damage: bool = False,
     ) -> list[Entry]:
-        """Entries with `after < seq < before`, in order or in reverse, at most `limit`; none where there is no log.
+        """Entries with `after < seq < before`, in order or in reverse, at most `limit`; none if there is no log.
 
         Raises `CorruptDataError` for an entry that cannot be opened; with `past_damage` its value is `Unreadable`.
         """
@@ -302,7 +302,7 @@ class Log:
         reverse: bool = False,
         past_damage: bool = False,
     ) -> tuple[list[Entry], bool]:
-        """As `read`, and whether there may be more behind them: it stops after some 8 MiB, for who reads part by part."""
+        """Like `read`, and whether there may be more after them: it stops after about 8 MiB, for reading in parts."""
         return await self._read(after, before, limit, reverse, PART_BYTES, past_damage)
 
     # How.
