@@ -1,5 +1,6 @@
 """Floor 2, written once for every backend: documents with indexes, logs, leases, content in chunks."""
 
+from ._afterwards import afterwards, written
 from ._codec import Codec, ModelCodec, TypeCodec, dump_record, load_record
 from ._counter import Counter
 from ._garbage_collection import collect_garbage
@@ -40,6 +41,7 @@ __all__ = [
     "RepairReport",
     "Repeated",
     "TypeCodec",
+    "afterwards",
     "changing",
     "collect_chunks",
     "collect_garbage",
@@ -59,4 +61,5 @@ __all__ = [
     "stamp_value",
     "transact",
     "visible",
+    "written",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from ..._errors import ConflictError, OutcomeUnknownError, UnavailableError
+from ..._errors import LimpetError, OutcomeUnknownError, UnavailableError
 from .._keys import number
 from .._types import Append, Batch, Check, Item, Key, Outcome, Put, Unit
 from ._defaults import backoff
@@ -37,10 +37,12 @@ async def resolve_lost_answer(unit: Unit, cause: UnavailableError, fetch: Fetch,
                 return None
             if resend:
                 answer = await send(unit)
-                # Refused now: somebody wrote after the first sending was applied, or instead of it.
-                return _unknown(cause) if isinstance(answer, ConflictError) else answer
+                # Refused now, for whatever reason: somebody wrote after the first sending was applied, or instead of it.
+                return _unknown(cause) if isinstance(answer, Exception) else answer
         except UnavailableError:
             await backoff(attempt + 4)
+        except LimpetError as error:  # the rights, the password, damage: nothing of that says what became of the write
+            return _unknown(cause, error)
         else:
             break
     return _unknown(cause)
@@ -65,6 +67,8 @@ async def _read_back_append(unit: Append, cause: UnavailableError, fetch: Fetch)
         except UnavailableError:
             await backoff(attempt + 4)
             continue
+        except LimpetError as error:
+            return _unknown(cause, error)
         for n, item in zip(numbers, items, strict=True):
             if item is not None and item.etag == first.etag:
                 return n
@@ -72,9 +76,10 @@ async def _read_back_append(unit: Append, cause: UnavailableError, fetch: Fetch)
     return _unknown(cause)
 
 
-def _unknown(cause: UnavailableError) -> OutcomeUnknownError:
+def _unknown(cause: UnavailableError, reading: LimpetError | None = None) -> OutcomeUnknownError:
+    why = "" if reading is None else f", and reading back failed ({reading})"
     error = OutcomeUnknownError(
-        f"the answer to a write was lost ({cause}): it was applied once or not at all. Read back before you write it again"
+        f"the answer to a write was lost ({cause}){why}: it was applied once or not at all. Read back before you write it again"
     )
     error.__cause__ = cause
     return error

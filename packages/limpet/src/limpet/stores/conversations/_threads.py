@@ -24,10 +24,12 @@ from ...structures import (
     Plan,
     ReadSet,
     RepairReport,
+    afterwards,
     collect_now,
     log_skipped,
     transact,
     visible,
+    written,
 )
 from .._formats import THREAD
 from ..approvals import ApprovalStore
@@ -202,7 +204,8 @@ class ThreadStore(ThreadMessages):
             record = await self._records.update(thread_id, change)
         except NotFoundError:
             raise self._missing(thread_id) from None
-        return _with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
+        with written(f"the thread {thread_id!r}"):
+            return _with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
 
     async def delete(self, thread_id: str) -> bool:
         """Remove a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
@@ -229,7 +232,7 @@ class ThreadStore(ThreadMessages):
         gone = await transact(self._driver, keys, plan)
         if not gone:
             return False
-        await self._finish(thread_id)
+        await afterwards(self._finish(thread_id))
         await collect_now(self._driver, gone)
         return True
 
@@ -307,7 +310,8 @@ class ThreadStore(ThreadMessages):
                     raise self._missing(thread_id) from None
                 raise NotFoundError(f"there is no message {at} in the thread {thread_id!r} to fork at") from None
             else:
-                found = await self.get(fork_id)
+                with written(f"the thread {fork_id!r}"):
+                    found = await self.get(fork_id)
                 if found is None:
                     raise self._missing(fork_id)
                 return found

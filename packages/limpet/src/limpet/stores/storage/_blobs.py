@@ -11,7 +11,18 @@ from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import Driver, new_etag
 from ...records import BlobRecord, as_record, utc_now
-from ...structures import Chunks, Collection, Listing, ModelCodec, Plan, ReadSet, RepairReport, content_driver, transact
+from ...structures import (
+    Chunks,
+    Collection,
+    Listing,
+    ModelCodec,
+    Plan,
+    ReadSet,
+    RepairReport,
+    afterwards,
+    content_driver,
+    transact,
+)
 from .._formats import BLOB
 
 __all__ = ["BlobStore"]
@@ -129,7 +140,7 @@ class BlobStore:
 
         owner = await transact(self._driver, [at], plan)
         if owner is not None:
-            await self._chunks.release(owner)
+            await afterwards(self._chunks.release(owner))
         return owner is not None
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:

@@ -27,6 +27,7 @@ from ...driver import (
 )
 from ...driver.kit import size_of, validate_unit
 from ...wrappers import Wrapper
+from .._afterwards import afterwards
 from ._chunks import Chunks
 
 __all__ = ["MAX_VALUE_BYTES", "OutOfLine"]
@@ -90,7 +91,7 @@ class OutOfLine(Wrapper):
             unit = units[at]
             outcomes[at] = self._reported(outcome) if isinstance(outcome, ConflictError) else outcome
             if isinstance(outcome, int) and isinstance(unit, Append) and at in owners_of:
-                await self._announce_positions(owners_of[at], unit.puts, outcome)
+                await afterwards(self._announce_positions(owners_of[at], unit.puts, outcome))
         return outcomes
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:

@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 from ..._errors import CorruptDataError
 from ..._json import ensure_readable
 from ...driver import Delete, Driver, Item, Key, Put, Write, key, name, new_etag, number, text
+from .._afterwards import afterwards
 from .._reading import log_skipped, scan_all_each
 from ._forks import Branch, collect_branch, release
 
@@ -82,7 +83,8 @@ async def collect_now(driver: Driver, writes: Sequence[Write]) -> None:
     """Free what `writes` hid, where it is little; the rest is left to `collect_records`."""
     for write in writes:
         if isinstance(write, Put) and write.key.startswith(f"{GARBAGE}!"):
-            await collect_record(driver, Item(write.key, write.value, write.etag, 0), at_most=_AT_ONCE)
+            record = Item(write.key, write.value, write.etag, 0)
+            await afterwards(collect_record(driver, record, at_most=_AT_ONCE))
 
 
 async def collect_records(driver: Driver) -> int:

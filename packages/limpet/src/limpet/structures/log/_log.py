@@ -29,6 +29,7 @@ from ...driver import (
     number,
     text,
 )
+from .._afterwards import written
 from .._keyed_locks import changing
 from .._transact import Plan, ReadSet, transact
 from ._cache import LogCache
@@ -253,7 +254,8 @@ class Log:
             except HeadMovedError:
                 self._cache.put(self.base, None)
                 continue
-            changed = await self.get(seq)
+            with written(f"entry {seq}"):
+                changed = await self.get(seq)
             if changed is None:
                 raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r} any more")
             return changed
