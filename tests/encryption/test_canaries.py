@@ -123,7 +123,7 @@ def whole(folder: Path) -> bytes:
 
 
 def columns(path: Path) -> Iterator[str]:
-    """What a database says of itself in SQL, one column after the other."""
+    """The health of a database in SQL, one column after the other."""
     connection = sqlite3.connect(path)
     try:
         for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():

@@ -1,4 +1,4 @@
-"""The two ways in. What opening needs is imported when something is opened: importing the library costs little."""
+"""The functions that open a database. What they need is imported when they are called, so importing the library is cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other packages add to Limpet: which of it is installed, which is allowed, and loading it piece by piece."""
+"""What other packages add to Limpet: finding what is installed and allowed, and loading it one by one."""
 
 from __future__ import annotations
 

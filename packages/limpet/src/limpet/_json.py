@@ -1,4 +1,4 @@
-"""What users give, as JSON text: written by one function, which refuses whatever would not come back equal.
+"""User data as JSON: one function writes it, and refuses whatever would not come back equal.
 
 Plain JSON is `None`, `bool`, `int`, `float`, `str`, `list`, and `dict` with text keys. Everything is looked at before it
 is encoded, so that what is too deep, too long or too large costs neither memory nor a record that nobody can read.

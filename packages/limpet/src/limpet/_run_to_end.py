@@ -1,4 +1,4 @@
-"""What must not stop half-way, although whoever waits for it is cancelled, once or again and again."""
+"""Running something to its end even if the task that waits for it is cancelled, once or repeatedly."""
 
 from __future__ import annotations
 

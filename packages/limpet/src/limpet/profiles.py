@@ -1,4 +1,4 @@
-"""Where and how to keep data, as the environment says: `LIMPET_*`, or the `FAME_STORAGE_*` of Naylence."""
+"""Configuration from the environment: `LIMPET_*`, or the `FAME_STORAGE_*` of Naylence."""
 
 from __future__ import annotations
 

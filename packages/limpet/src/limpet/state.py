@@ -1,4 +1,4 @@
-"""Agents whose state survives them: a mixin for any class, and what it is made of."""
+"""Agents whose state outlives the process: a mixin for any class."""
 
 from __future__ import annotations
 

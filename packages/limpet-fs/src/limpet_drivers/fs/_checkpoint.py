@@ -1,4 +1,4 @@
-"""Bringing the files to the disk behind the caller's back, so that the journal stays short.
+"""Syncing the files to disk in the background, so that the journal stays short.
 
 One file after the other is synced while the driver's thread has nothing else to do, without the lock: a file that
 changes meanwhile is in the journal's later rounds, which the next journal keeps. Only the change of journals at the

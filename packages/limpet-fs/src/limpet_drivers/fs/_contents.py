@@ -1,4 +1,4 @@
-"""What stands in a file: a value as a person would want to read it, and back to its exact characters.
+"""The content of a file: a value in readable form, and back to its exact characters.
 
 JSON is written pretty (`.json`) where taking the blanks out again gives the exact text back, other text as it
 is (`.txt`), bytes as they are (`.bin`). Whoever edits a `.json` file may lay it out as they like.

@@ -1,4 +1,4 @@
-"""The system's errors in our words."""
+"""Translates the system's errors."""
 
 from __future__ import annotations
 

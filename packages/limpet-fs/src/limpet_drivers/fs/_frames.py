@@ -1,4 +1,4 @@
-"""What the hidden folder's two files are made of: frames, whole or not at all.
+"""The frames that the journal and the index consist of: read whole or not at all.
 
 frame      length (4 bytes) · CRC-32 of the rest (4) · length of the head (4) · head (JSON) · contents · before (JSON)
 head       [written at (ns since 1970), [change, ...]]

@@ -1,4 +1,4 @@
-"""Where an item stands: the key `images!@img_1` is the file `images/img_1.json`.
+"""Where an item is stored: the key `images!@img_1` is the file `images/img_1.json`.
 
 One segment is one name, and the mapping can be undone, so that a file which a person adds is found:
 

@@ -1,4 +1,4 @@
-"""The hidden folder: what is on record about the items, and the journal that makes batches atomic and durable.
+"""The hidden folder: the metadata of items, and the journal that makes batches atomic and durable.
 
     .limpet/journal     every round since the last checkpoint, with its contents; synced before an acknowledgement
     .limpet/index-*     what earlier journals said, without contents; the journal names the one that counts

@@ -1,4 +1,4 @@
-"""What the driver is told: keywords, their defaults, and how a URL spells them."""
+"""Options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a round to its files: what can fail is done before the journal hears of it, the rest after."""
+"""From a group of batches to its files: what can fail is done before the journal is written, the rest after."""
 
 from __future__ import annotations
 

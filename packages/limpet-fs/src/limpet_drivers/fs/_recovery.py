@@ -1,4 +1,4 @@
-"""Letting the files follow the journal after their writer died, without undoing what people did since.
+"""Recovery: completing the files from the journal after a writer died, without undoing what people changed since.
 
 What stands in the place of a file is what the journal says, or it was left there by a writer or a loss of power, or
 somebody else wrote it since. Which of these is told by what it is, and never by its age, since clocks are set back:

@@ -1,4 +1,4 @@
-"""The folders: making and removing them around the files, and finding the files that people add."""
+"""The folders: creating and removing them around the files, and finding the files that people add."""
 
 from __future__ import annotations
 

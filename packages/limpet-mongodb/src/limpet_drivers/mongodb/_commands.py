@@ -1,4 +1,4 @@
-"""What is sent: statements about one document each, alone or in a transaction, and what their answers mean."""
+"""Commands: statements about one document each, alone or in a transaction, and their results."""
 
 from __future__ import annotations
 

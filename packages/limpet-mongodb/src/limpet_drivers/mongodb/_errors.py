@@ -1,4 +1,4 @@
-"""pymongo's errors and the network's, in ours."""
+"""Translates pymongo's errors and the network's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server says of itself, and what is made on it when a driver opens."""
+"""What the driver asks of a server and creates on it at open, and its health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes, as the server's change streams tell them."""
+"""Watching through the server's change streams."""
 
 from __future__ import annotations
 

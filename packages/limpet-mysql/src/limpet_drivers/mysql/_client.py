@@ -1,4 +1,4 @@
-"""The connections: a few of our own, or the application's pool; and transactions in as few round trips as it takes."""
+"""Connections: the driver's own or the application's pool; transactions in as few round trips as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's errors, the client's and the network's, in ours."""
+"""Translates the errors of the server, the client and the network."""
 
 from __future__ import annotations
 

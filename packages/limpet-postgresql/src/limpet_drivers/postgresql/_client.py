@@ -1,4 +1,4 @@
-"""The connections: a few of our own, or the application's pool."""
+"""Connections: the driver's own or the application's pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent: SQL, each function one call."""
+"""SQL: each function is one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""asyncpg's errors and the network's, in ours."""
+"""Translates asyncpg's errors and the network's."""
 
 from __future__ import annotations
 

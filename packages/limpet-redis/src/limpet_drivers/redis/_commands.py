@@ -1,4 +1,4 @@
-"""What is sent: the scripts' arguments, and what their answers mean."""
+"""The scripts' arguments, and the meaning of their results."""
 
 from __future__ import annotations
 

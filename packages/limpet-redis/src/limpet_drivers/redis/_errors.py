@@ -1,4 +1,4 @@
-"""redis-py's errors and the network's, in ours."""
+"""Translates redis-py's errors and the network's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server says of itself; one that hides its settings is taken at its word that all is well."""
+"""The health of a server; one that hides its settings is assumed to be well configured."""
 
 from __future__ import annotations
 

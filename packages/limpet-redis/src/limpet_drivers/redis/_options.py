@@ -1,4 +1,4 @@
-"""Keywords, their defaults, and how they are spelled in a URL."""
+"""Options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 

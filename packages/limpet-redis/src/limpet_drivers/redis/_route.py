@@ -1,4 +1,4 @@
-"""Where the primary is that holds our keys: the one server, the one that sentinels name, or the node with our slot."""
+"""Finding the primary that holds the driver's keys: the one server, the one that sentinels name, or the node with their slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to the primary that holds our keys: our own, or those of the application's client."""
+"""Connections to the primary: the driver's own, or those of the application's client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent: each function is the whole work of one call and runs in a worker thread."""
+"""Each function does the whole work of one call, in a worker thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite's errors and the system's, in ours."""
+"""Translates SQLite's errors and the system's."""
 
 from __future__ import annotations
 

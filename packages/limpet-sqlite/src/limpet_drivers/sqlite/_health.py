@@ -1,4 +1,4 @@
-"""What a database says of itself."""
+"""The health of a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored: one table, its versions, and how a file is told from somebody else's."""
+"""The stored form: one table, its versions, and how to recognise files of other programs."""
 
 from __future__ import annotations
 

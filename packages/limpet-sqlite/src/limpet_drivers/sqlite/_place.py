@@ -1,4 +1,4 @@
-"""The files of a database: what is made and looked at before SQLite opens them, and reading where nobody may write.
+"""The files of a database: what is created and checked before SQLite opens them, and read-only opening.
 
 A file may come from somebody else. SQLite is opened so that nothing in it runs, and what lies beside it has to be a
 plain file: SQLite would wait for a pipe, and delete what a journal names as the journal of another database.

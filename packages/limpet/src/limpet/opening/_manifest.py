@@ -1,4 +1,4 @@
-"""What every place says of itself: its format, the oldest reader that may open it, the wrappers that wrote it."""
+"""The manifest of every database: its format, the oldest reader that may open it, the wrappers that wrote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open a driver with everything around it, and close it in reverse."""
+"""Opening a driver with all wrappers around it, and closing in reverse order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for a person's word, and who gave it."""
+"""A step that waits for a person's decision, and who decided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a blob, without its bytes."""
+"""The record of a blob, without its bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a graph was doing, step by step."""
+"""The steps of a graph."""
 
 from __future__ import annotations
 

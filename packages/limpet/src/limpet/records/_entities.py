@@ -1,4 +1,4 @@
-"""Containers, images and sessions, as AgentX keeps them."""
+"""Containers, images and sessions, with AgentX's fields."""
 
 from __future__ import annotations
 

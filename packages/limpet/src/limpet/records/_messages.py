@@ -1,4 +1,4 @@
-"""Messages: one model for each subtype of AgentX, and one that keeps whatever else comes."""
+"""Messages: one model for each of AgentX's subtypes, and one for unknown subtypes."""
 
 from __future__ import annotations
 

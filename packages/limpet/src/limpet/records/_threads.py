@@ -1,4 +1,4 @@
-"""Threads, their messages, and what people thought of these."""
+"""Threads, their messages, and feedback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds, as applications give them, to the milliseconds that drivers take."""
+"""Durations: from seconds or timedeltas to the milliseconds that drivers take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that an agent keeps, on one driver."""
+"""All stores of an agent's data, on one driver."""
 
 from __future__ import annotations
 

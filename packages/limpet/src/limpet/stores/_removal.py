@@ -1,4 +1,4 @@
-"""Removing records with what belongs to them."""
+"""Deleting records together with what belongs to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers that many count up and down at once, exactly: in the batch of what is counted, on one of many shards."""
+"""Exact counters for many concurrent writers: updated in the batch of what is counted, on one of many shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Freeing what nothing references any more: what logs left behind, and content in chunks."""
+"""Garbage collection: freeing what nothing references any more."""
 
 from __future__ import annotations
 

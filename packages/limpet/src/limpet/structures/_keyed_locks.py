@@ -1,4 +1,4 @@
-"""One lock for each key in use, forgotten with its last user: tasks of one process need not race each other."""
+"""One lock per key in use, so that tasks of one process do not race each other."""
 
 from __future__ import annotations
 

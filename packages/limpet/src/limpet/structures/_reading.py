@@ -1,4 +1,4 @@
-"""Reading past what is damaged: one item that cannot be opened takes no page, and no batch of keys, with it."""
+"""Reading past damage: an item that cannot be opened does not fail its page or its batch of keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read, plan, apply; after a conflict plan again on what is there now."""
+"""Transactions: read, plan, commit; after a conflict, plan again on the current items."""
 
 from __future__ import annotations
 

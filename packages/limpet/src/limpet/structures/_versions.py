@@ -1,4 +1,4 @@
-"""The version of what is stored: `$v` in an object of ours, a header line before any other JSON. Without one it is 1."""
+"""The version of stored data: `$v` in Limpet's objects, a header line before other JSON. Without one, it is 1."""
 
 from __future__ import annotations
 

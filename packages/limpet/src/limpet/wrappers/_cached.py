@@ -1,4 +1,4 @@
-"""Items kept in memory: read again without asking, or without moving their values."""
+"""A cache of items in memory: read again without a call, or without fetching their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values compressed with Zstandard, where that makes them smaller."""
+"""Values compressed with Zstandard, if that makes them smaller."""
 
 from __future__ import annotations
 

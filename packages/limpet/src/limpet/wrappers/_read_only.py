@@ -1,4 +1,4 @@
-"""Reading, and no way to write."""
+"""A driver that can only read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of the library's own that lie below every wrapper, in the clear."""
+"""The library's own keys, stored as plaintext below every wrapper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wrapper that stores other values than it is given: how to seal one and open it is all that a subclass writes."""
+"""A wrapper that transforms values: a subclass only implements how to seal one and how to open it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose time counts: the host's clock for embedded drivers, the backend's for every decision above the drivers."""
+"""Whose clock decides: the host's for embedded drivers, the backend's for every decision above the drivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few connections for many tasks: for drivers whose client library has no pool that is as fast as a short call."""
+"""A few connections for many tasks, for drivers whose client library has no pool that is fast enough for short calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What drivers get without writing it, built on the three verbs."""
+"""Default implementations, built on the three verbs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lock between processes, on a file: for drivers whose backend is a place on this machine's disk.
+"""A lock between processes, on a file: for drivers that store data on this machine's disk.
 
 The lock is `flock`, which belongs to the open file and not to the process: two drivers of one process exclude each
 other, which POSIX record locks would not do. But a child of `fork` shares its parent's open files, and would keep

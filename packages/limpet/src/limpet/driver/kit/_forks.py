@@ -1,4 +1,4 @@
-"""What a child of `fork` inherits: waiting until nothing is half done, and letting go of what is the parent's."""
+"""Forks: waiting until no call is half done, and releasing in the child what belongs to the parent."""
 
 from __future__ import annotations
 

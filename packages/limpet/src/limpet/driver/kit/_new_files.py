@@ -1,4 +1,4 @@
-"""Who may read a new file, and whose it is: for drivers whose backend is a place on this machine's disk.
+"""Permissions and owner of new files: for drivers that store data on this machine's disk.
 
 A folder that we make is for its owner alone, and so are the files in it. In a folder that was there before, new files
 are as open as the folder, since its mode is somebody's choice, unless it is only what `mkdir` gives everybody (0755,

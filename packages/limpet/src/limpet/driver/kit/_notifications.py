@@ -1,4 +1,4 @@
-"""Watching a server: hints from a connection that listens, made again whenever it ends."""
+"""Watching a server: notifications from a listening connection, which is reopened whenever it ends."""
 
 from __future__ import annotations
 

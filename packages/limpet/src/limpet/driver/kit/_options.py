@@ -1,4 +1,4 @@
-"""URLs to keywords and back to something that may be shown."""
+"""URLs to keyword arguments, and URLs without passwords for messages."""
 
 from __future__ import annotations
 

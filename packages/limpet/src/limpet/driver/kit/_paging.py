@@ -1,4 +1,4 @@
-"""Cutting a run of items to one page."""
+"""Cutting a sequence of items to one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the drivers of servers share: a client that is made and closed, watches that reconnect, freeing now and then."""
+"""Shared by server drivers: creating and closing the client, reconnecting watches, and freeing expired items."""
 
 from __future__ import annotations
 

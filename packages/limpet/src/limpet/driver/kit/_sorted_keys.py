@@ -1,4 +1,4 @@
-"""Keys in order, in memory: a list of short sorted lists, so that adding one moves little."""
+"""Sorted keys in memory: a list of short sorted lists, so that an insertion moves few keys."""
 
 from __future__ import annotations
 

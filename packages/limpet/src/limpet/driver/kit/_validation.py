@@ -1,4 +1,4 @@
-"""What is refused before any backend sees it."""
+"""Validation: what is refused before it reaches a backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of values, and the mark that a text-only or bytes-only backend keeps to give back what came."""
+"""Sizes of values, and the mark with which a text-only or bytes-only backend distinguishes text from bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the checkpoints of a thread are stored as, and reading them whole."""
+"""The stored form of checkpoints, and reading them."""
 
 from __future__ import annotations
 

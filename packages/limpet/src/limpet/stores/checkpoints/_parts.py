@@ -1,4 +1,4 @@
-"""A value taken apart, so that what two values have in common is stored once."""
+"""Splitting a value into parts, so that what two values share is stored once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruning the checkpoints of a thread, and freeing the parts that no checkpoint needs any more."""
+"""Pruning the checkpoints of a thread, and freeing parts that no checkpoint uses any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: every step of a thread, of which equal parts are stored once."""
+"""Checkpoints: every step of a thread, with equal parts stored once."""
 
 from __future__ import annotations
 

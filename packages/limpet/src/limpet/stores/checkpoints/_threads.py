@@ -1,4 +1,4 @@
-"""What names all checkpoints of a thread, and what a process remembers of it."""
+"""The root item of a thread's checkpoints, and a cache of it."""
 
 from __future__ import annotations
 

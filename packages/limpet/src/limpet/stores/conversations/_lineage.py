@@ -1,4 +1,4 @@
-"""What was forked from what."""
+"""Lineage: what was forked from what."""
 
 from __future__ import annotations
 

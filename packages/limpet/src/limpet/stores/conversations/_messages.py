@@ -1,4 +1,4 @@
-"""The messages of a conversation, on a log: what sessions and threads call theirs."""
+"""The messages of a conversation, on a log: shared by sessions and threads."""
 
 from __future__ import annotations
 

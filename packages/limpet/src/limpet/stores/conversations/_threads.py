@@ -1,4 +1,4 @@
-"""Threads with their messages, forks, and what hangs on them."""
+"""Threads with their messages, forks, and everything that belongs to them."""
 
 from __future__ import annotations
 

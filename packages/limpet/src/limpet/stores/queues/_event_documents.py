@@ -1,4 +1,4 @@
-"""What events are stored as, and their cursors."""
+"""The stored form of events, and their cursors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event queue: channels of events that are stored before anybody hears of them, in one order for everybody."""
+"""The event queue: channels of events that are stored before they are delivered, in the same order for everyone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs are stored as."""
+"""The stored form of jobs."""
 
 from __future__ import annotations
 

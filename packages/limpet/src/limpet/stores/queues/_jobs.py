@@ -1,4 +1,4 @@
-"""The work queue: jobs that are done by one worker each, come back when he dies, and end as dead letters."""
+"""The work queue: each job is done by one worker, comes back if the worker dies, and may end as a dead letter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who waits for changes below a key: woken by this process, by the driver's watch, or by looking again."""
+"""Waking tasks that wait for changes below a key: by this process, by the driver's watch, or by polling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The revisions of an agent's state: saved with it, in its own batch."""
+"""The revisions of an agent's state, saved in the same batch as the state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of an agent: one object that one task at a time changes, across processes."""
+"""The state of an agent: one object that only one task at a time can change, across processes."""
 
 from __future__ import annotations
 

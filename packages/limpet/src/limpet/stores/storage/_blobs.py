@@ -1,4 +1,4 @@
-"""Blobs: bytes of any length, streamed in and out, the same content stored once."""
+"""Blobs: bytes of any length, streamed in and out, with identical content stored once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which driver serves which paths, and walking several of them in one order."""
+"""Which driver serves which paths, and iterating over several of them in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a plain value is stored: JSON text or raw bytes, with a header line only where something has to be added.
+"""The stored form of a plain value: JSON text or raw bytes, with a header line only if needed.
 
 The header is `#limpet ` and a JSON object with `path` (where the key holds only a digest of it) and `meta` (what the
 application set with `set_meta`, or the version of a typed value). No JSON text begins with `#`; raw bytes that begin so get a header too.

@@ -1,4 +1,4 @@
-"""Who wants to hear of changes: from this process by our own writes, from others by the driver's watch."""
+"""Watchers of a storage: told of this process's writes directly, and of others' by the driver's watch."""
 
 from __future__ import annotations
 

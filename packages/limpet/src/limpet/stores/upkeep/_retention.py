@@ -1,4 +1,4 @@
-"""What is kept for how long, and one pass that removes the rest."""
+"""Retention policies, and one pass that deletes what they do not keep."""
 
 from __future__ import annotations
 

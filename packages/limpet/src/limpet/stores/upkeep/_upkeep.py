@@ -1,4 +1,4 @@
-"""Upkeep in the background: of all processes on one place, one does it at a time."""
+"""Upkeep in the background, in one process at a time of all that share a database."""
 
 from __future__ import annotations
 

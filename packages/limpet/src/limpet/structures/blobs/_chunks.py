@@ -1,4 +1,4 @@
-"""Content in chunks that are found by what they hold: the same bytes are stored once, however often they occur."""
+"""Content-addressed chunks: the same bytes are stored once, however often they occur."""
 
 from __future__ import annotations
 

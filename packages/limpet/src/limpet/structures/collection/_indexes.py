@@ -1,4 +1,4 @@
-"""Index entries: written and removed in the document's own batch, compared with the document when found."""
+"""Index entries: written and deleted in the document's batch, and checked against the document when found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker or a person has claimed: renewed while a block runs, and ended by how the block ends."""
+"""A claimed item: renewed while a block runs, then completed or released, depending on how the block ends."""
 
 from __future__ import annotations
 

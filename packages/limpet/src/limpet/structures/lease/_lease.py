@@ -1,4 +1,4 @@
-"""A lock across processes that ends by itself, with a fence for whatever its owner writes."""
+"""A lock between processes that expires, with a fence for its owner's writes."""
 
 from __future__ import annotations
 

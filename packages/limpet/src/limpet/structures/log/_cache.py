@@ -1,4 +1,4 @@
-"""The heads of the logs that a process used last."""
+"""A cache of the heads of recently used logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the entries of a log, wherever they lie, between the two looks at its head that make it right."""
+"""Reading the entries of a log, wherever they are stored, and checking its head before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What forks of logs share: counted by those who read it, freed when the last of them is gone."""
+"""Entries that forks of logs share: their users are counted, and they are freed with the last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a log writes to be forked, and to append what is added once: plain functions of what was read."""
+"""Plans of a log for forks and unique appends: pure functions of what was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one process asks at the same time travels together."""
+"""Batching: calls that one process makes at the same time are sent together."""
 
 from ._batching import Batching
 

@@ -1,4 +1,4 @@
-"""Nothing that a user typed stays readable below this wrapper: values are sealed, text in keys is digested."""
+"""Encryption of everything that users typed: values are encrypted, text in keys is digested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys as an encrypted place holds them: names and numbers of ours as they are, text of users as keyed digests."""
+"""Keys in an encrypted database: names and numbers are unchanged, text is replaced by keyed digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an encryption key comes from, and what one looks like."""
+"""Sources and forms of encryption keys."""
 
 from __future__ import annotations
 

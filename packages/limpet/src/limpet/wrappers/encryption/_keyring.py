@@ -1,4 +1,4 @@
-"""The key ring of an encrypted place: its random keys, locked once for each encryption key that opens it.
+"""The key ring of an encrypted database: its random keys, encrypted once for each encryption key that opens it.
 
 One item in the clear holds a salt and a lock for each encryption key, oldest first. A lock is the index key and the
 value keys up to its own number, sealed under that encryption key, so opening one is what proves a key. A rotation adds

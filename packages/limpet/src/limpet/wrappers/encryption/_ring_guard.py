@@ -1,4 +1,4 @@
-"""Proof that the keys which sealed what was written are still stored."""
+"""Checks that the keys which encrypted a write are still stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moving a place on to a newer encryption key, while everybody goes on reading and writing."""
+"""Key rotation, while everyone continues to read and write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sealed value looks like: AES-256-GCM, bound to where it lies and to its etag. Pure.
+"""The form of an encrypted value: AES-256-GCM, bound to its key and etag. Pure.
 
 A sealed value is bytes: the version, the form, two bytes for the number of the value key, a nonce of 12, and the
 ciphertext with its tag of 16. The plaintext is a byte for text or bytes, two for the length of the true key (0 where

@@ -1,4 +1,4 @@
-"""Calls that take several calls of what is wrapped: closing waits until they are through."""
+"""Calls that take several calls to the wrapped driver: closing waits until they are done."""
 
 from __future__ import annotations
 
