@@ -447,3 +447,46 @@ async def test_a_process_that_goes_on_writing_lets_others_in(tmp_path: Path) -> 
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         other.close()
+
+
+@POSIX
+def test_a_fork_in_the_middle_of_a_call_that_does_not_end_costs_the_child_the_file(tmp_path: Path) -> None:
+    program = """
+import asyncio, os, sqlite3, sys, warnings
+from limpet import ForkedError
+from limpet.driver import Put
+from limpet.driver.kit import _forks
+from limpet_drivers.sqlite import SqliteDriver
+warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: that is the point
+_forks._PATIENCE = 0.2
+async def in_child():
+    try:
+        await SqliteDriver(sys.argv[1]).open()
+    except ForkedError as error:
+        assert "in the middle of a long call" in str(error)
+    else:
+        os._exit(1)
+    async with SqliteDriver(sys.argv[2]) as other:  # another file is none of its business
+        await other.commit([[Put("kv!@a", "child")]])
+async def main():
+    async with SqliteDriver(sys.argv[1]) as driver:
+        await driver.commit([[Put("kv!@a", "before")]])
+        with sqlite3.connect(sys.argv[1], isolation_level=None) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.create_task(driver.commit([[Put("kv!@a", "parent")]]))
+            await asyncio.sleep(0.1)
+            child = os.fork()
+            if not child:
+                asyncio.run(in_child())
+                sys.exit()  # Python ends as it does, and closes nothing of the parent's
+            stranger.execute("COMMIT")
+        stranger.close()
+        assert await waiting == [None]
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert status == 0, status
+        assert [item.value for item in await driver.get(["kv!@a"])] == ["parent"]
+    print("fine")
+asyncio.run(main())
+"""
+    said = run(program, tmp_path / "agent.db", tmp_path / "other.db")
+    assert said == "fine\n"
