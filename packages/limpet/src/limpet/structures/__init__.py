@@ -8,7 +8,7 @@ from ._keyed_locks import changing
 from ._listing import Listing, Page
 from ._migrations import Migrations
 from ._reading import get_each, log_skipped, scan_all_each, scan_each
-from ._transact import Plan, ReadSet, Repeated, transact
+from ._transact import COUNTER_TTL_MS, Plan, ReadSet, Repeated, transact
 from ._versions import load_object, load_value, migrated_object, stamp_object, stamp_value
 from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, content_driver
 from .collection import Collection, Index, RepairReport
@@ -16,6 +16,7 @@ from .lease import ClaimedItem, Lease, LeaseHandle, OwnedItem
 from .log import GARBAGE, Entry, Log, LogCache, collect_now, garbage_record, visible
 
 __all__ = [
+    "COUNTER_TTL_MS",
     "GARBAGE",
     "MAX_VALUE_BYTES",
     "Chunks",

@@ -11,7 +11,7 @@ from ..driver import Driver, If, Item, Key, Put, Write, key, name, text
 from ..driver.kit import backoff
 from ._reading import get_each
 
-__all__ = ["Plan", "ReadSet", "Repeated", "receipt_key", "transact"]
+__all__ = ["COUNTER_TTL_MS", "Plan", "ReadSet", "Repeated", "receipt_key", "transact"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -21,6 +21,8 @@ ReadSet: TypeAlias = Mapping[Key, Item | None]
 
 _TRIES = 200
 _PATIENCE = 8
+COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
+"""How long a counter outlives what it counted for, so that a new one of that name goes on counting."""
 _RECEIPT_TTL_MS = 24 * 60 * 60 * 1000
 
 

@@ -32,6 +32,7 @@ from ...structures import (
     LogCache,
     Plan,
     ReadSet,
+    afterwards,
     collect_now,
     log_skipped,
     stamp_value,
@@ -278,6 +279,24 @@ class EventQueue:
             return [str(item.value) for item in page.items], page.next
 
         return Listing(["channels"], fetch, limit=limit, cursor=cursor)
+
+    async def delete(self, channel: str) -> bool:
+        """Remove a channel with its events and acknowledgements; return whether there was one.
+
+        Whoever publishes to it makes it anew. Its numbers go on for a month, so a cursor never means another event.
+        """
+        self._check()
+        log = self._log(channel)
+
+        def plan(reads: ReadSet) -> Plan[list[Write]]:
+            writes = log.plan_delete(reads)
+            return Plan([*writes, Delete(key(CHANNELS, text(channel)))] if writes else [], writes)
+
+        writes = await transact(self._driver, log.keys, plan)
+        await collect_now(self._driver, writes)
+        await afterwards(self._driver.clear(key(ACKS, text(channel))))
+        self._wakeups.wake(log.base)
+        return bool(writes)
 
     async def aclose(self) -> None:
         """End all streams and subscriptions, then what belongs to the queue. Closing twice does nothing."""

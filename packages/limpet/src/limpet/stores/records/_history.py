@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
 from ...driver import Delete, Driver, Item, Key, Put, Write, key, name, number
+from ...structures import COUNTER_TTL_MS
 
 __all__ = ["HISTORY", "Revision", "Revisions", "saved_at"]
 
@@ -62,7 +63,8 @@ class Revisions:
 
     def _writes(self, old: _Kept, new: _Kept) -> Sequence[Write]:
         value = to_json({"last": new.last, "kept": new.numbers}).decode()
-        return [Put(self.base, value), *(Delete(self.key(n)) for n in old.numbers if n not in new.numbers)]
+        ttl = None if new.numbers else COUNTER_TTL_MS  # so that numbers go on, but not for ever
+        return [Put(self.base, value, None, ttl), *(Delete(self.key(n)) for n in old.numbers if n not in new.numbers)]
 
     def _kept(self, item: Item | None) -> _Kept:
         if item is None:

@@ -128,7 +128,7 @@ class AgentState(Generic[T]):
             writes: list[Write] = [] if item is None else [Delete(self._at, item.etag)]
             if history:
                 writes += self._revisions.plan_drop(handle.reads[self._revisions.base])
-            handle.saves = writes
+            handle.saves = [*writes, self._lease.fading_fence(handle)]
         return item is not None
 
     # How.

@@ -17,7 +17,7 @@ from ..._run_to_end import run_to_end, take
 from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, fence_key
 from ...driver.kit import counter_value
 from .._keyed_locks import KeyedLocks
-from .._transact import ReadSet
+from .._transact import COUNTER_TTL_MS, ReadSet
 from ._owned_item import OwnedItem
 
 __all__ = ["LeaseHandle", "Lease"]
@@ -109,11 +109,16 @@ class Lease:
         If not, nothing is written. With `writes`, an expired lease is still ours until someone else acquires it.
         """
         handle._owned.release()
+        check = [] if any(write.key == self.fence for write in writes) else [handle.check]
         try:
-            await self._driver.apply([handle.check, *writes, Delete(self.base, None if writes else If.PRESENT)])
+            await self._driver.apply([*check, *writes, Delete(self.base, None if writes else If.PRESENT)])
         except ConflictError:
             return False
         return True
+
+    def fading_fence(self, handle: LeaseHandle) -> Put:
+        """A write for `handle.saves`: what the lease protects is gone, and in a month the fence is too, unless it is used."""
+        return Put(self.fence, str(handle.token), handle.check.cond, COUNTER_TTL_MS)
 
     @asynccontextmanager
     async def hold(

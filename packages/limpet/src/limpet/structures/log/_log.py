@@ -31,7 +31,7 @@ from ...driver import (
 )
 from .._afterwards import written
 from .._keyed_locks import changing
-from .._transact import Plan, ReadSet, transact
+from .._transact import COUNTER_TTL_MS, Plan, ReadSet, transact
 from ._cache import LogCache
 from ._entries import PART_BYTES, Entry, entry_of, read_entries
 from ._forks import (
@@ -50,8 +50,6 @@ __all__ = ["Log"]
 
 _INLINE = 256
 """Entries that a truncation deletes in its own batch; more of them are hidden at once and freed later."""
-_COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
-"""How long the counter outlives its log, so that a new log of that name goes on counting."""
 
 _Cut: TypeAlias = Callable[[Head, int], Head]
 R = TypeVar("R")
@@ -98,7 +96,7 @@ class Log:
             return []
         writes: list[Write] = [Delete(self.base, item.etag)]
         if counter is not None:
-            writes.append(Put(self.counter, counter.value or "0", counter.etag, _COUNTER_TTL_MS))
+            writes.append(Put(self.counter, counter.value or "0", counter.etag, COUNTER_TTL_MS))
             head = Head.read(item)
             items = head.count(following_of(counter))
             branch = (self.base, head.incarnation)
