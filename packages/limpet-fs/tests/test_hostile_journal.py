@@ -44,8 +44,8 @@ def header(base: Path) -> Header:
 
 
 def content(path: Path) -> bytes:
-    """Of a plain file: what an earlier change left may be a pipe."""
-    if path.is_symlink() or not path.is_file():
+    """Of a plain file: what an earlier change left may be a pipe, or a link to what is outside."""
+    if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
         raise FileNotFoundError(path)
     return path.read_bytes()
 
