@@ -178,5 +178,5 @@ def test_a_page_without_a_place_for_the_table_is_refused(pytester: pytest.Pytest
     page.write_text("# Drivers\n")
     result = _run(pytester, "-p", "no:asyncio", "-k", "test_health", "--conformance-table", str(page))
     assert result.ret
-    assert "has no place for a table" in "\n".join([*result.outlines, *result.errlines])
+    assert "has no markers for the table" in "\n".join([*result.outlines, *result.errlines])
     assert page.read_text() == "# Drivers\n"

@@ -52,6 +52,6 @@ async def _look(url: str) -> Capabilities:
         page = await driver.scan(Range("", limit=1, values=False))
         if page.items or page.next is not None:
             raise ConfigurationError(
-                f"{hide_password(url)} is not empty: the suite clears the place that it is given, so give it an empty one"
+                f"{hide_password(url)} is not empty: the suite deletes everything in the database, so pass an empty one"
             )
         return driver.capabilities

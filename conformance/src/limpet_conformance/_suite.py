@@ -50,13 +50,15 @@ class Section:
 
     def place(self) -> AbstractAsyncContextManager[str]:
         """Give the URL of an empty place, and clean it up afterwards. Every call gives another one."""
-        raise NotImplementedError("write 'place': an async context manager that yields the URL of an empty place")
+        raise NotImplementedError(
+            "implement 'place': an async context manager that yields the URL of an empty database"
+        )
 
     def driver(self, url: str) -> Driver:
         """A driver for a URL, made as applications make it and not open yet."""
         module, _, name = self.factory.partition(":")
         made = attrgetter(name)(import_module(module))(url)
-        assert isinstance(made, Driver), f"{self.factory} gave a {type(made).__name__}, which is no Driver"
+        assert isinstance(made, Driver), f"{self.factory} returned a {type(made).__name__}, which is not a Driver"
         return made
 
     @asynccontextmanager

@@ -34,7 +34,7 @@ def write_table(suites: Iterable[SuiteReport], page: Path) -> None:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{page} has no place for a table: write {BEGIN} and {END} on lines of their own")
+        raise ValueError(f"{page} has no markers for the table: add {BEGIN} and {END} on separate lines")
     page.write_text(f"{before}{BEGIN}\n{table(suites)}{END}{after}", "utf-8")
 
 

@@ -184,7 +184,7 @@ def test_read_only_on_a_read_only_mount(tmp_path: Path, logged: bool) -> None:
         pytest.skip(f"not tested: this machine refused a bind mount: {done.stderr.decode().strip()}")
     try:
         if logged:
-            with pytest.raises(UnavailableError, match="where that is allowed"):
+            with pytest.raises(UnavailableError, match="with write permission"):
                 asyncio.run(read())
         else:
             asyncio.run(read())

@@ -33,7 +33,7 @@ class Clients(Section):
         if lending is None:
             self.not_declared("a client from the application (the suite has no `borrowing`)")
         borrowed = await stack.enter_async_context(lending)
-        assert isinstance(borrowed, Borrowed), f"borrowing() yields a {type(borrowed).__name__}: give a Borrowed"
+        assert isinstance(borrowed, Borrowed), f"borrowing() yields a {type(borrowed).__name__}: yield a Borrowed"
         return borrowed
 
     async def test_a_borrowed_client_is_never_closed(self, url: str) -> None:

@@ -49,7 +49,7 @@ class Crashes(Section):
                 acknowledged = await worker.lines()
             async with self.opened(url) as driver:
                 await _check(driver, base, acknowledged, batches, f"kill {turn} of seed {seed}")
-                put = Put(key(base, name("after")), "the place is still of use")
+                put = Put(key(base, name("after")), "the database is still usable")
                 await driver.apply([put])
                 await driver.apply([Check(put.key, put.etag)])
 

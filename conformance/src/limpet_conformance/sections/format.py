@@ -46,7 +46,7 @@ class Format(Section):
             before = await snapshot(driver)
         async with self.opened(url) as driver:
             after = await snapshot(driver)
-            assert list(after) == list(before), "the keys or their order changed while nobody had the place open"
+            assert list(after) == list(before), "the keys or their order changed while nobody had the database open"
             for put in puts:
                 item = after[put.key]
                 assert type(item.value) is type(put.value)
@@ -76,7 +76,7 @@ class Format(Section):
             await driver.apply([Put(long, "x", ttl_ms=3_600_000)])
         await asyncio.sleep(0.06)
         async with self.opened(url) as driver:
-            assert await one(driver, short) is None, "an item outlived its time while nobody had the place open"
+            assert await one(driver, short) is None, "an item outlived its time while nobody had the database open"
             item = await one(driver, long)
             assert item is not None
             assert item.ttl_ms is not None

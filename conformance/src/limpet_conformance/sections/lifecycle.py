@@ -209,13 +209,13 @@ class Lifecycle(Section):
             assert await walk(driver) == []
 
     async def test_a_place_is_empty_at_first(self, driver: Driver) -> None:
-        assert await walk(driver) == [], "the place that the suite was given is not empty"
+        assert await walk(driver) == [], "the database that the suite was given is not empty"
 
     async def test_every_test_has_a_place_of_its_own(self) -> None:
         async with self.drivers(1) as (first,):
             await first.apply([Put(A, "x")])
         async with self.drivers(1) as (second,):
-            assert await walk(second) == [], "place() gave a place that was used before"
+            assert await walk(second) == [], "place() yielded a database that was used before"
 
     async def test_an_unknown_option_of_a_url_is_refused(self, url: str) -> None:
         with pytest.raises(ConfigurationError):

@@ -279,7 +279,7 @@ class Client:
             raise of_mongodb(error, place, sent=True) from error
         if concern := said.get("writeConcernError"):
             raise UnavailableError(
-                f"{place} could not write to disk on the majority ({concern.get('errmsg')}): look at the "
+                f"{place} could not write to disk on the majority ({concern.get('errmsg')}): check the "
                 "replica set, then retry",
                 sent=True,
             )

@@ -112,7 +112,7 @@ class PostgresqlDriver(ServerDriver[Client]):
             await check_path(connection, self._options.place)
             if self._pool is None and await pooled(connection, self._options):
                 raise ConfigurationError(
-                    f"{self._options.place} is behind a pooler that swaps connections: pass pgbouncer=true"
+                    f"{self._options.place} is behind a pooler that switches connections: pass pgbouncer=true"
                 )
             await migrate(connection, self._names, self._options.place)
             if self._options.watch:

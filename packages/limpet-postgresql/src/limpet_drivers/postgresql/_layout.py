@@ -122,7 +122,7 @@ async def migrate(connection: Any, names: Names, place: str) -> None:
     encoding = await connection.fetchval("SELECT pg_catalog.current_setting('server_encoding')")
     if encoding != "UTF8":
         raise ConfigurationError(
-            f"{place}: the database's encoding is {encoding}, which cannot hold all text: make one with UTF8 "
+            f"{place}: the database's encoding is {encoding}, which cannot store all text: create one with UTF8 "
             "(CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0)"
         )
     if await _exists(connection, names.versions) and await _version(connection, names, place) == len(MIGRATIONS):

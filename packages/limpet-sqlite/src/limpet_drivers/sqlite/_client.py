@@ -109,7 +109,7 @@ class Client(Inherited):
         caller is cancelled before its turn, it never runs.
         """
         if self._only_reads:
-            raise ReadOnlyError(f"{self.place} was opened with read_only(): open it without to write")
+            raise ReadOnlyError(f"{self.place} was opened with read_only(): open it without read_only() to write")
         return await self._in_turn(lambda: act(self._in_place(self._writing)))
 
     async def aside(self, act: Callable[[sqlite3.Connection], T]) -> T:

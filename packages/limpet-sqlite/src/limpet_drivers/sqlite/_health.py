@@ -41,7 +41,7 @@ def examine(connection: sqlite3.Connection, options: Options) -> Health:
         details |= {"path": str(options.path), "bytes": str(options.path.stat().st_size), "log_bytes": str(log_bytes)}
         if log_bytes > _LARGE_LOG:
             problems.append(
-                f"the log beside the database has {log_bytes} bytes: some program keeps a reading transaction open; "
+                f"the write-ahead log has {log_bytes} bytes because some program keeps a read transaction open; "
                 "find and end it"
             )
     return Health("SQLite", sqlite3.sqlite_version, host_now_ms(), tuple(problems), details)

@@ -86,9 +86,7 @@ def _schema(connection: sqlite3.Connection, place: str) -> list[tuple[str, str, 
         ).fetchall()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_AUTH:
-            raise CorruptDataError(
-                f"{place} has something else in the place of its schema. It was left unchanged"
-            ) from error
+            raise CorruptDataError(f"{place} does not have the expected schema. It was left unchanged") from error
         raise
     if len(rows) > _MOST_OBJECTS:
         raise FormatError(f"{place} has more than {_MOST_OBJECTS} tables, indexes and views: choose another file")
@@ -114,12 +112,12 @@ def _check_schema(connection: sqlite3.Connection, version: int, place: str) -> N
             continue
         else:
             raise CorruptDataError(
-                f"{place} holds {name!r}, which Limpet did not make and will not run beside its table. It was left "
-                "unchanged: choose another file, or drop that if it is yours"
+                f"{place} holds {name!r}, which Limpet did not create and will not run. It was left "
+                "unchanged: choose another file, or drop it if it is yours"
             )
     if missing:
         raise CorruptDataError(
-            f"{place} lacks {', '.join(sorted(name for name, _ in missing))}, or has it in another form than Limpet made "
+            f"{place} lacks {', '.join(sorted(name for name, _ in missing))}, or has it in a different form than Limpet created "
             "it. It was left unchanged: restore a backup"
         )
 

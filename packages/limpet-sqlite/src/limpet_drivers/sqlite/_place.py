@@ -100,7 +100,9 @@ def _looked_at(path: Path, place: str) -> int | None:
         if stat.S_ISDIR(found.st_mode):
             raise ConfigurationError(f"{path} is a folder: name a file in it, like {path / 'agent.db'}")
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigurationError(f"{path} is a device or a pipe, and a database is a plain file: choose another")
+            raise ConfigurationError(
+                f"{path} is a device or a pipe, but a database must be a regular file: choose another"
+            )
         if (found.st_dev, found.st_ino) in unusable:
             raise ForkedError(
                 f"this process was forked in the middle of a long call to {place}, so SQLite can no longer be used on that "
@@ -112,7 +114,7 @@ def _looked_at(path: Path, place: str) -> int | None:
         beside = Path(f"{os.path.realpath(path)}{ending}")
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(beside.lstat().st_mode):
-                raise ConfigurationError(f"{beside} must be a plain file, and is a link or a device: move it away")
+                raise ConfigurationError(f"{beside} must be a regular file, but is a link or a device: move it away")
             if ending == "-journal":
                 _check_journal(beside)
     return None if found is None else found.st_size
@@ -125,7 +127,7 @@ def _check_journal(path: Path) -> None:
         journal.seek(max(0, size - len(_JOURNAL_ENDS)))
         if journal.read() == _JOURNAL_ENDS:
             raise CorruptDataError(
-                f"{path} is not from Limpet: it names the journal of another database, which SQLite would delete. "
+                f"{path} was not written by Limpet: it names the journal of another database, which SQLite would delete. "
                 "It was left unchanged: remove it, or choose another file"
             )
 
@@ -189,7 +191,7 @@ class Snapshot:
                 continue  # somebody wrote into what was taken for unchanging
             if self._found() == before or self._log().exists():
                 return result
-        raise UnavailableError(f"{self._place} is changed all the time by somebody whose log cannot be seen: retry")
+        raise UnavailableError(f"{self._place} keeps being changed by a process whose log cannot be seen: retry")
 
     def close(self) -> None:
         """Close the connection."""
@@ -225,8 +227,8 @@ class Snapshot:
                 connection.close()
                 if logged and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                     raise UnavailableError(
-                        f"{self._log()} holds writes, and cannot be read where nothing may be written beside it: open "
-                        "the database once where that is allowed, and close it"
+                        f"{self._log()} contains writes, but cannot be read because no file may be written next to it: open "
+                        "the database once with write permission, and close it"
                     ) from error
                 raise
             except BaseException:

@@ -46,15 +46,15 @@ class Migrations:
         Raises `FormatError` if it is newer or a step is missing, `CorruptDataError` if it is not a version.
         """
         if type(version) is not int or version < 1:
-            raise CorruptDataError(f"{where} has the version {version!r}, which is not a number from 1 on")
+            raise CorruptDataError(f"{where} has the version {version!r}, which is not a number of 1 or more")
         if version > self.version:
             raise FormatError(
-                f"{where} was written in version {version}, this program reads up to {self.version}: upgrade the program"
+                f"{where} was written in version {version}, but this program reads up to {self.version}: upgrade the program"
             )
         for at in range(version, self.version):
             if at not in self._steps:
                 raise FormatError(
-                    f"{where} is of version {version} and no step leads from {at} to {at + 1}: register one"
+                    f"{where} has version {version}, but no step leads from {at} to {at + 1}: register one"
                 )
             document = self._steps[at](document)
         return document

@@ -384,7 +384,7 @@ class EventQueue:
             except CorruptDataError as error:
                 if error.cursor is None:
                     raise
-                _logger.error("%s. The subscription goes on behind it", error)
+                _logger.error("%s. The subscription continues after it", error)
                 after = error.cursor
             except (ClosedError, ForkedError):
                 return

@@ -114,7 +114,7 @@ class Watchers:
                 try:
                     path = read(item).path if item is not None else _path_of(key)
                 except LimpetError as error:
-                    _logger.warning("a notification about %r, which is no item of a storage: %s", key, error)
+                    _logger.warning("a notification about %r, which is not an item of a storage: %s", key, error)
                     continue
                 if item is not None:
                     self._notify("update", (*mount.base, *path))

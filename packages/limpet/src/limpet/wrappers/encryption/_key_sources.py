@@ -130,6 +130,6 @@ def _decoded(written: str, where: str) -> bytes:
     except ValueError:
         pass
     raise ConfigurationError(
-        f"{where} has {len(written)} characters that are no key: write its {KEY_BYTES} bytes as 64 hex characters or as "
+        f"{where} has {len(written)} characters and is not a key: write its {KEY_BYTES} bytes as 64 hex characters or as "
         "base64 of 43 or 44 characters ('limpet keygen' generates one); passphrases are not supported"
     )
