@@ -156,7 +156,7 @@ class TheTimeIsTakenBeforeTheLock(SharedMemoryDriver):
     async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         now = self.now()
         async with self.place.lock:
-            await asyncio.sleep(0.1 if len(units[0] if not isinstance(units[0], Append) else ()) > 100 else 0)
+            await asyncio.sleep(0.3 if len(units[0] if not isinstance(units[0], Append) else ()) > 100 else 0)
             evaluation = evaluate(units, now, {key: self.place.records.get(key) for key in keys_to_read(units)})
             self.write(evaluation.effects)
         return evaluation.outcomes

@@ -69,6 +69,17 @@ def _choose(random: Random, keys: list[Key], before: dict[Key, Stored], single: 
     return batches
 
 
+async def _longest_pause() -> float:
+    """Seconds for which the event loop came to nothing, at most, until this is cancelled."""
+    longest, last = 0.0, monotonic()
+    try:
+        while True:
+            await asyncio.sleep(0.002)
+            longest, last = max(longest, monotonic() - last), monotonic()
+    except asyncio.CancelledError:
+        return longest
+
+
 class Races(Section):
     """Many callers at once, on one driver and on two, in one process and in several."""
 
@@ -297,19 +308,24 @@ class Races(Section):
         """The time of a write is taken when it has what it waited for."""
         one_driver, other = pair
         at = key(R, name("awaited"))
-        lives = 60
-        for cond in (None, If.PRESENT, None, If.PRESENT):
+        lives = 150
+        for cond in (None, If.PRESENT) * 3:
             await one_driver.apply([Put(at, "before")])
-            many = [Put(key(at, number(n)), "x" * 2_000) for n in range(400)]
+            many = [Put(key(at, number(n)), "x" * 2_000) for n in range(600)]
+            lags = asyncio.create_task(_longest_pause())
             long = asyncio.create_task(one_driver.apply([Put(at, "long", If.PRESENT), *many]))
+            ended: list[float] = []
+            long.add_done_callback(lambda _: ended.append(monotonic()))  # noqa: B023 - done within this turn
             await asyncio.sleep(0.01)
             await other.apply([Put(at, "short", cond, lives)])
-            answered = monotonic()
             item = await one(other, at)
-            late = (monotonic() - answered) * 1000
+            seen = monotonic()
             await long
-            if item is None or item.value != "long":  # else the long one was the later
-                assert late > lives - 5 or item is not None, f"a put to live {lives} ms was gone after {late:.1f} ms"
+            lags.cancel()
+            # What it waited for had ended shortly before we heard so: unless this machine is busy, the put has at least
+            # as long to live from then on, and some of that is left where the answer was not late.
+            if (seen - ended[0]) * 1000 < lives - 100 and await lags < 0.03:
+                assert item is not None, f"a put to live {lives} ms had expired when it was answered"
 
     @requires(shared=True, atomic="batch")
     async def test_clear_beside_writers_leaves_nothing_that_was_there(self, pair: Pair) -> None:
