@@ -37,11 +37,11 @@ from ...structures import (
     log_skipped,
     stamp_value,
     transact,
-    visible,
 )
 from .._durations import duration_to_ms
 from .._formats import EVENT
 from ..upkeep import Retention, Upkeep, trim_log
+from ._channels import create_channel, remove_if_empty
 from ._event_documents import (
     ACKS,
     CHANNELS,
@@ -128,7 +128,7 @@ class EventQueue:
             try:
                 seq = await log.append(value)
             except NotFoundError:  # new, or removed because it was empty
-                await self._create(channel)
+                await create_channel(self._driver, log, channel)
             else:
                 self._wakeups.wake(log.base)
                 return number(seq)
@@ -265,7 +265,7 @@ class EventQueue:
                     base = key(ACKS, text(channel))
                     seen = [acknowledged(str(ack.value)) async for ack in scan_all(self._driver, base)]
                     removed += await log.trim(min(seen) + 1) if seen else 0
-                await self._remove_empty(channel)
+                await remove_if_empty(self._driver, log, channel)
             except CorruptDataError as error:
                 log_skipped(error)
         return removed
@@ -334,16 +334,6 @@ class EventQueue:
 
     # How.
 
-    async def _create(self, channel: str) -> None:
-        """Make a channel with its name in the list of them, if nobody has."""
-        log = self._log(channel)
-        listed = key(CHANNELS, text(channel))
-
-        def plan(reads: ReadSet) -> Plan[None]:
-            return Plan([*log.plan_create(reads), *([] if reads[log.base] else [Put(listed, channel)])], None)
-
-        await transact(self._driver, log.keys, plan)
-
     async def _lost(self, channel: str, position: int | None) -> int:
         """How many events behind a position are gone, where a read found none behind it."""
         if position is None:
@@ -357,19 +347,6 @@ class EventQueue:
             )
         entries = await log.read(after=position, limit=1, past_damage=True)  # again: something may have come since
         return (entries[0].seq if entries else following) - position - 1
-
-    async def _remove_empty(self, channel: str) -> None:
-        """Remove a channel that has no events left. Its numbers go on for a month, so that cursors stay true."""
-        log = self._log(channel)
-
-        def plan(reads: ReadSet) -> Plan[list[Write]]:
-            head, counter = (reads[at] for at in log.keys)
-            if head is None or counter is None or visible(head, counter) > 0:
-                return Plan([], [])
-            writes = [*log.plan_delete(reads), Delete(key(CHANNELS, text(channel)))]
-            return Plan(writes, writes)
-
-        await collect_now(self._driver, await transact(self._driver, log.keys, plan))
 
     async def _serve(self, channel: str, callback: Callback, after: str | None) -> None:
         while True:
