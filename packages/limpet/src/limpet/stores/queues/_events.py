@@ -68,10 +68,10 @@ Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
 
 @checked_arguments
 class EventQueue:
-    """Channels of events, each in one order that the store gives. `persistence.events()` and `create_queue` make one.
+    """Channels of events, each in the order that the store assigns. Created by `persistence.events()` and `create_queue`.
 
-    A publish that returns is stored; one that raises may be repeated, and only after `OutcomeUnknownError` may the event
-    then be there twice. Every subscriber sees every event from where it begins, in order. Whoever starts again after its last ack sees an event twice only if it had not acknowledged it.
+    An event is stored when `publish` returns. If it raises, repeat it; only after `OutcomeUnknownError` may the event
+    be stored twice. Every subscriber sees every event from where it starts, in order, and again after its last ack.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class EventQueue:
         poll: float = 0.5,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """What is kept: for `retention` (`None`: for ever), and at most `max_count` events of a channel.
+        """Keep events for `retention` (`None`: no limit), and at most `max_count` events per channel.
 
-        With `acknowledged` also nothing that every consumer of its channel has acknowledged; a channel without consumers
-        keeps all. A consumer that acknowledged nothing for `consumer_ttl` is forgotten. `prune_interval` is how often
-        one of all open queues removes the rest (`None`: only `prune` does). `poll` is after how many seconds a
-        subscriber looks again where the driver tells of no changes.
+        With `acknowledged`, also delete what every consumer of its channel has acknowledged; a channel without consumers
+        keeps everything. A consumer that acknowledges nothing for `consumer_ttl` is forgotten. `prune_interval` is how often
+        one of all open queues prunes (`None`: only `prune` does). `poll` is after how many seconds a
+        subscriber looks again if the driver has no change notifications.
         """
         if poll <= 0:
             raise ConfigurationError(f"poll is {poll}: pass more than 0 seconds")
@@ -114,10 +114,10 @@ class EventQueue:
     # Writing.
 
     async def publish(self, channel: str, event: Any) -> str:
-        """Store an event (plain JSON; models, dates and the like become that), tell the subscribers, return its cursor.
+        """Store an event (JSON; models, dates and so on are converted), notify the subscribers, and return its cursor.
 
-        One driver call, once the channel is known; calls of many tasks travel together. Raises `InvalidValueError` for
-        what would come back as something else, and `TooLargeError`.
+        One driver call once the channel is known; concurrent calls travel together. Raises `InvalidValueError` for
+        a value that would come back as something else, and `TooLargeError`.
         """
         self._check()
         value = dump_plain(event, "the event", convert=True)
