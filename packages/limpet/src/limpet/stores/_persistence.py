@@ -37,7 +37,7 @@ V = TypeVar("V")
 
 @checked_arguments
 class Persistence:
-    """An attribute or a method for each store. Made by `create_persistence`; close it, or use it in `async with`."""
+    """All stores, each as an attribute or a method. Created by `create_persistence`; close it, or use `async with`."""
 
     approvals: ApprovalStore
     blobs: BlobStore
@@ -49,7 +49,7 @@ class Persistence:
     threads: ThreadStore
 
     def __init__(self, driver: Driver) -> None:
-        """On an open driver, which is closed with it."""
+        """Takes an open driver, and closes it in the end."""
         self._driver = driver
         self.approvals = ApprovalStore(driver)
         self.checkpoints = CheckpointStore(driver)
@@ -63,7 +63,7 @@ class Persistence:
 
     @property
     def driver(self) -> Driver:
-        """The open driver, for structures of one's own (`limpet.structures`)."""
+        """The open driver, for your own structures (`limpet.structures`)."""
         return self._driver
 
     @overload
@@ -71,9 +71,9 @@ class Persistence:
     @overload
     def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]: ...
     def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]:
-        """The values of one type in a namespace; `kind` is a pydantic model, or any type that pydantic can adapt. No IO.
+        """Return the values of one type in a namespace, without I/O. `kind` is any type that pydantic can adapt.
 
-        Any text is a namespace, but those that begin with `__` are the library's own: `InvalidKeyError`.
+        A namespace may be any text, but those that begin with `__` are reserved: `InvalidKeyError`.
         """
         _ensure_users(namespace)
         return KeyValueStore(self._driver_of(namespace), kind, namespace, migrations=migrations)
@@ -94,9 +94,9 @@ class Persistence:
         lease: float = 15.0,
         timeout: float | None = 30.0,
     ) -> AgentState[V]:
-        """One state of type `kind`, which one task at a time changes; `AgentState` says how. No IO.
+        """Return a state of type `kind`, which only one task at a time can change, without I/O. See `AgentState`.
 
-        Of the library's own namespaces only those that begin with `__agent_` may be given: `InvalidKeyError`.
+        Of the reserved namespaces, only those that begin with `__agent_` are allowed: `InvalidKeyError`.
         """
         _ensure_users(namespace, but="__agent_")
         return AgentState(
@@ -121,7 +121,7 @@ class Persistence:
         prune_interval: timedelta | None = timedelta(minutes=5),
         poll: float = 0.5,
     ) -> EventQueue:
-        """The event queue of this place: `async with persistence.events() as queue: ...`; `EventQueue` says what is kept."""
+        """Return an event queue: `async with persistence.events() as queue: ...`; see `EventQueue` for the arguments."""
         return EventQueue(
             self.driver,
             retention=retention,
@@ -141,10 +141,10 @@ class Persistence:
         max_attempts: int = 5,
         poll: float = 0.5,
     ) -> WorkQueue:
-        """A queue of jobs, each done by one worker of a group; `WorkQueue` says how. No IO.
+        """Return a queue of jobs, each done by one worker of a group, without I/O. See `WorkQueue`.
 
         A claimed job comes back after `lease` (seconds) unless its worker renews it, and is a dead letter after
-        `max_attempts`. Who waits for a job looks every `poll` seconds whether one came back.
+        `max_attempts`. A waiting worker checks every `poll` seconds whether a job came back.
         """
         return WorkQueue(
             self.driver,
@@ -157,30 +157,30 @@ class Persistence:
         )
 
     def _driver_of(self, namespace: str) -> Driver:
-        """What keeps a namespace: here the same driver for all of them."""
+        """The driver of a namespace: here the same for all of them."""
         return self.driver
 
     async def health(self) -> Health:
-        """Ask the backend for a sign of life: for a readiness probe. Raises `UnavailableError`."""
+        """Check that the backend responds, for a readiness probe. Raises `UnavailableError`."""
         return await self.driver.health()
 
     async def purge(self) -> int:
-        """Remove what has expired; return how many items that were. Any process may call it, at any time."""
+        """Delete what has expired; return how many items. Any process may call it, at any time."""
         return await self.approvals.purge() + await self.driver.purge()
 
     async def collect_garbage(self) -> int:
-        """Free what nothing references any more; return how many items that were. Any process may call it, at any time.
+        """Free what nothing references any more; return how many items. Any process may call it, at any time.
 
-        That is what deleted threads and logs left behind, content in chunks that nothing names, and jobs that every
+        This is what deleted threads and logs left behind, chunks that nothing refers to, and jobs that every
         group of their queue has claimed.
         """
         freed = await self.threads.finish_deletions() + await collect_garbage(self.driver)
         return freed + await collect_jobs(self.driver)
 
     async def prune(self, policies: RetentionPolicies) -> RetentionReport:
-        """Remove what the policies do not keep; return how much. Safe beside writers, in constant memory.
+        """Delete what the policies do not keep; return how much. Safe during writes, in constant memory.
 
-        Any process may call it, at any time; `upkeep` does so by itself. Not atomic: if it fails, call it again.
+        Any process may call it, at any time; `upkeep` does so automatically. Not atomic: if it fails, call it again.
         """
         if not isinstance(policies, RetentionPolicies):
             raise ConfigurationError(f"policies must be RetentionPolicies, not {type(policies).__name__}")
@@ -214,7 +214,7 @@ class Persistence:
         return Upkeep(self.driver, work, every)
 
     async def aclose(self) -> None:
-        """Wait for what is under way, then close. A driver that the application had opened itself stays open."""
+        """Wait for calls under way, then close. A driver that the application opened itself stays open."""
         await run_to_end(self._close())
 
     async def _close(self) -> None:

@@ -57,16 +57,16 @@ _DIGITS = 16
 
 
 class Encrypted(ValueWrapper):
-    """Seals values with AES-256-GCM under a key of 32 bytes and digests the text segments of keys.
+    """Encrypts values with AES-256-GCM under a key of 32 bytes, and digests the text segments of keys.
 
-    A sealed value is bound to its key and its etag: moved elsewhere, it is a `CorruptDataError`. Readable stay names and
-    numbers of ours, sizes, times, etags, and the counters of logs, which backends count up themselves. Text is listed in
-    no order that means anything (`capabilities.text_order` is false). `old_keys` open what an earlier key sealed, until
-    `rotate` has sealed it anew. Without `key` it comes from `LIMPET_ENCRYPTION_KEY`, or the file in
+    A value is bound to its key and etag: if it is moved, it raises `CorruptDataError`. These stay readable: names and
+    numbers in keys, sizes, times, etags, and the counters of logs, which backends count up themselves. Text is listed in
+    arbitrary order (`capabilities.text_order` is false). `old_keys` open what an earlier key encrypted, until
+    `rotate` has encrypted it again. The default for `key` is `LIMPET_ENCRYPTION_KEY`, or the file in
     `LIMPET_ENCRYPTION_KEY_FILE`, and one old key likewise from `LIMPET_ENCRYPTION_OLD_KEY`.
 
-    `open` raises `ConfigurationError` for an unusable key, `WrongKeyError` for a key that was not encrypted with this key, and
-    `WrongStackError` for a place that was written without encryption; then it has written nothing. Raises
+    `open` raises `ConfigurationError` for an invalid key, `WrongKeyError` if the database was encrypted with another, and
+    `WrongStackError` if it was written without encryption; in these cases nothing is written. Raises
     `ConfigurationError` without the extra `limpet[encryption]`.
     """
 

@@ -24,21 +24,21 @@ class Rotation:
     """How far a rotation has come."""
 
     examined: int = 0
-    """Items looked at by this run; one that was cut off before has looked at others."""
+    """Items examined by this run; an interrupted run before it has examined others."""
     sealed: int = 0
-    """Values that this run sealed anew."""
+    """Values that this run encrypted again."""
 
 
 async def rotate(driver: Driver, *, progress: Callable[[Rotation], None] | None = None) -> Rotation:
-    """Seal again what older keys sealed, then take the older keys off the key ring; return what was done.
+    """Encrypt again what older keys encrypted, then remove these keys from the key ring; return what was done.
 
     `driver` is open and has an `Encrypted` in it, with the new key as `key` and the one before in `old_keys`. Readers
-    and writers go on. A run that was cut off is gone on with by the next one. Etags become new, expiry, keys and times
-    of writing stay: the key that digests text is locked anew and not changed. Left as they are, readable all the same: what expires
+    and writers can continue. The next run continues an interrupted one. Etags change; expiries, keys and times
+    of writing do not: the key that digests text is encrypted again, not replaced. Left alone, and still readable: what expires
     within the hour, and the fences of leases, so that their owners keep them.
 
-    `progress` is called after each page of items. Raises `WrongKeyError` where `key` is an older one of this database, and
-    `CorruptDataError` for a value that cannot be opened: the older keys stay on the ring then.
+    `progress` is called after each page of items. Raises `WrongKeyError` if `key` is an older key of this database, and
+    `CorruptDataError` if a value cannot be decrypted: then the older keys stay on the ring.
     """
     encrypted = next((layer for layer in layers(driver) if isinstance(layer, Encrypted)), None)
     if encrypted is None:
