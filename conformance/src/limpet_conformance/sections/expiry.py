@@ -188,7 +188,10 @@ class Expiry(Section):
                 if turn % 2:
                     seen = sum(item is not None for item in await driver.get(keys, values=False))
                 else:
-                    seen = len((await driver.scan(Range(A, limit=1000, values=False))).items)
+                    page = await driver.scan(Range(A, limit=1000, values=False))
+                    if page.next is not None:  # a page may be short
+                        continue
+                    seen = len(page.items)
                 assert seen in (0, len(keys)), f"{seen} of the {len(keys)} items of one batch were seen"
                 if not seen:
                     break
