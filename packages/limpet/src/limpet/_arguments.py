@@ -99,8 +99,8 @@ class _Check:
         return any(isinstance(value, _WORDS[word]) for word in self.words if word in _WORDS and word != "int")
 
 
-_CLOSER = frozenset((str, int, float))
-"""Types whose values are looked at, too."""
+_CLOSER = frozenset((int, float))
+"""Types whose values are looked at, too, as is text that is not ASCII."""
 _TEXT = ("str", "Etag", "bytes", "bytearray", "memoryview")
 
 
@@ -126,18 +126,27 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
 
     def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         for test, value in zip(positional, args, strict=False):
-            if test is not None and (type(value) not in test.types or type(value) in _CLOSER):
+            if test is not None:
                 test(value)
         for name, value in kwargs.items():
             named = by_name.get(name)
-            if named is not None and (type(value) not in named.types or type(value) in _CLOSER):
+            if named is not None:
                 named(value)
+
+    # Most arguments are seen to be right here, where that enters no function; `check` says what is wrong with the others.
 
     if inspect.iscoroutinefunction(method):
 
         @wraps(method)
         async def checked_later(self: Any, *args: Any, **kwargs: Any) -> Any:
-            check(args, kwargs)
+            for test, value in zip(positional, args, strict=False):
+                if test is not None and not (
+                    type(value) in test.types
+                    and (value.isascii() if type(value) is str else type(value) not in _CLOSER)
+                ):
+                    check(args, kwargs)
+            if kwargs:
+                check((), kwargs)
             return await method(self, *args, **kwargs)
 
         return checked_later
