@@ -47,7 +47,7 @@ def options_of(scheme: str) -> type[Any]:
 def known_in_url(scheme: str) -> set[str]:
     with pytest.raises(ConfigurationError) as caught:
         driver_class(scheme).from_url(f"{URLS[scheme]}?zzzzzzzzzzzz=1")
-    known = re.search(r"(?:known are|there are) (.*)$", str(caught.value))
+    known = re.search(r"(?:the options are|known are|there are) (.*)$", str(caught.value))
     assert known, caught.value
     return set(known[1].split(", "))
 

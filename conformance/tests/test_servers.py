@@ -39,7 +39,7 @@ def test_the_environment_comes_first(kind: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_kind_that_is_unknown_is_named() -> None:
-    with pytest.raises(ValueError, match=r"'redsi': known are .*redis"):
+    with pytest.raises(ValueError, match=r"'redsi': the options are .*redis"):
         find("redsi")
 
 
