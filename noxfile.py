@@ -75,7 +75,7 @@ PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-lo
 def tests(session: nox.Session) -> None:
     """What every change has to pass, in about ten minutes: all that is not the same once more. `-- PATH` for a part of it."""
     install(session, "test", "build")
-    session.run("pytest", *PARALLEL, "-m", "not again and not exhaustive", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not again and not exhaustive and not slow", *session.posargs)
 
 
 @nox.session

@@ -175,7 +175,7 @@ def test_the_switch_says_what_is_imported(install: Install, tmp_path: Path) -> N
     assert shown.returncode == 1
     assert "Traceback" not in shown.stderr
     rows = json.loads(limpet(tmp_path, "drivers", "--json", LIMPET_PLUGINS="acme-two").stdout)
-    left = {row["package"] for row in rows if "left out" in row.get("error", "")}
+    left = {row["package"] for row in rows if "excluded by" in row.get("error", "")}
     assert {"acme-good", "acme-one"} <= left
     assert not left & {"limpet", "limpet-sqlite", "acme-two"}
 
@@ -205,7 +205,7 @@ def test_two_packages_for_one_scheme_are_an_error_that_names_both(install: Insta
         ("import no_such_module_anywhere", "no_such_module_anywhere"),
         ("x = 1", "AttributeError"),
         ("class Mine: pass", "not a subclass of limpet.driver.Driver"),
-        ("from limpet.driver import Driver as Mine", "lacks"),
+        ("from limpet.driver import Driver as Mine", "a driver without clear, close"),
         (DRIVER + "    @classmethod\n    def from_url(cls, url): raise KeyError('host')", "KeyError: 'host'"),
         (DRIVER + "    @classmethod\n    def from_url(cls, url): return url", "which is not a Driver"),
     ],

@@ -68,7 +68,7 @@ def test_commands_take_the_key_from_the_environment(place: str, tmp_path: Path) 
     (tmp_path / "key").write_text((tmp_path / "key").read_text()[:32])
     cut = limpet("ls", place, folder=tmp_path, **key)
     assert cut.returncode == 1
-    assert "32 characters that are no key" in cut.stderr
+    assert "has 32 characters and is not a key" in cut.stderr
 
 
 def test_a_plain_place_stays_plain_whatever_the_environment_says(place: str, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ async def design(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     if request.param == "old":
         yield OldDesign()
         return
-    async with MemoryDriver(clock=iter(range(1, 10**6)).__next__) as driver:
+    async with MemoryDriver(clock=iter(range(10**12, 10**12 + 10**6)).__next__) as driver:
         yield NewDesign(driver)
 
 

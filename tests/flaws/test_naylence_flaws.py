@@ -223,7 +223,7 @@ async def test_a_class_that_was_renamed_finds_its_data(design: Any) -> None:
     class Preferences(Settings):
         pass
 
-    assert await (await design.store(Preferences, "settings")).list() == {"u": Preferences(theme="light")}
+    assert dict(await (await design.store(Preferences, "settings")).list()) == {"u": Preferences(theme="light")}
 
 
 async def test_a_list_leaves_nothing_out_in_silence(design: Any) -> None:

@@ -70,7 +70,7 @@ async def test_rights_that_are_missing(ada: str, table: str, sql: Any) -> None:
         await sql(f"GRANT SELECT ON {name}.* TO {name}@localhost")
     async with driver_from_url(f"{ada}?table={table}") as driver:
         await driver.get(["kv!@a"])
-        with pytest.raises(ReadOnlyError, match="rights"):
+        with pytest.raises(ReadOnlyError, match="privileges"):
             await driver.apply([Put("kv!@a", "x")])
 
 
@@ -93,7 +93,7 @@ async def test_tls_is_asked_for_and_checked(server: Server, table: str, sql: Any
     url = f"{server.url}?table={table}&client={library}"
     found = {row["Variable_name"]: row["Value"] for row in await sql("SHOW VARIABLES LIKE '%ssl_ca'")}
     if not found.get("ssl_ca"):
-        with pytest.raises(ConfigurationError, match="no TLS"):
+        with pytest.raises(ConfigurationError, match="does not support TLS"):
             await driver_from_url(f"{url}&ssl=require").open()
         return
     ca = Path(await sql.value("SELECT @@datadir")) / found["ssl_ca"]
