@@ -101,3 +101,5 @@ async def test_a_client_with_a_small_pool_is_waited_for(base: str, blocking: boo
         await driver.commit([[Put("kv!@a", "1")]])
         pages = await asyncio.gather(*(driver.scan(Range("kv")) for _ in range(60)))
         assert {len(page.items) for page in pages} == {1}
+    if pool is not None:  # a client leaves open what it was given
+        await pool.disconnect()
