@@ -16,6 +16,7 @@ from limpet import (
     TooLargeError,
     UnavailableError,
 )
+from limpet.driver.kit import credentials_refused, timed_out, unreachable
 from pymongo import errors
 
 __all__ = ["ADVICE", "CLIENT_ERRORS", "DUPLICATE", "of_mongodb", "of_reply", "transient"]
@@ -68,16 +69,11 @@ def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetErr
             f"all connections to {place} stayed busy: raise 'pool_size', or check the server's load ({error})"
         )
     if isinstance(error, errors.ServerSelectionTimeoutError):
-        return UnavailableError(
-            f"{place} cannot be reached ({_in_short(error)}): check whether it is running, then retry"
-        )
+        return unreachable(place, _in_short(error))
     if isinstance(error, TimeoutError | errors.NetworkTimeout):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
+        return timed_out(place, sent=sent)
     sent = sent and not isinstance(error.__cause__, ConnectionRefusedError)
-    advice = (
-        "" if sent else ": check whether it is running, then retry"
-    )  # of a lost answer, what to do is said further up
-    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
+    return unreachable(place, error, sent=sent)
 
 
 def _in_short(error: Exception) -> str:
@@ -98,7 +94,7 @@ def transient(error: Exception) -> bool:
 
 def _of_code(code: int | None, says: object, place: str, sent: bool) -> LimpetError:
     if code in _CREDENTIALS:
-        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({says})")
+        return credentials_refused(place, says)
     if code in _NO_RIGHTS:
         return ReadOnlyError(f"{place} does not permit this user to do that: grant readWrite on the database ({says})")
     if code in _NO_TRANSACTIONS:

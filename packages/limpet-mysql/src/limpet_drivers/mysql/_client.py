@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any
 
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import Connections, tls_context
+from limpet.driver.kit import Connections, no_connection_in_time, tls_context
 
 from . import _library
 from ._errors import CLIENT_ERRORS
@@ -196,9 +196,7 @@ class Client:
                     _library.abort(connection)
                     raise
         except TimeoutError as error:
-            raise UnavailableError(
-                f"{self.place} did not answer a new connection in time: check the address and the server's load, or raise 'connect_timeout'"
-            ) from error
+            raise no_connection_in_time(self.place) from error
         return connection
 
 

@@ -10,7 +10,7 @@ from limpet import (
     TooLargeError,
     UnavailableError,
 )
-from limpet.driver.kit import tls_failure_reason
+from limpet.driver.kit import credentials_refused, timed_out, tls_failure_reason, unreachable
 
 from ._library import ERRORS
 
@@ -56,7 +56,7 @@ def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError
     number = number_of(error) if isinstance(error, ERRORS) else 0
     said = error.args[1] if len(error.args) > 1 else error
     if number in _CREDENTIALS:
-        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({said})")
+        return credentials_refused(place, said)
     if number in _NO_DATABASE:
         return ConfigurationError(
             f"{place}: this user has no such database: create it first (CREATE DATABASE ...), and grant the privileges ({said})"
@@ -79,12 +79,9 @@ def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError
     if number in _FULL:
         return UnavailableError(f"{place} has no space left ({said}): nothing was written; free some space, then retry")
     if isinstance(error, TimeoutError):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
+        return timed_out(place, sent=sent)
     if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if number and number not in _LOST:
         return UnavailableError(f"{place} failed ({said}): check its log, then retry", sent=sent and number in _ENDS)
-    advice = (
-        "" if sent else ": check whether it is running, then retry"
-    )  # of a lost answer, what to do is said further up
-    return UnavailableError(f"{place} cannot be reached ({said or type(error).__name__}){advice}", sent=sent)
+    return unreachable(place, said or type(error).__name__, sent=sent)

@@ -8,8 +8,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any
 
 import asyncpg
-from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import Connections, Subscription, descriptor_of, hang_up, tls_failure_reason
+from limpet import ConfigurationError
+from limpet.driver.kit import (
+    Connections,
+    Subscription,
+    descriptor_of,
+    hang_up,
+    no_connection_in_time,
+    tls_failure_reason,
+)
 
 from ._errors import CLIENT_ERRORS, of_postgresql
 from ._options import Options
@@ -110,9 +117,7 @@ class Client:
             )
             return connection
         except TimeoutError as error:
-            raise UnavailableError(
-                f"{options.place} did not answer a new connection in time: check the address and the server's load, or raise 'connect_timeout'"
-            ) from error
+            raise no_connection_in_time(options.place) from error
         except (ValueError, asyncpg.ClientConfigurationError) as error:
             if tls_failure_reason(error) is not None:
                 raise of_postgresql(error, options.place) from error

@@ -11,7 +11,7 @@ from limpet import (
     TooLargeError,
     UnavailableError,
 )
-from limpet.driver.kit import tls_failure_reason
+from limpet.driver.kit import credentials_refused, timed_out, tls_failure_reason, unreachable
 
 __all__ = ["CLIENT_ERRORS", "NO_RIGHTS", "RACES", "ends_connection", "of_postgresql"]
 
@@ -54,11 +54,11 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
     if "rejected SSL upgrade" in str(error):
         return ConfigurationError(f"{place} does not support TLS: turn it on there, or lower 'ssl'")
     if isinstance(error, _CREDENTIALS):
-        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
+        return credentials_refused(place, error)
     if isinstance(error, _POOLED) or "startup parameter" in str(error):
         return ConfigurationError(f"{place} is behind a pooler ({error}): pass pgbouncer=true")
     if isinstance(error, asyncpg.ProtocolViolationError) and "authentication failed" in str(error):  # PgBouncer says so
-        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
+        return credentials_refused(place, error)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return ConfigurationError(f"{place}: there is no such database: create it first, with 'createdb' ({error})")
     if isinstance(error, NO_RIGHTS):
@@ -72,16 +72,13 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
             f"{place} is not in the expected state ({error}). It was left unchanged: choose another table, or restore a backup"
         )
     if isinstance(error, TimeoutError):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
+        return timed_out(place, sent=sent)
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return UnavailableError(f"{place} takes no more connections: lower 'pool_size', or use a pooler ({error})")
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError):
         # The server said so itself: it stops, has no room, was told to cancel. Whatever was under way is rolled back.
         return UnavailableError(f"{place} failed ({error}): check its log, then retry", sent=sent and _ends(error))
-    advice = (
-        "" if sent else ": check whether it is running, then retry"
-    )  # of a lost answer, what to do is said further up
-    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
+    return unreachable(place, error, sent=sent)
 
 
 def ends_connection(error: BaseException | None) -> bool:

@@ -10,7 +10,7 @@ from limpet import (
     TooLargeError,
     UnavailableError,
 )
-from limpet.driver.kit import tls_failure_reason
+from limpet.driver.kit import credentials_refused, timed_out, tls_failure_reason, unreachable
 
 from redis import exceptions
 
@@ -27,7 +27,7 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
     if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
-        return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({error})")
+        return credentials_refused(place, error)
     if isinstance(error, exceptions.NoPermissionError):
         return ConfigurationError(
             f"{place} does not permit this user to do what is needed: grant the permissions ({error})"
@@ -67,11 +67,8 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
             f"{place} did not accept a connection in time: check the address{tls}, or raise 'connect_timeout'"
         )
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
-        return UnavailableError(f"{place} did not answer in time: raise 'timeout', or check its load", sent=sent)
-    advice = (
-        "" if sent else ": check whether it is running, then retry"
-    )  # of a lost answer, what to do is said further up
-    return UnavailableError(f"{place} cannot be reached ({error or type(error).__name__}){advice}", sent=sent)
+        return timed_out(place, sent=sent)
+    return unreachable(place, error, sent=sent)
 
 
 def _begins(error: Exception, *words: str) -> bool:

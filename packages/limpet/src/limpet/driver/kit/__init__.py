@@ -13,6 +13,7 @@ from ._options import Url, check_counts, check_seconds, hide_password, keywords,
 from ._owner import Owner
 from ._paging import below, between, to_page
 from ._retry import RowChanges, SerializationFailure, on_connection, retry_transaction, row_changes, unconditional_puts
+from ._sentences import credentials_refused, no_connection_in_time, timed_out, unreachable
 from ._server import ServerClient, ServerDriver
 from ._sorted_keys import SortedKeys
 from ._tls import tls_context, tls_failure_reason
@@ -45,6 +46,7 @@ __all__ = [
     "check_process",
     "check_seconds",
     "counter_value",
+    "credentials_refused",
     "descriptor_of",
     "evaluate",
     "forked_since",
@@ -57,6 +59,7 @@ __all__ = [
     "keywords",
     "new_file_mode",
     "new_folder_mode",
+    "no_connection_in_time",
     "notifications",
     "on_connection",
     "option_types",
@@ -66,11 +69,13 @@ __all__ = [
     "row_changes",
     "scan_all",
     "size_of",
+    "timed_out",
     "tls_context",
     "tls_failure_reason",
     "to_bytes",
     "to_page",
     "unconditional_puts",
+    "unreachable",
     "validate_base",
     "validate_get",
     "validate_range",
