@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -38,7 +39,7 @@ from ...driver import (
     log_of,
     number,
 )
-from ...driver.kit import validate_base, validate_get, validate_range
+from ...driver.kit import forked_since, validate_base, validate_get, validate_range
 from .._reserved import MANIFEST, RING, is_ours
 from .._value_wrapper import ValueWrapper
 from ._key_digests import is_digested
@@ -90,6 +91,7 @@ class Encrypted(ValueWrapper):
         """Why nothing can be read or written any more: the place was made anew under a key that is not ours."""
         self._under_way = UnderWay()
         self._proving: asyncio.Task[None] | None = None
+        self._process = os.getpid()
 
     # Open and close.
 
@@ -128,6 +130,8 @@ class Encrypted(ValueWrapper):
         await self._under_way.end(self._close)
 
     async def _close(self) -> None:
+        if forked_since(self._process):  # the task is the parent's
+            self._proving = None
         if self._proving is not None and not self._proving.done():
             self._proving.cancel()
             await asyncio.wait([self._proving])
