@@ -127,11 +127,12 @@ class Encrypted(ValueWrapper):
             raise
 
     async def close(self) -> None:
-        await self._under_way.end(self._close)
+        if forked_since(self._process):  # what is under way is so in the parent
+            await super().close()
+        else:
+            await self._under_way.end(self._close)
 
     async def _close(self) -> None:
-        if forked_since(self._process):  # the task is the parent's
-            self._proving = None
         if self._proving is not None and not self._proving.done():
             self._proving.cancel()
             await asyncio.wait([self._proving])
