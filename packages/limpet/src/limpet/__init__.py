@@ -1,6 +1,7 @@
 """Persistence for AI agents on whatever database you already run."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from . import _printable as _printable  # from here on, no log of ours moves a cursor
 from ._create import create_persistence, create_persistence_from_env, create_storage
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .stores import Persistence, Storage
     from .structures import Listing, Page
 
-__getattr__ = lazy(
+__getattr__: Callable[[str], Any] = lazy(
     __name__,
     {"Persistence": ".stores", "Storage": ".stores", "Listing": ".structures", "Page": ".structures"},
     modules=[

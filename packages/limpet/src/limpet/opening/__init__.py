@@ -1,6 +1,7 @@
 """From a URL to an open driver."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .._lazy import lazy
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from ._open import default_url, open_driver
     from ._registry import DRIVERS, claimed_schemes, driver_class, driver_from_url, installed_drivers
 
-__getattr__ = lazy(
+__getattr__: Callable[[str], Any] = lazy(
     __name__,
     {
         "DRIVERS": "._registry",

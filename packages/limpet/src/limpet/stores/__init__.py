@@ -1,6 +1,7 @@
 """Floor 3, what applications call. For annotations: the objects come from `create_persistence` and `create_storage`."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .._lazy import lazy
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .storage import BlobStore, Meta, Storage
     from .upkeep import Retention, RetentionPolicies, RetentionReport, Upkeep
 
-__getattr__ = lazy(
+__getattr__: Callable[[str], Any] = lazy(
     __name__,
     {
         "ApprovalStore": ".approvals",
