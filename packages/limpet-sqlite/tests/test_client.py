@@ -458,6 +458,7 @@ from limpet.driver import Put
 from limpet.driver.kit import _forks
 from limpet_drivers.sqlite import SqliteDriver
 warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: that is the point
+warnings.simplefilter("ignore", ResourceWarning)  # of the child's copy of `stranger`, which nobody may close there
 _forks._PATIENCE = 0.2
 async def in_child():
     try:
