@@ -99,6 +99,7 @@ class Folders:
             self._open.move_to_end(path)
             return known
         around, name = self.around(path)
+        known = self._open.get(path)  # it may have made room for a folder around it
         if known is not None:
             self._drop(path, unless=self.look(name, around))
             if path in self._open:
