@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from .._errors import CorruptDataError
 from .._json import Unreadable
 from ..driver import Driver, Item, Key, Page, Range
+from ..driver.kit import scan_pages
 
 __all__ = ["get_each", "log_skipped", "scan_all_each", "scan_each"]
 
@@ -43,14 +45,9 @@ async def scan_each(driver: Driver, range: Range) -> Page:
 
 async def scan_all_each(driver: Driver, base: Key, *, values: bool = True) -> AsyncIterator[Item]:
     """Every item below `base`, page by page; one that cannot be opened has an `Unreadable` value."""
-    after: Key | None = None
-    while True:
-        page = await scan_each(driver, Range(base, after=after, limit=1000, values=values))
+    async for page in scan_pages(partial(scan_each, driver), Range(base, limit=1000, values=values)):
         for item in page.items:
             yield item
-        after = page.next
-        if after is None:
-            return
 
 
 async def _unreadable(driver: Driver, key: Key, error: CorruptDataError) -> Item | None:

@@ -3,7 +3,7 @@
 from ._base import BaseDriver
 from ._clock import backend_now_ms, host_now_ms
 from ._connections import Connections
-from ._defaults import append_by_compare_and_set, backoff, scan_all
+from ._defaults import append_by_compare_and_set, backoff, scan_all, scan_pages
 from ._evaluate import Evaluation, Record, counter_value, evaluate, keys_to_read
 from ._file_lock import FileLock
 from ._forks import Inherited, check_process, descriptor_of, forked_since, hang_up
@@ -68,6 +68,7 @@ __all__ = [
     "retry_transaction",
     "row_changes",
     "scan_all",
+    "scan_pages",
     "size_of",
     "timed_out",
     "tls_context",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from random import uniform
 from typing import TYPE_CHECKING
 
 from ..._errors import ConflictError, CorruptDataError, UnavailableError
 from .._keys import entry_key, key, name, text
-from .._types import KEEP, Append, Check, If, Item, Key, Put, Range, new_etag
+from .._types import KEEP, Append, Check, If, Item, Key, Page, Put, Range, new_etag
 from ._evaluate import counter_value
 
 if TYPE_CHECKING:
     from .._driver import Driver
 
-__all__ = ["append_by_compare_and_set", "backoff", "probe_clock", "scan_all"]
+__all__ = ["append_by_compare_and_set", "backoff", "probe_clock", "scan_all", "scan_pages"]
 
 _PAGE = 500
 
@@ -56,12 +56,18 @@ async def append_by_compare_and_set(driver: Driver, unit: Append) -> int:
 
 async def scan_all(driver: Driver, base: Key, *, values: bool = True) -> AsyncGenerator[Item, None]:
     """Iterate over every item below `base`, page by page, in constant memory."""
-    range: Range | None = Range(base, values=values, limit=_PAGE)
-    while range is not None:
-        page = await driver.scan(range)
+    async for page in scan_pages(driver.scan, Range(base, values=values, limit=_PAGE)):
         for item in page.items:
             yield item
-        range = range.beyond(page)
+
+
+async def scan_pages(scan: Callable[[Range], Awaitable[Page]], range: Range) -> AsyncGenerator[Page, None]:
+    """Iterate over the pages of a range, which may be short or empty in between. `scan` is a driver's, or one like it."""
+    rest: Range | None = range
+    while rest is not None:
+        page = await scan(rest)
+        yield page
+        rest = rest.beyond(page)
 
 
 async def probe_clock(driver: Driver) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from ..._errors import ForeignLoopError, ForkedError
+from ..._errors import ForeignLoopError
+from ._forks import check_process, forked_since
 
 __all__ = ["Owner"]
 
@@ -24,14 +25,11 @@ class Owner:
     def check(self, what: str) -> None:
         """Raise `ForkedError` in a child process, and `ForeignLoopError` on another event loop."""
         loop, process = self.here
-        if process != os.getpid():
-            raise ForkedError(
-                f"{what} was opened in process {process} before a fork: open a new one in each child process"
-            )
+        check_process(process, what)
         if loop is not asyncio.get_running_loop():
             raise ForeignLoopError(f"{what} was opened on another event loop: open one per event loop")
 
     @property
     def is_forked(self) -> bool:
         """Whether this process is a child of the one that opened it."""
-        return self.here[1] != os.getpid()
+        return forked_since(self.here[1])

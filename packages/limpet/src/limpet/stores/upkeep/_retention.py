@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from heapq import heappop, heappush
 
 from ..._errors import ConfigurationError, ConflictError, CorruptDataError, LeaseTimeoutError
 from ...driver import Delete, Driver, Item, Key, Range, Write, is_number, key, split
+from ...driver.kit import scan_pages
 from ...structures import Log, Plan, ReadSet, collect_now, log_skipped, scan_all_each, scan_each, transact
 from .._removal import Removal, Retained
 from ..records import HISTORY, Revisions, lease_of
@@ -183,11 +185,8 @@ async def _stale(
     """
     cutoff = retention.cutoff(now)
     newest: list[tuple[int, Key, Item]] = []
-    after: Key | None = None
-    while True:
-        page = await scan_each(
-            driver, Range(base, after=after, values=False, limit=min(_CHUNK, driver.capabilities.max_keys))
-        )
+    some = Range(base, values=False, limit=min(_CHUNK, driver.capabilities.max_keys))
+    async for page in scan_pages(partial(scan_each, driver), some):
         for item, moment in zip(page.items, await _moments(driver, page.items, logs), strict=True):
             if moment < cutoff:
                 yield item, moment
@@ -196,9 +195,6 @@ async def _stale(
                 if len(newest) > retention.max_count:
                     oldest, _, surplus = heappop(newest)
                     yield surplus, oldest
-        after = page.next
-        if after is None:
-            return
 
 
 async def _moments(driver: Driver, items: Sequence[Item], logs: Key | None) -> Sequence[int]:

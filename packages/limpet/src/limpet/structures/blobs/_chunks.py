@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
 from ...driver import Delete, Driver, If, Item, Key, Put, Range, Write, key, name, number, text
-from ...driver.kit import backend_now_ms, scan_all
+from ...driver.kit import backend_now_ms, scan_all, scan_pages
 from .._reading import log_skipped
 from .._transact import Plan, ReadSet, transact
 
@@ -77,8 +77,7 @@ class Chunks:
         base = key(PARTS, text(owner))
         after = None if first == 0 else key(base, number(first - 1))
         expected = first
-        while True:
-            page = await self._driver.scan(Range(base, after=after, limit=100))
+        async for page in scan_pages(self._driver.scan, Range(base, after=after, limit=100)):
             for start in range(0, len(page.items), _AT_ONCE):
                 part = page.items[start : start + _AT_ONCE]
                 digests = [_digest(item) for item in part]
@@ -88,15 +87,12 @@ class Chunks:
                         raise CorruptDataError(f"chunk {expected} of the content {owner!r} is missing")
                     yield chunk.value
                     expected += 1
-            if page.next is None:
-                return
-            after = page.next
 
     async def release(self, owner: str) -> int:
         """Free the owner's chunks, but those that others have too; return how many parts there were. Safe to repeat."""
         base = key(PARTS, text(owner))
         freed = 0
-        while (page := await self._driver.scan(Range(base, limit=100))).items:
+        async for page in scan_pages(self._driver.scan, Range(base, limit=100)):
             for start in range(0, len(page.items), _AT_ONCE):
                 part = page.items[start : start + _AT_ONCE]
                 await asyncio.gather(*(self._drop(item) for item in part))

@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
 from ...driver import Check, Delete, Driver, If, Item, Key, Put, Range, Write, key, name, number
+from ...driver.kit import scan_pages
 from .._transact import Plan, ReadSet, transact
 from ._head import Head
 
@@ -111,16 +112,11 @@ async def _free(driver: Driver, entries: Key, ranges: Iterable[tuple[int, int]])
     freed = 0
     for first, end in ranges:
         after = None if first == 0 else key(entries, number(first - 1))
-        while True:
-            page = await driver.scan(
-                Range(entries, after=after, before=key(entries, number(end)), limit=256, values=False)
-            )
+        hidden = Range(entries, after=after, before=key(entries, number(end)), limit=256, values=False)
+        async for page in scan_pages(driver.scan, hidden):
             if page.items:
                 await driver.apply([Delete(item.key) for item in page.items])
             freed += len(page.items)
-            after = page.next
-            if after is None:
-                break
     return freed
 
 

@@ -39,7 +39,7 @@ from ...driver import (
     log_of,
     number,
 )
-from ...driver.kit import forked_since, validate_base, validate_get, validate_range
+from ...driver.kit import forked_since, scan_pages, validate_base, validate_get, validate_range
 from .._reserved import MANIFEST, RING, is_ours
 from .._value_wrapper import ValueWrapper
 from ._key_digests import is_digested
@@ -270,12 +270,10 @@ class Encrypted(ValueWrapper):
         if not mixed and base:
             return await self.inner.clear(stored)
         removed = 0  # one page after the other: what else lies there stays, and so does the key ring
-        range: Range | None = Range(base, limit=1 if self.capabilities.atomic == "item" else 256, values=False)
-        while range is not None:
-            page = await self.scan(range)
+        some = Range(base, limit=1 if self.capabilities.atomic == "item" else 256, values=False)
+        async for page in scan_pages(self.scan, some):
             await self.apply([Delete(item.key) for item in page.items])
             removed += len(page.items)
-            range = range.beyond(page)
         return removed
 
     async def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
