@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -284,6 +286,49 @@ async def test_once_repeats_nothing(persistence: Persistence) -> None:
     await store.delete("n")
     await store.set("n", 5)
     assert await store.update("n", lambda n: n + 1, once="t") == 5
+
+
+async def test_a_token_of_once_belongs_to_its_call(persistence: Persistence) -> None:
+    def add(amount: int) -> Callable[[int], int]:
+        return lambda n: n + amount
+
+    stores = [persistence.kv(int, "tenant-a"), persistence.kv(int, "tenant-b")]
+    for store in stores:
+        for key in ("one", "other"):
+            await store.set(key, 0)
+            assert await store.update(key, add(100), once="order-1001") == 100, "a token elsewhere is another call"
+            assert await store.update(key, add(100), once="order-1001") == 100
+    changed: tuple[Callable[[int], int], ...] = (
+        add(5),
+        lambda n: n - 100,
+        partial(pow, exp=2),
+        partial(pow, exp=3),
+        int.__neg__,
+        (100).__add__,
+    )
+    for other in changed:
+        with pytest.raises(ConflictError, match="another function"):
+            await stores[0].update("one", other, once="order-1001")
+    assert await stores[0].get("one") == 100
+    for number, change in enumerate(changed[2:]):
+        await stores[0].set("one", 2)
+        assert await stores[0].update("one", change, once=f"token {number}") == change(2)
+        assert await stores[0].update("one", change, once=f"token {number}") == change(2)
+        with pytest.raises(ConflictError, match="another function"):
+            await stores[0].update("one", add(1), once=f"token {number}")
+
+
+async def test_objects_that_a_function_fills_do_not_make_it_another(persistence: Persistence) -> None:
+    store, seen = persistence.kv(int, "n"), list[int]()
+    await store.set("n", 1)
+
+    def change(n: int) -> int:
+        seen.append(n)
+        return n + 1
+
+    for _ in range(2):
+        assert await store.update("n", change, once="t") == 2
+    assert seen
 
 
 async def test_time_to_live(persistence: Persistence) -> None:

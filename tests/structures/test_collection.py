@@ -102,6 +102,16 @@ async def test_once_makes_a_retry_safe(driver: Driver) -> None:
     assert (await docs.update("d", add, once="another")).count == 2
 
 
+async def test_a_token_of_once_is_of_one_document_and_one_function(driver: Driver) -> None:
+    docs = keyed(driver)
+    for id in ("a", "b"):
+        await docs.save(Doc(id=id))
+        assert (await docs.update(id, lambda doc: doc.model_copy(update={"count": 7}), once="token")).count == 7
+    with pytest.raises(ConflictError, match="another function"):
+        await docs.update("a", lambda doc: doc.model_copy(update={"count": 8}), once="token")
+    assert [doc.count for doc in await docs.all()] == [7, 7]
+
+
 async def test_expiry_takes_the_entries_along(driver: Driver) -> None:
     docs = dated(driver)
     await docs.save(Doc(id="d", colour="red"), ttl_ms=150)

@@ -7,8 +7,9 @@ from ._garbage_collection import collect_garbage
 from ._keyed_locks import changing
 from ._listing import Listing, Page
 from ._migrations import Migrations
+from ._once import Receipt, Repeated
 from ._reading import get_each, log_skipped, scan_all_each, scan_each
-from ._transact import COUNTER_TTL_MS, Plan, ReadSet, Repeated, transact
+from ._transact import COUNTER_TTL_MS, Plan, ReadSet, transact
 from ._versions import load_object, load_value, migrated_object, stamp_object, stamp_value
 from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, content_driver
 from .collection import Collection, Index, RepairReport
@@ -40,6 +41,7 @@ __all__ = [
     "Plan",
     "ReadSet",
     "RepairReport",
+    "Receipt",
     "Repeated",
     "TypeCodec",
     "afterwards",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NoReturn, TypeAlias, TypeVar
 
 from .._errors import ConflictError
-from ..driver import Driver, If, Item, Key, Put, Write, key, name, text
+from ..driver import Driver, If, Item, Key, Put, Write
 from ..driver.kit import backoff
+from ._once import Receipt, Repeated
 from ._reading import get_each
 
-__all__ = ["COUNTER_TTL_MS", "Plan", "ReadSet", "Repeated", "receipt_key", "transact"]
+__all__ = ["COUNTER_TTL_MS", "Plan", "ReadSet", "transact"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -34,34 +35,24 @@ class Plan(Generic[R_co]):
     result: R_co
 
 
-class Repeated(Exception):
-    """The receipt of this attempt is there already: an earlier attempt with the same token was applied."""
-
-
-def receipt_key(token: str) -> Key:
-    """Where the receipt for a `once` token lies, for a day."""
-    return key(name("once"), text(token))
-
-
 async def transact(
     driver: Driver,
     keys: Iterable[Key],
     plan: Callable[[ReadSet], Plan[R]],
     *,
     assume: ReadSet | None = None,
-    once: str | None = None,
+    once: Receipt | None = None,
 ) -> R:
     """Read `keys`, ask `plan` what to write, apply it; after a `ConflictError` ask again, with jitter.
 
     `plan` is a plain function that may run again: every item that it relies on has to be in its writes with a
-    condition. `assume` holds guesses that save the reading; a wrong one costs a second try. `once` adds a receipt,
+    condition. `assume` holds guesses that save the reading; a wrong one costs a second try. `once` is a receipt,
     kept for a day: where it is there already, `Repeated` is raised and nothing is written.
 
-    Raises `ConflictError` after 200 lost races, and whatever the driver raises: an `OutcomeUnknownError` is never
+    Raises `ConflictError` after 200 lost races and for a receipt of another call, and whatever the driver raises: an `OutcomeUnknownError` is never
     retried here.
     """
     reads: dict[Key, Item | None] = dict(assume or {})
-    receipt = None if once is None else receipt_key(once)
     await _read(driver, reads, [wanted for wanted in keys if wanted not in reads])
     tries = 0
     while True:
@@ -69,13 +60,13 @@ async def transact(
         if not planned.writes:
             return planned.result
         writes = planned.writes
-        if receipt is not None:
-            writes = [*writes, Put(receipt, "", If.ABSENT, _RECEIPT_TTL_MS)]
+        if once is not None:
+            writes = [*writes, Put(once.at, once.contents, If.ABSENT, _RECEIPT_TTL_MS)]
         try:
             await driver.apply(writes)
         except ConflictError as conflict:
-            if receipt in conflict.keys:
-                raise Repeated from conflict
+            if once is not None and once.at in conflict.keys:
+                await _repeated(driver, once, conflict)
             tries += 1
             if tries == _TRIES:
                 raise
@@ -87,6 +78,19 @@ async def transact(
             await _read(driver, reads, [failed for failed in conflict.keys if failed not in conflict.items])
         else:
             return planned.result
+
+
+async def _repeated(driver: Driver, once: Receipt, conflict: ConflictError) -> NoReturn:
+    there = conflict.items.get(once.at)
+    if there is None:
+        (there,) = await driver.get([once.at])
+    if there is not None and there.value != once.contents:
+        raise ConflictError(
+            f"the token of once= was already used to change {once.subject!r} with another function, and nothing was written "
+            "now: use a new token for each change",
+            keys=(once.at,),
+        ) from None
+    raise Repeated from conflict
 
 
 async def _read(driver: Driver, reads: dict[Key, Item | None], keys: Sequence[Key]) -> None:

@@ -16,7 +16,18 @@ from ..._errors import (
     NotFoundError,
 )
 from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Range, key, name, text
-from ...structures import Listing, Migrations, Plan, ReadSet, Repeated, TypeCodec, changing, scan_each, transact
+from ...structures import (
+    Listing,
+    Migrations,
+    Plan,
+    ReadSet,
+    Receipt,
+    Repeated,
+    TypeCodec,
+    changing,
+    scan_each,
+    transact,
+)
 from .._durations import ttl_to_ms
 from ..storage import read, true_paths, write
 
@@ -103,7 +114,8 @@ class KeyValueStore(Generic[V]):
 
         `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
         `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes a retry after
-        `OutcomeUnknownError` safe: with the same token it changes nothing a second time.
+        `OutcomeUnknownError` safe: with the same token it changes nothing a second time. Raises `ConflictError` where
+        that token came with another function; the same token for another key is another call.
         """
         if not callable(change):
             raise InvalidValueError(
@@ -122,9 +134,10 @@ class KeyValueStore(Generic[V]):
                 )
             return Plan([Put(at, self.encode(key, changed), item.etag, KEEP)], changed)
 
+        receipt = Receipt.of(once, "update", at, change)
         async with changing(self._driver, at):
             try:
-                return await transact(self._driver, [at], plan, once=once)
+                return await transact(self._driver, [at], plan, once=receipt)
             except Repeated:
                 found = await self.get_with_etag(key)
                 if found is None:

@@ -31,8 +31,9 @@ from ...driver import (
 from .._codec import Codec
 from .._keyed_locks import changing
 from .._listing import Listing
+from .._once import Receipt, Repeated
 from .._reading import get_each, scan_all_each, scan_each
-from .._transact import Plan, ReadSet, Repeated, transact
+from .._transact import Plan, ReadSet, transact
 from ._indexes import Index, IndexSet
 
 __all__ = ["Collection", "RepairReport"]
@@ -124,7 +125,8 @@ class Collection(Generic[T]):
         """Replace a document with `change(document)`, starting over if someone else writes first; return the new one.
 
         `change` is synchronous and may run more than once. The expiry is kept. Raises `NotFoundError` if there is no such document. `once`
-        makes a retry after `OutcomeUnknownError` safe: with the same token it changes nothing a second time.
+        makes a retry after `OutcomeUnknownError` safe: with the same token it changes nothing a second time. Raises
+        `ConflictError` where that token came with another function; the same token for another id is another call.
         """
         at = self.key(id)
 
@@ -141,9 +143,10 @@ class Collection(Generic[T]):
                 raise InvalidValueError(f"the id {id!r} became {self.id_of(changed)!r}: save it as a new document")
             return Plan(self.plan_save(reads, changed, ttl_ms=KEEP), changed)
 
+        receipt = Receipt.of(once, "update", at, change)
         async with changing(self._driver, at):
             try:
-                return await transact(self._driver, [at], plan, once=once)
+                return await transact(self._driver, [at], plan, once=receipt)
             except Repeated:
                 document = await self.get(id)
                 if document is None:
