@@ -79,11 +79,24 @@ def explain(error: ValidationError) -> str:
     return "; ".join(f"{place}: {message}" if place else message for place, message in found)
 
 
+_LONGEST = 2000
+"""Characters of an error's text: what it quotes may come from anybody."""
+_KEPT = (1500, 400)
+
+
 class LimpetError(Exception):
-    """The base of every error that Limpet raises."""
+    """The base of every error that Limpet raises. Its text has at most 2,000 characters: the middle of a longer one is cut out."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_cut(each) if isinstance(each, str) else each for each in args))
 
     def __str__(self) -> str:  # KeyError would show the message in quotes
         return Exception.__str__(self)
+
+
+def _cut(text: str) -> str:
+    start, end = _KEPT
+    return text if len(text) <= _LONGEST else f"{text[:start]} [...] {text[-end:]}"
 
 
 class ConfigurationError(LimpetError, ValueError):

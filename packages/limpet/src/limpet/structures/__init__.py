@@ -3,6 +3,7 @@
 from ._afterwards import afterwards, written
 from ._codec import Codec, ModelCodec, TypeCodec, dump_record, load_record
 from ._counter import Counter
+from ._cursors import KeysBelow, Numbers
 from ._garbage_collection import collect_garbage
 from ._keyed_locks import changing
 from ._listing import Listing, Page
@@ -28,6 +29,7 @@ __all__ = [
     "Counter",
     "Entry",
     "Index",
+    "KeysBelow",
     "Lease",
     "LeaseHandle",
     "Listing",
@@ -35,6 +37,7 @@ __all__ = [
     "LogCache",
     "Migrations",
     "ModelCodec",
+    "Numbers",
     "OutOfLine",
     "OwnedItem",
     "Page",

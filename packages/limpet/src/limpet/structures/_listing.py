@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from copy import copy
-from hashlib import sha256
 from typing import Any, ClassVar, Generic, TypeAlias, TypeGuard, TypeVar, overload
 
-from pydantic_core import from_json, to_json
-
-from .._errors import CorruptDataError, InvalidCursorError, InvalidValueError
+from .._errors import CorruptDataError, InvalidValueError
+from ._cursors import Cursors, Positions
 
 __all__ = ["Fetch", "Listing", "Page"]
 
@@ -72,11 +68,13 @@ class Listing(Generic[T]):
         *,
         limit: int | None,
         cursor: str | None,
+        positions: Positions | None = None,
         backwards: bool = False,
         offset: int = 0,
     ) -> None:
         """`query` names the question (method, arguments): a cursor fits only the question that it came from.
 
+        `positions` says which positions a cursor may lead to: by default any, for a `fetch` that checks them itself.
         `offset` records are skipped, by reading them. `backwards`: `fetch` goes from the last record to the first, `limit` is given, and the page is turned around.
         """
         if limit is not None and limit < 1:
@@ -84,10 +82,10 @@ class Listing(Generic[T]):
         if offset < 0 or (offset and cursor is not None):
             raise InvalidValueError("offset= is 0 or more, counts from the start, and cannot be combined with cursor=")
         self._fetch = fetch if not offset else self._behind(fetch, offset)
-        self._mark = sha256(repr([*query]).encode(errors="surrogatepass")).hexdigest()[:12]
+        self._cursors = Cursors(query, positions or Positions())
         self._limit = limit
         self._backwards = backwards
-        self._start = None if cursor is None else self._open(cursor)
+        self._start = None if cursor is None else self._cursors.read(cursor)
         self._report: Callable[[CorruptDataError], object] | None = None
         self._keeps_errors = False
 
@@ -122,7 +120,7 @@ class Listing(Generic[T]):
             if position is None or len(records) == self._limit:
                 if self._backwards:
                     records.reverse()
-                return Page(records, None if position is None else self._seal(position))
+                return Page(records, None if position is None else self._cursors.write(position))
 
     async def __aiter__(self) -> AsyncIterator[T]:
         if self._backwards:
@@ -159,17 +157,3 @@ class Listing(Generic[T]):
             return await fetch(position, count)
 
         return skipping
-
-    def _seal(self, position: str) -> str:
-        return urlsafe_b64encode(to_json([self._mark, position])).decode().rstrip("=")
-
-    def _open(self, cursor: str) -> str:
-        try:
-            mark, position = from_json(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
-        except (ValueError, TypeError, AttributeError, Base64Error) as error:
-            raise InvalidCursorError("the cursor is damaged: pass page.cursor on unchanged") from error
-        if mark != self._mark or not isinstance(position, str):
-            raise InvalidCursorError(
-                "the cursor belongs to another query: use it with the method and arguments that it came from"
-            )
-        return position

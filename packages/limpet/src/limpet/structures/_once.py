@@ -46,18 +46,18 @@ def _parts(function: Any) -> tuple[object, ...]:
     """What a function is made of: its code, and the plain values that it holds. Objects that may change are left out."""
     if isinstance(function, partial):
         return "partial", *_parts(function.func), _plain((function.args, tuple(sorted(function.keywords.items()))))
-    held = getattr(function, "__self__", None)
+    bound = getattr(function, "__self__", None)
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
-        return type(function).__qualname__, getattr(function, "__qualname__", None), _plain(held)
+        return type(function).__qualname__, getattr(function, "__qualname__", None), _plain(bound)
     cells = []
     for cell in function.__closure__ or ():
         try:
             cells.append(cell.cell_contents)
         except ValueError:  # not bound yet
             continue
-    return _code(code), _plain(held), _plain(function.__defaults__), _plain(tuple(cells))
+    return _code(code), _plain(bound), _plain(function.__defaults__), _plain(tuple(cells))
 
 
 def _code(code: CodeType) -> tuple[object, ...]:

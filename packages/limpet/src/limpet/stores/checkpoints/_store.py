@@ -10,10 +10,10 @@ from uuid import uuid4
 from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ..._json import dump_plain
-from ...driver import Cond, Driver, If, Item, Key, Put, Range, Value, Write, key, number, text
+from ...driver import Cond, Driver, If, Item, Key, Put, Range, Value, Write, key, number, split, text
 from ...driver.kit import size_of
 from ...records import CheckpointRecord
-from ...structures import Listing, Plan, ReadSet, get_each, transact
+from ...structures import KeysBelow, Listing, Numbers, Plan, ReadSet, get_each, transact
 from .._formats import CHECKPOINT_HEAD
 from ._copy import copy_thread
 from ._documents import (
@@ -235,12 +235,15 @@ class CheckpointStore:
             if base is None:
                 return [], None
             order = key(base, ORDER, text(namespace))
-            if position is None and before is not None:
+            end = None if position is None else int(position)
+            if before is not None:  # for a cursor too, which must not lead behind it
                 (doc,) = await self._driver.get([document_key(base, namespace, before)])
                 if doc is None:
                     raise NotFoundError(f"there is no checkpoint {before!r} in the thread {thread_id!r}")
-                position = key(order, number(int(load(doc)["position"])))
-            page = await self._driver.scan(Range(order, before=position, reverse=True, limit=min(count, AT_ONCE)))
+                bound = int(load(doc)["position"])
+                end = bound if end is None else min(end, bound)
+            below = None if end is None else key(order, number(end))
+            page = await self._driver.scan(Range(order, before=below, reverse=True, limit=min(count, AT_ONCE)))
             docs = await get_each(self._driver, [document_key(base, namespace, str(item.value)) for item in page.items])
             there = [doc for doc in docs if doc is not None]
             found = await read_each(self._driver, thread_id, namespace, base, there)
@@ -248,10 +251,10 @@ class CheckpointStore:
             matching = [
                 each for each in found if isinstance(each, CorruptDataError) or wanted.items() <= each.metadata.items()
             ]
-            return matching, page.next
+            return matching, None if page.next is None else split(page.next)[-1]
 
         query = ["checkpoints", thread_id, namespace, str(before), dump_plain(dict(filter or {}), "filter")]
-        return Listing(query, fetch, limit=limit, cursor=cursor)
+        return Listing(query, fetch, limit=limit, cursor=cursor, positions=Numbers())
 
     def namespaces(self, thread_id: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
         """The namespaces of a thread, in the driver's order of their names."""
@@ -260,8 +263,11 @@ class CheckpointStore:
             base = await self._base(thread_id)
             if base is None:
                 return [], None
-            page = await self._driver.scan(Range(key(base, HEADS), after=position, limit=count))
-            return [str(load_head(item)["namespace"]) for item in page.items], page.next
+            heads = KeysBelow(key(base, HEADS))  # known only here: a thread that is made anew has another base
+            after = None if position is None else heads.read(position)
+            page = await self._driver.scan(Range(key(base, HEADS), after=after, limit=count))
+            following = None if page.next is None else heads.written(page.next)
+            return [str(load_head(item)["namespace"]) for item in page.items], following
 
         return Listing(["checkpoint namespaces", thread_id], fetch, limit=limit, cursor=cursor)
 

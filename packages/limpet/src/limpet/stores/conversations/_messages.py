@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from ..._errors import CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import Driver, Key, key, name, text
 from ...records import Message
-from ...structures import Entry, Listing, Log, LogCache, Migrations, dump_record, migrated_object
+from ...structures import Entry, Listing, Log, LogCache, Migrations, Numbers, dump_record, migrated_object
 
 __all__ = ["Messages"]
 
@@ -116,7 +116,14 @@ class Messages(Generic[M]):
             return [self._readable(conversation, entry) for entry in entries], following
 
         query = [self._base(conversation), "last" if backwards else "messages", str(before), str(after)]
-        return Listing(query, fetch, limit=last if backwards else limit, cursor=cursor, backwards=backwards)
+        return Listing(
+            query,
+            fetch,
+            limit=last if backwards else limit,
+            cursor=cursor,
+            positions=Numbers(after, before),
+            backwards=backwards,
+        )
 
     async def remove(self, conversation: str, message: str | int) -> bool:
         """Remove one message, named by its id or its seq; return whether it was there."""

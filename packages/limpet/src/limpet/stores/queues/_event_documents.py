@@ -66,7 +66,7 @@ def position_of(cursor: str | None) -> int | None:
     if cursor is None or cursor == "":
         return None
     if not isinstance(cursor, str) or len(cursor) != 16 or not (cursor.isascii() and cursor.isdecimal()):
-        raise InvalidCursorError(f"{cursor!r} is not the cursor of an event: pass cursors on unchanged")
+        raise InvalidCursorError(f"{str(cursor)[:40]!r} is not the cursor of an event: pass cursors on unchanged")
     return int(cursor)
 
 

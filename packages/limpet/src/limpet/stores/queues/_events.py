@@ -27,6 +27,7 @@ from ..._run_to_end import run_to_end
 from ...driver import Delete, Driver, If, Put, Range, Write, key, number, text
 from ...driver.kit import backend_now_ms, scan_all
 from ...structures import (
+    KeysBelow,
     Listing,
     Log,
     LogCache,
@@ -278,7 +279,7 @@ class EventQueue:
             page = await self._driver.scan(Range(CHANNELS, after=position, limit=count))
             return [str(item.value) for item in page.items], page.next
 
-        return Listing(["channels"], fetch, limit=limit, cursor=cursor)
+        return Listing(["channels"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(CHANNELS))
 
     async def delete(self, channel: str) -> bool:
         """Remove a channel with its events and acknowledgements; return whether there was one.

@@ -25,6 +25,7 @@ from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, ke
 from ...driver.kit import backoff, scan_all
 from ...structures import (
     ClaimedItem,
+    KeysBelow,
     Listing,
     Log,
     LogCache,
@@ -162,7 +163,7 @@ class WorkQueue:
             page = await scan_each(self._driver, Range(self._dead, after=position, limit=count))
             return [dead_letter(item) for item in page.items], page.next
 
-        return Listing([self._dead], fetch, limit=limit, cursor=cursor)
+        return Listing([self._dead], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self._dead))
 
     async def revive(self, id: str) -> bool:
         """Let a dead letter be claimed again, as if for the first time; return whether there was one."""

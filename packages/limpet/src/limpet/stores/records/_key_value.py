@@ -17,6 +17,7 @@ from ..._errors import (
 )
 from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Range, key, name, text
 from ...structures import (
+    KeysBelow,
     Listing,
     Migrations,
     Plan,
@@ -181,7 +182,7 @@ class KeyValueStore(Generic[V]):
             paths = await true_paths(self._driver, page.items)
             return [path[-1] for path in paths if path is not None], page.next
 
-        return Listing([self.base, "keys"], fetch, limit=limit, cursor=cursor)
+        return Listing([self.base, "keys"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
         """Every key with its value, in the order of the keys: `dict(await store.list())` has all of them in memory."""
@@ -192,7 +193,7 @@ class KeyValueStore(Generic[V]):
             page = await scan_each(self._driver, Range(self.base, after=position, limit=count))
             return [self._readable(item) for item in page.items], page.next
 
-        return Listing([self.base, "list"], fetch, limit=limit, cursor=cursor)
+        return Listing([self.base, "list"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
     async def clear(self) -> int:
         """Remove every value of the namespace; return how many. Not atomic, safe to repeat."""

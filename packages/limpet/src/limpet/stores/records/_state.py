@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ..._arguments import checked_arguments
 from ..._errors import ConfigurationError, InvalidValueError, NotFoundError, explain
 from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
-from ...structures import Lease, LeaseHandle, Listing, Migrations
+from ...structures import Lease, LeaseHandle, Listing, Migrations, Numbers
 from ._history import Revision, Revisions, saved_at
 from ._key_value import KeyValueStore
 
@@ -188,7 +188,7 @@ class StateHistory(Generic[T]):
             found, more = await self._state._revisions.read(self._driver, before=before, limit=count)
             return [self._revision(number, item) for number, item in found], str(found[-1][0]) if more else None
 
-        return Listing([self._state._revisions.base, "history"], fetch, limit=limit, cursor=cursor)
+        return Listing([self._state._revisions.base, "history"], fetch, limit=limit, cursor=cursor, positions=Numbers())
 
     async def get(self, number: int) -> Revision[T] | None:
         """One revision, `None` where it is not kept."""

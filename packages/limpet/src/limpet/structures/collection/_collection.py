@@ -29,6 +29,7 @@ from ...driver import (
     text_of,
 )
 from .._codec import Codec
+from .._cursors import KeysBelow
 from .._keyed_locks import changing
 from .._listing import Listing
 from .._once import Receipt, Repeated
@@ -166,7 +167,7 @@ class Collection(Generic[T]):
         """Every document, newest first or in the order of the ids."""
         if self._newest_first:
             return self._found("all", None, limit, cursor)
-        return Listing([self.base, "all"], self._in_order, limit=limit, cursor=cursor)
+        return Listing([self.base, "all"], self._in_order, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
     def find(self, index: str, value: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[T]:
         """The documents that `index` finds by `value`, newest first or in the order of the ids. A page is two driver calls."""
@@ -305,7 +306,7 @@ class Collection(Generic[T]):
                     found.append(document)
             return found, page.next
 
-        return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor)
+        return Listing([self.base, index, value or ""], fetch, limit=limit, cursor=cursor, positions=KeysBelow(prefix))
 
     async def _in_order(self, position: str | None, count: int) -> tuple[list[T | CorruptDataError], str | None]:
         page = await scan_each(self._driver, Range(self.base, after=position, limit=count))

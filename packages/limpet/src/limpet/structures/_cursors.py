@@ -1,0 +1,103 @@
+"""Cursors: a position in a list as text for outside, and back only where it lies within the list's bounds."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+
+from .._errors import InvalidCursorError, InvalidKeyError
+from ..driver import Key, check_key
+
+__all__ = ["Cursors", "KeysBelow", "Numbers", "Positions"]
+
+_LONGEST = 8192
+"""Characters of a cursor. One that wraps another, of the longest key there is, has about 2,000."""
+_MARK = 9
+_DIGITS = 16
+
+
+class Positions:
+    """What the positions of a list may be. These may be any text: whatever they are given to checks them."""
+
+    def written(self, position: str) -> str:
+        """A position as it stands in a cursor."""
+        return position
+
+    def read(self, written: str) -> str:
+        """The position in a cursor. Raises `InvalidCursorError` for one beyond the bounds of the list."""
+        return written
+
+
+class KeysBelow(Positions):
+    """Positions are keys below `base`, which cursors leave out. A driver never reads beyond the base of a range."""
+
+    def __init__(self, base: Key) -> None:
+        self._head = f"{base}!"
+
+    def written(self, position: str) -> str:
+        return f"!{position.removeprefix(self._head)}" if position.startswith(self._head) else position
+
+    def read(self, written: str) -> str:
+        # One without the base is a key of an encrypted place, where keys are digests.
+        position = self._head + written[1:] if written.startswith("!") else written
+        try:
+            check_key(position)
+        except InvalidKeyError:
+            raise _damaged() from None
+        return position
+
+
+class Numbers(Positions):
+    """Positions are whole numbers, `after < number < before` where these are given."""
+
+    def __init__(self, after: int | None = None, before: int | None = None) -> None:
+        self._after = -1 if after is None else max(after, -1)
+        self._before = 10**_DIGITS if before is None else before
+
+    def read(self, written: str) -> str:
+        if not (len(written) <= _DIGITS and written.isascii() and written.isdecimal()):
+            raise _damaged()
+        if not self._after < int(written) < self._before:
+            raise _damaged()
+        return written
+
+
+class Cursors:
+    """The cursors of one query: a mark of the query, a checksum, and the position."""
+
+    def __init__(self, query: Sequence[str], positions: Positions) -> None:
+        """`query` names the question: the method and its arguments, bounds included."""
+        self._mark = _digest(repr([*query]).encode(errors="surrogatepass"))
+        self._positions = positions
+
+    def write(self, position: str) -> str:
+        """The cursor for a position."""
+        written = self._positions.written(position).encode()
+        return urlsafe_b64encode(self._mark + _digest(self._mark + written) + written).decode().rstrip("=")
+
+    def read(self, cursor: object) -> str:
+        """The position of a cursor. Raises `InvalidCursorError`, whatever is in it."""
+        if not isinstance(cursor, str) or len(cursor) > _LONGEST:
+            raise _damaged()
+        try:
+            raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+            mark, checksum, written = raw[:_MARK], raw[_MARK : 2 * _MARK], raw[2 * _MARK :]
+            text = written.decode()
+        except ValueError:
+            raise _damaged() from None
+        if urlsafe_b64encode(raw).decode().rstrip("=") != cursor or checksum != _digest(mark + written):
+            raise _damaged()
+        if mark != self._mark:
+            raise InvalidCursorError(
+                "the cursor belongs to another query: use it with the method and arguments that it came from"
+            )
+        return self._positions.read(text)
+
+
+def _damaged() -> InvalidCursorError:
+    return InvalidCursorError("the cursor is damaged: pass page.cursor on unchanged")
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()[:_MARK]
