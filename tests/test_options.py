@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limpet import ConfigurationError
+from limpet import ConfigurationError, DriverNotFoundError
 from limpet.driver import Driver
-from limpet.opening import driver_class
+from limpet.opening import driver_class, driver_from_url
 
 PAGES = Path(__file__).parents[1] / "docs/drivers"
 
@@ -33,6 +33,26 @@ URLS = {
     "sqlite": "sqlite:///a.db", "fs": "fs://./a", "redis": "redis://h", "mongodb": "mongodb://h",
     "postgresql": "postgresql://h/d", "mysql": "mysql://h/d",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("sqlite+aiosqlite:///./a.db", "sqlite:///./a.db"),
+        ("postgresql+asyncpg://u:p+aiosqlite@h/d?pool_size=3", "postgresql://u:p+aiosqlite@h/d?pool_size=3"),
+        ("MySQL+asyncmy://u@h/d", "mysql://u@h/d"),
+        ("mariadb+pymysql://u@h/d", "mariadb://u@h/d"),
+    ],
+)
+def test_the_client_library_of_an_sqlalchemy_url_is_left_out(theirs: str, ours: str) -> None:
+    one, other = driver_from_url(theirs), driver_from_url(ours)
+    assert (type(one), vars(one)["_options"]) == (type(other), vars(other)["_options"])
+
+
+@pytest.mark.parametrize("url", ["sqlite+asyncpgx:///a.db", "redis+aiosqlite://h", "postgresql+://h/d"])
+def test_another_scheme_with_a_plus_is_a_scheme_of_its_own(url: str) -> None:
+    with pytest.raises(DriverNotFoundError):
+        driver_from_url(url)
 
 
 def constructor(scheme: str) -> dict[str, inspect.Parameter]:

@@ -119,20 +119,12 @@ class OldDesign:
         return self.agent(model)
 
 
-class Spelled:
-    """A store of ours as Naylence's callers spell it: `update` stores a value where there is one."""
-
-    def __init__(self, store: KeyValueStore[Any]) -> None:
-        self.get, self.set, self.delete, self.list = store.get, store.set, store.delete, store.list
-        self.update = store.replace
-
-
 class NewDesign:
     def __init__(self, persistence: Persistence) -> None:
         self.persistence = persistence
 
-    async def store(self, model: Any, namespace: str) -> Spelled:
-        return Spelled(await self.persistence.get_kv_store(model, namespace))
+    async def store(self, model: Any, namespace: str) -> KeyValueStore[Any]:
+        return await self.persistence.get_kv_store(model_cls=model, namespace=namespace)
 
     encrypted = store
 
@@ -142,7 +134,7 @@ class NewDesign:
         )
 
     async def stored(self) -> dict[str, str]:
-        (item,) = await self.persistence.driver.get(["kv!@__agent_counter!@state"])
+        (item,) = await self.persistence.driver.get(["state!@__agent_counter!@state"])
         return {} if item is None else {"state": str(item.value)}
 
     async def later_release(self, model: Any, steps: Migrations) -> Any:

@@ -95,7 +95,7 @@ async def test_revisions_migrate_and_long_names_keep_theirs(persistence: Persist
 async def test_a_damaged_history_is_said(persistence: Persistence) -> None:
     state = state_of(persistence, history=2)
     for damage in ("{", "[]"):
-        await persistence.driver.apply([Put("history!kv!@__agent_counter!@state", damage)])
+        await persistence.driver.apply([Put("history!state!@__agent_counter!@state", damage)])
         with pytest.raises(CorruptDataError, match="history"):
             await state.history.list()
     assert await state.get_state() == CounterState()

@@ -89,10 +89,10 @@ async def test_what_is_no_text_is_refused(persistence: Persistence, bad: Any) ->
         await persistence.kv(int, "n").get(bad)
 
 
-async def test_the_librarys_own_namespaces_are_refused(persistence: Persistence) -> None:
-    with pytest.raises(InvalidKeyError, match="reserved for the library"):
-        persistence.kv(int, "__agent_counter")
-    persistence.kv(int, "_mine")
+@pytest.mark.parametrize("namespace", ["__agent_counter", "__node_meta", "_mine", "__"])
+async def test_no_namespace_is_reserved(persistence: Persistence, namespace: str) -> None:
+    await persistence.kv(int, namespace).set("n", 1)
+    assert await persistence.kv(int, namespace).get("n") == 1
 
 
 @dataclass
@@ -261,14 +261,14 @@ async def test_update_answers_the_new_value_and_loses_none(persistence: Persiste
     assert await handles[0].update("n", lambda n: n + 1) == 41
 
 
-async def test_update_refuses_what_is_no_plain_function_and_stores_nothing(users: KeyValueStore[User]) -> None:
+async def test_update_refuses_what_is_no_value_of_its_type_and_stores_nothing(users: KeyValueStore[User]) -> None:
     await users.set("u", ADA)
 
     async def change(user: User) -> User:
         return user
 
-    with pytest.raises(InvalidValueError, match=r"replace\(\) or set\(\)"):
-        await users.update("u", ADA)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError):
+        await users.update("u", {"name": "x"})  # type: ignore[arg-type]
     changed = change(ADA)
     with pytest.raises(InvalidValueError, match="synchronous function"):
         await users.update("u", lambda user: changed)  # type: ignore[arg-type, return-value]
@@ -276,6 +276,21 @@ async def test_update_refuses_what_is_no_plain_function_and_stores_nothing(users
     with pytest.raises(InvalidValueError):
         await users.update("u", lambda user: {"name": "x"})  # type: ignore[arg-type, return-value]
     assert await users.get("u") == ADA
+
+
+async def test_update_takes_the_new_value_itself(persistence: Persistence) -> None:
+    store = await persistence.get_kv_store(model_cls=User, namespace="__node_meta")
+    with pytest.raises(KeyError):
+        await store.update("u", ADA)
+    await store.set("u", User(name="old"), ttl=60)
+    assert await store.update("u", ADA) == ADA
+    assert await store.get("u") == ADA
+    (item,) = await persistence.driver.get([store.at("u")])
+    assert item is not None
+    assert item.ttl_ms is not None, "keeps the expiry"
+    assert await store.update("u", User(name="once"), once="t") == await store.update("u", User(name="once"), once="t")
+    with pytest.raises(ConflictError):
+        await store.update("u", ADA, once="t")
 
 
 async def test_once_repeats_nothing(persistence: Persistence) -> None:

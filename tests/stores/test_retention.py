@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from limpet import ConfigurationError, InvalidKeyError, Persistence, create_persistence
+from limpet import ConfigurationError, Persistence, create_persistence
 from limpet.driver import MemoryDriver
 from limpet.opening import driver_from_url
 from limpet.records import UserMessage
@@ -61,15 +61,14 @@ async def test_records_by_age_and_by_count(persistence: Persistence) -> None:
     assert len(await beside.keys()) == 300
 
 
-async def test_the_librarys_own_namespaces_have_no_policy(persistence: Persistence) -> None:
-    await persistence.kv(int, "n").set("a", 1)
+async def test_a_policy_of_records_leaves_the_state_of_that_namespace(persistence: Persistence) -> None:
+    async with persistence.state(dict, "__agent_counter") as state:
+        state["count"] = 1
+    await persistence.kv(int, "__agent_counter").set("a", 1)
     await asyncio.sleep(0.01)
-    policies = RetentionPolicies(
-        kv={"n": Retention(max_age=timedelta(milliseconds=1)), "__agent_counter": Retention(max_count=1)}
-    )
-    with pytest.raises(InvalidKeyError):
-        await persistence.prune(policies)
-    assert await persistence.kv(int, "n").exists("a"), "nothing was removed before the refusal"
+    policies = RetentionPolicies(kv={"__agent_counter": Retention(max_age=timedelta(milliseconds=1))})
+    assert (await persistence.prune(policies)).kv == {"__agent_counter": 1}
+    assert await persistence.state(dict, "__agent_counter").get_state() == {"count": 1}
 
 
 async def say(persistence: Persistence, session: str, times: int = 1) -> None:

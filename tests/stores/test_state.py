@@ -11,7 +11,6 @@ import pytest
 from limpet import (
     ConfigurationError,
     CorruptDataError,
-    InvalidKeyError,
     InvalidValueError,
     LeaseLostError,
     LeaseTimeoutError,
@@ -21,7 +20,7 @@ from limpet import (
     UnavailableError,
     create_persistence,
 )
-from limpet.driver import Delete, Driver
+from limpet.driver import Delete, Driver, Put, key, name, text
 from limpet.opening import driver_from_url
 from limpet.state import AgentState, BaseAgentState, StatefulAgent
 from limpet.structures import Migrations
@@ -70,18 +69,18 @@ async def test_what_changed_in_the_block_is_saved(agent: CounterAgent, persisten
     assert await agent.increment() == 5
 
 
-async def test_it_lies_where_key_value_stores_lie(agent: CounterAgent, persistence: Persistence) -> None:
+async def test_states_and_records_are_kept_apart(agent: CounterAgent, persistence: Persistence) -> None:
     await agent.increment()
-    (item,) = await persistence.driver.get(["kv!@__agent_counter!@state"])
+    (item,) = await persistence.driver.get(["state!@__agent_counter!@state"])
     assert item is not None
     assert item.value == '{"count":1,"log":[]}'
-    with pytest.raises(InvalidKeyError):
-        persistence.kv(CounterState, "__agent_counter")
-    with pytest.raises(InvalidKeyError):
-        persistence.state(CounterState, "__node_meta")
-    async with persistence.state(CounterState, "mine", key="k") as state:
-        state.count = 9
-    assert dict(await persistence.kv(CounterState, "mine").list()) == {"k": CounterState(count=9)}
+    records = persistence.kv(CounterState, "__agent_counter")
+    await records.set("state", CounterState(count=9))
+    assert await agent.get_state() == CounterState(count=1)
+    assert await records.clear() == 1
+    assert await agent.increment() == 2
+    assert await agent.state.clear_state()
+    assert await records.get("state") is None
 
 
 async def dirty(agent: CounterAgent) -> None:
@@ -107,13 +106,13 @@ async def test_nothing_is_written_when_nothing_changed(url: str) -> None:
         async with agent.state as state:
             assert state.count == 0
         assert await persistence.state(CounterState, "__agent_counter").get_state() == CounterState()
-        assert await driver.get(["kv!@__agent_counter!@state"]) == [None], "reading makes no record"
+        assert await driver.get(["state!@__agent_counter!@state"]) == [None], "reading makes no record"
         await agent.increment()
-        (before,) = await driver.get(["kv!@__agent_counter!@state"])
+        (before,) = await driver.get(["state!@__agent_counter!@state"])
         async with agent.state as state:
             state.count += 1
             state.count -= 1
-        assert await driver.get(["kv!@__agent_counter!@state"]) == [before]
+        assert await driver.get(["state!@__agent_counter!@state"]) == [before]
 
 
 async def test_get_state_is_a_copy(agent: CounterAgent) -> None:
@@ -249,21 +248,22 @@ async def test_a_long_block_keeps_its_lease(pair: tuple[Persistence, Persistence
 
 
 async def test_what_somebody_else_wrote_past_the_lease_is_not_overwritten(persistence: Persistence) -> None:
-    state, store = persistence.state(dict, "mine"), persistence.kv(dict, "mine")
+    state = persistence.state(dict, "mine")
+    at = key(name("state"), text("mine"), text("state"))
 
     async def change() -> None:
         async with state as held:
             held["by"] = "the block"
-            await store.set("state", {"by": "the store"})
+            await persistence.driver.apply([Put(at, '{"by":"somebody else"}')])
 
-    for there in ({}, {"by": "the store"}):
+    for there in ({}, {"by": "somebody else"}):
         assert await state.get_state() == there
         with pytest.raises(LeaseLostError, match="nothing was saved"):
             await change()
-        assert dict(await store.list()) == {"state": {"by": "the store"}}
+        assert await state.get_state() == {"by": "somebody else"}
     async with asyncio.timeout(5), state as held:
         held["by"] = "the block"
-    assert await store.get("state") == {"by": "the block"}
+    assert await state.get_state() == {"by": "the block"}
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.0002, 0.001, 0.003, 0.01])

@@ -61,6 +61,69 @@ class HTTPServer2Agent(StatefulAgent[CounterState]):
     pass
 
 
+class OwnState:
+    """As Naylence's `BaseAgent`: a state and an `__init__` that know of no other class, and a name that is read-only."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self._name, self._state = name or "its_own", None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def state(self) -> Any:
+        raise NotImplementedError
+
+    async def get_state(self) -> Any:
+        raise NotImplementedError
+
+
+class MixinFirst(StatefulAgent[CounterState], OwnState):
+    pass
+
+
+class MixinLast(OwnState, StatefulAgent[CounterState]):  # type: ignore[override]
+    pass
+
+
+class Below(MixinLast):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+
+@pytest.mark.parametrize("kind", [MixinFirst, MixinLast, Below])
+async def test_a_class_with_a_state_of_its_own_may_stand_on_either_side(persistence: Persistence, kind: Any) -> None:
+    for options, name in (({}, "its_own"), ({"name": "given"}, "given")):
+        agent = kind(persistence=persistence, **options)
+        assert agent.name == name
+        async with agent.state as state:
+            state.count += 1
+        assert await agent.get_state() == await persistence.state(CounterState, f"__agent_{name}").get_state()
+        assert await agent.with_state(lambda state: state.count) == 1
+        assert await agent.clear_state()
+
+
+async def test_an_init_that_knows_nothing_of_the_mixin(persistence: Persistence) -> None:
+    class Alone(OwnState, StatefulAgent[CounterState]):  # type: ignore[override]
+        def __init__(self) -> None:
+            OwnState.__init__(self, "alone")
+
+    class Loud:
+        async def get_state(self) -> Any:
+            return ("loud", await super().get_state())  # type: ignore[misc]
+
+    class Cooperative(Loud, StatefulAgent[CounterState]):
+        pass
+
+    agent = Alone()
+    with pytest.raises(ConfigurationError, match="persistence="):
+        await agent.get_state()
+    agent.persistence = persistence
+    assert await agent.get_state() == CounterState()
+    assert await Cooperative(persistence=persistence).get_state() == ("loud", CounterState())
+
+
 async def test_the_mixin_leaves_its_arguments_to_the_next_class(persistence: Persistence) -> None:
     for kind in (Mixed, Deeper):
         agent = kind(1, keyword="k", persistence=persistence, name="a/b")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import signature
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
 
 from pydantic import BaseModel, ConfigDict
@@ -39,14 +41,23 @@ class StatefulAgent(Generic[T]):
         counter = Counter(persistence=persistence)
 
     The type is `state_model=`, or the class attribute `STATE_MODEL`, or the argument of the base class. Agents of one
-    name have one state, in whatever process; `name` is the class's in snake case if none is given. The state is the
-    record `state` in the namespace `__agent_<name>`.
+    name have one state, in whatever process; `name` is the class's in snake case if none is given. The state is at the
+    key `state` in the namespace `__agent_<name>`.
+
+    Beside a class that has a `state` of its own, such as Naylence's `BaseAgent`, this one is used, in whatever order
+    the two are written. `name` is then passed to that class, too.
     """
 
     STATE_MODEL: ClassVar[Any] = None
     name: str
     persistence: Persistence | None = None
     """May also be set after the object was made, before its state is first used."""
+
+    # For objects whose `__init__` does not call this class's: everything as if no argument had been given.
+    __state: AgentState[T] | None = None
+    __model: type[T] | None = None
+    __namespace: str | None = None
+    __options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -62,24 +73,46 @@ class StatefulAgent(Generic[T]):
         **kwargs: Any,
     ) -> None:
         """Other arguments go to the next class. `state_factory` makes the first state, where there is none."""
-        super().__init__(*args, **kwargs)
+        following = self.__next_init()
+        if name is not None and "name" in signature(following).parameters:
+            kwargs["name"] = name
+        following(*args, **kwargs)
         if persistence is not None:
             self.persistence = persistence
-        self.name = name if name is not None else _WORDS.sub("_", type(self).__name__).lower()
-        self._state: AgentState[T] | None = None
-        self._state_model = state_model
-        self._state_namespace = state_namespace
-        self._state_options: dict[str, Any] = {
+        known = getattr(self, "name", None)  # of the class, or set by the next class, perhaps read-only
+        wanted = name if name is not None else known or _WORDS.sub("_", type(self).__name__).lower()
+        if known != wanted:
+            self.name = wanted
+        self.__state = None
+        self.__model = state_model
+        self.__namespace = state_namespace
+        self.__options = {
             "key": state_key,
             "factory": state_factory,
             "migrations": state_migrations,
             "history": state_history,
         }
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owner = next(each for each in cls.__mro__ if "state" in vars(each))
+        if issubclass(owner, StatefulAgent):
+            return
+        # A class with a state of its own stands before this one, and knows nothing of it.
+        for name in {"__init__", "state", "with_state", "get_state", "clear_state"} - vars(cls).keys():
+            setattr(cls, name, vars(StatefulAgent)[name])
+
+    def __next_init(self) -> Callable[..., None]:
+        """`__init__` of the next class: of one that stands before this class, if there is one; see `__init_subclass__`."""
+        mine = vars(StatefulAgent)["__init__"]
+        last: type = next(each for each in type(self).__mro__ if vars(each).get("__init__") is mine)
+        following: Callable[..., None] = super(last, self).__init__  # type: ignore[arg-type]
+        return following
+
     @property
     def state(self) -> AgentState[T]:
         """The state: `async with agent.state as state: ...`. Raises `ConfigurationError` where something is missing."""
-        if self._state is None:
+        if self.__state is None:
             if self.persistence is None:
                 raise ConfigurationError(
                     f"{self.name!r} has no persistence: pass persistence=, or set it before the first use"
@@ -89,17 +122,17 @@ class StatefulAgent(Generic[T]):
                     f"the persistence of {self.name!r} is a {type(self.persistence).__name__}: pass the result of "
                     "'await create_persistence(...)'"
                 )
-            kind = self._state_model or self.STATE_MODEL or _argument(getattr(self, "__orig_class__", type(self)))
+            kind = self.__model or self.STATE_MODEL or _argument(getattr(self, "__orig_class__", type(self)))
             if kind is None:
                 raise ConfigurationError(
                     f"{type(self).__name__} does not define its state: write StatefulAgent[YourState], "
                     "or pass state_model="
                 )
-            namespace = self._state_namespace
+            namespace = self.__namespace
             if namespace is None:
                 namespace = f"__agent_{self.name}"
-            self._state = self.persistence.state(kind, namespace, **self._state_options)
-        return self._state
+            self.__state = self.persistence.state(kind, namespace, **self.__options)
+        return self.__state
 
     @overload
     async def with_state(self, change: Callable[[T], Awaitable[R]]) -> R: ...

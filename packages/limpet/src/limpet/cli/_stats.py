@@ -20,7 +20,8 @@ _KINDS = {
     "threads": "threads",
     "feedback": "feedback",
     "storage": "plain items",
-    "kv": "records and states",
+    "kv": "records",
+    "state": "agent states",
     "history": "revisions of states",
     "lease": "leases",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,13 @@ _EXTRAS = {
     "mysql": "mysql",
     "mariadb": "mysql",
 }
+
+_SQLALCHEMY = re.compile(
+    r"^(sqlite|postgresql|mysql|mariadb)\+"
+    r"(?:aiosqlite|pysqlite|pysqlcipher|asyncpg|psycopg|psycopg_async|psycopg2|pg8000|aiomysql|asyncmy|pymysql|mysqldb)://",
+    re.IGNORECASE,
+)
+"""The client libraries of SQLAlchemy's URLs. Any other scheme with a plus is a scheme of its own, like `redis+cluster`."""
 
 
 def installed_drivers(plugins: Iterable[str] | None = None) -> dict[str, EntryPoint]:
@@ -92,7 +100,11 @@ def class_at(entry: EntryPoint) -> type[Driver]:
 
 
 def driver_from_url(url: str, plugins: Iterable[str] | None = None) -> Driver:
-    """The driver that a URL describes, not opened yet. No IO but the import."""
+    """The driver that a URL describes, not opened yet. No I/O except the import.
+
+    The client library that SQLAlchemy's URLs name (`postgresql+asyncpg://`) is left out: a driver chooses its own.
+    """
+    url = _SQLALCHEMY.sub(r"\1://", url, count=1)
     scheme = parse_url(url).scheme
     found = driver_class(scheme, plugins)
     try:

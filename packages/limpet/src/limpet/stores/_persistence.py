@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from .._arguments import checked_arguments
-from .._errors import ConfigurationError, InvalidKeyError
+from .._errors import ConfigurationError
 from .._run_to_end import run_to_end
 from ..driver import Driver, Health
 from ..driver.kit import backend_now_ms
@@ -73,14 +73,13 @@ class Persistence:
     def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]:
         """Return the values of one type in a namespace, without I/O. `kind` is any type that pydantic can adapt.
 
-        A namespace may be any text, but those that begin with `__` are reserved: `InvalidKeyError`.
+        A namespace may be any text. Agent states of the same namespace are kept apart.
         """
-        _ensure_users(namespace)
         return KeyValueStore(self._driver_of(namespace), kind, namespace, migrations=migrations)
 
-    async def get_kv_store(self, kind: type[V], namespace: str) -> KeyValueStore[V]:
+    async def get_kv_store(self, model_cls: type[V], namespace: str) -> KeyValueStore[V]:
         """`kv` in Naylence's spelling."""
-        return self.kv(kind, namespace)
+        return self.kv(model_cls, namespace)
 
     def state(
         self,
@@ -96,9 +95,8 @@ class Persistence:
     ) -> AgentState[V]:
         """Return a state of type `kind`, which only one task at a time can change, without I/O. See `AgentState`.
 
-        Of the reserved namespaces, only those that begin with `__agent_` are allowed: `InvalidKeyError`.
+        A namespace may be any text. Records (`kv`) of the same namespace are kept apart.
         """
-        _ensure_users(namespace, but="__agent_")
         return AgentState(
             self._driver_of(namespace),
             kind,
@@ -228,10 +226,3 @@ class Persistence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _ensure_users(namespace: str, *, but: str | None = None) -> None:
-    if isinstance(namespace, str) and namespace.startswith("__") and not (but and namespace.startswith(but)):
-        raise InvalidKeyError(
-            f"the namespace {namespace!r} begins with '__', which is reserved for the library: choose another name"
-        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Generic, TypeVar
+from functools import partial
+from typing import ClassVar, Generic, TypeVar
 
 from ..._arguments import checked_arguments
 from ..._errors import (
@@ -36,7 +37,6 @@ __all__ = ["KeyValueStore"]
 
 V = TypeVar("V")
 
-_BASE = name("kv")
 _FIRST = Migrations()
 _VERSION = "version"
 
@@ -52,12 +52,14 @@ class KeyValueStore(Generic[V]):
     `migrations` repair it: it is migrated when read and stored in the current version when next written.
     """
 
+    _ROOT: ClassVar[Key] = name("kv")
+
     def __init__(self, driver: Driver, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> None:
         self._driver = driver
         if migrations is not None and not isinstance(migrations, Migrations):
             raise ConfigurationError(f"migrations must be Migrations, not {type(migrations).__name__}")
         self._codec: TypeCodec[V] = TypeCodec(kind, migrations or _FIRST)
-        self.base: Key = key(_BASE, text(_checked(namespace, "namespace")))
+        self.base: Key = key(self._ROOT, text(_checked(namespace, "namespace")))
         self.namespace = namespace
 
     # One value.
@@ -110,32 +112,31 @@ class KeyValueStore(Generic[V]):
             raise
         return put.etag
 
-    async def update(self, key: str, change: Callable[[V], V], *, once: str | None = None) -> V:
+    async def update(self, key: str, change: V | Callable[[V], V], *, once: str | None = None) -> V:
         """Replace a value with `change(value)`, starting over if someone else writes first; return the new value.
 
         `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
         `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes a retry after
         `OutcomeUnknownError` safe: with the same token it changes nothing a second time. Raises `ConflictError` where
         that token came with another function; the same token for another key is another call.
+
+        What is not a function is the new value itself, as in Naylence: the last writer wins.
         """
-        if not callable(change):
-            raise InvalidValueError(
-                "update() takes a function of the record: to store a different value, use replace() or set()"
-            )
         at = self.at(key)
 
         def plan(reads: ReadSet) -> Plan[V]:
             item = reads[at]
             if item is None:
                 raise self._missing(key)
-            changed = change(self.decode(item, key))
+            changed = change(self.decode(item, key)) if callable(change) else change
             if isinstance(changed, Awaitable):
                 raise InvalidValueError(
                     "change must be a synchronous function, because it may run again after a conflict"
                 )
             return Plan([Put(at, self.encode(key, changed), item.etag, KEEP)], changed)
 
-        receipt = Receipt.of(once, "update", at, change)
+        given = change if callable(change) else partial(str, self.encode(key, change))  # told apart by its contents
+        receipt = Receipt.of(once, "update", at, given)
         async with changing(self._driver, at):
             try:
                 return await transact(self._driver, [at], plan, once=receipt)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from pydantic import ValidationError
 
@@ -26,6 +26,12 @@ _MOST = 256
 """Revisions kept at most: that many can be removed in one batch."""
 
 
+class _States(KeyValueStore[T]):
+    """Where states lie: apart from the records, so that neither a listing nor a `clear` of a namespace meets them."""
+
+    _ROOT: ClassVar[Key] = name("state")
+
+
 def lease_of(driver: Driver, at: Key) -> Lease:
     """What protects the state at `at`."""
     return Lease(driver, key(name("lease"), at))
@@ -33,7 +39,7 @@ def lease_of(driver: Driver, at: Key) -> Lease:
 
 @checked_arguments
 class AgentState(Generic[T]):
-    """One state of type `kind`, at `key` in a namespace of a key-value store. Making the object does no IO.
+    """One state of type `kind`, at `key` in a namespace of its own kind. Making the object does no I/O.
 
         async with agent.state as state:
             state.count += 1
@@ -78,7 +84,7 @@ class AgentState(Generic[T]):
         self.key = key
         self.history: StateHistory[T] = StateHistory(self, driver)
         self._driver = driver
-        self._records: KeyValueStore[T] = KeyValueStore(driver, kind, namespace, migrations=migrations)
+        self._records: KeyValueStore[T] = _States(driver, kind, namespace, migrations=migrations)
         self._at = self._records.at(key)
         self._revisions = Revisions(self._at)
         self._lease = lease_of(driver, self._at)
