@@ -119,11 +119,20 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, imports and the order of the floors."""
+    """Style, imports and the order of the floors; the workflow, whose actions are pinned by commit."""
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", "--no-logo")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml")
+    session.run("zizmor", "--offline", "--quiet", ".github")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Whether a version in constraints.txt has a known vulnerability; a version that cannot be looked up is an error, too."""
+    session.install(*dependency_group("audit"))
+    session.run("pip-audit", "-r", "constraints.txt", "--no-deps", "--disable-pip", "--strict")
 
 
 @nox.session

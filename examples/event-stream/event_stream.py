@@ -6,13 +6,14 @@ import argparse
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import uvicorn
-from limpet import EventsLostError, InvalidCursorError
+from limpet import EventsLostError, InvalidCursorError, InvalidValueError
 from limpet.events import EventQueue, create_queue
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -21,13 +22,24 @@ ALIVE_EVERY = 15.0
 """Seconds after which a silent stream says that it is there, so that nobody on the way closes it."""
 
 
+LARGEST = 1024 * 1024
+"""Bytes of a published event. More is refused while it is being read, so a large body costs no memory."""
+
+
 async def publish(request: Request) -> Response:
     queue: EventQueue = request.app.state.queue
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # A web page elsewhere can send a form or plain text without asking this server first, but not JSON.
+        return JSONResponse({"error": "send the event as application/json"}, status_code=415)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST:
+            return JSONResponse({"error": f"an event may have at most {LARGEST:,} bytes"}, status_code=413)
     try:
-        event = await request.json()
-    except ValueError as error:
-        return JSONResponse({"error": f"this is not JSON: {error}"}, status_code=400)
-    cursor = await queue.publish(request.path_params["session"], event)
+        cursor = await queue.publish(request.path_params["session"], json.loads(body))
+    except (ValueError, RecursionError, InvalidValueError) as error:
+        return JSONResponse({"error": f"this is not an event: {error}"}, status_code=400)
     return JSONResponse({"cursor": cursor}, status_code=201)
 
 
@@ -62,8 +74,12 @@ async def frames(queue: EventQueue, session: str, after: str | None) -> AsyncIte
             return
 
 
-def create_app(url: str, keep: int | None = None) -> Starlette:
-    """An app on the events at `url`, which keeps at most `keep` of each session."""
+def create_app(url: str, keep: int | None = None, middleware: Sequence[Middleware] = ()) -> Starlette:
+    """An app on the events at `url`, which keeps at most `keep` of each session.
+
+    Whoever reaches it may read and write every session. Authentication is middleware, such as Starlette's
+    `AuthenticationMiddleware`; whether that user may use `request.path_params["session"]` is then decided in the routes.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -71,7 +87,9 @@ def create_app(url: str, keep: int | None = None) -> Starlette:
             yield
 
     at = "/sessions/{session}/events"
-    return Starlette(routes=[Route(at, publish, methods=["POST"]), Route(at, stream)], lifespan=lifespan)
+    return Starlette(
+        routes=[Route(at, publish, methods=["POST"]), Route(at, stream)], middleware=middleware, lifespan=lifespan
+    )
 
 
 def main() -> None:

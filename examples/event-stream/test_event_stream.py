@@ -12,7 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from event_stream import create_app
 from limpet.events import create_queue
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 SCRIPT = Path(__file__).with_name("event_stream.py")
 AT = "/sessions/123/events"
@@ -111,9 +115,33 @@ async def test_an_id_from_elsewhere_is_refused(url: str) -> None:
     assert "cursor" in answer.json()["error"]
 
 
-async def test_what_is_no_json_is_refused(url: str) -> None:
+async def test_what_is_no_event_is_refused(url: str) -> None:
+    async def endless() -> AsyncGenerator[bytes, None]:
+        for _ in range(32):
+            yield b" " * 65536
+
+    json_type = {"content-type": "application/json; charset=utf-8"}
     with serving(url) as address:
         async with httpx.AsyncClient(base_url=address, timeout=30) as client:
-            answer = await client.post(AT, content=b"not json")
-    assert answer.status_code == 400
-    assert "not JSON" in answer.json()["error"]
+            for body in (b"not json", b"[" * 100_000, b'"\xff"', b"9" * 5000):
+                answer = await client.post(AT, content=body, headers=json_type)
+                assert answer.status_code == 400, body[:20]
+                assert "not an event" in answer.json()["error"]
+            assert (await client.post(AT, content=b"1", headers={"content-type": "text/plain"})).status_code == 415
+            assert (await client.post(AT, content=b"1")).status_code == 415
+            assert (await client.post(AT, content=endless(), headers=json_type)).status_code == 413
+            await publish(client, range(1))
+            assert (await read(client, None, 1))[0] == [0], "nothing of it was stored"
+
+
+async def test_authentication_stands_before_the_routes(tmp_path: Path) -> None:
+    class Refuse:
+        def __init__(self, app: object) -> None: ...
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await Response(status_code=401)(scope, receive, send)
+
+    app = create_app("memory://", middleware=[Middleware(Refuse)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+        assert (await client.get(AT)).status_code == 401
+        assert (await client.post(AT, json=1)).status_code == 401
