@@ -36,12 +36,21 @@ from ._errors import (
 from ._lazy import lazy
 
 if TYPE_CHECKING:
+    from ._anywhere import open_persistence, open_persistence_from_env, open_storage
     from .stores import Persistence, Storage
     from .structures import Listing, Page
 
 __getattr__: Callable[[str], Any] = lazy(
     __name__,
-    {"Persistence": ".stores", "Storage": ".stores", "Listing": ".structures", "Page": ".structures"},
+    {
+        "Listing": ".structures",
+        "Page": ".structures",
+        "Persistence": ".stores",
+        "Storage": ".stores",
+        "open_persistence": "._anywhere",
+        "open_persistence_from_env": "._anywhere",
+        "open_storage": "._anywhere",
+    },
     modules=[
         "driver",
         "events",
@@ -92,4 +101,7 @@ __all__ = [
     "create_persistence",
     "create_persistence_from_env",
     "create_storage",
+    "open_persistence",
+    "open_persistence_from_env",
+    "open_storage",
 ]

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
@@ -23,7 +23,7 @@ from .structures import collect_garbage
 from .wrappers import Wrap, encrypted
 from .wrappers.encryption import KeySource, find_key, key_in_environment
 
-__all__ = ["FolderPersistence", "Profile", "open_profile", "profile_from_env"]
+__all__ = ["FolderPersistence", "Profile", "open_profile", "profile_from_env", "profile_on_demand"]
 
 _FAME = "FAME_STORAGE_"
 _VARIABLES = ("PROFILE", "DB_DIRECTORY", "MASTER_KEY", "ENCRYPTED")
@@ -104,6 +104,23 @@ async def open_profile(
     return await FolderPersistence.open(profile.folder, batching=batching, wrappers=wrappers, plugins=plugins)
 
 
+def profile_on_demand(
+    profile: Profile,
+    *,
+    batching: bool = True,
+    wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
+) -> tuple[Persistence, Callable[[], Awaitable[object]]]:
+    """What a profile describes, not opened yet, and what opens it."""
+    if profile.key is not None:
+        wrappers = [*wrappers, encrypted(key=profile.key)]
+    if profile.folder is None:
+        driver = OnDemand(profile.url, batching=batching, wrappers=wrappers, plugins=plugins)
+        return Persistence(driver), driver.open
+    folder = FolderPersistence(profile.folder, batching, wrappers, plugins)
+    return folder, folder.prepare
+
+
 class FolderPersistence(Persistence):
     """Key-value stores and agent states in a folder, a SQLite database for each namespace: `<folder>/<namespace>.db`.
 
@@ -132,15 +149,19 @@ class FolderPersistence(Persistence):
         plugins: Sequence[str] | None = None,
     ) -> FolderPersistence:
         """Make the folder where it is missing. Raises `ConfigurationError`, or `DriverNotFoundError` without SQLite."""
-        driver_class("sqlite", plugins)
         made = cls(folder, batching, wrappers, plugins)
+        await made.prepare()
+        return made
+
+    async def prepare(self) -> None:
+        """What `open` does, once the object is made."""
+        driver_class("sqlite", self._plugins)
         try:
-            await asyncio.to_thread(made.folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"the folder {made.folder} cannot be created ({error.strerror}): choose another"
+                f"the folder {self.folder} cannot be created ({error.strerror}): choose another"
             ) from error
-        return made
 
     @property
     def driver(self) -> Driver:

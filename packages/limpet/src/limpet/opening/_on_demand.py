@@ -20,14 +20,14 @@ class OnDemand(Driver):
 
     def __init__(
         self,
-        url: str,
+        target: str | Driver | None,
         *,
         batching: bool = True,
         wrappers: Sequence[Wrap] = (),
         plugins: Sequence[str] | None = None,
     ) -> None:
-        self.capabilities = assembled(url, batching=batching, wrappers=wrappers, plugins=plugins)[0].capabilities
-        self._url = url
+        self.capabilities = assembled(target, batching=batching, wrappers=wrappers, plugins=plugins)[0].capabilities
+        self._target = target
         self._batching = batching
         self._wrappers = wrappers
         self._plugins = plugins
@@ -88,4 +88,4 @@ class OnDemand(Driver):
         return self._driver
 
     async def _open(self) -> Driver:
-        return await open_driver(self._url, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins)
+        return await open_driver(self._target, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins)

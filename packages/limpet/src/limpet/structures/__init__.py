@@ -6,7 +6,7 @@ from ._counter import Counter
 from ._cursors import KeysBelow, Numbers
 from ._garbage_collection import collect_garbage
 from ._keyed_locks import changing
-from ._listing import Listing, Page
+from ._listing import Fetch, Listing, Page
 from ._migrations import Migrations
 from ._once import Receipt, Repeated
 from ._reading import get_each, log_skipped, scan_all_each, scan_each
@@ -28,6 +28,7 @@ __all__ = [
     "Content",
     "Counter",
     "Entry",
+    "Fetch",
     "Index",
     "KeysBelow",
     "Lease",

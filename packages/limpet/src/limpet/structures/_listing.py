@@ -107,6 +107,12 @@ class Listing(Generic[T]):
         keeping._keeps_errors = True
         return keeping
 
+    def fetched(self, around: Callable[[Fetch[T]], Fetch[T]]) -> Listing[T]:
+        """The same list, whose records are fetched by `around(fetch)`: for one that is read on another event loop."""
+        elsewhere = copy(self)
+        elsewhere._fetch = around(self._fetch)
+        return elsewhere
+
     def __await__(self) -> Generator[None, None, Page[T]]:
         return self._page().__await__()
 

@@ -3,11 +3,13 @@
 from ._blobs import BlobStore
 from ._plain import read, true_paths, write
 from ._storage import Meta, Storage
+from ._watchers import call_back
 
 __all__ = [
     "BlobStore",
     "Meta",
     "Storage",
+    "call_back",
     "read",
     "true_paths",
     "write",

@@ -15,7 +15,7 @@ from ._mounts import Mount, Mounts
 from ._paths import Path, join, key_of
 from ._plain import read
 
-__all__ = ["Callback", "Event", "Unwatch", "Watchers"]
+__all__ = ["Callback", "Event", "Unwatch", "Watchers", "call_back"]
 
 _logger = logging.getLogger("limpet")
 
@@ -124,7 +124,7 @@ class Watchers:
     def _notify(self, event: Event, path: Path) -> None:
         for watcher in list(self._watchers):
             if path[: len(watcher.path)] == watcher.path:
-                call = asyncio.ensure_future(_call(watcher.callback, event, join(path[len(watcher.view) :])))
+                call = asyncio.ensure_future(call_back(watcher.callback, event, join(path[len(watcher.view) :])))
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
 
@@ -136,7 +136,7 @@ class Watchers:
                 await self.unmounted(base)
 
 
-async def _call(callback: Callback, event: Event, key: str) -> None:
+async def call_back(callback: Callback, event: Event, key: str) -> None:
     """A callback's error is the application's: it breaks neither the write that it hears of nor other watches."""
     try:
         result = callback(event, key)

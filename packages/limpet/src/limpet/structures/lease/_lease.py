@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from random import uniform
 from time import monotonic
-from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..._caller import Caller, caller
 from ..._errors import ConflictError, InvalidValueError, LeaseLostError, LeaseTimeoutError, NestedLeaseError
 from ..._run_to_end import run_to_end, take
 from ...driver import Check, Delete, Driver, If, Item, Key, Put, Write, fence_key
@@ -132,7 +132,7 @@ class Lease:
         well; `LeaseLostError` if someone else has acquired the lease since.
         """
         queue = _QUEUES.setdefault(self._driver, _Queue())
-        if queue.owners.get(self.base) is asyncio.current_task():
+        if queue.owners.get(self.base) is caller():
             raise NestedLeaseError(f"this task already holds the lease at {self.base!r}: it would wait for itself")
         started = monotonic()
         async with AsyncExitStack() as stack:
@@ -141,7 +141,7 @@ class Lease:
                     await stack.enter_async_context(queue.locks.hold(self.base))
             except TimeoutError as error:
                 raise self._timeout() from error
-            queue.owners[self.base] = asyncio.current_task()
+            queue.owners[self.base] = caller()
             stack.callback(queue.owners.pop, self.base)
             if timeout is not None:
                 timeout = max(0.0, timeout - (monotonic() - started))
@@ -223,7 +223,7 @@ class _Queue:
     """Who of this process waits for which lease on one driver, and who has it."""
 
     locks: KeyedLocks = field(default_factory=KeyedLocks)
-    owners: dict[Key, asyncio.Task[Any] | None] = field(default_factory=dict)
+    owners: dict[Key, Caller] = field(default_factory=dict)
 
 
 _QUEUES: WeakKeyDictionary[Driver, _Queue] = WeakKeyDictionary()

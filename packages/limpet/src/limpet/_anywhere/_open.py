@@ -1,0 +1,86 @@
+"""Opening without `await`: what the functions return is opened by its first call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ..driver import Driver
+    from ..stores import Persistence, Storage
+    from ..wrappers import Wrap
+
+__all__ = ["open_persistence", "open_persistence_from_env", "open_storage"]
+
+
+def open_persistence(
+    driver: str | Driver | None = None,
+    *,
+    batching: bool = True,
+    wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
+) -> Persistence:
+    """Return the stores of an agent's data, opened by the first call and usable from any event loop or thread.
+
+        persistence = open_persistence("postgresql://host/agents")      # at the top of a module, without await
+        await persistence.sessions.add_message(...)                     # on whatever event loop this is
+
+    It lives on an event loop of its own, in a thread that the first call starts, so a call costs two thread switches
+    more than through `create_persistence`. `await persistence.aclose()` from any loop, or `async with`, closes it; what is
+    forgotten is closed when the interpreter exits. After a fork, a child may use it if the parent had not yet.
+    `limpet.sync.Persistence.of(persistence)` is the same for code without `await`.
+
+    Takes the same as `create_persistence`. An unknown scheme or option raises at once: `ConfigurationError`,
+    `DriverNotFoundError`, `PluginError`. The first call raises what opening raises, and the next one tries again.
+    """
+    from .._portal import Portal
+    from ..opening import OnDemand
+    from ..stores import Persistence
+    from ._faces import face
+
+    _refuse_open(driver)
+    on_demand = OnDemand(driver, batching=batching, wrappers=wrappers, plugins=plugins)
+    inner = Persistence(on_demand)
+    return face(inner, Portal(inner.aclose, on_demand.open), is_root=True)
+
+
+def open_persistence_from_env(
+    *, batching: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
+) -> Persistence:
+    """As `open_persistence`, for what the environment names: see `create_persistence_from_env`."""
+    from .._portal import Portal
+    from ..profiles import profile_from_env, profile_on_demand
+    from ._faces import face
+
+    inner, open = profile_on_demand(profile_from_env(), batching=batching, wrappers=wrappers, plugins=plugins)
+    return face(inner, Portal(inner.aclose, open), is_root=True)
+
+
+def open_storage(
+    driver: str | Driver | None = None,
+    *,
+    batching: bool = True,
+    wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
+) -> Storage:
+    """Return plain keys and values, opened by the first call and usable from any loop or thread: see `open_persistence`."""
+    from .._portal import Portal
+    from ..opening import OnDemand
+    from ..stores import Storage
+    from ._faces import face
+
+    _refuse_open(driver)
+    on_demand = OnDemand(driver, batching=batching, wrappers=wrappers, plugins=plugins)
+    inner = Storage(on_demand)
+    return face(inner, Portal(inner.aclose, on_demand.open), is_root=True)
+
+
+def _refuse_open(driver: str | Driver | None) -> None:
+    from ..driver import Driver
+
+    if isinstance(driver, Driver) and driver.is_open:
+        raise ConfigurationError(
+            f"this {type(driver).__name__} is open, and so belongs to one event loop: pass a driver that is not open yet, or a URL"
+        )

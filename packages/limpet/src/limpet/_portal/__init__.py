@@ -1,0 +1,5 @@
+"""An event loop in a thread of its own, and calls to it from any other thread or loop."""
+
+from ._portal import Portal
+
+__all__ = ["Portal"]

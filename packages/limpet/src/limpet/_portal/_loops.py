@@ -1,0 +1,159 @@
+"""The event loops that calls cross to: one in a thread of ours, or one that the application runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+from .._errors import ClosedError, LimpetError
+from ._crossing import Crossing
+
+__all__ = ["LOOK", "CrossedLoop", "LoopThread", "RunningLoop"]
+
+_LAST_WORDS = 1.0
+"""Seconds that closing may take where nobody waits for it."""
+LOOK = 0.5
+"""Seconds after which who waits for the application's loop looks whether it is still there."""
+
+
+class CrossedLoop:
+    """An event loop, and the calls to it that are under way."""
+
+    loop: asyncio.AbstractEventLoop
+    ident: int | None
+    """The thread that runs it."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._pending: dict[Crossing[Any], bool] = {}
+        """The calls under way. Whoever takes one out of here notifies its caller, and nobody else does."""
+        self._is_ending = False
+
+    def send(self, crossing: Crossing[Any]) -> None:
+        """Start a call. Raises `ClosedError` where the loop has ended."""
+        self._pending[crossing] = True
+        try:
+            self.loop.call_soon_threadsafe(self._start, crossing)
+        except RuntimeError:
+            if self._pending.pop(crossing, False):
+                raise ClosedError("used after it was closed: open a new one") from None
+
+    def cancel(self, crossing: Crossing[Any]) -> None:
+        """Cancel a call; its caller is notified when it has ended."""
+        with suppress(RuntimeError):  # the loop has ended, and so has the call
+            self.loop.call_soon_threadsafe(crossing.cancel)
+
+    def wait(self, notified: threading.Lock) -> None:
+        """Block until the caller was notified, who then released this lock."""
+        notified.acquire()
+
+    def stop(self) -> None:
+        """End the loop, if it is ours. What runs on it is cancelled."""
+
+    def forget(self) -> None:
+        """Close what is open, in the time there is, and stop."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the loop has ended, if it is ours."""
+
+    async def over(self) -> None:
+        """Wait until the loop has ended, if it is ours, without blocking the one that waits."""
+
+    def look(self) -> None:
+        """Notify those whose calls can no longer end."""
+
+    def _start(self, crossing: Crossing[Any]) -> None:
+        if self._is_ending:
+            self._notify(crossing)
+        else:
+            crossing.start().add_done_callback(lambda _: self._notify(crossing))
+
+    def _abandon(self) -> None:
+        for crossing in list(self._pending):
+            self._notify(crossing)
+
+    def _notify(self, crossing: Crossing[Any]) -> None:
+        if self._pending.pop(crossing, False):
+            crossing.notify()
+
+
+class RunningLoop(CrossedLoop):
+    """The event loop that runs in this thread: the application's, which ends it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+        self.ident = threading.get_ident()
+
+    def wait(self, notified: threading.Lock) -> None:
+        while not notified.acquire(timeout=LOOK):
+            if self.loop.is_closed():
+                self.look()
+
+    def look(self) -> None:
+        if not self.loop.is_running():
+            self._abandon()
+
+
+class LoopThread(CrossedLoop):
+    """An event loop in a daemon thread, so that a forgotten close never hangs the interpreter's exit.
+
+    It knows nothing of the portal: once that is dropped, the thread can end.
+    """
+
+    def __init__(self, close: Callable[[], Awaitable[object]]) -> None:
+        """`close` ends what lives on the loop, where that was forgotten."""
+        super().__init__()
+        self._close = close
+        self._ready = threading.Event()
+        self._over: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="limpet", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        self.ident = self._thread.ident
+
+    def stop(self) -> None:
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._stop)
+
+    def forget(self) -> None:
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._forget)
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    async def over(self) -> None:
+        await asyncio.wrap_future(self._over)
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:  # which cancels what is left, in the end
+            self.loop = runner.get_loop()
+            self._ready.set()
+            while True:
+                try:
+                    self.loop.run_forever()
+                except (KeyboardInterrupt, SystemExit):  # raised by a caller's function, and the caller gets it
+                    if not self._is_ending:
+                        continue
+                break
+        self._abandon()  # what was asked when nothing ran any more
+        self._over.set_result(None)
+
+    def _stop(self) -> None:
+        self._is_ending = True
+        self.loop.stop()
+
+    def _forget(self) -> None:
+        closing = self.loop.create_task(self._closed())
+        closing.add_done_callback(lambda _: self._stop())
+
+    async def _closed(self) -> None:
+        with suppress(LimpetError, OSError, RuntimeError, TimeoutError):  # nobody is left to be told
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._close()
