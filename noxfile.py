@@ -29,7 +29,11 @@ EXAMPLES = sorted(
     for found in ROOT.glob("examples/*/pyproject.toml")
     if "limpet.plugins" not in nox.project.load_toml(found)["project"].get("entry-points", {})
 )
-SOURCES = [place for place in (*PACKAGES, "tests", "examples", "benchmarks", "noxfile.py") if (ROOT / place).exists()]
+SOURCES = [
+    place
+    for place in (*PACKAGES, "tests", "examples", "benchmarks", "scripts", "noxfile.py")
+    if (ROOT / place).exists()
+]
 
 
 def dependency_group(name: str) -> list[str]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from limpet import Persistence, Storage, create_persistence, create_storage, open_persistence, open_storage
+from limpet import Persistence, Storage, create_persistence, create_storage, open_persistence, open_storage, sync
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.stores.asynchronous import asynchronous
 
 LOOKS_INSIDE = frozenset(
     {
@@ -16,29 +22,70 @@ LOOKS_INSIDE = frozenset(
         "test_long_conversations_are_swept_by_purge",
         "test_many_put_and_delete_the_same_at_once",
         "test_the_same_content_is_stored_once_however_it_came",
+        "test_update_takes_the_new_value_itself",
         "test_what_died_half_way_is_freed_in_time_and_nothing_else_is",
         "test_who_was_stopped_for_long_still_saves_where_nobody_else_came",
     }
 )
 """What replaces or reads a private part of a store, which a face does not have."""
 
-FACES = ["itself", pytest.param("anywhere", marks=pytest.mark.again)]
+NEEDS_TASKS = frozenset(
+    {
+        "test_a_watch_that_raises_breaks_nobody_else",
+        "test_cancelled_while_waiting_for_its_turn",
+        "test_missing_gives_none_or_nothing",
+        "test_tasks_on_one_object_come_in_their_order",
+        "test_what_was_taken_is_given_back_at_once",
+    }
+)
+"""What cancels a call, waits in the order of tasks, hears of errors by the event loop, or is told to `await`."""
+
+ONCE_MORE = frozenset({"memory", "sqlite", "fs", "postgresql", "mysql", "redis", "encrypted+sqlite"})
+"""Where the faces are tested: what lies behind them on the other drivers has tests of its own."""
+
+FACES = ["itself", *(pytest.param(face, marks=pytest.mark.again) for face in ("anywhere", "synchronous"))]
 
 
 @pytest.fixture(params=FACES)
 def face(request: pytest.FixtureRequest) -> str:
-    if request.param != "itself" and getattr(request.node, "originalname", "") in LOOKS_INSIDE:
+    test = getattr(request.node, "originalname", "")
+    if request.param != "itself" and test in LOOKS_INSIDE:
         pytest.skip("looks inside the store")
+    if request.param == "synchronous" and test in NEEDS_TASKS:
+        pytest.skip("needs tasks of an event loop")
     return str(request.param)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if not _is_left_out(item)]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return params.get("face", "itself") != "itself" and params.get("url", "memory") not in ONCE_MORE
 
 
 @pytest.fixture
 async def persistence(url: str, face: str) -> AsyncIterator[Persistence]:
-    async with create_persistence(url) if face == "itself" else open_persistence(url) as persistence:
-        yield persistence
+    if face == "itself":
+        async with create_persistence(url) as persistence:
+            yield persistence
+    elif face == "anywhere":
+        async with open_persistence(url) as persistence:
+            yield persistence
+    else:
+        with await asyncio.to_thread(sync.create_persistence, url) as opened:
+            yield asynchronous(opened)
 
 
 @pytest.fixture
 async def storage(url: str, face: str) -> AsyncIterator[Storage]:
-    async with create_storage(url) if face == "itself" else open_storage(url) as storage:
-        yield storage
+    if face == "itself":
+        async with create_storage(url) as storage:
+            yield storage
+    elif face == "anywhere":
+        async with open_storage(url) as storage:
+            yield storage
+    else:
+        with await asyncio.to_thread(sync.create_storage, url) as opened:
+            yield asynchronous(opened)

@@ -22,6 +22,7 @@ DOORS = [
     "limpet.state",
     "limpet.stores",
     "limpet.structures",
+    "limpet.sync",
     "limpet.wrappers",
 ]
 ELSEWHERE_TOO = {"Persistence", "Storage", "Listing", "Page"}

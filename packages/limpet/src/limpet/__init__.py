@@ -61,6 +61,7 @@ __getattr__: Callable[[str], Any] = lazy(
         "state",
         "stores",
         "structures",
+        "sync",
         "wrappers",
     ],
 )

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import cache, partial, wraps
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from .._errors import ClosedError
 from .._portal import Portal
@@ -79,9 +79,17 @@ def face(inner: S, portal: Portal, *, is_root: bool = False) -> S:
     return faced
 
 
-def parts(store: S) -> tuple[S, Portal] | None:
+class Parts(NamedTuple, Generic[S]):
+    """What a face is made of."""
+
+    inner: S
+    portal: Portal
+    is_root: bool
+
+
+def parts(store: S) -> Parts[S] | None:
     """What a face was made of, `None` for a store itself."""
-    return (store._inner, store._portal) if isinstance(store, _Face) else None
+    return Parts(store._inner, store._portal, store._is_root) if isinstance(store, _Face) else None
 
 
 async def give_back(taken: object) -> None:

@@ -129,18 +129,29 @@ class Listing(Generic[T]):
                 return Page(records, None if position is None else self._cursors.write(position))
 
     async def __aiter__(self) -> AsyncIterator[T]:
+        async for part in self.parts():
+            for record in part:
+                yield record
+
+    async def parts(self) -> AsyncIterator[Sequence[T]]:
+        """The same records as by iterating, in parts as they are read; a part may be empty."""
         if self._backwards:
-            for turned in await self._page():
-                yield turned
+            yield await self._page()
             return
         position = self._start
         left = self._limit
         while left is None or left > 0:
             found, position = await self._fetch(position, _STEP if left is None else min(left, _STEP))
-            for record in found:
-                if self._is_readable(record):
-                    yield record
-                    left = None if left is None else left - 1
+            part: list[T] = []
+            try:
+                for record in found:
+                    if self._is_readable(record):
+                        part.append(record)
+            except CorruptDataError:
+                yield part
+                raise
+            yield part
+            left = None if left is None else left - len(part)
             if position is None:
                 return
 

@@ -1,0 +1,170 @@
+"""Approvals, without `await`. Written by scripts/generate_sync.py: change the asynchronous API, and write it anew."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from .._anywhere import give_back
+from ..records import ApprovalRecord
+from ..stores import ApprovalStore as AsyncApprovalStore
+from ..stores import Claim as AsyncClaim
+from ..structures import RepairReport
+from ._face import Face, Signal
+from ._listing import Listing
+
+__all__ = ["ApprovalStore", "Claim"]
+
+
+class ApprovalStore(Face[AsyncApprovalStore]):
+    """Suspended states by id, thread and agent, newest first.
+
+    An approval is pending until someone claims it, claimed until that claim is completed, given back or expires,
+    and then decided or pending again. One that nobody claims in time expires, and no method returns it any more.
+    Beside the record lie two items that expire by the backend's clock: one as long as it may be claimed, one as long as
+    a claim lasts.
+    """
+
+    def create(
+        self,
+        thread_id: str,
+        *,
+        agent_name: str,
+        node_name: str,
+        state: Any,
+        id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        ttl: float | timedelta = timedelta(days=7),
+    ) -> ApprovalRecord:
+        """Suspend a state until someone decides, for up to `ttl` (a timedelta or seconds).
+
+        `state` is whatever can be written as JSON, models too. The thread need not be one of `persistence.threads`.
+        Raises `ConflictError` where the id is taken, and `InvalidValueError`.
+        """
+        return self._call(
+            self._inner.create,
+            thread_id,
+            agent_name=agent_name,
+            node_name=node_name,
+            state=state,
+            id=id,
+            metadata=metadata,
+            ttl=ttl,
+        )
+
+    def get(self, id: str) -> ApprovalRecord | None:
+        """Return the approval, or `None` if it does not exist or has expired. One driver call."""
+        return self._call(self._inner.get, id)
+
+    def exists(self, id: str) -> bool:
+        """Whether there is such an approval, and it has not expired. One driver call."""
+        return self._call(self._inner.exists, id)
+
+    def list(
+        self,
+        *,
+        thread_id: str | None = None,
+        agent_name: str | None = None,
+        decided: bool = False,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[ApprovalRecord]:
+        """The approvals of a thread, of an agent, of both, or all, newest first: the open ones, or those decided."""
+        return Listing(
+            self._portal,
+            self._inner.list(thread_id=thread_id, agent_name=agent_name, decided=decided, limit=limit, cursor=cursor),
+        )
+
+    def claim(
+        self,
+        id: str,
+        *,
+        by: str,
+        decision: str,
+        reason: str | None = None,
+        thread_id: str | None = None,
+        agent_name: str | None = None,
+        lease: float | timedelta = timedelta(minutes=5),
+    ) -> Claim:
+        """Take an approval, with a decision: of any number of callers exactly one gets it. Two driver calls.
+
+        The claim lasts for `lease` (a timedelta, or seconds) unless it is renewed; then, or when it is given back, the approval may be claimed
+        again. `thread_id` and `agent_name` have to be the approval's, where they are given. Raises
+        `AlreadyClaimedError`, which names the winner, and `NotFoundError` if it does not exist or has expired.
+        """
+        return Claim(
+            self._portal,
+            self._take(
+                give_back,
+                self._inner.claim,
+                id,
+                by=by,
+                decision=decision,
+                reason=reason,
+                thread_id=thread_id,
+                agent_name=agent_name,
+                lease=lease,
+            ),
+        )
+
+    def delete(self, id: str) -> bool:
+        """Remove an approval, claimed or not; return whether there was one. A claim of it can't be completed any more."""
+        return self._call(self._inner.delete, id)
+
+    def purge(self) -> int:
+        """Delete the approvals that expired before anyone claimed them; return how many. `persistence.purge()` calls it."""
+        return self._call(self._inner.purge)
+
+    def prune(self, *, max_age: float | timedelta) -> int:
+        """Remove the approvals that were decided longer ago than `max_age`, by the backend's clock; return how many."""
+        return self._call(self._inner.prune, max_age=max_age)
+
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return self._call(self._inner.repair, dry_run=dry_run)
+
+
+class Claim(Face[AsyncClaim]):
+    """An approval that is ours for now: complete it, or give it back.
+
+    `with approvals.claim(...) as claim:` renews it while the block runs, completes it when the block ends
+    well, and gives it back when it raises.
+    """
+
+    @property
+    def approval(self) -> ApprovalRecord:
+        """As claimed, with `attempts` and the decision."""
+        return self._inner.approval
+
+    @property
+    def lost(self) -> Signal:
+        """Set as soon as it is known that the claim has ended by itself."""
+        return Signal(self._portal, self._inner.lost)
+
+    def renew(self) -> None:
+        """Let the claim last for as long again from now. Raises `LeaseLostError`."""
+        self._call(self._inner.renew)
+
+    def __enter__(self) -> Self:
+        self._call(self._inner.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call(self._inner.__aexit__, kind, error, trace)
+
+    def complete(self) -> ApprovalRecord:
+        """Say that what was decided is done; return the approval, which is decided now, for good.
+
+        Raises `LeaseLostError` if the claim has ended: then someone else has the approval, or it is pending again.
+        """
+        return self._call(self._inner.complete)
+
+    def give_back(self) -> None:
+        """Let others claim it. Of a claim that has ended already, nothing."""
+        self._call(self._inner.give_back)

@@ -1,0 +1,323 @@
+"""Threads with their messages, and feedback, without `await`. Written by scripts/generate_sync.py: change the asynchronous API, and write it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from ..driver import KEEP, Keep
+from ..records import FeedbackRecord, ThreadMessage, ThreadRecord
+from ..stores import FeedbackStore as AsyncFeedbackStore
+from ..stores import Lineage, ThreadStats
+from ..stores import ThreadStore as AsyncThreadStore
+from ..structures import RepairReport
+from ._face import Face
+from ._listing import Listing
+
+__all__ = ["FeedbackStore", "ThreadStore"]
+
+
+class ThreadStore(Face[AsyncThreadStore]):
+    """Threads by id, user and agent, newest first; messages in the order of adding."""
+
+    @cached_property
+    def feedback(self) -> FeedbackStore:
+        """Feedback on the threads and their messages."""
+        return FeedbackStore(self._portal, self._inner.feedback)
+
+    def add_message(
+        self,
+        thread_id: str,
+        role: str,
+        content: Any = None,
+        *,
+        id: str | None = None,
+        unique: bool = False,
+        **more: Any,
+    ) -> ThreadMessage:
+        """Append a message and return it as stored: with its id, timestamp and seq.
+
+        `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
+        driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
+        history too, is not added again: the stored one is returned. Raises `NotFoundError`, and `InvalidValueError`.
+        """
+        return self._call(self._inner.add_message, thread_id, role, content, id=id, unique=unique, **more)
+
+    def add_messages(
+        self, thread_id: str, messages: Sequence[ThreadMessage | Mapping[str, Any]]
+    ) -> Sequence[ThreadMessage]:
+        """Append messages, a turn say, all of them or none, and return them as stored. Raises `NotFoundError`."""
+        return self._call(self._inner.add_messages, thread_id, messages)
+
+    def get_messages(
+        self,
+        thread_id: str,
+        *,
+        last: int | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        offset: int = 0,
+    ) -> Listing[ThreadMessage]:
+        """The messages of a thread in the order of adding; none for a thread that does not exist.
+
+        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them first; the
+        page's cursor then leads to those before. `offset` skips as many from the start, without reading them.
+        """
+        return Listing(
+            self._portal,
+            self._inner.get_messages(
+                thread_id, last=last, before=before, after=after, limit=limit, cursor=cursor, offset=offset
+            ),
+        )
+
+    def update_message(self, thread_id: str, message: str | int, **changes: Any) -> ThreadMessage:
+        """Change fields of a message, named by id or seq, and return it; its id, number and timestamp stay.
+
+        Raises `NotFoundError` for one that is not there, and `UnsupportedError` for one that a fork shares.
+        """
+        return self._call(self._inner.update_message, thread_id, message, **changes)
+
+    def delete_message(self, thread_id: str, message: str | int) -> bool:
+        """Remove one message, named by id or seq; return whether it was there. Forks keep it."""
+        return self._call(self._inner.delete_message, thread_id, message)
+
+    def count_messages(self, thread_id: str) -> int:
+        """How many messages a thread has, without reading them; 0 for a thread that does not exist."""
+        return self._call(self._inner.count_messages, thread_id)
+
+    def clear_messages(self, thread_id: str) -> int:
+        """Remove all messages of a thread, which stays as it is; return how many there were. Forks keep theirs."""
+        return self._call(self._inner.clear_messages, thread_id)
+
+    def truncate_after_message(self, thread_id: str, message: str | int) -> int:
+        """Remove every message behind one, named by id or seq, atomically; return how many went.
+
+        Raises `NotFoundError` for an id that is not there.
+        """
+        return self._call(self._inner.truncate_after_message, thread_id, message)
+
+    def create(
+        self,
+        *,
+        user_id: str,
+        agent_name: str,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        exist_ok: bool = False,
+    ) -> ThreadRecord:
+        """Make a thread, with an id of its own unless one is given. Two driver calls.
+
+        Raises `ConflictError` where the id is taken, unless `exist_ok`: then the thread that is there is returned, unchanged.
+        """
+        return self._call(
+            self._inner.create,
+            user_id=user_id,
+            agent_name=agent_name,
+            title=title,
+            metadata=metadata,
+            id=id,
+            exist_ok=exist_ok,
+        )
+
+    def get(self, thread_id: str) -> ThreadRecord | None:
+        """Return the thread with its message count, or `None`. One driver call."""
+        return self._call(self._inner.get, thread_id)
+
+    def exists(self, thread_id: str) -> bool:
+        """Whether there is such a thread; it is not read. One driver call."""
+        return self._call(self._inner.exists, thread_id)
+
+    def list(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        offset: int = 0,
+    ) -> Listing[ThreadRecord]:
+        """The threads of a user, of an agent, of both, or all, made last first. A page is three driver calls.
+
+        Lists are in order of creation, so no thread moves while someone pages. `offset` reads what it skips: prefer the
+        page's cursor on instead.
+        """
+        return Listing(
+            self._portal,
+            self._inner.list(user_id=user_id, agent_name=agent_name, limit=limit, cursor=cursor, offset=offset),
+        )
+
+    def update(
+        self,
+        thread_id: str,
+        *,
+        title: str | Keep | None = KEEP,
+        metadata: Mapping[str, Any] | Keep = KEEP,
+        merge_metadata: Mapping[str, Any] | None = None,
+    ) -> ThreadRecord:
+        """Change the title, replace the metadata (`metadata=`), or merge into it, one level deep (`merge_metadata=`).
+
+        Concurrent merges are all kept. Raises `NotFoundError`, and `InvalidValueError` for both kinds of metadata at once.
+        """
+        return self._call(self._inner.update, thread_id, title=title, metadata=metadata, merge_metadata=merge_metadata)
+
+    def delete(self, thread_id: str) -> bool:
+        """Remove a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
+
+        To readers, the thread, its messages, feedback and checkpoints disappear in one batch, however many there are, and so do its first
+        twenty approvals; the rest goes right after. If this stops half-way, `persistence.collect_garbage()`, or creating a
+        thread with that id, finishes it. Messages that forks share stay as long as a fork needs them.
+        """
+        return self._call(self._inner.delete, thread_id)
+
+    def stats(self, *, messages: bool = False) -> ThreadStats:
+        """How many threads and how much feedback there is, exactly: two driver calls, however many there are.
+
+        `messages` adds up what each thread has: exact too, but two small items are read for each thread.
+        """
+        return self._call(self._inner.stats, messages=messages)
+
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return self._call(self._inner.repair, dry_run=dry_run)
+
+    def fork(
+        self,
+        thread_id: str,
+        *,
+        at: int | str | None = None,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
+        id: str | None = None,
+    ) -> ThreadRecord:
+        """A thread of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+
+        The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
+        numbers. User, agent and metadata are the parent's unless given, and the title is "Fork of" and the parent's. Raises
+        `NotFoundError` for a thread or message that is not there, `ConflictError` where the id is taken, `TooLargeError` for
+        a fork of forks, more than 128 deep.
+        """
+        return self._call(self._inner.fork, thread_id, at=at, title=title, metadata=metadata, user_id=user_id, id=id)
+
+    def lineage(self, thread_id: str) -> Lineage[ThreadRecord]:
+        """All that a thread was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+
+        Four driver calls for a family of up to 200. Raises `NotFoundError`.
+        """
+        return self._call(self._inner.lineage, thread_id)
+
+    def finish_deletions(self) -> int:
+        """Finish the deletions that stopped half-way; return how many. `persistence.collect_garbage()` calls it."""
+        return self._call(self._inner.finish_deletions)
+
+
+class FeedbackStore(Face[AsyncFeedbackStore]):
+    """Feedback by id, thread, message, user, agent, type and rating, newest first. It goes with its thread."""
+
+    def create(
+        self,
+        thread_id: str,
+        *,
+        rating: int | None = None,
+        comment: str | None = None,
+        message_id: str | None = None,
+        feedback_type: str = "rating",
+        query: str | None = None,
+        response: str | None = None,
+        correction: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+        id: str | None = None,
+    ) -> FeedbackRecord:
+        """Store feedback; user and agent default to the thread's. Two driver calls.
+
+        Does not check whether the message exists. Raises `NotFoundError` if the thread does not exist,
+        `ConflictError` for an id that is taken, `InvalidValueError` for a rating that is not 1 to 5.
+        """
+        return self._call(
+            self._inner.create,
+            thread_id,
+            rating=rating,
+            comment=comment,
+            message_id=message_id,
+            feedback_type=feedback_type,
+            query=query,
+            response=response,
+            correction=correction,
+            metadata=metadata,
+            user_id=user_id,
+            agent_name=agent_name,
+            id=id,
+        )
+
+    def get(self, id: str) -> FeedbackRecord | None:
+        """Return the feedback, or `None` if it does not exist or its thread was deleted."""
+        return self._call(self._inner.get, id)
+
+    def exists(self, id: str) -> bool:
+        """Whether there is such feedback, and its thread."""
+        return self._call(self._inner.exists, id)
+
+    def list(
+        self,
+        *,
+        thread_id: str | None = None,
+        message_id: str | None = None,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+        feedback_type: str | None = None,
+        rating: int | None = None,
+        min_rating: int | None = None,
+        max_rating: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        offset: int = 0,
+    ) -> Listing[FeedbackRecord]:
+        """What all the filters given agree on, newest first. A page is three driver calls.
+
+        It is found by the first of message (with its thread), thread, user, agent, rating and type that is given; what the others
+        leave out is read and skipped. So are the first `offset`; a cursor leads on without that.
+        """
+        return Listing(
+            self._portal,
+            self._inner.list(
+                thread_id=thread_id,
+                message_id=message_id,
+                user_id=user_id,
+                agent_name=agent_name,
+                feedback_type=feedback_type,
+                rating=rating,
+                min_rating=min_rating,
+                max_rating=max_rating,
+                limit=limit,
+                cursor=cursor,
+                offset=offset,
+            ),
+        )
+
+    def delete(self, id: str) -> bool:
+        """Remove feedback; return whether there was any."""
+        return self._call(self._inner.delete, id)
+
+    def count(self) -> int:
+        """How many there are, exactly. One driver call."""
+        return self._call(self._inner.count)
+
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+
+        Needed only after something else changed the data.
+        """
+        return self._call(self._inner.repair, dry_run=dry_run)
+
+    def clear(self, thread_id: str) -> int:
+        """Remove all feedback of a thread, in batches; return how many. Safe to repeat."""
+        return self._call(self._inner.clear, thread_id)
