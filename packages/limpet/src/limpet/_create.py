@@ -38,11 +38,15 @@ def create_persistence(
     `WrongKeyError` when opened.
     """
 
+    from ._secrets import SecretUrl  # no traceback with its variables shows the password
+
+    place = SecretUrl(driver) if isinstance(driver, str) else driver
+
     async def open() -> Persistence:
         from .opening import open_driver
         from .stores import Persistence
 
-        return Persistence(await open_driver(driver, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Persistence(await open_driver(place, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)
 
@@ -74,10 +78,14 @@ def create_storage(
 ) -> Opening[Storage]:
     """Open plain keys and values on a driver; takes and raises the same as `create_persistence`."""
 
+    from ._secrets import SecretUrl  # as above
+
+    place = SecretUrl(driver) if isinstance(driver, str) else driver
+
     async def open() -> Storage:
         from .opening import open_driver
         from .stores import Storage
 
-        return Storage(await open_driver(driver, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Storage(await open_driver(place, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)

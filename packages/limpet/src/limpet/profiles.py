@@ -15,6 +15,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from ._errors import ClosedError, ConfigurationError, FormatError, InvalidKeyError, UnsupportedError
+from ._secrets import SecretText, SecretUrl, hide_password
 from .driver import Driver, Health, text
 from .driver.kit import host_now_ms
 from .opening import OnDemand, driver_class, open_driver
@@ -65,8 +66,12 @@ def profile_from_env() -> Profile:
     Raises `ConfigurationError` for an unknown profile, for a variable whose name is nearly one of these, and for a key
     that is missing or would not be used.
     """
-    url = os.environ.get("LIMPET_URL")
-    fame = {name: value for name in _VARIABLES if (value := os.environ.get(_FAME + name))}
+    url = SecretUrl(os.environ.get("LIMPET_URL") or "")
+    fame: dict[str, str] = {
+        name: (SecretText if name == "MASTER_KEY" else SecretUrl)(os.environ[_FAME + name])
+        for name in _VARIABLES
+        if os.environ.get(_FAME + name)
+    }
     if url and fame:
         warnings.warn(
             f"LIMPET_URL is set, so {', '.join(sorted(_FAME + name for name in fame))} has no effect: unset one of them",
@@ -81,6 +86,7 @@ def profile_from_env() -> Profile:
         return Profile(url="memory://")
     if profile not in _PROFILES and "://" not in profile:
         near = get_close_matches(profile, _PROFILES, 1)
+        profile = hide_password(profile)
         advice = f"did you mean {near[0]!r}?" if near else f"use {', '.join(_PROFILES)}, or a URL"
         raise ConfigurationError(f"FAME_STORAGE_PROFILE is {profile!r}, which is not a profile: {advice}")
     key = _fame_key(profile, fame)
@@ -262,7 +268,7 @@ def _refuse_typos() -> None:
 
 
 def _fame_key(profile: str, fame: Mapping[str, str]) -> KeySource | None:
-    switch = fame.get("ENCRYPTED", "")
+    switch = str(fame.get("ENCRYPTED", ""))
     encrypted = _SWITCH.get(switch.lower()) if switch else None
     if switch and encrypted is None:
         raise ConfigurationError(f"FAME_STORAGE_ENCRYPTED is {switch!r}: use true or false")

@@ -12,7 +12,7 @@ from warnings import catch_warnings, simplefilter
 
 import pymongo
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import Subscription, size_of
+from limpet.driver.kit import Subscription, size_of, without_frames
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern, errors
 from pymongo.driver_info import DriverInfo
 from pymongo.read_concern import ReadConcern
@@ -102,7 +102,7 @@ class Client:
                 raise UnavailableError(
                     f"all {self.options.pool_size} connections to {self.options.place} stayed busy for "
                     f"{self.options.connect_timeout:g} s: raise 'pool_size', or check the server's load"
-                ) from error
+                ) from without_frames(error)
         else:
             await self._room.acquire()
         at = at or self.at
@@ -215,7 +215,7 @@ class Client:
             except CLIENT_ERRORS as error:
                 if transient(error) or isinstance(error, UnavailableError):
                     raise
-                raise of_mongodb(error, self.options.place, sent=True) from error
+                raise of_mongodb(error, self.options.place, sent=True) from without_frames(error)
         finally:
             with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
                 await session.end_session()
@@ -276,7 +276,7 @@ class Client:
         except UnavailableError:
             raise
         except CLIENT_ERRORS as error:
-            raise of_mongodb(error, place, sent=True) from error
+            raise of_mongodb(error, place, sent=True) from without_frames(error)
         if concern := said.get("writeConcernError"):
             raise UnavailableError(
                 f"{place} could not write to disk on the majority ({concern.get('errmsg')}): check the "

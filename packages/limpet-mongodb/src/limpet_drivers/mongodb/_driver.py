@@ -11,11 +11,13 @@ from typing import Any, ClassVar, Self, TypeVar
 from limpet import ConfigurationError, LimpetError
 from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit, Write
 from limpet.driver.kit import (
+    SecretUrl,
     SerializationFailure,
     ServerDriver,
     Subscription,
     keywords,
     retry_transaction,
+    without_frames,
 )
 from pymongo.errors import ConnectionFailure, NetworkTimeout, ServerSelectionTimeoutError
 
@@ -78,6 +80,7 @@ class MongodbDriver(ServerDriver[Client]):
         `ConfigurationError`; the server is asked by `open`.
         """
         super().__init__()
+        url = SecretUrl(url)
         self._options = Options(
             url=url, database=database, collection=collection, transactions=transactions, durability=durability,
             pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout,
@@ -90,10 +93,14 @@ class MongodbDriver(ServerDriver[Client]):
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`mongodb://user:password@host:port/database?collection=agents&replicaSet=rs0`, and `mongodb+srv://`."""
+        url = SecretUrl(url)
         return cls(**keywords(Options.from_url(url)))
 
     def _connect(self) -> Client:
         return Client(self._options, self._borrowed)
+
+    def _place(self) -> str:
+        return self._options.place
 
     async def _prepare(self, client: Client) -> Capabilities:
         hello = await client.command({"hello": 1})
@@ -182,9 +189,9 @@ class MongodbDriver(ServerDriver[Client]):
                 if not transient(error):
                     raise
                 if not isinstance(error, ConnectionFailure):
-                    raise SerializationFailure from error
+                    raise SerializationFailure from without_frames(error)
                 if last or isinstance(error, NetworkTimeout | ServerSelectionTimeoutError):
-                    raise of_mongodb(error, self._options.place) from error
+                    raise of_mongodb(error, self._options.place) from without_frames(error)
         raise AssertionError("the last attempt gives or raises")
 
     async def _played(

@@ -9,7 +9,16 @@ from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote, urlencode
 
 from limpet import ConfigurationError
-from limpet.driver.kit import Url, check_counts, check_seconds, hide_password, option_types, parse_url, read_options
+from limpet.driver.kit import (
+    SecretUrl,
+    Url,
+    check_counts,
+    check_seconds,
+    hide_password,
+    option_types,
+    parse_server_url,
+    read_options,
+)
 
 __all__ = ["Durability", "Options", "Transactions"]
 
@@ -71,7 +80,7 @@ class Options:
     """Seconds for one call to the server."""
 
     def __post_init__(self) -> None:
-        parts = parse_url(self.url)
+        parts = parse_server_url(self.url)
         if parts.scheme not in ("mongodb", "mongodb+srv"):
             raise ConfigurationError(f"{parts.scheme}:// is not mongodb:// or mongodb+srv://")
         _mongodbs_own(parts, ours=())
@@ -95,7 +104,7 @@ class Options:
     @classmethod
     def from_url(cls, url: str) -> Options:
         """`mongodb://user:password@host:port/database?collection=agents`; every option stands in the query."""
-        parts = parse_url(url)
+        parts = parse_server_url(url)
         theirs = _mongodbs_own(parts, ours=_OURS)
         ours = {name: value for name, value in parts.query.items() if name in _OURS}
         return cls(url=_written(parts, theirs), **read_options(replace(parts, query=ours), _OURS))
@@ -103,7 +112,7 @@ class Options:
     @property
     def database_name(self) -> str:
         """Where the collection lies."""
-        return self.database or parse_url(self.url).path.removeprefix("/") or DATABASE
+        return self.database or parse_server_url(self.url).path.removeprefix("/") or DATABASE
 
     @property
     def place(self) -> str:
@@ -142,4 +151,4 @@ def _written(parts: Url, options: Mapping[str, str]) -> str:
     hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in parts.hosts or (("localhost", None),)]
     at = ",".join(host if port is None else f"{host}:{port}" for host, port in hosts)
     query = f"?{urlencode(options)}" if options else ""
-    return f"{parts.scheme}://{credentials}{at}/{quote(parts.path.removeprefix('/'))}{query}"
+    return SecretUrl(f"{parts.scheme}://{credentials}{at}/{quote(parts.path.removeprefix('/'))}{query}")

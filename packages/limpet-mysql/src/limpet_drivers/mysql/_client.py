@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any
 
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import Connections, no_connection_in_time, tls_context
+from limpet.driver.kit import Connections, no_connection_in_time, tls_context, without_frames
 
 from . import _library
 from ._errors import CLIENT_ERRORS
@@ -75,9 +75,11 @@ class Client:
             raise UnavailableError(
                 f"no connection of the application's pool to {self.place} became free within {seconds:g} s: "
                 "enlarge the pool, or check the server's load"
-            ) from error
+            ) from without_frames(error)
         except RuntimeError as error:
-            raise UnavailableError(f"{self.place}: the application has closed its pool ({error})") from error
+            raise UnavailableError(f"{self.place}: the application has closed its pool ({error})") from without_frames(
+                error
+            )
         try:
             if task is not None and task.cancelling() > asked:
                 raise asyncio.CancelledError  # lost where the pool connects, on Python 3.11
@@ -119,7 +121,7 @@ class Client:
             ]
         except CLIENT_ERRORS as error:
             if late.when() <= loop.time():
-                raise TimeoutError from error
+                raise TimeoutError from without_frames(error)
             raise
         finally:
             late.cancel()
@@ -196,7 +198,7 @@ class Client:
                     _library.abort(connection)
                     raise
         except TimeoutError as error:
-            raise no_connection_in_time(self.place) from error
+            raise no_connection_in_time(self.place) from without_frames(error)
         return connection
 
 

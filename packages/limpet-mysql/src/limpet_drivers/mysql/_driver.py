@@ -10,12 +10,15 @@ from typing import Any, ClassVar, Self, TypeVar
 from limpet import ConfigurationError, LimpetError
 from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
 from limpet.driver.kit import (
+    SecretUrl,
     SerializationFailure,
     ServerDriver,
+    hidden,
     keywords,
     on_connection,
     retry_transaction,
     unconditional_puts,
+    without_frames,
 )
 
 from ._client import Client, place_of
@@ -83,6 +86,7 @@ class MysqlDriver(ServerDriver[Client]):
         library that connects. Raises `ConfigurationError`; the server is asked by `open`.
         """
         super().__init__()
+        password = hidden(password)
         self._options = Options(
             host=host, port=port, user=user, password=password, database=database, unix_socket=unix_socket, ssl=ssl,
             ssl_ca=ssl_ca, ssl_cert=ssl_cert, ssl_key=ssl_key, table=table, pool_size=pool_size,
@@ -97,15 +101,19 @@ class MysqlDriver(ServerDriver[Client]):
         elif database is None:
             raise ConfigurationError("no database given: write mysql://host/database; the database must exist")
         self._pool = pool
-        self._place = place_of(self._options, pool)
+        self._server_place = place_of(self._options, pool)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`mysql://user:password@host:port/database?table=agents&pool_size=4`."""
+        url = SecretUrl(url)
         return cls(**keywords(Options.from_url(url)))
 
     def _connect(self) -> Client:
         return Client(self._options, self._pool)
+
+    def _place(self) -> str:
+        return self._server_place
 
     async def _prepare(self, client: Client) -> Capabilities:
         async with client.connection() as connection:
@@ -151,7 +159,7 @@ class MysqlDriver(ServerDriver[Client]):
             lambda part: self._try(connection, part),
             units,
             races=(),
-            place=self._place,
+            place=self._server_place,
             seconds=self._options.timeout,
         )
 
@@ -178,8 +186,8 @@ class MysqlDriver(ServerDriver[Client]):
         except self.client_errors as error:
             if lost_race(error):
                 await client.rollback(connection)
-                raise SerializationFailure from error
-            raise of_mysql(error, self._place, sent=sent) from error
+                raise SerializationFailure from without_frames(error)
+            raise of_mysql(error, self._server_place, sent=sent) from without_frames(error)
         return outcomes
 
     async def _list(self, range: Range) -> Page:
@@ -208,4 +216,4 @@ class MysqlDriver(ServerDriver[Client]):
             return await examine(self._opened, connection, self._names)
 
     def _translate(self, error: Exception) -> LimpetError:
-        return of_mysql(error, self._place)
+        return of_mysql(error, self._server_place)

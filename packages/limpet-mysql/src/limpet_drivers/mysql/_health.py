@@ -36,7 +36,9 @@ async def look(client: Client, connection: Any) -> Server:
     """The server's settings. Raises `ConfigurationError` for one that is too old."""
     names = ", ".join(f"'{name}'" for name in _ASKED)
     rows = await client.read(connection, f"SHOW VARIABLES WHERE Variable_name IN ({names})")
-    server = {_text(name).lower(): _text(value) for name, value in rows}
+    server = {_text(row[0]).lower(): _text(row[1]) for row in rows if len(row) == 2}
+    if not server.get("max_allowed_packet", "").isdecimal() or "version" not in server:
+        raise ConfigurationError(f"{client.place} does not say its settings, as MySQL does: check the address")
     found = re.match(r"(\d+)\.(\d+)", server.get("version", ""))
     least = _LEAST[product(server)]
     if found is not None and (int(found[1]), int(found[2])) < least:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pymysql
-from limpet import ConfigurationError
-from limpet.driver.kit import descriptor_of, hang_up
+from limpet import ConfigurationError, LimpetError
+from limpet.driver.kit import NONSENSE, descriptor_of, hang_up, without_frames
 
 __all__ = [
     "ERRORS",
@@ -53,9 +53,18 @@ else:
 """Everything that a server answers and the libraries raise, with the error's number first in `args`."""
 
 
+_CLEARTEXT = (b"mysql_clear_password", b"dialog")
+"""Authentication plugins that send the password as it is."""
+_UNDERSTOOD: tuple[type[Exception], ...] = (LimpetError, *ERRORS)
+_MALFORMED = 2027
+
+
 async def connect(library: Library, *, tls: Any, **how: Any) -> Any:
-    """A connection. With a context in `tls` no password is sent to a server that has no TLS."""
-    connection = _class(library, checked=tls is not None)(
+    """A connection. With a context in `tls` no password is sent to a server that has no TLS.
+
+    Without one, and on no socket of this machine, no password is sent in cleartext.
+    """
+    connection = _class(library, checked=tls is not None, in_clear=tls is not None or bool(how.get("unix_socket")))(
         **{name: value for name, value in how.items() if value is not None},
         charset="utf8mb4",
         autocommit=True,
@@ -65,34 +74,60 @@ async def connect(library: Library, *, tls: Any, **how: Any) -> Any:
     if library == "asyncmy":
         connection._connect_timeout = None  # the caller's is around it all; this one loses cancellations on Python 3.11
     try:
-        await (connection._connect() if library == "aiomysql" else connection.connect())
+        with _understood():
+            await (connection._connect() if library == "aiomysql" else connection.connect())
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Both libraries trust that a server makes sense: what they raise of one that does not becomes one of their own."""
+    try:
+        yield
+    except _UNDERSTOOD:
+        raise
+    except NONSENSE as error:
+        what = f"it sent what is not MySQL's protocol, or asked for a file of ours: {type(error).__name__}"
+        raise pymysql.OperationalError(_MALFORMED, what) from without_frames(error)
+
+
 @cache
-def _class(library: Library, *, checked: bool) -> Any:
+def _class(library: Library, *, checked: bool, in_clear: bool) -> Any:
     try:
         module = import_module(library)
     except ImportError as error:
         raise ConfigurationError(
             f"client={library!r} cannot be imported ({error}): install limpet-mysql[{library}]"
-        ) from error
+        ) from without_frames(error)
 
-    if not checked:
+    if not checked and in_clear:
         return module.Connection
 
     class Connection(module.Connection):  # type: ignore[name-defined, misc]
-        """Both go on without TLS where a server, or somebody between, says that it has none."""
+        """Both go on without TLS where a server, or somebody between, says that it has none, and send what it asks for."""
 
         async def _request_authentication(self) -> None:
-            if self._ssl_context is not None and not self.server_capabilities & _TLS:
+            if checked and not self.server_capabilities & _TLS:
                 raise ConfigurationError(
                     "the server does not support TLS: turn it on there, or leave out the option 'ssl'"
                 )
+            first = self._server_auth_plugin if library == "aiomysql" else self._auth_plugin_name
+            _check_plugin(first.encode() if isinstance(first, str) else first)
             await super()._request_authentication()
+
+        async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+            _check_plugin(plugin_name)
+            return await super()._process_auth(plugin_name, auth_packet)
+
+    def _check_plugin(name: bytes) -> None:
+        if not in_clear and name in _CLEARTEXT:
+            raise ConfigurationError(
+                "the server asks for the password in cleartext, which was not sent: set ssl=verify-full, or give the user "
+                "another authentication plugin"
+            )
 
     return Connection
 
@@ -103,13 +138,14 @@ async def send(connection: Any, sql: str) -> list[Result]:
     Not by a cursor, which asks for the warnings of every upsert: a round trip more.
     """
     results = []
-    await connection.query(sql.encode("ascii"))
-    while True:
-        result = connection._result
-        results.append(Result(result.rows or (), result.insert_id or 0))
-        if not result.has_next:
-            return results
-        await connection.next_result()
+    with _understood():
+        await connection.query(sql.encode("ascii"))
+        while True:
+            result = connection._result
+            results.append(Result(result.rows or (), result.insert_id or 0))
+            if not result.has_next:
+                return results
+            await connection.next_result()
 
 
 def largest(library: str) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from limpet import ConfigurationError
-from limpet.driver.kit import check_counts, check_seconds, option_types, parse_url, read_options
+from limpet.driver.kit import check_counts, check_seconds, option_types, parse_server_url, read_options
 
 from ._library import Library
 
@@ -69,7 +69,7 @@ class Options:
     @classmethod
     def from_url(cls, url: str) -> Options:
         """`mysql://user:password@host:port/database?table=agents`; every other option stands in the query."""
-        parts = parse_url(url)
+        parts = parse_server_url(url)
         if len(parts.hosts) > 1:
             raise ConfigurationError(
                 f"{parts.scheme}:// connects to one server: name one host, or a proxy in front of several"

@@ -10,14 +10,18 @@ from typing import Any
 import asyncpg
 from limpet import ConfigurationError
 from limpet.driver.kit import (
+    NONSENSE,
     Connections,
     Subscription,
     descriptor_of,
     hang_up,
     no_connection_in_time,
     tls_failure_reason,
+    unreachable,
+    without_frames,
 )
 
+from ._cleartext import CleartextGuard
 from ._errors import CLIENT_ERRORS, of_postgresql
 from ._options import Options
 
@@ -107,9 +111,10 @@ class Client:
         options = self.options
         settings = {"application_name": "limpet", "jit": "off", "default_transaction_isolation": "read committed"}
         settings["search_path"] = "pg_catalog"  # code that others put into a schema is not found
+        guard = CleartextGuard(asyncio.get_running_loop(), tls_counts=options.insists_on_tls)
         try:
             connection: asyncpg.Connection[Any] = await asyncpg.connect(
-                **self._connecting,
+                **self._told(guard),
                 timeout=options.connect_timeout,
                 command_timeout=options.timeout,
                 statement_cache_size=0 if options.pgbouncer else 100,
@@ -117,11 +122,31 @@ class Client:
             )
             return connection
         except TimeoutError as error:
-            raise no_connection_in_time(options.place) from error
+            raise no_connection_in_time(options.place) from without_frames(error)
         except (ValueError, asyncpg.ClientConfigurationError) as error:
             if tls_failure_reason(error) is not None:
-                raise of_postgresql(error, options.place) from error
-            raise ConfigurationError(f"{options.place} cannot be reached with these settings: {error}") from error
+                raise of_postgresql(error, options.place) from without_frames(error)
+            raise ConfigurationError(
+                f"{options.place} cannot be reached with these settings: {error}"
+            ) from without_frames(error)
+        except NONSENSE as error:
+            guard.abort()
+            what = f"it sent what is not PostgreSQL's protocol: {type(error).__name__}"
+            raise unreachable(options.place, what) from without_frames(error)
+        except CLIENT_ERRORS:
+            if guard.refused:
+                raise ConfigurationError(
+                    f"{options.place} asks for the password in cleartext, which was not sent: set ssl=verify-full (or require), "
+                    "or scram-sha-256 in its pg_hba.conf"
+                ) from None
+            raise
+        finally:
+            guard.end()
+
+    def _told(self, guard: CleartextGuard) -> dict[str, Any]:
+        """What asyncpg is told; it takes no subclass of str."""
+        told = {name: str(value) if isinstance(value, str) else value for name, value in self._connecting.items()}
+        return {**told, "loop": guard}
 
 
 async def _keep_asking(connection: Any, timeout: float) -> None:

@@ -12,14 +12,17 @@ import asyncpg
 from limpet import ConfigurationError, LimpetError
 from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
 from limpet.driver.kit import (
+    SecretUrl,
     SerializationFailure,
     ServerDriver,
     Subscription,
     backoff,
+    hidden,
     keywords,
     on_connection,
     retry_transaction,
     unconditional_puts,
+    without_frames,
 )
 
 from ._client import Client
@@ -88,6 +91,7 @@ class PostgresqlDriver(ServerDriver[Client]):
         it. `pgbouncer=True` keeps nothing in a session, for a pooler in transaction mode. Raises `ConfigurationError`; the server is asked by `open`.
         """
         super().__init__()
+        password = hidden(password)
         self._options = Options(
             host=host, port=port, user=user, password=password, database=database, ssl=ssl, ssl_ca=ssl_ca,
             ssl_cert=ssl_cert, ssl_key=ssl_key, schema=schema, table=table,
@@ -102,10 +106,14 @@ class PostgresqlDriver(ServerDriver[Client]):
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`postgresql://user:password@host:port/database?schema=agents&pool_size=4`."""
+        url = SecretUrl(url)
         return cls(**keywords(Options.from_url(url)))
 
     def _connect(self) -> Client:
         return Client(self._options, self._pool)
+
+    def _place(self) -> str:
+        return self._options.place
 
     async def _prepare(self, client: Client) -> Capabilities:
         async with client.connection() as connection:
@@ -181,7 +189,7 @@ class PostgresqlDriver(ServerDriver[Client]):
         except (LimpetError, SerializationFailure, *RACES):
             raise
         except self.client_errors as error:
-            raise of_postgresql(error, self._options.place, sent=sent) from error
+            raise of_postgresql(error, self._options.place, sent=sent) from without_frames(error)
         return outcomes
 
     async def _list(self, range: Range) -> Page:

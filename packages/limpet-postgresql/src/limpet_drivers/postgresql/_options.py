@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from limpet import ConfigurationError
-from limpet.driver.kit import check_counts, check_seconds, option_types, parse_url, read_options, tls_context
+from limpet.driver.kit import check_counts, check_seconds, option_types, parse_server_url, read_options, tls_context
 
 __all__ = ["Options", "Ssl"]
 
@@ -74,7 +74,7 @@ class Options:
     @classmethod
     def from_url(cls, url: str) -> Options:
         """`postgresql://user:password@host:port/database?schema=agents`; every other option stands in the query."""
-        parts = parse_url(url)
+        parts = parse_server_url(url)
         options = read_options(parts, option_types(cls, elsewhere=("port", "user", "password", "database")))
         database = parts.path.removeprefix("/")
         if "/" in database:
@@ -93,6 +93,11 @@ class Options:
         """Where it is, for messages: without the password."""
         at = f"{self.host or 'the default host'}{'' if self.port is None else f':{self.port}'}"
         return f"PostgreSQL at {at}, table {self.schema}.{self.table}"
+
+    @property
+    def insists_on_tls(self) -> bool:
+        """Whether nothing is sent without TLS. `prefer` and `allow` go on without it, whoever says that there is none."""
+        return self.ssl_ca is not None or self.ssl in ("require", "verify-ca", "verify-full")
 
     def connecting(self) -> dict[str, Any]:
         """What the client is told. Raises `ConfigurationError` for files that cannot be used."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import hiredis
 from limpet import LimpetError, UnavailableError
-from limpet.driver.kit import Connections, Subscription, check_process
+from limpet.driver.kit import Connections, Subscription, check_process, without_frames
 
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
@@ -154,7 +154,7 @@ class Client:
         except (LimpetError, exceptions.ResponseError):
             raise
         except CLIENT_ERRORS as error:
-            raise of_redis(error, self.options.place, sent=sent) from error
+            raise of_redis(error, self.options.place, sent=sent) from without_frames(error)
 
     @asynccontextmanager
     async def _connection(self, beside: Address | None) -> AsyncIterator[Any]:
@@ -180,12 +180,14 @@ class Client:
             async with asyncio.timeout(self.options.connect_timeout):
                 return await connecting
         except UnavailableError as error:
-            raise UnconnectedError(str(error)) from error
+            raise UnconnectedError(str(error)) from without_frames(error)
         except LimpetError:
             raise
         except CLIENT_ERRORS as error:
             ours = of_redis(error, self.options.place, connecting=True)
-            raise (UnconnectedError(str(ours)) if isinstance(ours, UnavailableError) else ours) from error
+            raise (UnconnectedError(str(ours)) if isinstance(ours, UnavailableError) else ours) from without_frames(
+                error
+            )
 
     @asynccontextmanager
     async def listening(self, channel: str, subscription: Subscription) -> AsyncIterator[None]:

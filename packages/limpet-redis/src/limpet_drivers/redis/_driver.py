@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from limpet import ConfigurationError, LimpetError
 from limpet.driver import Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
-from limpet.driver.kit import ServerDriver, Subscription, keywords
+from limpet.driver.kit import SecretUrl, ServerDriver, Subscription, hidden, keywords
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -74,6 +74,7 @@ class RedisDriver(ServerDriver[Client]):
         `ssl_key` are what to show. Raises `ConfigurationError`; the server is asked by `open`.
         """
         super().__init__()
+        url, sentinel_password = SecretUrl(url), hidden(sentinel_password)
         self._options = Options(
             url=url, base=base, pool_size=pool_size, connect_timeout=connect_timeout, timeout=timeout, eviction=eviction,
             ssl_ca=ssl_ca, ssl_cert=ssl_cert, ssl_key=ssl_key, ssl_check_hostname=ssl_check_hostname,
@@ -87,10 +88,14 @@ class RedisDriver(ServerDriver[Client]):
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`redis://user:password@host:port/database?base=agents&pool_size=4`, and so for clusters and sentinels."""
+        url = SecretUrl(url)
         return cls(**keywords(Options.from_url(url)))
 
     def _connect(self) -> Client:
         return Client(self._options, self._borrowed, self._names)
+
+    def _place(self) -> str:
+        return self._options.place
 
     async def _prepare(self, client: Client) -> Capabilities:
         policy = await evicts(client)

@@ -8,7 +8,16 @@ from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote
 
 from limpet import ConfigurationError
-from limpet.driver.kit import Url, check_counts, check_seconds, hide_password, option_types, parse_url, read_options
+from limpet.driver.kit import (
+    SecretUrl,
+    Url,
+    check_counts,
+    check_seconds,
+    hide_password,
+    option_types,
+    parse_server_url,
+    read_options,
+)
 
 __all__ = ["Address", "Eviction", "Options", "Target"]
 
@@ -77,7 +86,7 @@ class Target:
         credentials = f"{user}{secret}@" if user or secret else ""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         service = "" if self.service is None else f"/{quote(self.service, safe='')}"
-        return f"{scheme}://{credentials}{hosts}{service}/{self.database}"
+        return SecretUrl(f"{scheme}://{credentials}{hosts}{service}/{self.database}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +136,14 @@ class Options:
     @classmethod
     def from_url(cls, url: str) -> Options:
         """`redis://user:password@host:port/database?base=agents`; every option stands in the query."""
-        parts = parse_url(url)
+        parts = parse_server_url(url)
         options = read_options(parts, option_types(cls, elsewhere=("url",)))
         return cls(url=Target.of(parts).url, **options)
 
     @property
     def target(self) -> Target:
         """The URL, taken apart."""
-        parts = parse_url(self.url)
+        parts = parse_server_url(self.url)
         if parts.query:
             raise ConfigurationError(
                 "options are keyword arguments here: pass them next to the URL, or use from_url(...)"

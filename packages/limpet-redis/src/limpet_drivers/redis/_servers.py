@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from limpet import ConfigurationError, UnavailableError
-from limpet.driver.kit import descriptor_of, tls_context
+from limpet.driver.kit import descriptor_of, tls_context, understood, without_frames
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import Connection
@@ -158,7 +158,7 @@ class Own(Servers):
                 finally:
                     await connection.disconnect(nowait=True)
         except CLIENT_ERRORS as error:
-            raise of_redis(error, f"{address[0]}:{address[1]}", connecting=True) from error
+            raise of_redis(error, f"{address[0]}:{address[1]}", connecting=True) from without_frames(error)
 
     async def _connected(self, at: Address, timeout: float, settings: dict[str, Any]) -> Any:
         connection = _Connection(host=at[0], port=at[1], socket_connect_timeout=timeout, **self._common, **settings)
@@ -188,7 +188,7 @@ class Pooled(Servers):
                     raise UnavailableError(
                         f"no connection of the client's pool became free within {self._timeout:g} s: raise its "
                         f"max_connections, which is {self.most}"
-                    ) from error
+                    ) from without_frames(error)
             await asyncio.sleep(uniform(0.5, 1.0) * min(0.05, 0.001 * 2 ** min(attempt, 6)))
         raise AssertionError("unreachable: the loop ends by a connection or an error")
 
@@ -298,7 +298,8 @@ class _Connection(Connection):
 
 async def _connected(connection: Any) -> Any:
     try:
-        await connection.connect()
+        with understood("Redis", CLIENT_ERRORS):
+            await connection.connect()
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

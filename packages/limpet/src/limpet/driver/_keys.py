@@ -14,6 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from .._errors import InvalidKeyError
+from .._secrets import raise_alone
 from ._types import Key
 
 __all__ = [
@@ -74,8 +75,8 @@ def text(value: str) -> str:
     else:
         try:
             raw = value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidKeyError(f"{value!r} contains a lone surrogate: a key must be encodable as UTF-8") from error
+        except UnicodeEncodeError:
+            raise_alone(InvalidKeyError(f"{value!r} contains a lone surrogate: a key must be encodable as UTF-8"))
         if len(encoded.encode()) <= _LONG:
             return "@" + encoded
     digest = urlsafe_b64encode(sha256(raw).digest())[:22].decode()

@@ -66,8 +66,8 @@ class Item:
     """What a driver holds at a key."""
 
     key: Key
-    value: Value | None
-    """Exactly as it was put; `None` where the caller asked for no values."""
+    value: Value | None = field(repr=False)
+    """Exactly as it was put; `None` where the caller asked for no values. Not in the `repr`, which ends up in logs."""
     etag: Etag
     updated_at: int
     """Milliseconds since 1970 by the backend's clock."""
@@ -80,7 +80,7 @@ class Put:
     """Store a value. A plain Put replaces everything, the expiry too."""
 
     key: Key
-    value: Value
+    value: Value = field(repr=False)
     cond: Cond | None = None
     ttl_ms: int | Keep | None = None
     etag: Etag = field(default_factory=new_etag)

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from .._errors import ConfigurationError, WrongStackError
 from .._run_to_end import run_to_end
+from .._secrets import SecretUrl, hide_password
 from ..driver import Driver
-from ..driver.kit import hide_password
 from ..structures import OutOfLine
 from ..wrappers import Batching, Wrap, Wrapper
 from ._manifest import check_manifest
@@ -48,6 +48,8 @@ async def open_driver(
     is opened here and closed with the place. `plugins` names the packages whose plug-ins and drivers may be loaded, as
     `LIMPET_PLUGINS` does; each one named must work, else its `PluginError` is raised.
     """
+    if isinstance(target, str):
+        target = SecretUrl(target)
     from ..plugins import broken_plugins, call  # here: pluggy is wanted at the first opening and not at import
 
     driver, url = assembled(target, batching=batching, wrappers=wrappers, plugins=plugins)
@@ -77,6 +79,7 @@ def assembled(
     if target is None:
         target = default_url()
     if isinstance(target, str):
+        target = SecretUrl(target)
         url: str | None = hide_password(target)
         driver = driver_from_url(target, plugins)
     elif isinstance(target, Driver):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from .._entry_points import SWITCH, allowed_packages, declared, is_allowed, load, normal_name, package_of, plugin_error
 from .._errors import DriverNotFoundError, LimpetError, PluginError
+from .._secrets import SecretUrl, hide_password, without_frames
 from ..driver import Driver
-from ..driver.kit import hide_password, parse_url
+from ..driver.kit import parse_url
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -104,7 +105,7 @@ def driver_from_url(url: str, plugins: Iterable[str] | None = None) -> Driver:
 
     The client library that SQLAlchemy's URLs name (`postgresql+asyncpg://`) is left out: a driver chooses its own.
     """
-    url = _SQLALCHEMY.sub(r"\1://", url, count=1)
+    url = SecretUrl(_SQLALCHEMY.sub(r"\1://", url, count=1))
     scheme = parse_url(url).scheme
     found = driver_class(scheme, plugins)
     try:
@@ -112,6 +113,7 @@ def driver_from_url(url: str, plugins: Iterable[str] | None = None) -> Driver:
     except LimpetError:
         raise
     except Exception as error:
+        without_frames(error)
         raise _wrong(
             scheme, plugins, hide_password(f"failed in from_url(): {type(error).__name__}: {error}")
         ) from error

@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from .._errors import InvalidValueError, TooLargeError, explain
 from .._json import MAX_BYTES, as_plain, check_plain, check_size
+from .._secrets import raise_alone
 
 __all__ = [
     "Json",
@@ -114,7 +115,7 @@ def as_record(model: type[R], value: R | Mapping[str, Any]) -> R:
     try:
         return model.model_validate(given(model.__name__, value))
     except ValidationError as error:
-        raise InvalidValueError(f"this is not a {model.__name__}: {explain(error)}") from error
+        raise_alone(InvalidValueError(f"this is not a {model.__name__}: {explain(error)}"))
 
 
 def given(what: str, fields: Mapping[str, Any]) -> dict[str, Any]:

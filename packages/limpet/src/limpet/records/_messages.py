@@ -11,6 +11,7 @@ from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_val
 
 from .._errors import CorruptDataError, InvalidValueError, explain
 from .._json import ensure_readable
+from .._secrets import raise_alone
 from ._base import Metadata, Parts, Record, Timestamp, given, milliseconds, utc_now
 
 __all__ = ["AssistantMessage", "ErrorMessage", "Message", "ToolCallMessage", "ToolResultMessage", "UserMessage"]
@@ -55,7 +56,7 @@ class Message(Record):
         try:
             return _any().validate_python(given("the message", value))
         except ValidationError as error:
-            raise InvalidValueError(f"this is not a message: {explain(error)}") from error
+            raise_alone(InvalidValueError(f"this is not a message: {explain(error)}"))
 
     @staticmethod
     def load(stored: str, where: str) -> Message:
@@ -64,7 +65,7 @@ class Message(Record):
         try:
             return _any().validate_json(stored)
         except ValidationError as error:
-            raise CorruptDataError(f"{where} is not a message: {explain(error)}") from error
+            raise_alone(CorruptDataError(f"{where} is not a message: {explain(error)}"))
 
     def stamped(self) -> Self:
         """A copy that has an id and a timestamp."""

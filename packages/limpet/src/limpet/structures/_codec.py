@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 
 from .._errors import ConfigurationError, CorruptDataError, InvalidValueError, explain
 from .._json import check_size, difference, ensure_readable
+from .._secrets import raise_alone
 from ..driver import Item, Value
 from ..records import Record, check_record
 from ._migrations import Migrations
@@ -99,10 +100,10 @@ class TypeCodec(Generic[T]):
             stored = self._adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
             back = self._adapter.validate_json(stored)
         except ValidationError as error:
-            raise InvalidValueError(f"this is not a valid {self.name}: {explain(error)}") from error
-        except (ValueError, TypeError, RecursionError) as error:
+            raise_alone(InvalidValueError(f"this is not a valid {self.name}: {explain(error)}"))
+        except (ValueError, TypeError, RecursionError):
             why = self._why(value) or "part of it does not have its declared type, or cannot be written as JSON"
-            raise InvalidValueError(f"this {type(value).__name__} cannot be stored as {self.name}: {why}") from error
+            raise_alone(InvalidValueError(f"this {type(value).__name__} cannot be stored as {self.name}: {why}"))
         if (where := difference(value, back)) is not None:
             raise InvalidValueError(
                 f"this {type(value).__name__} would come back from {self.name} as something else, at {where}: "
@@ -132,9 +133,11 @@ class TypeCodec(Generic[T]):
         try:
             return self._adapter.validate_json(stored)
         except ValidationError as error:
-            raise CorruptDataError(
-                f"{where} is not a valid {self.name}: {explain(error)}. Add migrations that lead to it, or delete it"
-            ) from error
+            raise_alone(
+                CorruptDataError(
+                    f"{where} is not a valid {self.name}: {explain(error)}. Add migrations that lead to it, or delete it"
+                )
+            )
 
 
 def load_record(model: type[M], stored: str, where: str) -> M:
@@ -143,7 +146,7 @@ def load_record(model: type[M], stored: str, where: str) -> M:
     try:
         return model.model_validate_json(stored)
     except ValidationError as error:
-        raise CorruptDataError(f"{where} is not a valid {model.__name__}: {explain(error)}") from error
+        raise_alone(CorruptDataError(f"{where} is not a valid {model.__name__}: {explain(error)}"))
 
 
 def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: frozenset[str] = frozenset()) -> str:
@@ -162,7 +165,12 @@ def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: 
     try:
         stored = record.model_dump_json(by_alias=True, exclude=unset | without, warnings="error")
     except (ValueError, TypeError) as error:
-        raise InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {error}") from error
+        why = (
+            "it holds a lone surrogate, which is not text"
+            if "surrogate" in str(error)
+            else "a field is not of its type"
+        )
+        raise_alone(InvalidValueError(f"{type(record).__name__} cannot be written as JSON: {why}"))
     return stored if migrations.version == 1 else stamp_object(stored, migrations.version)
 
 

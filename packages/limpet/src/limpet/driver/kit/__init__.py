@@ -1,5 +1,6 @@
 """What authors of drivers and wrappers use to keep the contract."""
 
+from ..._secrets import SecretText, SecretUrl, hidden, hide_password, without_frames
 from ._base import BaseDriver
 from ._clock import backend_now_ms, host_now_ms
 from ._connections import Connections
@@ -9,11 +10,20 @@ from ._file_lock import FileLock
 from ._forks import Inherited, check_process, descriptor_of, forked_since, hang_up
 from ._new_files import give_to_owner, new_file_mode, new_folder_mode
 from ._notifications import Subscription, notifications
-from ._options import Url, check_counts, check_seconds, hide_password, keywords, option_types, parse_url, read_options
+from ._options import (
+    Url,
+    check_counts,
+    check_seconds,
+    keywords,
+    option_types,
+    parse_server_url,
+    parse_url,
+    read_options,
+)
 from ._owner import Owner
 from ._paging import below, between, to_page
 from ._retry import RowChanges, SerializationFailure, on_connection, retry_transaction, row_changes, unconditional_puts
-from ._sentences import credentials_refused, no_connection_in_time, timed_out, unreachable
+from ._sentences import NONSENSE, credentials_refused, no_connection_in_time, quoted, timed_out, understood, unreachable
 from ._server import ServerClient, ServerDriver
 from ._sorted_keys import SortedKeys
 from ._tls import tls_context, tls_failure_reason
@@ -22,6 +32,13 @@ from ._values import from_bytes, size_of, to_bytes
 from ._worker import Worker
 
 __all__ = [
+    "NONSENSE",
+    "quoted",
+    "understood",
+    "without_frames",
+    "hidden",
+    "SecretUrl",
+    "SecretText",
     "BaseDriver",
     "Connections",
     "Evaluation",
@@ -63,6 +80,7 @@ __all__ = [
     "notifications",
     "on_connection",
     "option_types",
+    "parse_server_url",
     "parse_url",
     "read_options",
     "retry_transaction",

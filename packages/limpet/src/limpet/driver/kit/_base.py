@@ -21,6 +21,7 @@ from ..._errors import (
     UnavailableError,
     UnsupportedError,
 )
+from ..._secrets import without_frames
 from .._capabilities import shortfall
 from .._driver import Driver
 from .._types import Append, Check, Delete, Health, Item, Key, Outcome, Page, Range, Unit
@@ -175,7 +176,7 @@ class BaseDriver(Driver):
         except LimpetError:
             raise
         except self.client_errors as error:
-            raise self._translate(error) from error
+            raise self._translate(error) from without_frames(error)
         finally:
             self._leave()
 
@@ -200,7 +201,7 @@ class BaseDriver(Driver):
         except LimpetError:
             raise
         except self.client_errors as error:
-            raise self._translate(error) from error
+            raise self._translate(error) from without_frames(error)
         finally:
             self._leave()
 
@@ -292,7 +293,7 @@ class BaseDriver(Driver):
             failure = error
         except self.client_errors as error:
             failure = self._translate(error)
-            failure.__cause__ = error
+            failure.__cause__ = without_frames(error)
         if isinstance(failure, UnavailableError) and failure.sent:
             return [await self._settle(unit, failure) for unit in units]
         return [failure] * len(units)
@@ -379,4 +380,4 @@ class BaseDriver(Driver):
         except LimpetError:
             raise
         except self.client_errors as error:
-            raise self._translate(error) from error
+            raise self._translate(error) from without_frames(error)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from ..._errors import ConfigurationError, explain
+from ..._secrets import SecretText, SecretUrl, hide_password, raise_alone
 
 __all__ = [
     "Url",
@@ -21,15 +22,12 @@ __all__ = [
     "hide_password",
     "keywords",
     "option_types",
+    "parse_server_url",
     "parse_url",
     "read_options",
 ]
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?P<head>://[^/?#\s]*?:)[^/?#\s]*(?P<at>@)")
-_SECRET = re.compile(
-    r"(?P<head>[?&](?:[a-z_]*password|passwd|secret|token|key|encryption_key)=)[^&#\s]*", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +48,59 @@ class Url:
     """Every host of `a:1,b:2` with its port: for backends that are several servers. `host` and `port` are the first."""
 
 
-def hide_password(url: str) -> str:
-    """The URL with every password and key in it as `***`: for messages, logs and reports."""
-    return _SECRET.sub(r"\g<head>***", _PASSWORD.sub(r"\g<head>***\g<at>", url))
+_SEPARATES = "percent-encode what separates parts in the user and the password (/ is %2F, ? is %3F, # is %23, @ is %40)"
+_STRIPPED = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def parse_url(url: str) -> Url:
-    """Take a driver's URL apart. Raises `ConfigurationError` where it is none."""
+    """Take a driver's URL apart. Raises `ConfigurationError` where it is none; no password is in the message."""
+    url = SecretUrl(url)
     if not _SCHEME.match(url):
-        raise ConfigurationError(
-            f"{hide_password(url)!r} is not a URL: write one like 'sqlite:///data/agent.db' or 'fs://./data'"
-        )
+        shown = f"{url.split(':', 1)[0][:20]}:..." if ":" in url else hide_password(url)
+        raise ConfigurationError(f"{shown!r} is not a URL: write one like 'sqlite:///data/agent.db' or 'fs://./data'")
+    if _STRIPPED.search(url):
+        raise ConfigurationError(f"{hide_password(url)!r} is not a valid URL: it holds a control character")
+    parts = _parts(url)
+    if isinstance(parts, str):
+        raise ConfigurationError(f"{hide_password(url)!r} is not a valid URL: {parts}")
+    return parts
+
+
+def parse_server_url(url: str) -> Url:
+    """Like `parse_url`, for a URL that names a host: an `@` that ends no user and password is refused as well."""
+    parts = parse_url(url)
+    if "@" in url.split("://", 1)[1].partition("/")[2] or "@" in url.partition("?")[2] or "#" in url:
+        raise ConfigurationError(f"{hide_password(url)!r} has '@' or '#' in an unusual place: {_SEPARATES}")
+    return parts
+
+
+def _parts(url: SecretUrl) -> Url | str:
+    """The parts of a URL, or what is wrong with it. No error leaves here, since some of urllib's quote a password."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(str(url))
         hosts = tuple(_host(each) for each in parts.netloc.rpartition("@")[2].split(",") if each)
+    except ValueError:
+        return f"its host or port cannot be read; {_SEPARATES}"
+    try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise ConfigurationError(f"{hide_password(url)!r} is not a valid URL: {error}") from None
-    query = dict(pairs)
+    except ValueError:
+        return f"its options cannot be read, write ?name=value&name=value; {_SEPARATES}"
+    query = {name: SecretText(value) for name, value in pairs}
     if len(query) != len(pairs):
-        raise ConfigurationError(f"an option occurs twice in {hide_password(url)!r}: keep one of them")
-    rest = url.split("://", 1)[1].split("?", 1)[0]
+        return "an option occurs twice, keep one of them"
+    rest = unquote(url.split("://", 1)[1].split("?", 1)[0])
     username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     host, port = hosts[0] if hosts else (None, None)
     return Url(
-        parts.scheme.lower(), unquote(rest), username, password, host or None, port, unquote(parts.path), query, hosts
+        parts.scheme.lower(),
+        SecretText(rest),
+        username if password is not None or username is None else SecretText(username),
+        None if password is None else SecretText(password),
+        host or None,
+        port,
+        unquote(parts.path),
+        query,
+        hosts,
     )
 
 
@@ -109,9 +135,10 @@ def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
             hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known)) or 'none'}"
             raise ConfigurationError(f"{url.scheme}:// has no option {option!r}: {hint}")
         try:
-            options[option] = TypeAdapter(known[option]).validate_strings(written)
+            read = TypeAdapter(known[option]).validate_strings(str(written))
+            options[option] = SecretText(read) if isinstance(read, str) and "password" in option else read
         except ValidationError as error:
-            raise ConfigurationError(f"the option {option!r} of {url.scheme}:// is invalid: {explain(error)}") from None
+            raise_alone(ConfigurationError(f"the option {option!r} of {url.scheme}:// is invalid: {explain(error)}"))
     return options
 
 

@@ -12,6 +12,7 @@ from .._capabilities import Capabilities
 from .._types import Key
 from ._base import BaseDriver
 from ._notifications import Subscription, notifications
+from ._sentences import understood
 
 __all__ = ["ServerClient", "ServerDriver"]
 
@@ -51,6 +52,10 @@ class ServerDriver(BaseDriver, Generic[C]):
     async def _prepare(self, client: C) -> Capabilities:
         """Connect, create what is missing, and return what was found. The client is closed when this fails."""
 
+    def _place(self) -> str:
+        """Which server it is, for messages: without the password."""
+        return type(self).__name__
+
     def _listening(self, subscription: Subscription) -> AbstractAsyncContextManager[None]:
         """Connect, and push every notification to the subscription for as long as the block lasts."""
         raise NotImplementedError(f"{type(self).__name__} declares 'watch' but has no _listening()")
@@ -65,7 +70,8 @@ class ServerDriver(BaseDriver, Generic[C]):
     async def _open(self) -> None:
         client = self._connect()
         try:
-            self.capabilities = await self._prepare(client)
+            with understood(self._place(), self.client_errors):
+                self.capabilities = await self._prepare(client)
         except BaseException:
             await client.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..._errors import CorruptDataError, InvalidValueError
+from ..._secrets import raise_alone
 from .._types import Value
 
 __all__ = ["from_bytes", "size_of", "to_bytes"]
@@ -17,8 +18,8 @@ def size_of(value: Value) -> int:
         return len(value)
     try:
         return len(value.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidValueError("the text contains a lone surrogate: store it as bytes, or replace it") from error
+    except UnicodeEncodeError:
+        raise_alone(InvalidValueError("the text contains a lone surrogate: store it as bytes, or replace it"))
 
 
 def to_bytes(value: Value) -> bytes:
@@ -34,6 +35,6 @@ def from_bytes(stored: bytes) -> Value:
     if mark == _TEXT:
         try:
             return rest.decode()
-        except UnicodeDecodeError as error:
-            raise CorruptDataError("a stored text is not UTF-8") from error
+        except UnicodeDecodeError:
+            raise_alone(CorruptDataError("a stored text is not UTF-8"))
     raise CorruptDataError("a stored value lacks the mark that distinguishes text from bytes")

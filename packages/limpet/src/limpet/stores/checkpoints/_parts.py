@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError, InvalidValueError
 from ..._json import check_plain
+from ..._secrets import raise_alone
 from ...driver import Value
 
 __all__ = ["Node", "assemble", "needed", "take_apart"]
@@ -102,7 +103,7 @@ def _json(value: Any) -> str:
     try:
         return to_json(value).decode()
     except ValueError as error:
-        raise InvalidValueError(f"a checkpoint is JSON and bytes: {error}") from error
+        raise_alone(InvalidValueError(f"a checkpoint is JSON and bytes: {error}"))
 
 
 def _look_through(value: Any, with_bytes: set[int]) -> bool:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ..._arguments import checked_arguments
 from ..._errors import ConfigurationError, InvalidValueError, NotFoundError, explain
+from ..._secrets import raise_alone
 from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_etag
 from ...structures import Lease, LeaseHandle, Listing, Migrations, Numbers
 from ._history import Revision, Revisions, saved_at
@@ -172,10 +173,12 @@ class AgentState(Generic[T]):
             return self._kind()
         except (ValidationError, TypeError) as error:
             why = explain(error) if isinstance(error, ValidationError) else str(error)
-            raise ConfigurationError(
-                f"there is no state yet, and {self._kind!r} cannot create the initial one ({why}): pass a factory= "
-                "(state_factory= of a StatefulAgent)"
-            ) from error
+            raise_alone(
+                ConfigurationError(
+                    f"there is no state yet, and {self._kind!r} cannot create the initial one ({why}): pass a factory= "
+                    "(state_factory= of a StatefulAgent)"
+                )
+            )
 
 
 @checked_arguments

@@ -21,6 +21,7 @@ from ..._errors import (
     OutcomeUnknownError,
     WrongKeyError,
 )
+from ..._secrets import hidden
 from ...driver import (
     Append,
     Capabilities,
@@ -76,12 +77,16 @@ class Encrypted(ValueWrapper):
     added = 1100
 
     def __init__(self, inner: Driver, *, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> None:
+        key = hidden(key)
+        if not isinstance(old_keys, str | bytes) and not callable(old_keys):
+            old_keys = [hidden(old) for old in old_keys]
         super().__init__(inner)
         if find_spec("cryptography") is None:
             raise ConfigurationError(
                 "encrypted() needs the extra limpet[encryption]: install it from the same source as limpet"
             )
         if isinstance(old_keys, str | bytes) or callable(old_keys):
+            old_keys = ()
             raise ConfigurationError("old_keys must be a list: put a single old key in a list")
         self._sources = (key, tuple(old_keys))
         self._keys: tuple[bytes, ...] = ()
@@ -355,6 +360,9 @@ def _undoing(ring: KeyRing, unit: Unit, first: Outcome) -> list[Delete]:
 
 def encrypted(*, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> Callable[[Driver], Driver]:
     """For `wrappers=`: an `Encrypted` around the driver."""
+    key = hidden(key)
+    if not isinstance(old_keys, str | bytes) and not callable(old_keys):
+        old_keys = [hidden(old) for old in old_keys]
     return lambda driver: Encrypted(driver, key=key, old_keys=old_keys)
 
 

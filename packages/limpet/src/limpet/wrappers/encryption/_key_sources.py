@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..._errors import ConfigurationError
+from ..._secrets import SecretBytes, hidden
 
 __all__ = ["KeySource", "find_key", "key_in_environment", "new_key"]
 
@@ -37,9 +38,10 @@ def key_in_environment(name: str = "LIMPET_ENCRYPTION_KEY") -> KeySource | None:
 
 async def find_key(source: KeySource) -> bytes:
     """The 32 bytes that a source gives. Raises `ConfigurationError`, which never shows any of them."""
+    source = hidden(source)
     if callable(source):
-        given = source()
-        found = await given if isawaitable(given) else given
+        given = hidden(source())
+        found = hidden(await given if isawaitable(given) else given)
         return _parse(found, f"what {getattr(source, '__qualname__', 'the function')} gave")
     if isinstance(source, Path):
         return _from_file(source)
@@ -51,7 +53,7 @@ async def find_key(source: KeySource) -> bytes:
 
 
 def _from_environment(name: str) -> bytes:
-    written = os.environ.get(name)
+    written = hidden(os.environ.get(name))
     if not written:
         raise ConfigurationError(
             f"the environment variable {name} is not set: set it to a key ('limpet keygen' generates one)"
@@ -75,7 +77,7 @@ def _secrets() -> Path:
 def _from_file(path: Path) -> bytes:
     path = path.expanduser()
     try:
-        content = path.read_bytes()
+        content = SecretBytes(path.read_bytes())
         exposed = _others_can_read(path)
     except OSError as error:
         raise ConfigurationError(
@@ -92,7 +94,7 @@ def _from_file(path: Path) -> bytes:
         if path.parent != _secrets():  # whoever mounts secrets there decides that, and often cannot choose
             warnings.warn(message, UserWarning, stacklevel=2)
     # Text has to be a whole key: half of a hex key is 32 characters, and would pass for 32 bytes.
-    return _parse(content.decode() if content.isascii() else content, f"the key file {path}")
+    return _parse(hidden(content.decode()) if content.isascii() else content, f"the key file {path}")
 
 
 def _others_can_read(path: Path) -> bool:
@@ -104,9 +106,9 @@ def _others_can_read(path: Path) -> bool:
 
 def _parse(given: object, where: str) -> bytes:
     if isinstance(given, bytes | bytearray):
-        found = bytes(given)
+        found = SecretBytes(given)
     elif isinstance(given, str):
-        found = _decoded(given.strip(), where)
+        found = _decoded(hidden(given.strip()), where)
     else:
         raise ConfigurationError(f"{where} is a {type(given).__name__}: a key must be 32 bytes, or a string")
     if len(found) != KEY_BYTES:
@@ -116,20 +118,27 @@ def _parse(given: object, where: str) -> bytes:
     return found
 
 
-def _decoded(written: str, where: str) -> bytes:
+def _decoded(written: str, where: str) -> SecretBytes:
+    found = _read(written)
+    if found is not None:
+        return SecretBytes(found)
+    raise ConfigurationError(
+        f"{where} has {len(written)} characters and is not a key: write its {KEY_BYTES} bytes as 64 hex characters or as "
+        "base64 of 43 or 44 characters ('limpet keygen' generates one); passphrases are not supported"
+    )
+
+
+def _read(written: str) -> bytes | None:
+    """The bytes that a key's text stands for; `None` where it stands for none. Nothing is raised here, where parts of it are."""
     if len(written) == 2 * KEY_BYTES:
         try:
-            return bytes.fromhex(written)
+            return bytes.fromhex(str(written))
         except ValueError:
             pass
     plain = written.rstrip("=").replace("+", "-").replace("/", "_")
     try:
         found = urlsafe_b64decode(plain + "=" * (-len(plain) % 4))
-        if urlsafe_b64encode(found).decode().rstrip("=") == plain and len(found) == KEY_BYTES:
-            return found
     except ValueError:
-        pass
-    raise ConfigurationError(
-        f"{where} has {len(written)} characters and is not a key: write its {KEY_BYTES} bytes as 64 hex characters or as "
-        "base64 of 43 or 44 characters ('limpet keygen' generates one); passphrases are not supported"
-    )
+        return None
+    whole = urlsafe_b64encode(found).decode().rstrip("=") == plain and len(found) == KEY_BYTES
+    return found if whole else None

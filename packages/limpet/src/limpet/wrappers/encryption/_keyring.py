@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic_core import from_json, to_json
 
 from ..._errors import ConflictError, CorruptDataError, FormatError, WrongKeyError, WrongStackError
+from ..._secrets import SecretBytes
 from ...driver import Driver, Etag, If, Item, Put, Range
 from .._reserved import MANIFEST, RING
 from .._wrapper import layers
@@ -135,7 +136,7 @@ async def open_ring(driver: Driver, keys: Sequence[bytes]) -> KeyRing:
             bundle = _open(stored, keys)
             if _known(stored, keys[0]):
                 return _opened(stored, bundle, item.etag, keys)
-            bundle += urandom(_BYTES)
+            bundle = SecretBytes(bundle + urandom(_BYTES))
             locks = (*stored.locks, _lock(stored.salt, keys[0], bundle))
             put = Put(RING, replace(stored, locks=locks).write(), item.etag)
         try:
@@ -202,13 +203,13 @@ def _lock(salt: bytes, key: bytes, bundle: bytes) -> bytes:
 def _unlock(stored: _Stored, lock: bytes, key: bytes) -> bytes | None:
     try:
         cipher = AESGCM(_derive(key, stored.salt, b"locks"))
-        return cipher.decrypt(lock[:_NONCE], lock[_NONCE:], stored.salt)
+        return SecretBytes(cipher.decrypt(lock[:_NONCE], lock[_NONCE:], stored.salt))
     except InvalidTag:
         return None
 
 
 def _derive(key: bytes, salt: bytes, purpose: bytes) -> bytes:
-    return HKDF(SHA256(), _BYTES, salt, b"limpet " + purpose).derive(key)
+    return SecretBytes(HKDF(SHA256(), _BYTES, salt, b"limpet " + purpose).derive(key))
 
 
 def _text(raw: bytes) -> str:

@@ -1,0 +1,102 @@
+"""Passwords and keys that do not show: in a `repr`, in a traceback with its variables, in a URL in a message."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn, SupportsIndex, TypeVar
+
+__all__ = ["SecretBytes", "SecretText", "SecretUrl", "hidden", "hide_password", "raise_alone", "without_frames"]
+
+E = TypeVar("E", bound=BaseException)
+
+_MASK = "***"
+_CREDENTIALS = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*:/{0,2})(?P<secret>[^\"']*)@", re.IGNORECASE | re.DOTALL)
+_USER = re.compile(r"[\w.-]*:", re.ASCII)
+_PATH = re.compile(r"[./][^:]*")
+_OPTION = re.compile(r"(?P<head>[?&](?P<name>[^=&#\s'\"]*)=)(?P<value>[^&#\s'\"]*)")
+_PLAIN_OPTIONS = frozenset({"schema", "table", "base", "collection", "database"})
+"""Options that say where something is; of the others only numbers and the words below are shown."""
+_PLAIN_VALUE = re.compile(
+    r"[0-9.]{1,8}|true|false|auto|disk|process|relaxed|refuse|allow|disable|prefer|require|verify-ca|verify-full|aiomysql|asyncmy",
+    re.ASCII,
+)
+
+
+def hide_password(url: str) -> str:
+    """The URL with every password and key in it as `***`: for messages, logs and reports.
+
+    All that stands before the last `@` counts as credentials, since a password may hold `/`, `?`, `#` or blanks by
+    mistake; of an option only what is known to be harmless is shown.
+    """
+    return _OPTION.sub(_option, _CREDENTIALS.sub(_credentials, url))
+
+
+def _credentials(match: re.Match[str]) -> str:
+    head, secret = match["head"], match["secret"]
+    if head.endswith("//") and _PATH.fullmatch(secret):  # fs://./data/user@home
+        return match[0]
+    user = _USER.match(secret)
+    return f"{head}{'' if user is None else user[0]}{_MASK}@"
+
+
+def _option(match: re.Match[str]) -> str:
+    shown = match["name"] in _PLAIN_OPTIONS or _PLAIN_VALUE.fullmatch(match["value"])
+    return match[0] if shown else f"{match['head']}{_MASK}"
+
+
+class SecretText(str):
+    """Text whose `repr` does not show it. It is the text in every other way."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(_MASK)
+
+    def __getitem__(self, index: SupportsIndex | slice) -> SecretText:  # a traceback may show the beginning
+        return SecretText(super().__getitem__(index))
+
+
+class SecretUrl(SecretText):
+    """A URL whose `repr` shows it without its passwords."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(hide_password(str(self)))
+
+
+class SecretBytes(bytes):
+    """Bytes whose `repr` does not show them."""
+
+    def __repr__(self) -> str:
+        return repr(_MASK)
+
+
+def hidden(value: Any) -> Any:
+    """A key or where it comes from, so that it does not show; what is neither text nor bytes is returned as it is."""
+    if isinstance(value, str):
+        return SecretText(value)
+    return SecretBytes(value) if isinstance(value, (bytes, bytearray)) else value
+
+
+def raise_alone(error: Exception) -> NoReturn:
+    """Raise an error without the one that is being handled, which holds contents or a password."""
+    try:
+        raise error from None
+    finally:
+        error.__context__ = None
+
+
+def without_frames(error: E) -> E:
+    """A client library's error without the frames that it passed, whose variables hold passwords and contents."""
+    seen: set[int] = set()
+    rest: list[BaseException | None] = [error]
+    while rest:
+        each = rest.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            rest += [each.__cause__, each.__context__]
+            if isinstance(each, BaseExceptionGroup):
+                rest += each.exceptions
+    return error
