@@ -40,13 +40,13 @@ def create_persistence(
 
     from ._secrets import SecretUrl  # no traceback with its variables shows the password
 
-    place = SecretUrl(driver) if isinstance(driver, str) else driver
+    target = SecretUrl(driver) if isinstance(driver, str) else driver
 
     async def open() -> Persistence:
         from .opening import open_driver
         from .stores import Persistence
 
-        return Persistence(await open_driver(place, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Persistence(await open_driver(target, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)
 
@@ -80,12 +80,12 @@ def create_storage(
 
     from ._secrets import SecretUrl  # as above
 
-    place = SecretUrl(driver) if isinstance(driver, str) else driver
+    target = SecretUrl(driver) if isinstance(driver, str) else driver
 
     async def open() -> Storage:
         from .opening import open_driver
         from .stores import Storage
 
-        return Storage(await open_driver(place, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Storage(await open_driver(target, batching=batching, wrappers=wrappers, plugins=plugins))
 
     return Opening(open)
