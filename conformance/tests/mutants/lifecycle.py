@@ -90,6 +90,17 @@ class AnyLoopWillDo(SharedMemoryDriver):
 
 
 @caught_by(Lifecycle)
+class AnybodyMayClose(SharedMemoryDriver):
+    """Closes on whatever event loop it is told to."""
+
+    async def close(self) -> None:
+        if self._owner is not None and self._owner.here[0] is not asyncio.get_running_loop():
+            self._closed = True
+            return
+        await super().close()
+
+
+@caught_by(Lifecycle)
 class CutsCallsOff(SharedMemoryDriver):
     """Close does not wait for calls that are under way."""
 

@@ -127,6 +127,28 @@ class Lifecycle(Section):
         assert item.value == "0", "the driver is unusable on its own event loop afterwards"
         await driver.apply([Put(A, "1")])
 
+    async def test_close_from_another_event_loop(self, url: str) -> None:
+        async with self.opened(url) as driver:
+            await driver.apply([Put(A, "0")])
+            caught: list[BaseException] = []
+
+            async def closing() -> None:
+                async with asyncio.timeout(10):
+                    await driver.close()
+
+            def elsewhere() -> None:
+                try:
+                    asyncio.run(closing())
+                except BaseException as error:  # noqa: BLE001 - handed to the test, which asserts its type
+                    caught.append(error)
+
+            await asyncio.to_thread(elsewhere)
+            assert caught, "close() from another event loop was let through"
+            assert isinstance(caught[0], ForeignLoopError), f"close() from another event loop: {caught[0]!r}"
+            item = await one(driver, A)
+            assert item is not None
+            assert item.value == "0", "the driver is unusable on its own event loop afterwards"
+
     async def test_close_lets_calls_under_way_finish(self, url: str) -> None:
         async with self.opened(url) as driver:
             if not can_inject(driver):

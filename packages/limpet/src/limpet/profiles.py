@@ -208,6 +208,8 @@ class FolderPersistence(Persistence):
         return sum([await collect_garbage(await driver.opened()) for driver in list(self._drivers.values())])
 
     async def aclose(self) -> None:
+        for driver in self._drivers.values():
+            driver.ensure_owner()
         self._closed = True
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
 

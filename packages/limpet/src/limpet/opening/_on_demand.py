@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from .._errors import ClosedError
 from ..driver import Capabilities, Driver, Health, Item, Key, Outcome, Page, Range, Unit
-from ..wrappers import Wrap
+from ..wrappers import Wrap, ensure_owner
 from ._open import assembled, open_driver
 
 __all__ = ["OnDemand"]
@@ -42,7 +42,12 @@ class OnDemand(Driver):
     async def open(self) -> None:
         await self.opened()
 
+    def ensure_owner(self) -> None:
+        if self._driver is not None:
+            ensure_owner(self._driver)
+
     async def close(self) -> None:
+        self.ensure_owner()
         self._closed = True
         async with self._opening:
             driver, self._driver = self._driver, None

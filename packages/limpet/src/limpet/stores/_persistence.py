@@ -13,6 +13,7 @@ from .._run_to_end import run_to_end
 from ..driver import Driver, Health
 from ..driver.kit import backend_now_ms
 from ..structures import Migrations, collect_garbage
+from ..wrappers import ensure_owner
 from .approvals import ApprovalStore
 from .checkpoints import CheckpointStore
 from .conversations import ContainerRepository, FeedbackStore, ImageRepository, SessionRepository, ThreadStore
@@ -216,6 +217,7 @@ class Persistence:
         await run_to_end(self._close())
 
     async def _close(self) -> None:
+        ensure_owner(self._driver)
         await self._work_wakeups.close()
         await self._driver.close()
 

@@ -6,7 +6,7 @@ from ._read_only import ReadOnly, read_only
 from ._reserved import MANIFEST
 from ._traced import Traced, traced
 from ._value_wrapper import ValueWrapper
-from ._wrapper import Wrap, Wrapper, layers
+from ._wrapper import Wrap, Wrapper, ensure_owner, layers
 from .batching import Batching
 from .encryption import Encrypted, KeySource, Rotation, encrypted, rotate
 
@@ -26,6 +26,7 @@ __all__ = [
     "cached",
     "compressed",
     "encrypted",
+    "ensure_owner",
     "layers",
     "read_only",
     "rotate",

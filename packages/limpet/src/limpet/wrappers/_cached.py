@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 from .._errors import ClosedError, ConfigurationError, ConflictError, OutcomeUnknownError, UnavailableError
 from ..driver import Append, Check, Driver, Item, Key, Outcome, Unit, entry_key, is_entry
 from ..driver.kit import Owner, size_of, validate_get
-from ._wrapper import Wrap, Wrapper
+from ._wrapper import Wrap, Wrapper, ensure_owner
 
 __all__ = ["Cached", "cached"]
 
@@ -81,6 +81,7 @@ class Cached(Wrapper):
                 self._listener = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
+        ensure_owner(self)
         self._max_stale = 0.0
         self._forget([_EVERYTHING])
         forked = self._owner is not None and self._owner.is_forked  # then the listener is the parent's

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from .._errors import ConfigurationError
 from ..driver import Capabilities, Driver, Health, Item, Key, Outcome, Page, Range, Unit
 
-__all__ = ["Wrap", "Wrapper", "layers"]
+__all__ = ["Wrap", "Wrapper", "ensure_owner", "layers"]
 
 Wrap: TypeAlias = Callable[[Driver], Driver]
 """Puts a driver around a driver: what `wrappers=` takes."""
@@ -78,6 +78,18 @@ class Wrapper(Driver):
 
     def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         return self.inner.watch(base)
+
+
+@runtime_checkable
+class _Owned(Protocol):
+    def ensure_owner(self) -> None: ...
+
+
+def ensure_owner(driver: Driver) -> None:
+    """Raise `ForeignLoopError` where a driver is open on another event loop. For whatever closes more than the driver, first."""
+    innermost = layers(driver)[-1]
+    if isinstance(innermost, _Owned):
+        innermost.ensure_owner()
 
 
 def layers(driver: Driver) -> list[Driver]:

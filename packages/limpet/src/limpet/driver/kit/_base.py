@@ -156,7 +156,14 @@ class BaseDriver(Driver):
                     raise ConfigurationError(f"{type(self).__name__} cannot be used: {missing}")
             self._owner = Owner()
 
+    def ensure_owner(self) -> None:
+        """Raise `ForeignLoopError` where this is another event loop than the one that it is open on: it may not be closed here."""
+        ended = self.__closing is not None and self.__closing.done()
+        if self._owner is not None and not ended and not self._owner.is_forked:
+            self._owner.check(type(self).__name__)
+
     async def close(self) -> None:
+        self.ensure_owner()
         if self._owner is None or self._owner.is_forked:  # in a child, everything open belongs to the parent
             self._closed = True
             return

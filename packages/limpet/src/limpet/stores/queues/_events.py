@@ -39,6 +39,7 @@ from ...structures import (
     stamp_value,
     transact,
 )
+from ...wrappers import ensure_owner
 from .._durations import duration_to_ms
 from .._formats import EVENT
 from ..upkeep import Retention, Upkeep, trim_log
@@ -303,6 +304,7 @@ class EventQueue:
         """End all streams and subscriptions, then what belongs to the queue. Closing twice does nothing."""
         if self._closed:
             return
+        ensure_owner(self._driver)
         self._closed = True
         running = asyncio.get_running_loop()  # in a child of fork the parent's tasks never end
         tasks = [t for t in self._subscribers if t is not asyncio.current_task() and t.get_loop() is running]

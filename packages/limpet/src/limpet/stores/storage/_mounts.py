@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..._errors import ConfigurationError, NotFoundError
 from ...driver import Driver, Item
 from ...driver.kit import scan_all
+from ...wrappers import ensure_owner
 from ._paths import Path, join, key_of
 
 __all__ = ["Mount", "Mounts"]
@@ -90,6 +91,11 @@ class Mounts:
             len(at) > len(mount.base) and (position == key_of(at) or position.startswith(f"{key_of(at)}!"))
             for at in self._mounts
         )
+
+    def ensure_owner(self) -> None:
+        """Raise `ForeignLoopError` where a driver is open on another event loop."""
+        for mount in self._mounts.values():
+            ensure_owner(mount.driver)
 
     async def close(self) -> None:
         """Close every driver, the last mounted first, whatever fails."""

@@ -263,6 +263,7 @@ class Storage:
         await run_to_end(self._close())
 
     async def _close(self) -> None:
+        self._mounts.ensure_owner()
         await self._watchers.remove(())
         await self._mounts.close()
 

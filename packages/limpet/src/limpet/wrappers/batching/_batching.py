@@ -10,7 +10,7 @@ from typing import Any
 from ..._errors import ClosedError
 from ...driver import Append, Driver, Item, Key, Outcome, Put, Unit
 from ...driver.kit import Owner
-from .._wrapper import Wrapper
+from .._wrapper import Wrapper, ensure_owner
 from ._batcher import Batcher
 
 __all__ = ["Batching"]
@@ -45,6 +45,7 @@ class Batching(Wrapper):
                 batcher.parallel = self.capabilities.parallel
 
     async def close(self) -> None:
+        ensure_owner(self)
         await self.drain()
         await super().close()
 

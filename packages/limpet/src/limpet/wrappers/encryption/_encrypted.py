@@ -43,6 +43,7 @@ from ...driver import (
 from ...driver.kit import forked_since, scan_pages, validate_base, validate_get, validate_range
 from .._reserved import MANIFEST, RING, is_ours
 from .._value_wrapper import ValueWrapper
+from .._wrapper import ensure_owner
 from ._key_digests import is_digested
 from ._key_sources import KeySource, find_key, key_in_environment
 from ._under_way import UnderWay
@@ -132,6 +133,7 @@ class Encrypted(ValueWrapper):
             raise
 
     async def close(self) -> None:
+        ensure_owner(self)
         if forked_since(self._process):  # what is under way is so in the parent
             await super().close()
         else:
