@@ -136,7 +136,7 @@ OURS |= {"in_thread": "._callbacks", "read_in_thread": "._callbacks", "Readable"
 STANDARD = {
     "Any": "typing", "Literal": "typing", "Self": "typing", "TypeVar": "typing", "Generic": "typing", "overload": "typing",
     "Callable": "collections.abc", "Generator": "collections.abc", "Iterable": "collections.abc",
-    "Mapping": "collections.abc", "Sequence": "collections.abc", "TracebackType": "types", "timedelta": "datetime",
+    "Mapping": "collections.abc", "Sequence": "collections.abc", "TracebackType": "types", "Unpack": "typing", "timedelta": "datetime",
     "partial": "functools", "cached_property": "functools", "ConfigurationError": ".._errors",
 }  # fmt: skip
 SYNC = {name: file for file, (_, sources) in FAMILIES.items() for names in sources.values() for name in names}

@@ -59,6 +59,7 @@ GOOD: dict[str, Any] = {
     "namespace": "n",
     "name": "n",
     "kind": dict,
+    "model_cls": dict,
     "cursor": "0" * 16,
     "number": 1,
     "metadata": {},

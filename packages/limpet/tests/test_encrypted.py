@@ -299,18 +299,17 @@ async def test_hints_name_true_keys_and_never_digests(inner: MemoryDriver, drive
     await log.create()
     await log.append("x")
     await driver.apply([Put(name("plain"), "x"), Put(ALICE, "x")])
-    created = frozenset({log.base, log.counter})
     for hints in (mine, theirs):
-        assert await anext(hints) == created
-        entry, counter = sorted(await anext(hints) or ())
-        assert (counter, entry.startswith(f"{log.base}!e!")) == (log.counter, True)
-        assert await anext(hints) == frozenset({"plain", ALICE})
+        told = await anext(hints) or frozenset()
+        (entry,) = told - {log.base, log.counter, "plain", ALICE}
+        assert entry.startswith(f"{log.base}!e!")
+        assert len(told) == 5
     await driver.apply([Delete(ALICE)])
     assert await anext(mine) == frozenset({ALICE})
     assert await anext(theirs) is None, "only who deleted it knows what it was"
     await driver.apply([Put(BOB, "x")])
     await inner.apply([Put(driver.stored_key(BOB), "damaged")])
-    assert (await anext(theirs), await anext(theirs)) == (None, None)
+    assert await anext(theirs) is None
     below = driver.watch(key(KV, text("users")))
     assert await anext(below) is None
     await driver.apply([Put(key(KV, text("others"), text("x")), "x")])

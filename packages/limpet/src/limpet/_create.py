@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from .opening import Opening
+from .opening import Opening, OpeningOptions, check_options
 
 if TYPE_CHECKING:
     from .driver import Driver
     from .stores import Persistence, Storage
-    from .wrappers import Wrap
 
 __all__ = ["create_persistence", "create_persistence_from_env", "create_storage"]
 
 
-def create_persistence(
-    driver: str | Driver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Opening[Persistence]:
+def create_persistence(driver: str | Driver | None = None, **options: Unpack[OpeningOptions]) -> Opening[Persistence]:
     """Open the stores of an agent's data on a driver.
 
         async with create_persistence("sqlite:///data/agent.db") as persistence: ...
         persistence = await create_persistence(driver)          # then: await persistence.aclose()
 
     `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`LIMPET_HOME` moves it). An open driver
-    that you pass is used but never closed. `batching=False` sends every call separately.
+    that you pass is used but never closed. The options are:
 
-    `wrappers` change data on its way to storage, in the order given: `[compressed(), encrypted(key=...)]`
-    (see `limpet.wrappers`). `plugins` lists the packages whose plug-ins and drivers may be loaded; `[]` allows only
-    Limpet's own; with `None`, the variable `LIMPET_PLUGINS` decides.
+    - `batching`: `False` sends every call separately.
+    - `wrappers` change data on its way to storage, in the order given: `[compressed(), encrypted(key=...)]`
+      (see `limpet.wrappers`).
+    - `plugins` lists the packages whose plug-ins and drivers may be loaded; `[]` allows only Limpet's own; with `None`,
+      the variable `LIMPET_PLUGINS` decides.
+    - `max_value_bytes` is the longest record that is accepted: 128 MiB, or less where that is more than your users need
+      (at least 256 KiB). Beyond it, a write raises `TooLargeError`. Blobs have no limit.
 
     Raises `ConfigurationError`, `DriverNotFoundError`, `PluginError`, `UnavailableError`, `FormatError`, `WrongStackError` or
     `WrongKeyError` when opened.
     """
+    check_options("create_persistence", options)
 
     from ._secrets import SecretUrl  # no traceback with its variables shows the password
 
@@ -46,14 +43,12 @@ def create_persistence(
         from .opening import open_driver
         from .stores import Persistence
 
-        return Persistence(await open_driver(target, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Persistence(await open_driver(target, **options))
 
     return Opening(open)
 
 
-def create_persistence_from_env(
-    *, batching: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
-) -> Opening[Persistence]:
+def create_persistence_from_env(**options: Unpack[OpeningOptions]) -> Opening[Persistence]:
     """Open what the environment names: `LIMPET_URL` and its key, Naylence's `FAME_STORAGE_PROFILE`, or the default.
 
     `profile_from_env` in `limpet.profiles` lists the variables. `wrappers` go around the encryption. Raises
@@ -61,22 +56,18 @@ def create_persistence_from_env(
     """
     from .profiles import open_profile, profile_from_env
 
+    check_options("create_persistence_from_env", options)
     profile = profile_from_env()
 
     async def open() -> Persistence:
-        return await open_profile(profile, batching=batching, wrappers=wrappers, plugins=plugins)
+        return await open_profile(profile, **options)
 
     return Opening(open)
 
 
-def create_storage(
-    driver: str | Driver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Opening[Storage]:
+def create_storage(driver: str | Driver | None = None, **options: Unpack[OpeningOptions]) -> Opening[Storage]:
     """Open plain keys and values on a driver; takes and raises the same as `create_persistence`."""
+    check_options("create_storage", options)
 
     from ._secrets import SecretUrl  # as above
 
@@ -86,6 +77,6 @@ def create_storage(
         from .opening import open_driver
         from .stores import Storage
 
-        return Storage(await open_driver(target, batching=batching, wrappers=wrappers, plugins=plugins))
+        return Storage(await open_driver(target, **options))
 
     return Opening(open)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
+from typing import Unpack
 
 from .driver import Driver
-from .opening import Opening, open_driver
+from .opening import Opening, OpeningOptions, check_options, open_driver
 from .stores import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
-from .wrappers import Wrap
 
 __all__ = [
     "DeadLetter",
@@ -31,18 +30,18 @@ def create_queue(
     consumer_ttl: timedelta = timedelta(days=7),
     prune_interval: timedelta | None = timedelta(minutes=5),
     poll: float = 0.5,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
+    **options: Unpack[OpeningOptions],
 ) -> Opening[EventQueue]:
     """Open an event queue on a driver of its own.
 
         async with create_queue("sqlite:///data/queue.db", retention=timedelta(hours=24)) as queue: ...
 
-    The driver, `wrappers` and `plugins` are as with `create_persistence`, the rest is as with `EventQueue`.
+    The driver and `options` are as with `create_persistence`, the rest is as with `EventQueue`.
     """
+    check_options("create_queue", options)
 
     async def open() -> EventQueue:
-        opened = await open_driver(driver, wrappers=wrappers, plugins=plugins)
+        opened = await open_driver(driver, **options)
         queue = EventQueue(
             opened,
             retention=retention,

@@ -6,22 +6,22 @@ import asyncio
 import os
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Unpack
 from urllib.parse import quote
 
 from ._errors import ClosedError, ConfigurationError, FormatError, InvalidKeyError, UnsupportedError
 from ._secrets import SecretText, SecretUrl, hide_password
 from .driver import Driver, Health, text
 from .driver.kit import host_now_ms
-from .opening import OnDemand, driver_class, open_driver
+from .opening import OnDemand, OpeningOptions, driver_class, open_driver
 from .stores import Persistence
 from .structures import collect_garbage
-from .wrappers import Wrap, encrypted
+from .wrappers import encrypted
 from .wrappers.encryption import KeySource, find_key, key_in_environment
 
 __all__ = ["FolderPersistence", "Profile", "open_profile", "profile_from_env", "profile_on_demand"]
@@ -95,35 +95,25 @@ def profile_from_env() -> Profile:
     return Profile(folder=Path(fame.get("DB_DIRECTORY", _FOLDER)).expanduser(), key=key)
 
 
-async def open_profile(
-    profile: Profile,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Persistence:
+async def open_profile(profile: Profile, **options: Unpack[OpeningOptions]) -> Persistence:
     """Open what a profile describes; `wrappers` stand around its encryption. Raises what `create_persistence` raises."""
     if profile.key is not None:
-        wrappers = [*wrappers, encrypted(key=await find_key(profile.key))]
+        options["wrappers"] = [*options.get("wrappers", ()), encrypted(key=await find_key(profile.key))]
     if profile.folder is None:
-        return Persistence(await open_driver(profile.url, batching=batching, wrappers=wrappers, plugins=plugins))
-    return await FolderPersistence.open(profile.folder, batching=batching, wrappers=wrappers, plugins=plugins)
+        return Persistence(await open_driver(profile.url, **options))
+    return await FolderPersistence.open(profile.folder, **options)
 
 
 def profile_on_demand(
-    profile: Profile,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
+    profile: Profile, **options: Unpack[OpeningOptions]
 ) -> tuple[Persistence, Callable[[], Awaitable[object]]]:
     """What a profile describes, not opened yet, and what opens it."""
     if profile.key is not None:
-        wrappers = [*wrappers, encrypted(key=profile.key)]
+        options["wrappers"] = [*options.get("wrappers", ()), encrypted(key=profile.key)]
     if profile.folder is None:
-        driver = OnDemand(profile.url, batching=batching, wrappers=wrappers, plugins=plugins)
+        driver = OnDemand(profile.url, **options)
         return Persistence(driver), driver.open
-    folder = FolderPersistence(profile.folder, batching, wrappers, plugins)
+    folder = FolderPersistence(profile.folder, options)
     return folder, folder.prepare
 
 
@@ -135,33 +125,22 @@ class FolderPersistence(Persistence):
     `FormatError` and is left as it is. Whatever is neither a key-value store nor a state raises `UnsupportedError`.
     """
 
-    def __init__(
-        self, folder: Path, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, options: OpeningOptions) -> None:
         self.folder: Path = folder.absolute()
-        self._batching = batching
-        self._wrappers = wrappers
-        self._plugins = plugins
+        self._options = options
         self._drivers: dict[str, _Database] = {}
         self._closed = False
 
     @classmethod
-    async def open(
-        cls,
-        folder: Path,
-        *,
-        batching: bool = True,
-        wrappers: Sequence[Wrap] = (),
-        plugins: Sequence[str] | None = None,
-    ) -> FolderPersistence:
+    async def open(cls, folder: Path, **options: Unpack[OpeningOptions]) -> FolderPersistence:
         """Make the folder where it is missing. Raises `ConfigurationError`, or `DriverNotFoundError` without SQLite."""
-        made = cls(folder, batching, wrappers, plugins)
+        made = cls(folder, options)
         await made.prepare()
         return made
 
     async def prepare(self) -> None:
         """What `open` does, once the object is made."""
-        driver_class("sqlite", self._plugins)
+        driver_class("sqlite", self._options.get("plugins"))
         try:
             await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:
@@ -183,9 +162,7 @@ class FolderPersistence(Persistence):
             raise ClosedError("used after aclose(): open a new one")
         stem = file_stem(namespace)
         if stem not in self._drivers:
-            self._drivers[stem] = _Database(
-                self.folder, stem, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins
-            )
+            self._drivers[stem] = _Database(self.folder, stem, self._options)
         return self._drivers[stem]
 
     async def health(self) -> Health:
@@ -215,12 +192,10 @@ class FolderPersistence(Persistence):
 
 
 class _Database(OnDemand):
-    def __init__(
-        self, folder: Path, stem: str, *, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None
-    ) -> None:
+    def __init__(self, folder: Path, stem: str, options: OpeningOptions) -> None:
         path = folder / f"{stem}.db"
         url = f"sqlite:///{quote(path.as_posix(), safe='/:')}"
-        super().__init__(url, batching=batching, wrappers=wrappers, plugins=plugins)
+        super().__init__(url, **options)
         self._path = path
 
     async def _open(self) -> Driver:

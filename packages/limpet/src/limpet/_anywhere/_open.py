@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from .._errors import ConfigurationError
+from ..opening import OpeningOptions, check_options
 
 if TYPE_CHECKING:
     from ..driver import Driver
     from ..stores import Persistence, Storage
-    from ..wrappers import Wrap
 
 __all__ = ["open_persistence", "open_persistence_from_env", "open_storage"]
 
 
-def open_persistence(
-    driver: str | Driver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Persistence:
+def open_persistence(driver: str | Driver | None = None, **options: Unpack[OpeningOptions]) -> Persistence:
     """Return the stores of an agent's data, opened by the first call and usable from any event loop or thread.
 
         persistence = open_persistence("postgresql://host/agents")      # at the top of a module, without await
@@ -35,44 +28,42 @@ def open_persistence(
     Takes the same as `create_persistence`. An unknown scheme or option raises at once: `ConfigurationError`,
     `DriverNotFoundError`, `PluginError`. The first call raises what opening raises, and the next one tries again.
     """
+    check_options("open_persistence", options)
+
     from .._portal import Portal
     from ..opening import OnDemand
     from ..stores import Persistence
     from ._faces import face
 
     _refuse_open(driver)
-    on_demand = OnDemand(driver, batching=batching, wrappers=wrappers, plugins=plugins)
+    on_demand = OnDemand(driver, **options)
     inner = Persistence(on_demand)
     return face(inner, Portal(inner.aclose, on_demand.open), is_root=True)
 
 
-def open_persistence_from_env(
-    *, batching: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
-) -> Persistence:
+def open_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistence:
     """As `open_persistence`, for what the environment names: see `create_persistence_from_env`."""
+    check_options("open_persistence_from_env", options)
+
     from .._portal import Portal
     from ..profiles import profile_from_env, profile_on_demand
     from ._faces import face
 
-    inner, open = profile_on_demand(profile_from_env(), batching=batching, wrappers=wrappers, plugins=plugins)
+    inner, open = profile_on_demand(profile_from_env(), **options)
     return face(inner, Portal(inner.aclose, open), is_root=True)
 
 
-def open_storage(
-    driver: str | Driver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Storage:
+def open_storage(driver: str | Driver | None = None, **options: Unpack[OpeningOptions]) -> Storage:
     """Return plain keys and values, opened by the first call and usable from any loop or thread: see `open_persistence`."""
+    check_options("open_storage", options)
+
     from .._portal import Portal
     from ..opening import OnDemand
     from ..stores import Storage
     from ._faces import face
 
     _refuse_open(driver)
-    on_demand = OnDemand(driver, batching=batching, wrappers=wrappers, plugins=plugins)
+    on_demand = OnDemand(driver, **options)
     inner = Storage(on_demand)
     return face(inner, Portal(inner.aclose, on_demand.open), is_root=True)
 

@@ -4,6 +4,7 @@ from ._capabilities import Capabilities
 from ._driver import VERBS, Driver
 from ._keys import (
     MAX_KEY_BYTES,
+    MAX_TEXT,
     check_key,
     counter_key,
     entry_key,
@@ -47,6 +48,7 @@ from ._types import (
 __all__ = [
     "KEEP",
     "MAX_KEY_BYTES",
+    "MAX_TEXT",
     "VERBS",
     "Append",
     "Batch",

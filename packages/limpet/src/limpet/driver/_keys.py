@@ -19,6 +19,7 @@ from ._types import Key
 
 __all__ = [
     "MAX_KEY_BYTES",
+    "MAX_TEXT",
     "check_counter",
     "check_key",
     "counter_key",
@@ -31,6 +32,8 @@ __all__ = [
 __all__ += ["is_number", "key", "log_of", "name", "number", "split", "text", "text_of"]
 
 MAX_KEY_BYTES = 1024
+MAX_TEXT = 8192
+"""Characters of one text in a key: an id, a namespace, a channel."""
 _LONG = 200
 """Encoded bytes beyond which text is cut and digested."""
 _PREFIX = 160
@@ -65,8 +68,12 @@ def text(value: str) -> str:
 
     Text of more than 200 encoded bytes becomes its longest prefix of whole characters within 160, a `"`, and 22
     characters of its SHA-256: equality still works, the order is by that form, and the true text has to be kept
-    in the value. Raises `InvalidKeyError` for a lone surrogate.
+    in the value. Raises `InvalidKeyError` for a lone surrogate, and for more than 8,192 characters.
     """
+    if len(value) > MAX_TEXT:
+        raise InvalidKeyError(
+            f"{value[:40]!r}... has {len(value):,} characters: an id or a part of a key may have at most {MAX_TEXT:,}"
+        )
     encoded = _SPECIAL.sub(_escape, value)
     if encoded.isascii():
         if len(encoded) <= _LONG:
@@ -167,6 +174,8 @@ def check_key(encoded: object) -> None:
     """Refuse whatever is not an encoded key. Drivers see encoded keys only."""
     if not isinstance(encoded, str):
         raise InvalidKeyError(f"a key must be str, not {type(encoded).__name__}: build it with limpet.driver.key()")
+    if len(encoded) > MAX_KEY_BYTES:  # before the cache, which would keep it, and the pattern, which would read it
+        raise _too_long(encoded)
     _check_text(encoded)
 
 
@@ -177,7 +186,13 @@ def check_counter(encoded: object) -> None:
         raise InvalidKeyError(
             f"{str(encoded)[:60]!r} cannot be the counter of a log: its last segment must be the name 'n' (see counter_key)"
         )
+    if len(encoded) > MAX_KEY_BYTES:  # before the cache, which would keep it, and the pattern, which would read it
+        raise _too_long(encoded)
     _check_text(encoded)
+
+
+def _too_long(encoded: str) -> InvalidKeyError:
+    return InvalidKeyError(f"the key {encoded[:60]!r}... is longer than {MAX_KEY_BYTES} bytes")
 
 
 @lru_cache(maxsize=16384)
@@ -187,7 +202,7 @@ def _check_text(encoded: str) -> None:
             f"{encoded[:80]!r} is not an encoded key: build it with key(name(...), text(...), number(...))"
         )
     if len(encoded) > MAX_KEY_BYTES // 4 and len(encoded.encode()) > MAX_KEY_BYTES:
-        raise InvalidKeyError(f"the key {encoded[:60]!r}... is longer than {MAX_KEY_BYTES} bytes")
+        raise _too_long(encoded)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Self
@@ -13,6 +12,7 @@ from ._types import Health, Item, Key, Outcome, Page, Range, Unit
 from .kit._base import BaseDriver
 from .kit._clock import host_now_ms
 from .kit._evaluate import Record, evaluate
+from .kit._notifications import Subscription
 from .kit._paging import below, between, to_page
 from .kit._sorted_keys import SortedKeys
 
@@ -46,7 +46,7 @@ class MemoryDriver(BaseDriver):
         self._records: dict[Key, Record] = {}
         self._order = SortedKeys()
         self._expiry: list[tuple[int, Key]] = []
-        self._watchers: dict[asyncio.Queue[frozenset[Key] | None], tuple[str, str | None]] = {}
+        self._watchers: dict[Subscription, tuple[str, str | None]] = {}
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -59,8 +59,8 @@ class MemoryDriver(BaseDriver):
         pass
 
     async def _close(self) -> None:
-        for queue in self._watchers:
-            queue.put_nowait(None)
+        for subscription in self._watchers:
+            subscription.end()
         self._records.clear()
         self._order = SortedKeys()
         self._expiry.clear()
@@ -102,17 +102,15 @@ class MemoryDriver(BaseDriver):
         return Health("memory", "1", self._clock(), (), details)
 
     async def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None, None]:
-        queue: asyncio.Queue[frozenset[Key] | None] = asyncio.Queue()
-        self._watchers[queue] = below(base)
+        subscription = Subscription()
+        self._watchers[subscription] = below(base)
         try:
             yield None
-            while True:
-                keys = await queue.get()
-                if self._closed:
-                    raise ClosedError("the watch ends because the driver was closed")
-                yield keys
+            while (keys := await subscription.next()) is not None and not self._closed:
+                yield keys or None
+            raise ClosedError("the watch ends because the driver was closed")
         finally:
-            del self._watchers[queue]
+            del self._watchers[subscription]
 
     def _write(self, key: Key, record: Record | None) -> None:
         if record is None:
@@ -142,7 +140,7 @@ class MemoryDriver(BaseDriver):
 
     def _notify(self, keys: Iterable[Key]) -> None:
         changed = list(keys)
-        for queue, (low, high) in self._watchers.items():
-            seen = frozenset(key for key in changed if key >= low and (high is None or key < high))
+        for subscription, (low, high) in self._watchers.items():
+            seen = [key for key in changed if key >= low and (high is None or key < high)]
             if seen:
-                queue.put_nowait(seen)
+                subscription.push(seen)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._manifest import FORMAT, MANIFEST, check_manifest, written_through
     from ._on_demand import OnDemand
     from ._open import default_url, open_driver
+    from ._opening_options import OpeningOptions, check_options
     from ._registry import DRIVERS, claimed_schemes, driver_class, driver_from_url, installed_drivers
 
 __getattr__: Callable[[str], Any] = lazy(
@@ -20,7 +21,9 @@ __getattr__: Callable[[str], Any] = lazy(
         "MANIFEST": "._manifest",
         "OnDemand": "._on_demand",
         "Opening": "._awaited",
+        "OpeningOptions": "._opening_options",
         "check_manifest": "._manifest",
+        "check_options": "._opening_options",
         "claimed_schemes": "._registry",
         "default_url": "._open",
         "driver_class": "._registry",
@@ -37,7 +40,9 @@ __all__ = [
     "MANIFEST",
     "OnDemand",
     "Opening",
+    "OpeningOptions",
     "check_manifest",
+    "check_options",
     "claimed_schemes",
     "default_url",
     "driver_class",

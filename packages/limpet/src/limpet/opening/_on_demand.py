@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Unpack
 
 from .._errors import ClosedError
 from ..driver import Capabilities, Driver, Health, Item, Key, Outcome, Page, Range, Unit
-from ..wrappers import Wrap, ensure_owner
+from ..wrappers import ensure_owner
 from ._open import assembled, open_driver
+from ._opening_options import OpeningOptions
 
 __all__ = ["OnDemand"]
 
@@ -18,19 +20,10 @@ class OnDemand(Driver):
 
     capabilities: Capabilities
 
-    def __init__(
-        self,
-        target: str | Driver | None,
-        *,
-        batching: bool = True,
-        wrappers: Sequence[Wrap] = (),
-        plugins: Sequence[str] | None = None,
-    ) -> None:
-        self.capabilities = assembled(target, batching=batching, wrappers=wrappers, plugins=plugins)[0].capabilities
+    def __init__(self, target: str | Driver | None, **options: Unpack[OpeningOptions]) -> None:
+        self.capabilities = assembled(target, **options)[0].capabilities
         self._target = target
-        self._batching = batching
-        self._wrappers = wrappers
-        self._plugins = plugins
+        self._options = options
         self._driver: Driver | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -93,4 +86,4 @@ class OnDemand(Driver):
         return self._driver
 
     async def _open(self) -> Driver:
-        return await open_driver(self._target, batching=self._batching, wrappers=self._wrappers, plugins=self._plugins)
+        return await open_driver(self._target, **self._options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 from urllib.parse import quote
 
 from .._errors import ConfigurationError, WrongStackError
@@ -14,6 +15,7 @@ from ..driver import Driver
 from ..structures import OutOfLine
 from ..wrappers import Batching, Wrap, Wrapper
 from ._manifest import check_manifest
+from ._opening_options import OpeningOptions
 from ._registry import driver_from_url
 
 __all__ = ["assembled", "default_url", "open_driver"]
@@ -35,13 +37,7 @@ def default_url() -> str:
     return f"sqlite:///{quote((folder / 'limpet.db').as_posix(), safe='/:')}"
 
 
-async def open_driver(
-    target: str | Driver | None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Driver:
+async def open_driver(target: str | Driver | None, **options: Unpack[OpeningOptions]) -> Driver:
     """Open a URL, a driver, or the default place, with plug-ins, batching and wrappers around it; check the manifest.
 
     The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
@@ -52,7 +48,8 @@ async def open_driver(
         target = SecretUrl(target)
     from ..plugins import broken_plugins, call  # here: pluggy is wanted at the first opening and not at import
 
-    driver, url = assembled(target, batching=batching, wrappers=wrappers, plugins=plugins)
+    plugins = options.get("plugins")
+    driver, url = assembled(target, **options)
     try:
         await driver.open()
         try:
@@ -71,9 +68,14 @@ async def open_driver(
 
 
 def assembled(
-    target: str | Driver | None, *, batching: bool, wrappers: Sequence[Wrap], plugins: Sequence[str] | None = None
+    target: str | Driver | None,
+    *,
+    batching: bool = True,
+    wrappers: Sequence[Wrap] = (),
+    plugins: Sequence[str] | None = None,
+    max_value_bytes: int | None = None,
 ) -> tuple[Driver, str | None]:
-    """A driver with everything around it, not opened yet, and its URL as it may be shown. No IO but imports."""
+    """A driver with everything around it, not opened yet, and its URL as it may be shown. No I/O except imports."""
     from ..plugins import call
 
     if target is None:
@@ -98,7 +100,7 @@ def assembled(
             driver = around
     if batching and driver.capabilities.group:
         driver = Batching(driver)
-    return OutOfLine(_wrapped(driver, wrappers)), url
+    return OutOfLine(_wrapped(driver, wrappers), max_value_bytes), url
 
 
 def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:

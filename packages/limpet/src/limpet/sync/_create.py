@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Unpack
 
 import limpet
 from limpet import events
 
 from ..driver import Driver as AsyncDriver
-from ..wrappers import Wrap
+from ..opening import OpeningOptions
 from ._events import EventQueue
 from ._face import opened
 from ._persistence import Persistence
@@ -27,60 +27,41 @@ __all__ = [
 ]
 
 
-def create_persistence(
-    driver: str | AsyncDriver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Persistence:
+def create_persistence(driver: str | AsyncDriver | None = None, **options: Unpack[OpeningOptions]) -> Persistence:
     """Open the stores of an agent's data on a driver.
 
         with create_persistence("sqlite:///data/agent.db") as persistence: ...
         persistence = create_persistence(driver)          # then: persistence.close()
 
     `driver` is a URL, a `Driver`, or nothing: SQLite in the user's data folder (`LIMPET_HOME` moves it). An open driver
-    that you pass is used but never closed. `batching=False` sends every call separately.
+    that you pass is used but never closed. The options are:
 
-    `wrappers` change data on its way to storage, in the order given: `[compressed(), encrypted(key=...)]`
-    (see `limpet.wrappers`). `plugins` lists the packages whose plug-ins and drivers may be loaded; `[]` allows only
-    Limpet's own; with `None`, the variable `LIMPET_PLUGINS` decides.
+    - `batching`: `False` sends every call separately.
+    - `wrappers` change data on its way to storage, in the order given: `[compressed(), encrypted(key=...)]`
+      (see `limpet.wrappers`).
+    - `plugins` lists the packages whose plug-ins and drivers may be loaded; `[]` allows only Limpet's own; with `None`,
+      the variable `LIMPET_PLUGINS` decides.
+    - `max_value_bytes` is the longest record that is accepted: 128 MiB, or less where that is more than your users need
+      (at least 256 KiB). Beyond it, a write raises `TooLargeError`. Blobs have no limit.
 
     Raises `ConfigurationError`, `DriverNotFoundError`, `PluginError`, `UnavailableError`, `FormatError`, `WrongStackError` or
     `WrongKeyError` when opened.
     """
-    return opened(
-        partial(Persistence, is_root=True),
-        limpet.create_persistence(driver, batching=batching, wrappers=wrappers, plugins=plugins),
-    )
+    return opened(partial(Persistence, is_root=True), limpet.create_persistence(driver, **options))
 
 
-def create_persistence_from_env(
-    *, batching: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
-) -> Persistence:
+def create_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistence:
     """Open what the environment names: `LIMPET_URL` and its key, Naylence's `FAME_STORAGE_PROFILE`, or the default.
 
     `profile_from_env` in `limpet.profiles` lists the variables. `wrappers` go around the encryption. Raises
     `ConfigurationError` at once for invalid variables, and on opening what `create_persistence` raises.
     """
-    return opened(
-        partial(Persistence, is_root=True),
-        limpet.create_persistence_from_env(batching=batching, wrappers=wrappers, plugins=plugins),
-    )
+    return opened(partial(Persistence, is_root=True), limpet.create_persistence_from_env(**options))
 
 
-def create_storage(
-    driver: str | AsyncDriver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Storage:
+def create_storage(driver: str | AsyncDriver | None = None, **options: Unpack[OpeningOptions]) -> Storage:
     """Open plain keys and values on a driver; takes and raises the same as `create_persistence`."""
-    return opened(
-        partial(Storage, is_root=True),
-        limpet.create_storage(driver, batching=batching, wrappers=wrappers, plugins=plugins),
-    )
+    return opened(partial(Storage, is_root=True), limpet.create_storage(driver, **options))
 
 
 def create_queue(
@@ -92,14 +73,13 @@ def create_queue(
     consumer_ttl: timedelta = timedelta(days=7),
     prune_interval: timedelta | None = timedelta(minutes=5),
     poll: float = 0.5,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
+    **options: Unpack[OpeningOptions],
 ) -> EventQueue:
     """Open an event queue on a driver of its own.
 
         with create_queue("sqlite:///data/queue.db", retention=timedelta(hours=24)) as queue: ...
 
-    The driver, `wrappers` and `plugins` are as with `create_persistence`, the rest is as with `EventQueue`.
+    The driver and `options` are as with `create_persistence`, the rest is as with `EventQueue`.
     """
     return opened(
         partial(EventQueue, is_root=True),
@@ -111,19 +91,12 @@ def create_queue(
             consumer_ttl=consumer_ttl,
             prune_interval=prune_interval,
             poll=poll,
-            wrappers=wrappers,
-            plugins=plugins,
+            **options,
         ),
     )
 
 
-def open_persistence(
-    driver: str | AsyncDriver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Persistence:
+def open_persistence(driver: str | AsyncDriver | None = None, **options: Unpack[OpeningOptions]) -> Persistence:
     """Return the stores of an agent's data, opened by the first call.
 
         persistence = open_persistence("postgresql://host/agents")      # at the top of a module
@@ -134,22 +107,14 @@ def open_persistence(
     what opening raises, and the next one tries again.
 
     """
-    return Persistence.of(limpet.open_persistence(driver, batching=batching, wrappers=wrappers, plugins=plugins))
+    return Persistence.of(limpet.open_persistence(driver, **options))
 
 
-def open_persistence_from_env(
-    *, batching: bool = True, wrappers: Sequence[Wrap] = (), plugins: Sequence[str] | None = None
-) -> Persistence:
+def open_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistence:
     """As `open_persistence`, for what the environment names: see `create_persistence_from_env`."""
-    return Persistence.of(limpet.open_persistence_from_env(batching=batching, wrappers=wrappers, plugins=plugins))
+    return Persistence.of(limpet.open_persistence_from_env(**options))
 
 
-def open_storage(
-    driver: str | AsyncDriver | None = None,
-    *,
-    batching: bool = True,
-    wrappers: Sequence[Wrap] = (),
-    plugins: Sequence[str] | None = None,
-) -> Storage:
+def open_storage(driver: str | AsyncDriver | None = None, **options: Unpack[OpeningOptions]) -> Storage:
     """Return plain keys and values, opened by the first call: see `open_persistence`."""
-    return Storage.of(limpet.open_storage(driver, batching=batching, wrappers=wrappers, plugins=plugins))
+    return Storage.of(limpet.open_storage(driver, **options))

@@ -27,7 +27,8 @@ class Compressed(ValueWrapper):
     """Stores values of `threshold` bytes and more compressed, where that makes them smaller; others as they are.
 
     `level` is Zstandard's: 1 is fast, 19 is small. Packing happens on the event loop: about 5 ms for 1 MiB of text at
-    level 3. A value that was cut, or that does not unpack to what it says of itself, is a `CorruptDataError`.
+    level 3. A value that was cut, that does not unpack to what it says of itself, or that says that it has more than
+    `max_bytes`, is a `CorruptDataError`; so many bytes are also the longest value that is written.
 
     Raises `ConfigurationError`, also where Python has no Zstandard (before 3.14: the extra `limpet[compression]`).
     """
@@ -36,12 +37,15 @@ class Compressed(ValueWrapper):
     rank: ClassVar[int | None] = 1
     added: ClassVar[int] = len(_MARK) + 1
 
-    def __init__(self, inner: Driver, *, level: int = 3, threshold: int = 512) -> None:
-        super().__init__(inner)
+    def __init__(self, inner: Driver, *, level: int = 3, threshold: int = 512, max_bytes: int = _MOST) -> None:
         if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= 19:
             raise ConfigurationError(f"level is {level!r}: use a whole number from 1 to 19")
         if isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < _LEAST:
             raise ConfigurationError(f"threshold is {threshold!r}: use whole bytes, {_LEAST} or more")
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or not threshold <= max_bytes <= _MOST:
+            raise ConfigurationError(f"max_bytes is {max_bytes!r}: use whole bytes, from threshold to {_MOST}")
+        self._max_bytes = max_bytes
+        super().__init__(inner)
         self._zstd = _zstd()
         options = self._zstd.CompressionParameter
         self._compressor = self._zstd.ZstdCompressor(
@@ -51,7 +55,7 @@ class Compressed(ValueWrapper):
 
     def _declared(self, inner: Capabilities) -> Capabilities:
         declared = super()._declared(inner)
-        return replace(declared, max_value_bytes=min(declared.max_value_bytes, _MOST))
+        return replace(declared, max_value_bytes=min(declared.max_value_bytes, self._max_bytes))
 
     def seal(self, put: Put) -> Put:
         value = put.value
@@ -81,8 +85,8 @@ class Compressed(ValueWrapper):
         if kind not in (_TEXT, _BYTES):
             raise ValueError("its header is invalid")
         size = self._zstd.get_frame_info(packed).decompressed_size
-        if size is None or size > _MOST:
-            raise ValueError(f"it claims to have {size} bytes, but the maximum is {_MOST}")
+        if size is None or size > self._max_bytes:
+            raise ValueError(f"it claims to have {size} bytes, but the maximum is {self._max_bytes}")
         decompressor = self._zstd.ZstdDecompressor()
         raw: bytes = decompressor.decompress(packed, size + 1)
         if not decompressor.eof or decompressor.unused_data or len(raw) != size:
@@ -90,9 +94,9 @@ class Compressed(ValueWrapper):
         return raw.decode() if kind == _TEXT else raw
 
 
-def compressed(*, level: int = 3, threshold: int = 512) -> Wrap:
+def compressed(*, level: int = 3, threshold: int = 512, max_bytes: int = _MOST) -> Wrap:
     """For `wrappers=`: a `Compressed` around the driver."""
-    return lambda driver: Compressed(driver, level=level, threshold=threshold)
+    return lambda driver: Compressed(driver, level=level, threshold=threshold, max_bytes=max_bytes)
 
 
 def _zstd() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from random import uniform
 
@@ -16,33 +16,55 @@ from ._paging import below
 
 __all__ = ["Subscription", "notifications"]
 
-_MOST = 1000
-"""Messages kept for a consumer that is slow; beyond, all that is left of them is "look again"."""
+_MOST = 32 * 1024 * 1024
+"""Characters of the keys that are kept for a slow consumer; beyond, all that is left of them is "look again"."""
 _SLOWEST = 5.0
 """Seconds between two attempts to connect again, at most."""
 
 
 class Subscription:
-    """What a listening connection was told, until somebody takes it."""
+    """The keys that a watch was told have changed, each once, until somebody takes them. Of too many, it forgets which."""
 
     def __init__(self) -> None:
-        self._heard: asyncio.Queue[str | None] = asyncio.Queue()
+        self._keys: set[str] = set()
+        self._length = 0
+        self._look_again = False
+        self._ended = False
+        self._told = asyncio.Event()
 
-    def push(self, keys: str) -> None:
-        """Keys that changed, a line each; an empty text for "look again"."""
-        if self._heard.qsize() >= _MOST:
-            while not self._heard.empty():
-                self._heard.get_nowait()
-            keys = ""
-        self._heard.put_nowait(keys)
+    def push(self, keys: str | Sequence[str]) -> None:
+        """Keys that changed; as text a line each. None at all: "look again"."""
+        told = (keys.split("\n") if keys else []) if isinstance(keys, str) else keys
+        self._look_again |= not told
+        for key in told:
+            if key not in self._keys:
+                self._keys.add(key)
+                self._length += len(key)
+        if self._length > _MOST:
+            self._keys.clear()
+            self._length = 0
+            self._look_again = True
+        self._told.set()
 
     def end(self) -> None:
         """The connection is over."""
-        self._heard.put_nowait(None)
+        self._ended = True
+        self._told.set()
 
-    async def next(self) -> str | None:
-        """What was told first, `None` at the end."""
-        return await self._heard.get()
+    async def next(self) -> frozenset[str] | None:
+        """All keys told since the last call, an empty set for "look again", `None` at the end."""
+        await self._told.wait()
+        if not self._keys and not self._look_again:
+            return None
+        keys = frozenset(self._keys)
+        if keys:
+            self._keys.clear()
+            self._length = 0
+        else:
+            self._look_again = False
+        if not self._look_again and not self._ended:
+            self._told.clear()
+        return keys
 
 
 async def notifications(
@@ -70,11 +92,11 @@ async def notifications(
                 attempt, live = 0, True
                 yield None
                 while (told := await subscription.next()) is not None:
-                    keys = frozenset(key for key in told.split("\n") if low <= key and (high is None or key < high))
-                    if not told or not _are_keys(keys):  # anybody may send on a channel: then look for yourself
-                        yield None
-                    elif keys:
+                    keys, foreign = _keys_between(told, low, high)
+                    if keys:
                         yield keys
+                    if foreign or not told:  # anybody may send on a channel: then look for yourself
+                        yield None
         except errors as error:
             ours = error if isinstance(error, LimpetError) else translate(error)
             if isinstance(ours, ConfigurationError) and not live:
@@ -85,10 +107,15 @@ async def notifications(
         await asyncio.sleep(uniform(0.5, 1.0) * min(_SLOWEST, 0.05 * 2 ** min(attempt, 8)))
 
 
-def _are_keys(said: Iterable[str]) -> bool:
-    try:
-        for key in said:
-            check_key(key)
-    except InvalidKeyError:
-        return False
-    return True
+def _keys_between(told: Iterable[str], low: Key, high: Key | None) -> tuple[frozenset[Key], bool]:
+    """The keys from `low` to below `high`, and whether something there is no key."""
+    keys = set()
+    foreign = False
+    for said in told:
+        if low <= said and (high is None or said < high):
+            try:
+                check_key(said)
+                keys.add(said)
+            except InvalidKeyError:
+                foreign = True
+    return frozenset(keys), foreign

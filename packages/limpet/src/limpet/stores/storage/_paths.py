@@ -31,7 +31,7 @@ def join(path: Path) -> str:
     return ":".join(path)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def key_of(path: Path) -> Key:
     """Where a path lies on its driver."""
     return key(ROOT, *map(text, path))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, TypeAlias
 
 from ..._errors import ClosedError, ForkedError, LimpetError
@@ -24,13 +23,44 @@ Callback: TypeAlias = Callable[[Event, str], Awaitable[None] | None]
 Unwatch: TypeAlias = Callable[[], Awaitable[None]]
 
 
-@dataclass(eq=False, slots=True)
+_MOST = 1000
+"""Changes kept for a callback that is slow, the latest of each key; beyond, the oldest are dropped."""
+
+
 class _Watcher:
-    callback: Callback
-    path: Path
-    """Changes below it are reported, and to it itself."""
-    view: Path
-    """The prefix that is left out of its keys."""
+    """A callback, called for one change at a time. What happens to a key before its turn is one change: the last one."""
+
+    def __init__(self, callback: Callback, path: Path, view: Path) -> None:
+        """Changes below `path` are reported, and to it itself, as keys without the prefix `view`."""
+        self.callback = callback
+        self.path = path
+        self.view = view
+        self._pending: dict[str, Event] = {}
+        self.task: asyncio.Task[None] | None = None
+        self._dropped = 0
+
+    def report(self, event: Event, path: Path) -> None:
+        key = join(path[len(self.view) :])
+        self._pending.pop(key, None)
+        self._pending[key] = event
+        if len(self._pending) > _MOST:
+            del self._pending[next(iter(self._pending))]
+            self._dropped += 1
+        if self.task is None:
+            self.task = asyncio.create_task(self._call_all())
+
+    async def _call_all(self) -> None:
+        try:
+            while self._pending:
+                key = next(iter(self._pending))
+                await call_back(self.callback, self._pending.pop(key), key)
+        finally:
+            self.task = None
+            if self._dropped:
+                _logger.warning(
+                    "a watch of %r is too slow: %d changes were not reported", join(self.path), self._dropped
+                )
+                self._dropped = 0
 
 
 class Watchers:
@@ -40,7 +70,7 @@ class Watchers:
         self._mounts = mounts
         self._watchers: list[_Watcher] = []
         self._tasks: dict[Path, asyncio.Task[None]] = {}
-        self._calls: set[asyncio.Future[None]] = set()
+        self._listening: set[asyncio.Task[None]] = set()
 
     async def add(self, callback: Callback, path: Path, view: Path) -> Unwatch:
         """Begin a watch; return a function that ends it."""
@@ -51,14 +81,15 @@ class Watchers:
         async def unwatch() -> None:
             if watcher in self._watchers:
                 self._watchers.remove(watcher)
-            await self._settle()
+            await self._settle([watcher])
 
         return unwatch
 
     async def remove(self, view: Path) -> None:
         """End every watch at or below a prefix."""
-        self._watchers = [watcher for watcher in self._watchers if watcher.path[: len(view)] != view]
-        await self._settle()
+        ended = [watcher for watcher in self._watchers if watcher.path[: len(view)] == view]
+        self._watchers = [watcher for watcher in self._watchers if watcher not in ended]
+        await self._settle(ended)
 
     def want(self, mount: Mount) -> bool:
         """Whether our own writes on a mount are to be reported by us, and somebody listens."""
@@ -72,9 +103,9 @@ class Watchers:
     def mounted(self, mount: Mount) -> None:
         """Listen to a new mount, where somebody watches above it."""
         if any(self._reaches(watcher, mount) for watcher in self._watchers):
-            task = asyncio.ensure_future(self._listen(mount))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+            task = asyncio.create_task(self._listen(mount))
+            self._listening.add(task)
+            task.add_done_callback(self._listening.discard)
 
     async def unmounted(self, base: Path) -> None:
         """Stop listening to a mount that is about to be closed."""
@@ -122,15 +153,16 @@ class Watchers:
                     self._notify("remove", (*mount.base, *path))
 
     def _notify(self, event: Event, path: Path) -> None:
-        for watcher in list(self._watchers):
+        for watcher in self._watchers:
             if path[: len(watcher.path)] == watcher.path:
-                call = asyncio.ensure_future(call_back(watcher.callback, event, join(path[len(watcher.view) :])))
-                self._calls.add(call)
-                call.add_done_callback(self._calls.discard)
+                watcher.report(event, path)
 
-    async def _settle(self) -> None:
-        if self._calls:
-            await asyncio.wait(self._calls)
+    async def _settle(self, ended: Iterable[_Watcher]) -> None:
+        """Wait for the calls of ended watches, but not for one that ends its own."""
+        running = {watcher.task for watcher in ended if watcher.task is not None} | self._listening
+        running.discard(asyncio.current_task())
+        if running:
+            await asyncio.wait(running)
         if not self._watchers:
             for base in list(self._tasks):
                 await self.unmounted(base)

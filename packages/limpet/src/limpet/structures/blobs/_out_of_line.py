@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from pydantic_core import from_json, to_json
 
-from ..._errors import ConflictError, CorruptDataError, LimpetError, UnsupportedError
+from ..._errors import ConfigurationError, ConflictError, CorruptDataError, LimpetError, UnsupportedError
 from ...driver import (
     Append,
     Capabilities,
@@ -35,6 +35,8 @@ __all__ = ["MAX_VALUE_BYTES", "OutOfLine"]
 _POINTER = "#limpet-out-of-line "
 _LONG = 1024 * 1024
 MAX_VALUE_BYTES = 128 * 1024 * 1024
+_LEAST = 256 * 1024
+"""What the library itself stores must fit: the head of a log with 10,000 tombstones has 130 KB."""
 _PAGE_BYTES = 8 * 1024 * 1024
 _PICTURE = re.compile(rb"[A-Za-z0-9+/=_-]{65536,}")
 """A long run without a quote or a backslash: a picture in JSON, say. Cut out, it is the same content in every message."""
@@ -47,13 +49,27 @@ class OutOfLine(Wrapper):
     of a value that was deleted, replaced, refused or never came to be are garbage, which is collected a day or two later.
     """
 
+    def __init__(self, inner: Driver, max_value_bytes: int | None = None) -> None:
+        """`max_value_bytes` is the longest value that is written; `None`: 128 MiB, or more where the driver takes more.
+
+        Raises `ConfigurationError` for less than 256 KiB.
+        """
+        if max_value_bytes is not None and (
+            isinstance(max_value_bytes, bool) or not isinstance(max_value_bytes, int) or max_value_bytes < _LEAST
+        ):
+            raise ConfigurationError(f"max_value_bytes is {max_value_bytes!r}: use whole bytes, {_LEAST:,} or more")
+        self._asked = max_value_bytes
+        super().__init__(inner)
+
     def _declared(self, inner: Capabilities) -> Capabilities:
         alone = inner.atomic == "item"  # chunks need batches: nothing is longer than the driver takes
-        self._limit = inner.max_value_bytes if alone else min(_LONG, inner.max_value_bytes)
+        most = inner.max_value_bytes if alone else max(MAX_VALUE_BYTES, inner.max_value_bytes)
+        self._largest = most
+        most = min(most, self._asked or most)
+        self._limit = min(most, inner.max_value_bytes if alone else _LONG, inner.max_value_bytes)
         self._surely_short = self._limit // 4
         if alone:
-            return inner
-        most = max(MAX_VALUE_BYTES, inner.max_value_bytes)
+            return replace(inner, max_value_bytes=most)
         return replace(inner, max_value_bytes=most, max_batch_bytes=max(most, inner.max_batch_bytes))
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
@@ -170,12 +186,21 @@ class OutOfLine(Wrapper):
             return item
         owner, size, is_text = _read(item)
         try:
-            data = b"".join([chunk async for chunk in Chunks(self.inner).read(owner)])
+            if not 0 <= size <= self._largest:
+                raise CorruptDataError(
+                    f"the value at {item.key!r} claims to have {size} bytes, but no value has more than {self._largest:,}",
+                    key=item.key,
+                )
+            data = bytearray()
+            async for chunk in Chunks(self.inner).read(owner):
+                data += chunk
+                if len(data) > size:
+                    break
             if len(data) != size:
                 raise CorruptDataError(
-                    f"the value at {item.key!r} ends after {len(data)} of {size} bytes", key=item.key
+                    f"the value at {item.key!r} has {len(data)} bytes where it claims to have {size}", key=item.key
                 )
-            return replace(item, value=data.decode() if is_text else data)
+            return replace(item, value=data.decode() if is_text else bytes(data))
         except CorruptDataError as error:
             error.key = item.key
             (again,) = await self.inner.get([item.key])

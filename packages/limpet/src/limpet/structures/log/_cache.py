@@ -10,11 +10,16 @@ from .._keyed_locks import KeyedLocks
 __all__ = ["LogCache"]
 
 
+_MOST_BYTES = 16 * 1024 * 1024
+"""A head is 60 bytes, and with thousands of tombstones a hundred thousand."""
+
+
 class LogCache:
     """The heads of the logs used last, so that a warm append or read asks for them no more than once."""
 
     def __init__(self, size: int = 4096) -> None:
         self._size = size
+        self._bytes = 0
         self._heads: OrderedDict[Key, Item] = OrderedDict()
         self.locks: KeyedLocks = KeyedLocks()
 
@@ -27,8 +32,12 @@ class LogCache:
 
     def put(self, base: Key, head: Item | None) -> None:
         """Remember a head, or that there is none."""
-        self._heads.pop(base, None)
+        before = self._heads.pop(base, None)
+        if before is not None:
+            self._bytes -= len(before.value or "")
         if head is not None:
             self._heads[base] = head
-            if len(self._heads) > self._size:
-                self._heads.popitem(last=False)
+            self._bytes += len(head.value or "")
+            while len(self._heads) > self._size or (self._bytes > _MOST_BYTES and len(self._heads) > 1):
+                _, oldest = self._heads.popitem(last=False)
+                self._bytes -= len(oldest.value or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Self
+from typing import Self, TypeAlias
 
 from pydantic_core import from_json, to_json
 
@@ -28,6 +28,9 @@ class Part:
     end: int
 
 
+_Parsed: TypeAlias = tuple[int, int, tuple[tuple[int, int], ...], bool, tuple[Part, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What a log's head item says."""
@@ -47,7 +50,8 @@ class Head:
     def read(cls, item: Item) -> Self:
         """Raises `CorruptDataError` for an item that is no head."""
         try:
-            return cls(*_parse(item.value or ""))
+            value = item.value or ""
+            return cls(*(_parse_remembered if len(value) <= _SHORT else _parse)(value))
         except ValueError as error:
             raise CorruptDataError(
                 f"the item at {item.key!r} should be the head of a log, but is not: {error}"
@@ -174,8 +178,11 @@ class Head:
         return replace(self, low_watermark=low_watermark, tombstones=self.tombstones[gone:]) if gone else self
 
 
-@lru_cache(maxsize=4096)
-def _parse(value: Value) -> tuple[int, int, tuple[tuple[int, int], ...], bool, tuple[Part, ...]]:
+_SHORT = 1024
+"""Only heads of at most so many bytes are remembered as parsed; longer ones have many tombstones, and are rare."""
+
+
+def _parse(value: Value) -> _Parsed:
     match written := from_json(value):
         case {"incarnation": int(incarnation), "low_watermark": int(low_watermark), "tombstones": [*tombstones]}:
             parts = tuple(
@@ -184,3 +191,6 @@ def _parse(value: Value) -> tuple[int, int, tuple[tuple[int, int], ...], bool, t
             cut = tuple((int(first), int(end)) for first, end in tombstones)
             return incarnation, low_watermark, cut, written.get("shared") is True, parts
     raise ValueError("it lacks the incarnation, the low watermark or the tombstones")
+
+
+_parse_remembered = lru_cache(maxsize=4096)(_parse)

@@ -1,0 +1,31 @@
+"""The options of every function that opens a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from ..wrappers import Wrap
+
+__all__ = ["OpeningOptions", "check_options"]
+
+
+class OpeningOptions(TypedDict, total=False):
+    """What may be said of a database when it is opened, beside where it is: see `create_persistence`."""
+
+    batching: bool
+    """Calls that are made at the same time travel together; default `True`."""
+    wrappers: Sequence[Wrap]
+    """What changes the data on its way to storage, the outermost first."""
+    plugins: Sequence[str] | None
+    """The packages whose plug-ins and drivers may be loaded; `None`: `LIMPET_PLUGINS` decides."""
+    max_value_bytes: int | None
+    """The longest record that is accepted; `None`: 128 MiB, or more where the driver takes more."""
+
+
+def check_options(function: str, options: OpeningOptions) -> None:
+    """Refuse an option that does not exist when it is given, and not when the database is opened. Raises `TypeError`."""
+    for name in options.keys() - OpeningOptions.__annotations__.keys():
+        known = ", ".join(OpeningOptions.__annotations__)
+        raise TypeError(f"{function}() has no option {name!r}: the options are {known}")
