@@ -436,6 +436,8 @@ def opener(module: Module, name: str, from_: str) -> str:
         body = f"return opened(partial({returns}, is_root=True), {from_}.{name}({handed}))"
     else:
         body = f"return {returns}.of({from_}.{name}({handed}))"
+    if "driver" in args:  # no traceback with its variables shows the password
+        body = f"driver = hidden_url(driver)\n{body}"
     return f"def {name}({args}) -> {returns}:\n{indented(docstring(function) + body)}"
 
 
@@ -456,7 +458,9 @@ def generated() -> dict[Path, str]:
         for name in names:
             output.defined.append(name)
             output.parts.append(opener(Module(path), name, {"events.py": "events"}.get(path, "limpet")))
-    text = output.text().replace("\n__all__", "\nimport limpet\nfrom limpet import events\n\n__all__", 1)
+    text = output.text().replace(
+        "\n__all__", "\nimport limpet\nfrom limpet import events\n\nfrom .._secrets import hidden_url\n\n__all__", 1
+    )
     found[TARGET / "_create.py"] = text
     found[TARGET / "_state.py"] = stateful_agent()
     return found

@@ -71,9 +71,22 @@ def test_commands_take_the_key_from_the_environment(place: str, tmp_path: Path) 
     assert "has 32 characters and is not a key" in cut.stderr
 
 
-def test_a_plain_place_stays_plain_whatever_the_environment_says(place: str, tmp_path: Path) -> None:
+def test_a_key_and_a_plain_place_do_not_go_together(place: str, tmp_path: Path) -> None:
     assert limpet("set", place, "a", "1", folder=tmp_path).returncode == 0
-    assert limpet("get", place, "a", folder=tmp_path, LIMPET_ENCRYPTION_KEY="00" * 32).stdout == "1\n"
+    for command in (["get", place, "a"], ["set", place, "b", "2"], ["ls", place], ["stats", place], ["doctor", place]):
+        refused = limpet(*command, folder=tmp_path, LIMPET_ENCRYPTION_KEY="00" * 32)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "this database stores plaintext" in refused.stderr
+    assert limpet("get", place, "b", folder=tmp_path).returncode == 1, "nothing was written"
+    assert limpet("get", place, "a", folder=tmp_path).stdout == "1\n"
+
+
+def test_encryption_can_be_required(place: str, tmp_path: Path) -> None:
+    required = {"LIMPET_REQUIRE_ENCRYPTION": "1"}
+    refused = limpet("set", place, "a", "1", folder=tmp_path, **required)
+    assert refused.returncode == 1
+    assert "LIMPET_REQUIRE_ENCRYPTION is set" in refused.stderr
+    assert limpet("set", place, "a", "1", folder=tmp_path, LIMPET_ENCRYPTION_KEY="00" * 32, **required).returncode == 0
 
 
 async def test_doctor_reads_every_value(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,15 +29,18 @@ def create_persistence(driver: str | Driver | None = None, **options: Unpack[Ope
       the variable `LIMPET_PLUGINS` decides.
     - `max_value_bytes` is the longest record that is accepted: 128 MiB, or less where that is more than your users need
       (at least 256 KiB). Beyond it, a write raises `TooLargeError`. Blobs have no limit.
+    - `require_encryption`: `True` refuses a stack without `encrypted()`; with `None`, `LIMPET_REQUIRE_ENCRYPTION` decides.
+    - `require_tls`: `True` refuses a connection that somebody on the network could read or change; with `None`,
+      `LIMPET_REQUIRE_TLS` decides.
 
     Raises `ConfigurationError`, `DriverNotFoundError`, `PluginError`, `UnavailableError`, `FormatError`, `WrongStackError` or
     `WrongKeyError` when opened.
     """
     check_options("create_persistence", options)
 
-    from ._secrets import SecretUrl  # no traceback with its variables shows the password
+    from ._secrets import hidden_url  # no traceback with its variables shows the password
 
-    target = SecretUrl(driver) if isinstance(driver, str) else driver
+    target = hidden_url(driver)
 
     async def open() -> Persistence:
         from .opening import open_driver
@@ -69,9 +72,9 @@ def create_storage(driver: str | Driver | None = None, **options: Unpack[Opening
     """Open plain keys and values on a driver; takes and raises the same as `create_persistence`."""
     check_options("create_storage", options)
 
-    from ._secrets import SecretUrl  # as above
+    from ._secrets import hidden_url  # as above
 
-    target = SecretUrl(driver) if isinstance(driver, str) else driver
+    target = hidden_url(driver)
 
     async def open() -> Storage:
         from .opening import open_driver

@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn, SupportsIndex, TypeVar
 
-__all__ = ["SecretBytes", "SecretText", "SecretUrl", "hidden", "hide_password", "raise_alone", "without_frames"]
+__all__ = [
+    "SecretBytes",
+    "SecretText",
+    "SecretUrl",
+    "hidden",
+    "hidden_url",
+    "hide_password",
+    "raise_alone",
+    "without_frames",
+]
 
 E = TypeVar("E", bound=BaseException)
+T = TypeVar("T")
 
 _MASK = "***"
 _CREDENTIALS = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*:/{0,2})(?P<secret>[^\"']*)@", re.IGNORECASE | re.DOTALL)
@@ -77,6 +87,11 @@ def hidden(value: Any) -> Any:
     if isinstance(value, str):
         return SecretText(value)
     return SecretBytes(value) if isinstance(value, (bytes, bytearray)) else value
+
+
+def hidden_url(target: T) -> T | SecretUrl:
+    """A URL that does not show its password; anything else is returned as it is."""
+    return SecretUrl(target) if isinstance(target, str) else target
 
 
 def raise_alone(error: Exception) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Unpack
 
+from ._secrets import hidden_url
 from .driver import Driver
 from .opening import Opening, OpeningOptions, check_options, open_driver
 from .stores import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
@@ -40,8 +41,10 @@ def create_queue(
     """
     check_options("create_queue", options)
 
+    target = hidden_url(driver)
+
     async def open() -> EventQueue:
-        opened = await open_driver(driver, **options)
+        opened = await open_driver(target, **options)
         queue = EventQueue(
             opened,
             retention=retention,

@@ -141,6 +141,7 @@ class FolderPersistence(Persistence):
     async def prepare(self) -> None:
         """What `open` does, once the object is made."""
         driver_class("sqlite", self._options.get("plugins"))
+        _Database(self.folder, "any", self._options)  # raises what each of them would
         try:
             await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:

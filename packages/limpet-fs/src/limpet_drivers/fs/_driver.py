@@ -80,6 +80,10 @@ class FsDriver(BaseDriver):
         path, options = _options.from_url(url)
         return cls(path, **options)
 
+    @property
+    def tls_problem(self) -> None:
+        return None  # there is no network
+
     async def _open(self) -> None:
         worker = Worker(f"limpet-fs {self._options.base}", idle=self._checkpoints.idle)
         try:

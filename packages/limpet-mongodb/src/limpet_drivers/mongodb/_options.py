@@ -83,7 +83,11 @@ class Options:
         parts = parse_server_url(self.url)
         if parts.scheme not in ("mongodb", "mongodb+srv"):
             raise ConfigurationError(f"{parts.scheme}:// is not mongodb:// or mongodb+srv://")
-        _mongodbs_own(parts, ours=())
+        theirs = _mongodbs_own(parts, ours=())
+        if theirs.get("authMechanism") == "PLAIN" and not _uses_tls(parts):
+            raise ConfigurationError(
+                "authMechanism=PLAIN sends the password in cleartext: add tls=true, or choose SCRAM-SHA-256"
+            )
         for name, value, unfit, most in (
             ("database", self.database_name, '/\\. "$*<>:|?\0', 63),
             ("collection", self.collection, "$\0", 120),
@@ -115,11 +119,29 @@ class Options:
         return self.database or parse_server_url(self.url).path.removeprefix("/") or DATABASE
 
     @property
+    def tls_problem(self) -> str | None:
+        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        on = _uses_tls(parse_server_url(self.url))
+        if not on:
+            return f"{self.place} is reached without TLS: add tls=true to its URL"
+        said = {name.lower(): value for name, value in parse_server_url(self.url).query.items()}
+        loose = [name for name in _LOOSE if said.get(name.lower()) == "true"]
+        if loose and not (loose == ["tlsAllowInvalidHostnames"] and "tlscafile" in said):
+            return f"{self.place} may show the certificate of anybody: leave out {' and '.join(loose)}"
+        return None
+
+    @property
     def place(self) -> str:
         """Where it is, for messages: without the password."""
         return f"MongoDB at {hide_password(self.url.partition('?')[0])}, {self.database_name}.{self.collection}"
 
 
+def _uses_tls(parts: Url) -> bool:
+    said = {name.lower(): value for name, value in parts.query.items()}
+    return said.get("tls", said.get("ssl", "true" if parts.scheme == "mongodb+srv" else "false")) == "true"
+
+
+_LOOSE = ("tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames")
 _OURS = option_types(Options, elsewhere=("url",))
 
 

@@ -80,6 +80,13 @@ class Options:
         return cls(**{**given, "database": parts.path.removeprefix("/") or None, **options})
 
     @property
+    def tls_problem(self) -> str | None:
+        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        if self.unix_socket or self.ssl == "verify-full" or (self.ssl == "verify-ca" and self.ssl_ca is not None):
+            return None
+        return f"{self.place} is reached with ssl={self.ssl}, which stops no attacker on the way: set ssl=verify-full"
+
+    @property
     def connecting(self) -> tuple[object, ...]:
         """What says which server it is, and how to get there."""
         return (self.host, self.port, self.user, self.password, self.unix_socket, self.ssl, self.client)

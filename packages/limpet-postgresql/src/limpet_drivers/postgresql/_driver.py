@@ -112,6 +112,12 @@ class PostgresqlDriver(ServerDriver[Client]):
     def _connect(self) -> Client:
         return Client(self._options, self._pool)
 
+    @property
+    def tls_problem(self) -> str | None:
+        if self._pool is not None:
+            return "the application's pool does not show whether it uses TLS: pass a URL, or leave out require_tls"
+        return self._options.tls_problem
+
     def _place(self) -> str:
         return self._options.place
 

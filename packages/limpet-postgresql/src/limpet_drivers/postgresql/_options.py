@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -95,9 +96,24 @@ class Options:
         return f"PostgreSQL at {at}, table {self.schema}.{self.table}"
 
     @property
+    def tls_problem(self) -> str | None:
+        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        if self.host is not None and self.host.startswith("/"):
+            return None
+        mode = self._mode
+        known = self.ssl_ca not in (None, "system")
+        if mode == "verify-full" or (self.ssl_ca is not None and mode is None) or (mode == "verify-ca" and known):
+            return None
+        return f"{self.place} is reached with ssl={mode or 'prefer'}, which stops no attacker on the way: set ssl=verify-full"
+
+    @property
+    def _mode(self) -> str | None:
+        return self.ssl or os.environ.get("PGSSLMODE") or None
+
+    @property
     def insists_on_tls(self) -> bool:
         """Whether nothing is sent without TLS. `prefer` and `allow` go on without it, whoever says that there is none."""
-        return self.ssl_ca is not None or self.ssl in ("require", "verify-ca", "verify-full")
+        return self.ssl_ca is not None or self._mode in ("require", "verify-ca", "verify-full")
 
     def connecting(self) -> dict[str, Any]:
         """What the client is told. Raises `ConfigurationError` for files that cannot be used."""

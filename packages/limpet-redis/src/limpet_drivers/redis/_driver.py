@@ -94,6 +94,12 @@ class RedisDriver(ServerDriver[Client]):
     def _connect(self) -> Client:
         return Client(self._options, self._borrowed, self._names)
 
+    @property
+    def tls_problem(self) -> str | None:
+        if self._borrowed is not None:
+            return "the application's client does not show whether it uses TLS: pass a URL, or leave out require_tls"
+        return self._options.tls_problem
+
     def _place(self) -> str:
         return self._options.place
 

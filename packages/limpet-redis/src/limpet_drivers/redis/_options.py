@@ -151,6 +151,15 @@ class Options:
         return Target.of(parts)
 
     @property
+    def tls_problem(self) -> str | None:
+        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        if not self.target.tls:
+            return f"{self.place} is reached without TLS: write rediss:// in place of redis://"
+        if not self.ssl_check_hostname and self.ssl_ca is None:
+            return f"{self.place} may show the certificate of anybody: set ssl_ca, or leave out ssl_check_hostname"
+        return None
+
+    @property
     def place(self) -> str:
         """Where it is, for messages: without the password."""
         return f"Redis at {hide_password(self.url)}, base {self.base!r}"

@@ -64,6 +64,10 @@ class SqliteDriver(BaseDriver):
             timeout=options.timeout,
         )
 
+    @property
+    def tls_problem(self) -> None:
+        return None  # there is no network
+
     async def _open(self) -> None:
         client = Client(self._options, only_reads=self.only_reads)
         try:

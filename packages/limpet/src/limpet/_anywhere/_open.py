@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from .._errors import ConfigurationError
+from .._secrets import hidden_url
 from ..opening import OpeningOptions, check_options
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def open_persistence(driver: str | Driver | None = None, **options: Unpack[Openi
     from ..stores import Persistence
     from ._faces import face
 
+    driver = hidden_url(driver)
     _refuse_open(driver)
     on_demand = OnDemand(driver, **options)
     inner = Persistence(on_demand)
@@ -62,6 +64,7 @@ def open_storage(driver: str | Driver | None = None, **options: Unpack[OpeningOp
     from ..stores import Storage
     from ._faces import face
 
+    driver = hidden_url(driver)
     _refuse_open(driver)
     on_demand = OnDemand(driver, **options)
     inner = Storage(on_demand)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from .._errors import ConfigurationError
+from .._errors import ConfigurationError, WrongStackError
 from ..driver import Driver
-from ..opening import driver_from_url, open_driver, written_through
+from ..opening import check_tls, driver_from_url, open_driver, written_through
 from ..stores import Storage
 from ..wrappers import compressed, encrypted, read_only
 from ..wrappers.encryption import KeySource, key_in_environment
@@ -31,6 +31,7 @@ async def open_as_written(
     environment has a key. With `rotating`, it must be encrypted already. With `reading`, nothing is written.
     """
     plain = driver_from_url(url)
+    check_tls(plain, None)  # before anything is sent
     async with read_only()(plain) if reading else plain as driver:
         names = await written_through(driver)
     if rotating and "encrypted" not in (names or ()):
@@ -46,6 +47,11 @@ async def open_as_written(
         raise ConfigurationError(
             "this database is encrypted, but there is no key: set LIMPET_ENCRYPTION_KEY_FILE to the key's file, "
             "or LIMPET_ENCRYPTION_KEY to the key"
+        )
+    if environment is not None and key is None and "encrypted" not in names:
+        raise WrongStackError(
+            "there is an encryption key in the environment, but this database stores plaintext: unset LIMPET_ENCRYPTION_KEY "
+            "and LIMPET_ENCRYPTION_KEY_FILE to use it as it is, or check the URL"
         )
     known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
     wrappers = [known[name] for name in reversed(names) if name in known]  # opening reports missing ones by name

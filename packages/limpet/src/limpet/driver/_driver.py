@@ -43,6 +43,14 @@ class Driver(ABC):
     def is_open(self) -> bool:
         """Whether `open` succeeded and `close` was not called. Whoever opens a driver closes it."""
 
+    @property
+    def tls_problem(self) -> str | None:
+        """Why somebody on the network could read or change what this driver sends, and what to do; `None` if nobody can.
+
+        `require_tls` refuses a driver that has such a problem. Known before `open`.
+        """
+        return f"{type(self).__name__} does not say whether its connections are protected by TLS"
+
     @classmethod
     def from_url(cls, url: str) -> Self:
         """Return the driver that a URL describes, without any I/O."""

@@ -55,6 +55,10 @@ class MemoryDriver(BaseDriver):
             raise ConfigurationError("memory:// takes no path and no options, because two memory drivers share nothing")
         return cls()
 
+    @property
+    def tls_problem(self) -> None:
+        return None  # there is no network
+
     async def _open(self) -> None:
         pass
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ._open import default_url, open_driver
     from ._opening_options import OpeningOptions, check_options
     from ._registry import DRIVERS, claimed_schemes, driver_class, driver_from_url, installed_drivers
+    from ._requirements import check_tls
 
 __getattr__: Callable[[str], Any] = lazy(
     __name__,
@@ -24,6 +25,7 @@ __getattr__: Callable[[str], Any] = lazy(
         "OpeningOptions": "._opening_options",
         "check_manifest": "._manifest",
         "check_options": "._opening_options",
+        "check_tls": "._requirements",
         "claimed_schemes": "._registry",
         "default_url": "._open",
         "driver_class": "._registry",
@@ -43,6 +45,7 @@ __all__ = [
     "OpeningOptions",
     "check_manifest",
     "check_options",
+    "check_tls",
     "claimed_schemes",
     "default_url",
     "driver_class",

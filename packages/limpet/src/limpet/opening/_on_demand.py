@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Unpack
 
 from .._errors import ClosedError
+from .._secrets import hidden_url
 from ..driver import Capabilities, Driver, Health, Item, Key, Outcome, Page, Range, Unit
 from ..wrappers import ensure_owner
 from ._open import assembled, open_driver
@@ -21,12 +22,19 @@ class OnDemand(Driver):
     capabilities: Capabilities
 
     def __init__(self, target: str | Driver | None, **options: Unpack[OpeningOptions]) -> None:
-        self.capabilities = assembled(target, **options)[0].capabilities
+        target = hidden_url(target)
+        made, _ = assembled(target, **options)
+        self.capabilities = made.capabilities
+        self._tls_problem = made.tls_problem
         self._target = target
         self._options = options
         self._driver: Driver | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+
+    @property
+    def tls_problem(self) -> str | None:
+        return self._tls_problem
 
     @property
     def is_open(self) -> bool:

@@ -17,6 +17,7 @@ from ..wrappers import Batching, Wrap, Wrapper
 from ._manifest import check_manifest
 from ._opening_options import OpeningOptions
 from ._registry import driver_from_url
+from ._requirements import check_encryption, check_tls
 
 __all__ = ["assembled", "default_url", "open_driver"]
 
@@ -74,6 +75,8 @@ def assembled(
     wrappers: Sequence[Wrap] = (),
     plugins: Sequence[str] | None = None,
     max_value_bytes: int | None = None,
+    require_encryption: bool | None = None,
+    require_tls: bool | None = None,
 ) -> tuple[Driver, str | None]:
     """A driver with everything around it, not opened yet, and its URL as it may be shown. No I/O except imports."""
     from ..plugins import call
@@ -100,7 +103,10 @@ def assembled(
             driver = around
     if batching and driver.capabilities.group:
         driver = Batching(driver)
-    return OutOfLine(_wrapped(driver, wrappers), max_value_bytes), url
+    driver = _wrapped(driver, wrappers)
+    check_encryption(driver, require_encryption)
+    check_tls(driver, require_tls)
+    return OutOfLine(driver, max_value_bytes), url
 
 
 def _wrapped(driver: Driver, wrappers: Sequence[Wrap]) -> Driver:

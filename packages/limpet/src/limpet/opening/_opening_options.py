@@ -22,6 +22,10 @@ class OpeningOptions(TypedDict, total=False):
     """The packages whose plug-ins and drivers may be loaded; `None`: `LIMPET_PLUGINS` decides."""
     max_value_bytes: int | None
     """The longest record that is accepted; `None`: 128 MiB, or more where the driver takes more."""
+    require_encryption: bool | None
+    """Refuse a stack without `encrypted()`; `None`: `LIMPET_REQUIRE_ENCRYPTION` decides."""
+    require_tls: bool | None
+    """Refuse connections that somebody on the network could read or change; `None`: `LIMPET_REQUIRE_TLS` decides."""
 
 
 def check_options(function: str, options: OpeningOptions) -> None:

@@ -9,6 +9,7 @@ from typing import Unpack
 import limpet
 from limpet import events
 
+from .._secrets import hidden_url
 from ..driver import Driver as AsyncDriver
 from ..opening import OpeningOptions
 from ._events import EventQueue
@@ -43,10 +44,14 @@ def create_persistence(driver: str | AsyncDriver | None = None, **options: Unpac
       the variable `LIMPET_PLUGINS` decides.
     - `max_value_bytes` is the longest record that is accepted: 128 MiB, or less where that is more than your users need
       (at least 256 KiB). Beyond it, a write raises `TooLargeError`. Blobs have no limit.
+    - `require_encryption`: `True` refuses a stack without `encrypted()`; with `None`, `LIMPET_REQUIRE_ENCRYPTION` decides.
+    - `require_tls`: `True` refuses a connection that somebody on the network could read or change; with `None`,
+      `LIMPET_REQUIRE_TLS` decides.
 
     Raises `ConfigurationError`, `DriverNotFoundError`, `PluginError`, `UnavailableError`, `FormatError`, `WrongStackError` or
     `WrongKeyError` when opened.
     """
+    driver = hidden_url(driver)
     return opened(partial(Persistence, is_root=True), limpet.create_persistence(driver, **options))
 
 
@@ -61,6 +66,7 @@ def create_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistenc
 
 def create_storage(driver: str | AsyncDriver | None = None, **options: Unpack[OpeningOptions]) -> Storage:
     """Open plain keys and values on a driver; takes and raises the same as `create_persistence`."""
+    driver = hidden_url(driver)
     return opened(partial(Storage, is_root=True), limpet.create_storage(driver, **options))
 
 
@@ -81,6 +87,7 @@ def create_queue(
 
     The driver and `options` are as with `create_persistence`, the rest is as with `EventQueue`.
     """
+    driver = hidden_url(driver)
     return opened(
         partial(EventQueue, is_root=True),
         events.create_queue(
@@ -107,6 +114,7 @@ def open_persistence(driver: str | AsyncDriver | None = None, **options: Unpack[
     what opening raises, and the next one tries again.
 
     """
+    driver = hidden_url(driver)
     return Persistence.of(limpet.open_persistence(driver, **options))
 
 
@@ -117,4 +125,5 @@ def open_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistence:
 
 def open_storage(driver: str | AsyncDriver | None = None, **options: Unpack[OpeningOptions]) -> Storage:
     """Return plain keys and values, opened by the first call: see `open_persistence`."""
+    driver = hidden_url(driver)
     return Storage.of(limpet.open_storage(driver, **options))

@@ -24,6 +24,14 @@ class Driver(Face[AsyncDriver]):
         """Whether `open` succeeded and `close` was not called. Whoever opens a driver closes it."""
         return self._inner.is_open
 
+    @property
+    def tls_problem(self) -> str | None:
+        """Why somebody on the network could read or change what this driver sends, and what to do; `None` if nobody can.
+
+        `require_tls` refuses a driver that has such a problem. Known before `open`.
+        """
+        return self._inner.tls_problem
+
     def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         """Return one item or `None` for each key, in order, in one round trip and as one snapshot.
 

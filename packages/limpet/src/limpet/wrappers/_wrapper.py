@@ -48,6 +48,10 @@ class Wrapper(Driver):
             )
 
     @property
+    def tls_problem(self) -> str | None:
+        return self.inner.tls_problem
+
+    @property
     def is_open(self) -> bool:
         return self.inner.is_open
 
