@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import aclosing, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..._errors import (
 from ..._json import dump_plain
 from ..._run_to_end import take
 from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
-from ...driver.kit import backoff, scan_all
+from ...driver.kit import backoff, scan_all, scan_pages
 from ...structures import (
     ClaimedItem,
     KeysBelow,
@@ -220,20 +221,18 @@ class WorkQueue:
         """Jobs whose worker is gone, or whose pause is over."""
         started = monotonic()
         jobs: list[Job] = []
-        after: Key | None = None
-        while True:
-            page = await scan_each(self._driver, Range(self._taken, after=after, limit=_PAGE, values=False))
-            leases = await self._driver.get([self._lease(item) for item in page.items]) if page.items else []
-            for item, lease in zip(page.items, leases, strict=True):
-                job = await self._retake(item) if lease is None else None
-                if job is not None:
-                    jobs.append(job)
-                if len(jobs) == limit:
-                    return jobs
-            if page.next is None:
-                self._looked = started
-                return jobs
-            after = page.next
+        taken = Range(self._taken, limit=_PAGE, values=False)
+        async with aclosing(scan_pages(partial(scan_each, self._driver), taken)) as pages:
+            async for page in pages:
+                leases = await self._driver.get([self._lease(item) for item in page.items]) if page.items else []
+                for item, lease in zip(page.items, leases, strict=True):
+                    job = await self._retake(item) if lease is None else None
+                    if job is not None:
+                        jobs.append(job)
+                    if len(jobs) == limit:
+                        return jobs
+        self._looked = started
+        return jobs
 
     async def _retake(self, item: Item) -> Job | None:
         id = split(item.key)[-1]
