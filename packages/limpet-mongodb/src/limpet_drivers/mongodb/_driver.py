@@ -203,7 +203,7 @@ class MongodbDriver(ServerDriver[Client]):
     async def _played(
         self, play: Callable[[Sequence[Unit]], Awaitable[list[Outcome]]], units: Sequence[Unit]
     ) -> list[Outcome]:
-        return await retry_transaction(play, units, races=(), place=self._options.place, seconds=self._options.timeout)
+        return await retry_transaction(play, units, place=self._options.place, seconds=self._options.timeout)
 
     async def _clear(self, base: Key) -> tuple[int, bool]:
         return await self._to_end(_commands.clear(self._opened, base))

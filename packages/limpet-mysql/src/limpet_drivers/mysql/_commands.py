@@ -189,8 +189,8 @@ class Commands:
         lived = sum(int(row[1]) for row in result.rows)
         return lived, len(keys) == _REMOVED_AT_ONCE
 
-    async def free(self, connection: Any, limit: int = _REMOVED_AT_ONCE) -> int:
-        """Remove up to `limit` expired items that nobody uses; answer how many."""
+    async def free(self, connection: Any, limit: int = _REMOVED_AT_ONCE) -> tuple[int, bool]:
+        """Remove up to `limit` expired items that nobody uses: how many, and whether there may be more."""
         some = (
             f"SELECT id FROM {self._items} WHERE expires_at <= {NOW} ORDER BY expires_at "
             f"LIMIT {limit} FOR UPDATE SKIP LOCKED"
@@ -198,7 +198,7 @@ class Commands:
         (result,) = await self._client.begin(connection, [some])
         keys = sorted(row[0].decode() for row in result.rows)
         await self._client.commit(connection, list(self._deletes(keys)))
-        return len(keys)
+        return len(keys), len(keys) > 0
 
     def _locks(self, wanted: dict[Key, bool]) -> Iterator[str]:
         """The counters of logs first, then in key order, as everybody does."""

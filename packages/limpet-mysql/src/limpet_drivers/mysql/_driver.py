@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar, Self, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Self
 
 from limpet import ConfigurationError, LimpetError
-from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver import Append, Capabilities, Health, Outcome, Unit
 from limpet.driver.kit import (
     SecretUrl,
-    SerializationFailure,
-    ServerDriver,
+    SqlDriver,
     hidden,
     keywords,
-    on_connection,
-    retry_transaction,
     unconditional_puts,
-    without_frames,
 )
 
 from ._client import Client, place_of
@@ -31,13 +27,10 @@ from ._options import Options, Ssl
 
 __all__ = ["MysqlDriver"]
 
-T = TypeVar("T")
-
 _MIB = 1024 * 1024
-_FREED = 100
 
 
-class MysqlDriver(ServerDriver[Client]):
+class MysqlDriver(SqlDriver[Client]):
     """Items in one table of a MySQL or MariaDB database, shared by any number of processes and machines.
 
     An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
@@ -54,6 +47,7 @@ class MysqlDriver(ServerDriver[Client]):
         max_writes=4096,
         max_keys=4096,
     )
+    _commands: Commands
     client_errors: ClassVar[tuple[type[Exception], ...]] = CLIENT_ERRORS
 
     def __init__(
@@ -101,6 +95,7 @@ class MysqlDriver(ServerDriver[Client]):
         elif database is None:
             raise ConfigurationError("no database given: write mysql://host/database; the database must exist")
         self._pool = pool
+        self._timeout = timeout
         self._server_place = place_of(self._options, pool)
 
     @classmethod
@@ -141,85 +136,36 @@ class MysqlDriver(ServerDriver[Client]):
             )
         return database.decode() if isinstance(database, bytes) else str(database)
 
-    async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
-        return await self._on_connection(lambda connection: self._commands.fetch(connection, keys, values))
+    async def _at_once(self, connection: Any, units: Sequence[Unit]) -> Sequence[Outcome] | None:
+        if (puts := unconditional_puts(units)) is not None:
+            await self._commands.put(connection, puts)
+            return [None] * len(units)
+        if len(units) == 1 and isinstance(units[0], Append) and self._options.multi_statements:
+            first = await self._commands.append(connection, units[0])
+            return None if first is None else [first]
+        return None
 
-    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        async def write(connection: Any) -> list[Outcome]:
-            outcomes = await self._written(connection, units)
-            if self._may_free():
-                with suppress(*CLIENT_ERRORS):  # what was written stays written
-                    await self._commands.free(connection, _FREED)
-            return outcomes
+    async def _begin(
+        self, connection: Any, units: Sequence[Unit]
+    ) -> tuple[Sequence[Outcome], Callable[[], Awaitable[None]] | None]:
+        outcomes, writing = await self._commands.play(connection, units)
+        if not writing:
+            await self._opened.commit(connection)
+            return outcomes, None
+        return outcomes, partial(self._opened.commit, connection, writing)
 
-        return await self._on_connection(write)
+    async def _roll_back(self, connection: Any) -> None:
+        await self._opened.rollback(connection)
 
-    async def _on_connection(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        client = self._opened
-        return await on_connection(
-            client.connection, act, ended=lambda connection: not client.alive(connection), errors=CLIENT_ERRORS
-        )
+    def _is_race(self, error: Exception) -> bool:
+        return lost_race(error)
 
-    async def _written(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
-        return await retry_transaction(
-            lambda part: self._try(connection, part),
-            units,
-            races=(),
-            place=self._server_place,
-            seconds=self._options.timeout,
-        )
-
-    async def _try(self, connection: Any, units: Sequence[Unit]) -> Sequence[Outcome]:
-        client, commands = self._opened, self._commands
-        sent = True
-        try:
-            if (puts := unconditional_puts(units)) is not None:
-                await commands.put(connection, puts)
-                return [None] * len(units)
-            if len(units) == 1 and isinstance(units[0], Append) and self._options.multi_statements:
-                first = await commands.append(connection, units[0])
-                if first is not None:
-                    return [first]
-            sent = False
-            outcomes, ending = await commands.play(connection, units)
-            sent = bool(ending)
-            await client.commit(connection, ending)
-        except SerializationFailure:
-            await client.rollback(connection)
-            raise
-        except LimpetError:
-            raise
-        except self.client_errors as error:
-            if lost_race(error):
-                await client.rollback(connection)
-                raise SerializationFailure from without_frames(error)
-            raise of_mysql(error, self._server_place, sent=sent) from without_frames(error)
-        return outcomes
-
-    async def _list(self, range: Range) -> Page:
-        return await self._on_connection(lambda connection: self._commands.list_page(connection, range))
-
-    async def _clear(self, base: Key) -> tuple[int, bool]:
-        return await self._removing(lambda connection: self._commands.clear(connection, base))
-
-    async def _purge(self) -> tuple[int, bool]:
-        freed = await self._removing(self._commands.free)
-        return freed, freed > 0
-
-    async def _removing(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Again after a deadlock: what was removed by then is there again."""
-        async with self._opened.connection() as connection:
-            while True:
-                try:
-                    return await act(connection)
-                except CLIENT_ERRORS as error:
-                    if not lost_race(error):
-                        raise
-                    await self._opened.rollback(connection)
+    def _is_over(self, connection: Any) -> bool:
+        return not self._opened.alive(connection)
 
     async def _health(self) -> Health:
         async with self._opened.connection() as connection:
             return await examine(self._opened, connection, self._names)
 
-    def _translate(self, error: Exception) -> LimpetError:
-        return of_mysql(error, self._server_place)
+    def _translate(self, error: Exception, *, sent: bool = False) -> LimpetError:
+        return of_mysql(error, self._server_place, sent=sent)

@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
-from itertools import count
 from typing import Any, ClassVar, Self, TypeVar
 
 import asyncpg
 from limpet import ConfigurationError, LimpetError
-from limpet.driver import Append, Capabilities, Health, Item, Key, Outcome, Page, Range, Unit
+from limpet.driver import Append, Capabilities, Health, Outcome, Unit
 from limpet.driver.kit import (
     SecretUrl,
-    SerializationFailure,
-    ServerDriver,
+    SqlDriver,
     Subscription,
-    backoff,
     hidden,
     keywords,
-    on_connection,
-    retry_transaction,
     unconditional_puts,
-    without_frames,
 )
 
 from ._client import Client
@@ -37,10 +31,9 @@ __all__ = ["PostgresqlDriver"]
 T = TypeVar("T")
 
 _MIB = 1024 * 1024
-_FREED = 100
 
 
-class PostgresqlDriver(ServerDriver[Client]):
+class PostgresqlDriver(SqlDriver[Client]):
     """Items in one table of a PostgreSQL database, shared by any number of processes and machines.
 
     An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
@@ -58,6 +51,7 @@ class PostgresqlDriver(ServerDriver[Client]):
         max_writes=16_384,
         max_keys=16_384,
     )
+    _commands: Commands
     client_errors: ClassVar[tuple[type[Exception], ...]] = CLIENT_ERRORS
 
     def __init__(
@@ -100,6 +94,7 @@ class PostgresqlDriver(ServerDriver[Client]):
         if pool is not None and self._options.connecting():
             raise ConfigurationError("a pool already knows its server: pass a pool, or host, user and so on, not both")
         self._pool = pool
+        self._timeout = timeout
         self._names = Names(schema, table)
         self._commands = Commands(self._names)
 
@@ -136,19 +131,6 @@ class PostgresqlDriver(ServerDriver[Client]):
             durable = await durability(connection)
         return replace(type(self).capabilities, durable=durable, watch=self._options.watch)
 
-    async def _fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
-        return await self._on_connection(lambda connection: self._commands.fetch(connection, keys, values))
-
-    async def _commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        async def write(connection: Any) -> list[Outcome]:
-            outcomes = await self._written(connection, units)
-            if self._may_free():
-                with suppress(*CLIENT_ERRORS):  # what was written stays written
-                    await self._commands.free(connection, _FREED)
-            return outcomes
-
-        return await self._on_connection(write)
-
     async def _on_connection(self, act: Callable[[Any], Awaitable[T]]) -> T:
         async def acting(connection: Any) -> T:
             try:
@@ -158,64 +140,38 @@ class PostgresqlDriver(ServerDriver[Client]):
                     connection.terminate()  # the server has said so, and the socket may not have noticed yet
                 raise
 
-        return await on_connection(
-            self._opened.connection, acting, ended=lambda connection: connection.is_closed(), errors=CLIENT_ERRORS
-        )
+        return await super()._on_connection(acting)
 
-    async def _written(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
-        return await retry_transaction(
-            lambda part: self._try(connection, part),
-            units,
-            races=RACES,
-            place=self._options.place,
-            seconds=self._options.timeout,
-        )
+    async def _at_once(self, connection: Any, units: Sequence[Unit]) -> Sequence[Outcome] | None:
+        puts = unconditional_puts(units)
+        if puts is not None and await self._commands.put(connection, puts):
+            return [None] * len(units)
+        if len(units) == 1 and isinstance(units[0], Append):
+            first = await self._commands.append(connection, units[0])
+            return None if first is None else [first]
+        return None
 
-    async def _try(self, connection: Any, units: Sequence[Unit]) -> list[Outcome]:
-        sent = True
+    async def _begin(
+        self, connection: Any, units: Sequence[Unit]
+    ) -> tuple[Sequence[Outcome], Callable[[], Awaitable[None]] | None]:
+        transaction = connection.transaction(isolation="read_committed")
+        await transaction.start()
         try:
-            puts = unconditional_puts(units)
-            if puts is not None and await self._commands.put(connection, puts):
-                return [None] * len(units)
-            if len(units) == 1 and isinstance(units[0], Append):
-                first = await self._commands.append(connection, units[0])
-                if first is not None:
-                    return [first]
-            transaction = connection.transaction(isolation="read_committed")
-            sent = False
-            await transaction.start()
-            try:
-                outcomes = await self._commands.play(connection, units)
-            except BaseException:
-                if not connection.is_closed():
-                    await transaction.rollback()
-                raise
-            sent = True
-            await transaction.commit()
-        except (LimpetError, SerializationFailure, *RACES):
+            outcomes = await self._commands.play(connection, units)
+        except BaseException:
+            if not connection.is_closed():
+                await transaction.rollback()
             raise
-        except self.client_errors as error:
-            raise of_postgresql(error, self._options.place, sent=sent) from without_frames(error)
-        return outcomes
+        return outcomes, transaction.commit
 
-    async def _list(self, range: Range) -> Page:
-        return await self._on_connection(lambda connection: self._commands.list_page(connection, range))
+    async def _roll_back(self, connection: Any) -> None:
+        """Nothing: `_begin` has done so, and a statement or a commit that fails undoes itself."""
 
-    async def _clear(self, base: Key) -> tuple[int, bool]:
-        return await self._removing(lambda connection: self._commands.clear(connection, base))
+    def _is_race(self, error: Exception) -> bool:
+        return isinstance(error, RACES)
 
-    async def _purge(self) -> tuple[int, bool]:
-        return await self._removing(self._commands.free)
-
-    async def _removing(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Again after a deadlock: what was removed by then is there again."""
-        async with self._opened.connection() as connection:
-            for attempt in count(1):
-                try:
-                    return await act(connection)
-                except RACES:
-                    await backoff(attempt)
-        raise AssertionError("unreachable: the loop ends by an answer or an error")
+    def _is_over(self, connection: Any) -> bool:
+        return bool(connection.is_closed())
 
     async def _health(self) -> Health:
         async with self._opened.connection() as connection:
@@ -227,5 +183,5 @@ class PostgresqlDriver(ServerDriver[Client]):
     def _cannot_watch(self) -> str:
         return "open the driver with watch=True to be notified of changes"
 
-    def _translate(self, error: Exception) -> LimpetError:
-        return of_postgresql(error, self._options.place)
+    def _translate(self, error: Exception, *, sent: bool = False) -> LimpetError:
+        return of_postgresql(error, self._options.place, sent=sent)

@@ -26,6 +26,7 @@ from ._retry import RowChanges, SerializationFailure, on_connection, retry_trans
 from ._sentences import NONSENSE, credentials_refused, no_connection_in_time, quoted, timed_out, understood, unreachable
 from ._server import ServerClient, ServerDriver
 from ._sorted_keys import SortedKeys
+from ._sql import SqlClient, SqlCommands, SqlDriver
 from ._tls import tls_context, tls_failure_reason
 from ._validation import validate_base, validate_get, validate_range, validate_unit
 from ._values import from_bytes, size_of, to_bytes
@@ -51,6 +52,9 @@ __all__ = [
     "ServerClient",
     "ServerDriver",
     "SortedKeys",
+    "SqlClient",
+    "SqlCommands",
+    "SqlDriver",
     "Subscription",
     "Url",
     "Worker",

@@ -83,22 +83,20 @@ async def retry_transaction(
     play: Callable[[Sequence[Unit]], Awaitable[Sequence[Outcome]]],
     units: Sequence[Unit],
     *,
-    races: tuple[type[Exception], ...],
     place: str,
     seconds: float,
 ) -> list[Outcome]:
-    """Run a transaction until it loses no race, for about `seconds`. `races` are the client's errors for a lost race.
+    """Run a transaction until it raises no `SerializationFailure`, for about `seconds`.
 
     Raises what `play` raises, with `sent` if a part of the units was committed before, and `UnavailableError` if it
     keeps losing.
     """
     until = monotonic() + seconds
-    lost: tuple[type[Exception], ...] = (SerializationFailure, *races)
     attempt = 0
     while True:
         try:
             return list(await play(units))
-        except lost as error:
+        except SerializationFailure as error:
             cause = error
         attempt += 1
         if monotonic() > until:
@@ -109,9 +107,7 @@ async def retry_transaction(
             outcomes: list[Outcome] = []
             for unit in units:
                 try:
-                    outcomes += await retry_transaction(
-                        play, [unit], races=races, place=place, seconds=until - monotonic()
-                    )
+                    outcomes += await retry_transaction(play, [unit], place=place, seconds=until - monotonic())
                 except UnavailableError as failure:
                     raise UnavailableError(str(failure), sent=failure.sent or bool(outcomes)) from failure
             return outcomes
