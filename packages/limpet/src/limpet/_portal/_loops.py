@@ -150,10 +150,12 @@ class LoopThread(CrossedLoop):
         self.loop.stop()
 
     def _forget(self) -> None:
+        self._pending.clear()  # who still waits is a daemon thread, and ends with the interpreter
+        self.loop.set_exception_handler(lambda _loop, _context: None)  # nobody is left to be told
         closing = self.loop.create_task(self._closed())
         closing.add_done_callback(lambda _: self._stop())
 
     async def _closed(self) -> None:
-        with suppress(LimpetError, OSError, RuntimeError, TimeoutError):  # nobody is left to be told
+        with suppress(LimpetError, OSError, RuntimeError, TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._close()
