@@ -104,10 +104,10 @@ def lasting_url(request: pytest.FixtureRequest, tmp_path: Path, _schemes: None) 
 def proofs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the read with which an encrypted place proves each write: `tests/counts` counts these by themselves."""
 
-    async def holds(self: RingGuard, ring: object) -> bool:
-        return True
+    async def covers(self: RingGuard, ring: object) -> str:
+        return "covers"
 
-    monkeypatch.setattr(RingGuard, "holds", holds)
+    monkeypatch.setattr(RingGuard, "standing", covers)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ async def test_a_write_is_proven_by_one_read_of_one_key(monkeypatch: pytest.Monk
         with counted(memory) as counts:
             await driver.apply(puts)
             await driver.commit([[put] for put in puts])
-            await driver.apply([Put(head, "")])
+            await driver.apply([Put(head, ""), Put(log, "0")])
             await driver.append(log, [Put(key(name("e")), "x")], Check(head))
             assert (counts.commits, counts.fetches, counts.keys) == (4, 4, 4)
             await driver.apply([Delete(head)])

@@ -131,3 +131,18 @@ def test_rotate(place: str, tmp_path: Path) -> None:
     back = limpet("rotate", place, "--key-file", "old", "--old-key-file", "new", folder=tmp_path)
     assert (back.returncode, back.stdout) == (1, "")
     assert "a database cannot go back" in back.stderr
+
+
+def test_a_complete_rotation(place: str, tmp_path: Path) -> None:
+    for file in ("old", "new", "newest"):
+        limpet("keygen", "--out", file, folder=tmp_path)
+    limpet("set", place, "a", "1", folder=tmp_path, LIMPET_ENCRYPTION_KEY_FILE="old")
+    rotated = limpet("rotate", place, "--key-file", "new", "--old-key-file", "old", folder=tmp_path)
+    assert rotated.returncode == 0, rotated.stderr
+    again = limpet("rotate", place, "--reseal", "--key-file", "new", "--old-key-file", "old", folder=tmp_path)
+    assert again.returncode == 1
+    assert "generate another key" in again.stderr
+    files = ["--key-file", "newest", "--old-key-file", "new"]
+    assert json.loads(limpet("rotate", place, "--reseal", *files, "--json", folder=tmp_path).stdout)["sealed"] == 1
+    assert limpet("get", place, "a", folder=tmp_path, LIMPET_ENCRYPTION_KEY_FILE="newest").stdout == "1\n"
+    assert limpet("get", place, "a", folder=tmp_path, LIMPET_ENCRYPTION_KEY_FILE="new").returncode == 1

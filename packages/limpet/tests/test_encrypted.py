@@ -160,28 +160,99 @@ async def test_a_sealed_value_is_bound_to_its_place_and_its_etag(
     assert (await one(driver, ALICE)).value == "admin"
 
 
-async def test_an_entry_of_a_log_is_bound_to_its_log(inner: MemoryDriver, driver: Encrypted) -> None:
+@pytest.mark.parametrize("how", ["swapped", "copied", "doubled", "moved to another log"])
+async def test_an_entry_is_bound_to_its_log_and_its_number(inner: MemoryDriver, driver: Encrypted, how: str) -> None:
     logs = [Log(driver, key(name("messages"), text(session))) for session in ("mine", "yours")]
     for log in logs:
         await log.create()
-        await log.append(f"of {log.base}")
-    assert [[entry.value for entry in await log.read()] for log in logs] == [[f"of {log.base}"] for log in logs]
-    mine, yours = sorted(at for at in await stored(inner) if "!e!" in at)
-    item = await one(inner, mine)
-    await inner.apply([Delete(yours)])
-    await inner.apply([Put(yours, item.value or "", etag=item.etag)])
-    broken = []
-    for log in logs:
-        try:
-            await log.read()
-        except CorruptDataError:
-            broken.append(log)
-    assert len(broken) == 1
-    whole = bytes(item.value)[:1] + b"\0" + bytes(item.value)[2:] if isinstance(item.value, bytes) else b""
-    await inner.apply([Delete(mine)])
-    await inner.apply([Put(mine, whole, etag=item.etag)])
-    with pytest.raises(CorruptDataError):  # that it is an entry is authenticated, too
-        await driver.get([mine])
+        await log.append("pay 1?")  # what is appended together, and what is not
+        await log.append("no", "yes")
+    below = list(await stored(inner))
+    mine, yours = ([at for at in below if at.startswith(f"{driver.stored_key(log.base)}!e!")] for log in logs)
+    first, second = await one(inner, mine[1]), await one(inner, mine[2])
+    puts = {
+        "swapped": [(first.key, second), (second.key, first)],
+        "copied": [(first.key, second)],
+        "doubled": [(f"{mine[0][:-16]}{number(3)}", second)],
+        "moved to another log": [(yours[1], first)],
+    }[how]
+    for at, item in puts:
+        await inner.apply([Delete(at)])
+        await inner.apply([Put(at, item.value or "", etag=item.etag)])
+    with pytest.raises(CorruptDataError, match="moved from another key"):
+        await logs[how == "moved to another log"].read()
+    other = logs[how != "moved to another log"]
+    assert [entry.value for entry in await other.read()] == ["pay 1?", "no", "yes"]
+
+
+async def test_a_counter_that_was_set_back_overwrites_nothing(inner: MemoryDriver, driver: Encrypted) -> None:
+    log = Log(driver, key(name("messages"), text("s")))
+    await log.create()
+    await log.append("first")
+    at = driver.stored_key(log.counter)
+    earlier = await one(inner, at)
+    await log.append("second")
+    await inner.apply([Delete(at)])
+    await inner.apply([Put(at, earlier.value or "", etag=earlier.etag)])
+    for again in (log, Log(driver, log.base)):
+        with pytest.raises(CorruptDataError, match="was set back to an earlier value"):
+            await again.append("third")
+    assert [entry.value for entry in await log.read()] == ["first", "second"]
+    await inner.apply([Delete(at)])
+    with pytest.raises(CorruptDataError, match="says that its next number is 0"):
+        await log.append("third")
+    await inner.apply([Put(at, "7")])
+    with pytest.raises(CorruptDataError, match="never encrypted"):
+        await log.append("third")
+
+
+async def test_tasks_and_processes_number_one_log_together(inner: MemoryDriver, driver: Encrypted) -> None:
+    others = [Encrypted(inner, key=KEY) for _ in range(3)]
+    for other in others:
+        await other.open()
+    base = key(name("messages"), text("s"))
+    await Log(driver, base).create()
+
+    async def write(driver: Driver, task: int) -> list[tuple[int, str]]:
+        log, mine = Log(driver, base), []
+        for turn in range(10):
+            value = f"{task} {turn}"
+            mine.append((await log.append(value), value))
+        return mine
+
+    tasks = [write(each, task) for task, each in enumerate([driver, *others] * 5)]
+    told = sorted(each for found in await asyncio.gather(*tasks) for each in found)
+    assert [seq for seq, _ in told] == list(range(200))
+    assert [(entry.seq, entry.value) for entry in await Log(driver, base).read()] == told
+
+
+async def test_who_is_cancelled_keeps_nobody_else_from_appending(inner: MemoryDriver, driver: Encrypted) -> None:
+    log = Log(driver, key(name("messages"), text("s")))
+    await log.create()
+    going, commit = asyncio.Event(), inner.commit
+
+    async def slow(units: Any) -> Any:
+        await going.wait()
+        return await commit(units)
+
+    inner.commit = slow  # type: ignore[method-assign]
+    tasks = [asyncio.create_task(log.append(str(n))) for n in range(6)]
+    await asyncio.sleep(0.01)
+    tasks[0].cancel()  # it goes first
+    await asyncio.sleep(0.01)
+    tasks[1].cancel()  # it goes with others by then
+    await asyncio.sleep(0.01)
+    going.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in found[:2]] == [asyncio.CancelledError] * 2
+    entries = {entry.seq: entry.value for entry in await log.read()}
+    assert {seq: str(n) for n, seq in enumerate(found) if isinstance(seq, int)}.items() <= entries.items()
+    assert sorted(entries) == list(range(len(entries)))
+    assert len(entries) >= 4
+    late = asyncio.create_task(log.append("late"))
+    await asyncio.sleep(0)
+    late.cancel()
+    await driver.close()
 
 
 async def test_no_cut_and_no_changed_byte_goes_unnoticed(inner: MemoryDriver, driver: Encrypted) -> None:
@@ -189,7 +260,7 @@ async def test_no_cut_and_no_changed_byte_goes_unnoticed(inner: MemoryDriver, dr
     item = await one(inner, driver.stored_key(ALICE))
     sealed = bytes(item.value) if isinstance(item.value, bytes) else b""
     wrong: list[str | bytes] = [sealed[:length] for length in range(len(sealed))]
-    wrong += [bytes([*sealed[:at], sealed[at] ^ 1, *sealed[at + 1 :]]) for at in range(len(sealed)) if at not in (2, 3)]
+    wrong += [bytes([*sealed[:at], sealed[at] ^ 1, *sealed[at + 1 :]]) for at in range(len(sealed)) if at not in (1, 2)]
     for value in [*wrong, sealed + b"x", sealed.decode("latin-1"), "", "plain text", "123"]:
         await inner.apply([Delete(item.key)])
         await inner.apply([Put(item.key, value, etag=item.etag)])
@@ -215,32 +286,25 @@ async def test_conflicts_carry_what_was_put_and_name_what_cannot_be_read(
     assert set(outcome.items) == {ALICE}
 
 
-async def test_only_the_counter_of_a_log_lies_in_the_clear(inner: MemoryDriver, driver: Encrypted) -> None:
+async def test_nothing_lies_in_the_clear(inner: MemoryDriver, driver: Encrypted) -> None:
     log = Log(driver, key(name("messages"), text(CANARY)))
     await log.create()
     await log.append("a", "b")
     await driver.apply([Put(key(name("user"), text("n")), "1234"), Put(key(name("user"), name("pin")), "1234")])
     await driver.apply([Put(key(name("user"), name("n")), "12345678901234567"), Put(name("n"), "12")])
-    clear = {at: item.value for at, item in (await stored(inner)).items() if isinstance(item.value, str)}
-    ((at, value),) = clear.items()
-    assert (at.startswith('messages!@"'), at.endswith("!n"), value) == (True, True, "2")
+    assert not [at for at, item in (await stored(inner)).items() if isinstance(item.value, str)]
     fresh = Encrypted(inner, key=KEY)
     await fresh.open()
-    assert log.counter in await everything(fresh), "a counter is listed under its true key while its log is there"
+    assert (await everything(fresh))[log.counter].value == "2"
     with pytest.raises(ConflictError) as caught:
         await driver.apply([Put(log.counter, "7", If.ABSENT)])
     found = caught.value.items[log.counter]
     assert found is not None
     assert (found.key, found.value) == (log.counter, "2")
-    await driver.apply([Delete(log.base)])
-    assert (await everything(driver))[log.counter].value == "2", (
-        "who has asked for it knows its key without its log, too"
-    )
-    other = Encrypted(inner, key=KEY)
-    await other.open()
-    (left,) = (item for item in (await everything(other)).values() if item.value == "2")
-    assert left.key == at, "to anybody else it has the key that it is stored at"
-    assert (await one(other, left.key)).value == "2"
+    for at in ("kv!n", "images!n", driver.stored_key(log.counter)):
+        await inner.apply([Put(at, "42")])
+        with pytest.raises(CorruptDataError, match="without encryption"):
+            await driver.get([at])
 
 
 @pytest.mark.parametrize("depth", [38, 39, 40, 41, 60])
@@ -398,7 +462,7 @@ async def test_a_second_one_around_it_is_refused() -> None:
 
 def test_the_capabilities_say_what_is_lost() -> None:
     plain = MemoryDriver.capabilities
-    assert replace(Encrypted(MemoryDriver(), key=KEY).capabilities, text_order=True) == replace(
+    assert replace(Encrypted(MemoryDriver(), key=KEY).capabilities, text_order=True, append=True) == replace(
         plain,
         max_value_bytes=plain.max_value_bytes - Encrypted.added,
         max_batch_bytes=plain.max_batch_bytes - plain.max_batch_bytes // 8,

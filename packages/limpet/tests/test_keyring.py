@@ -180,7 +180,8 @@ async def test_a_new_key_needs_the_one_before(inner: MemoryDriver) -> None:
     new = await opened(inner, OTHER, KEY)
     assert (await items(new))[AT].value == "old"
     await new.apply([Put(AT, "new")])
-    assert (await items(await opened(inner, OTHER)))[AT].value == "new"
+    with pytest.raises(WrongKeyError, match="the key before it too"):
+        await opened(inner, OTHER)
     with pytest.raises(WrongKeyError, match="newer key"):
         await opened(inner, KEY)
     with pytest.raises(WrongKeyError, match="newer key"):
@@ -190,7 +191,7 @@ async def test_a_new_key_needs_the_one_before(inner: MemoryDriver) -> None:
     other_way_round = await opened(inner, KEY, OTHER)
     assert (await items(other_way_round))[AT].value == "new"
     await other_way_round.apply([Put(AT, "newer")])
-    assert (await items(await opened(inner, OTHER)))[AT].value == "newer"
+    assert (await items(await opened(inner, OTHER, KEY)))[AT].value == "newer"
     assert (await items(inner))["keyring"].etag == ring
 
 
@@ -245,10 +246,11 @@ async def test_two_who_open_a_new_place_at_once_have_one_ring(inner: MemoryDrive
         ("", CorruptDataError),
         ("{", CorruptDataError),
         ("{}", CorruptDataError),
-        ('{"format":1,"salt":"","locks":[],"retired":[]}', CorruptDataError),
-        ('{"format":1,"salt":"%","locks":["%"],"retired":[]}', CorruptDataError),
-        ('{"format":1,"salt":"","locks":["AAAA"],"retired":[]}', CorruptDataError),
-        ('{"format":2}', FormatError),
+        ('{"format":2,"salt":"","first":1,"closing":false,"locks":[],"retired":[]}', CorruptDataError),
+        ('{"format":2,"salt":"%","first":1,"closing":false,"locks":["%"],"retired":[]}', CorruptDataError),
+        ('{"format":2,"salt":"","first":1,"closing":false,"locks":["AAAA"],"retired":[]}', CorruptDataError),
+        ('{"format":1}', FormatError),
+        ('{"format":3}', FormatError),
     ],
 )
 async def test_a_ring_that_cannot_be_read(inner: MemoryDriver, ring: str, error: type[LimpetError]) -> None:

@@ -318,13 +318,21 @@ class LostAnswers(Section):
         await mine.apply([head])
         check = Check(HEAD, head.etag)
 
-        async def others() -> None:
+        async def append() -> None:
             for at in range(5):
                 await other.append(LOG, [Put(ENTRIES, f"another's {at}")], check)
 
-        with swallowed(mine, then=others) as fault:
+        others: list[asyncio.Task[None]] = []
+
+        async def then() -> None:
+            """One and the same driver may let appends to one log take turns: then they come after."""
+            others.append(asyncio.create_task(append()))
+            await asyncio.wait(others, timeout=1 if mine is other else None)
+
+        with swallowed(mine, then=then) as fault:
             outcomes: list[Outcome] = await mine.commit([Append(LOG, (Put(ENTRIES, "mine"),), check)])
         _met(fault)
+        await asyncio.gather(*others)
         values = [item.value for item in await walk(other, ENTRIES)]
         assert values.count("mine") == 1, f"a lost append stands in the log {values.count('mine')} times"
         assert len(values) == 6

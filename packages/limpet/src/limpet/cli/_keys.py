@@ -62,6 +62,14 @@ def rotate(
             help="The current key. Default: LIMPET_ENCRYPTION_OLD_KEY or ..._OLD_KEY_FILE.",
         ),
     ] = None,
+    reseal: Annotated[
+        bool,
+        typer.Option(
+            "--reseal",
+            help="Leave nothing under the old key, and refuse what is: for a key that has leaked. Takes leases that last "
+            "longer than 30 seconds from their owners.",
+        ),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Rotate an encrypted database to a new key while others keep using it.
@@ -83,7 +91,9 @@ def rotate(
                 disable=json or not out.is_terminal,
             ) as bar:
                 task = bar.add_task("encrypting", total=None)
-                return await rotate_driver(driver, progress=lambda step: bar.update(task, completed=step.examined))
+                return await rotate_driver(
+                    driver, reseal=reseal, progress=lambda step: bar.update(task, completed=step.examined)
+                )
         finally:
             await driver.close()
 

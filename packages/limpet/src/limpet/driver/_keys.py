@@ -29,7 +29,7 @@ __all__ = [
     "is_entry",
     "is_fence",
 ]
-__all__ += ["is_number", "key", "log_of", "name", "number", "split", "text", "text_of"]
+__all__ += ["is_number", "key", "lease_of", "name", "number", "split", "text", "text_of"]
 
 MAX_KEY_BYTES = 1024
 MAX_TEXT = 8192
@@ -136,7 +136,7 @@ _FENCE = "!fence"
 
 
 def counter_key(log: Key) -> Key:
-    """Where the next number of a log is kept. Backends count it up themselves, so wrappers leave it readable."""
+    """Where the next number of a log is kept. Backends count it up, unless a wrapper numbers appends itself."""
     return key(log + _COUNTER)
 
 
@@ -145,14 +145,14 @@ def is_counter(encoded: Key) -> bool:
     return encoded.endswith(_COUNTER)
 
 
-def log_of(counter: Key) -> Key:
-    """The key of the log whose counter this is."""
-    return counter.removesuffix(_COUNTER)
-
-
 def fence_key(lease: Key) -> Key:
     """Where the fence of a lease is kept: its etag lets the owner of the lease write, so it must not change."""
     return key(lease + _FENCE)
+
+
+def lease_of(fence: Key) -> Key:
+    """The key of the lease whose fence this is."""
+    return fence.removesuffix(_FENCE)
 
 
 def is_fence(encoded: Key) -> bool:

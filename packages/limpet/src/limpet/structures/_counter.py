@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
+from secrets import randbelow
 
 from .._errors import CorruptDataError
 from ..driver import Driver, If, Item, Key, Put, key, name, number
@@ -14,23 +14,25 @@ _SHARDS = 64
 
 
 class Counter:
-    """How many there are of something. Each id has its shard, so two of them rarely meet."""
+    """How many there are of something. Each change takes a random shard, so two of them rarely meet.
+
+    A shard by the hash of an id would tell something about the id to whoever reads the keys of an encrypted database.
+    So what one shard gained another may lose: only their sum means something.
+    """
 
     def __init__(self, driver: Driver, collection: str) -> None:
         self._driver = driver
         self._base = name(f"{collection}.count")
 
-    def shard(self, id: str) -> Key:
-        """What `plan` has to know."""
-        return key(self._base, number(sha256(id.encode()).digest()[0] % _SHARDS))
+    def shard(self) -> Key:
+        """What `plan` has to know: another one for each transaction."""
+        return key(self._base, number(randbelow(_SHARDS)))
 
-    def plan(self, reads: ReadSet, shards: dict[Key, int]) -> list[Put]:
-        """The writes that add a number to each of these shards."""
-        writes = []
-        for at, by in shards.items():
-            item = reads[at]
-            writes.append(Put(at, str(max(0, _count(item) + by)), If.ABSENT if item is None else item.etag))
-        return writes
+    def plan(self, reads: ReadSet, by: int) -> Put:
+        """The write that adds a number, on the shard that was read."""
+        at = next(at for at in reads if at.startswith(f"{self._base}!"))
+        item = reads[at]
+        return Put(at, str(_count(item) + by), If.ABSENT if item is None else item.etag)
 
     async def total(self) -> int:
         """How many there are. One driver call."""
@@ -41,6 +43,6 @@ class Counter:
 def _count(item: Item | None) -> int:
     if item is None:
         return 0
-    if not isinstance(item.value, str) or not item.value.isdecimal():
+    if not isinstance(item.value, str) or not item.value.removeprefix("-").isdecimal():
         raise CorruptDataError(f"the item at {item.key!r} is not a counter")
     return int(item.value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..driver import Key, key, name
+from ..driver import Item, Key, Put, key, name
 
-__all__ = ["MANIFEST", "PROGRESS", "RING", "is_ours"]
+__all__ = ["MANIFEST", "PROGRESS", "RING", "is_ours", "is_readable"]
 
 MANIFEST = name("manifest")
 """The key, in every place that Limpet ever opened."""
@@ -19,3 +19,9 @@ PROGRESS = key(RING, name("rotation"))
 def is_ours(key: Key) -> bool:
     """Whether a key is the key ring's, which callers never see."""
     return key == RING or key.startswith(f"{RING}!")
+
+
+def is_readable(item: Item | Put) -> bool:
+    """Whether a value is one of those that lie in the clear in an encrypted place: sealed ones are always bytes."""
+    key, value = item.key, item.value
+    return isinstance(value, str) and (key == MANIFEST or (not value and key.startswith("health!")))

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, NotFoundError
-from ...driver import Check, Driver, Key, Write
+from ...driver import Check, Driver, Write
 from ...records import FeedbackRecord, ThreadRecord, as_record, utc_now
 from ...structures import Collection, Counter, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
 from .._formats import FEEDBACK
@@ -19,7 +19,7 @@ from ._saving import created_at
 __all__ = ["FeedbackStore"]
 
 _BATCH = 20
-"""Records removed at a time; each is a document, its entries and its share of a shard."""
+"""Records removed at a time; each is a document and its entries."""
 
 
 @checked_arguments
@@ -83,7 +83,7 @@ class FeedbackStore:
             "created_at": utc_now(),
         }
         record = as_record(FeedbackRecord, fields)
-        at, of, shard = self._records.key(record.id), self._threads.key(thread_id), self._count.shard(record.id)
+        at, of, shard = self._records.key(record.id), self._threads.key(thread_id), self._count.shard()
 
         def plan(reads: ReadSet) -> Plan[FeedbackRecord]:
             thread = self._threads.decode(reads[of], thread_id)
@@ -99,7 +99,7 @@ class FeedbackStore:
             }
             full = record.model_copy(update=theirs)
             writes = [Check(of), *self._records.plan_save(reads, full)]
-            return Plan([*writes, *self._count.plan(reads, {shard: 1})], full)
+            return Plan([*writes, self._count.plan(reads, 1)], full)
 
         return await transact(self._driver, [of, shard, at], plan, assume={at: None})
 
@@ -187,18 +187,17 @@ class FeedbackStore:
 
     async def _remove(self, ids: Sequence[str]) -> int:
         keys = {id: self._records.key(id) for id in ids}
-        shards = {id: self._count.shard(id) for id in ids}
 
         def plan(reads: ReadSet) -> Plan[int]:
             writes: list[Write] = []
-            fewer: dict[Key, int] = {}
+            removed = 0
             for id, at in keys.items():
                 if reads[at] is not None:
                     writes += self._records.plan_delete(reads, id)
-                    fewer[shards[id]] = fewer.get(shards[id], 0) - 1
-            return Plan([*writes, *self._count.plan(reads, fewer)], -sum(fewer.values()))
+                    removed += 1
+            return Plan([*writes, self._count.plan(reads, -removed)] if removed else [], removed)
 
-        return await transact(self._driver, [*keys.values(), *sorted(set(shards.values()))], plan)
+        return await transact(self._driver, [*keys.values(), self._count.shard()], plan)
 
     async def _there(self, records: Sequence[FeedbackRecord]) -> set[str]:
         """Which of the threads are there: feedback is hidden with its thread, and freed a little later."""

@@ -226,7 +226,7 @@ class ThreadStore(ThreadMessages):
             gone += log.plan_delete(reads)
             gone += self._checkpoints.plan_delete(reads, thread_id)
             gone += [write for removal in approvals for write in removal.plan(reads)]
-            gone += self._count.plan(reads, {self._count.shard(thread_id): -1})
+            gone.append(self._count.plan(reads, -1))
             return Plan([*gone, Put(key(_DELETED, text(thread_id)), to_json([thread_id]).decode())], gone)
 
         gone = await transact(self._driver, keys, plan)
@@ -345,10 +345,10 @@ class ThreadStore(ThreadMessages):
 
     def _keys(self, thread_id: str) -> tuple[Key, Key, Key]:
         """What making and deleting a thread has to know, besides its log."""
-        return self._records.key(thread_id), key(_DELETED, text(thread_id)), self._count.shard(thread_id)
+        return self._records.key(thread_id), key(_DELETED, text(thread_id)), self._count.shard()
 
     def _plan_new(self, reads: ReadSet, record: ThreadRecord) -> Sequence[Write]:
-        at, deleted, shard = self._keys(record.id)
+        at, deleted = self._records.key(record.id), key(_DELETED, text(record.id))
         if reads[at] is not None:
             raise ConflictError(
                 f"the thread {record.id!r} already exists: choose another id, or pass exist_ok=True",
@@ -356,7 +356,7 @@ class ThreadStore(ThreadMessages):
             )
         if reads[deleted] is not None:
             raise _NotGone
-        return [*self._records.plan_save(reads, record, if_absent=True), *self._count.plan(reads, {shard: 1})]
+        return [*self._records.plan_save(reads, record, if_absent=True), self._count.plan(reads, 1)]
 
     def _missing(self, thread_id: str) -> NotFoundError:
         return NotFoundError(f"there is no thread {thread_id!r}: create it first")

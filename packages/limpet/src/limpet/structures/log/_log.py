@@ -370,7 +370,9 @@ class Log:
         return entries_of((self.base, head.incarnation))
 
     async def _head_item(self) -> Item:
-        (item,) = await self._driver.get([self.base])
+        item, _ = await self._driver.get(
+            self.keys
+        )  # the counter too: an encrypted driver numbers the next append by it
         if item is None:
             raise missing(self.base)
         self._cache.put(self.base, item)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from time import monotonic
@@ -21,9 +22,10 @@ from ..._errors import (
     OutcomeUnknownError,
     WrongKeyError,
 )
-from ..._secrets import hidden
 from ...driver import (
+    KEEP,
     Append,
+    Batch,
     Capabilities,
     Delete,
     Driver,
@@ -35,17 +37,16 @@ from ...driver import (
     Range,
     Unit,
     Value,
+    Write,
     counter_key,
-    is_counter,
-    log_of,
-    number,
 )
-from ...driver.kit import forked_since, scan_pages, validate_base, validate_get, validate_range
-from .._reserved import MANIFEST, RING, is_ours
+from ...driver.kit import forked_since, scan_pages, validate_base, validate_get, validate_range, validate_unit
+from .._reserved import RING, is_ours, is_readable
 from .._value_wrapper import ValueWrapper
 from .._wrapper import ensure_owner
+from ._appending import Appending
 from ._key_digests import is_digested
-from ._key_sources import KeySource, find_key, key_in_environment
+from ._key_sources import KeySource, find_keys, hide
 from ._under_way import UnderWay
 
 if TYPE_CHECKING:
@@ -56,15 +57,15 @@ __all__ = ["Encrypted", "encrypted"]
 
 _logger = logging.getLogger("limpet")
 
-_DIGITS = 16
+_COUNTER = counter_key("")
 
 
 class Encrypted(ValueWrapper):
     """Encrypts values with AES-256-GCM under a key of 32 bytes, and digests the text segments of keys.
 
     A value is bound to its key and etag: if it is moved, it raises `CorruptDataError`. These stay readable: names and
-    numbers in keys, sizes, times, etags, and the counters of logs, which backends count up themselves. Text is listed in
-    arbitrary order (`capabilities.text_order` is false). `old_keys` open what an earlier key encrypted, until
+    numbers in keys, sizes, times and etags. Text is listed in arbitrary order (`capabilities.text_order` is false), and
+    the numbers of logs are compare-and-set (`capabilities.append` is false), for entries are bound to them. `old_keys` open what an earlier key encrypted, until
     `rotate` has encrypted it again. The default for `key` is `LIMPET_ENCRYPTION_KEY`, or the file in
     `LIMPET_ENCRYPTION_KEY_FILE`, and one old key likewise from `LIMPET_ENCRYPTION_OLD_KEY`.
 
@@ -78,9 +79,7 @@ class Encrypted(ValueWrapper):
     added = 1100
 
     def __init__(self, inner: Driver, *, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> None:
-        key = hidden(key)
-        if not isinstance(old_keys, str | bytes) and not callable(old_keys):
-            old_keys = [hidden(old) for old in old_keys]
+        key, old_keys = hide(key, old_keys)
         super().__init__(inner)
         if find_spec("cryptography") is None:
             raise ConfigurationError(
@@ -93,6 +92,7 @@ class Encrypted(ValueWrapper):
         self._keys: tuple[bytes, ...] = ()
         self._opened_ring: KeyRing | None = None
         self._guard: RingGuard | None = None
+        self._appending: Appending | None = None
         self._lost: WrongKeyError | None = None
         """Why nothing can be read or written any more: the place was made anew under a key that is not ours."""
         self._under_way = UnderWay()
@@ -105,6 +105,7 @@ class Encrypted(ValueWrapper):
         return replace(
             inner,
             text_order=False,
+            append=False,
             max_value_bytes=inner.max_value_bytes - self.added,
             # An eighth is enough for what sealing adds to all but batches of very many tiny items: the driver refuses those.
             max_batch_bytes=inner.max_batch_bytes - min(self.added * inner.max_writes, inner.max_batch_bytes // 8),
@@ -125,7 +126,7 @@ class Encrypted(ValueWrapper):
         if self._opened_ring is not None:
             return
         try:
-            self._keys = await _find_keys(*self._sources)
+            self._keys = await find_keys(*self._sources)
             await self.reload()
         except BaseException:
             if not was_open:
@@ -145,6 +146,8 @@ class Encrypted(ValueWrapper):
             await asyncio.wait([self._proving])
             if self.inner.is_open:
                 await self._prove_deferred(self.ring)
+        if self._appending is not None:
+            await self._appending.drained()
         await super().close()
 
     async def reload(self) -> None:
@@ -153,7 +156,9 @@ class Encrypted(ValueWrapper):
         from ._ring_guard import RingGuard
 
         self._opened_ring = await open_ring(self.inner, self._keys)
-        self._guard = self._guard or RingGuard(self.inner)
+        if self._guard is None:
+            self._guard = RingGuard(self.inner)
+            self._appending = Appending(self._commit_numbered, self.get, self.capabilities)
 
     def learn_manifest(self, manifest: Value) -> None:
         """What the manifest of this database says, so that it can be put back with the key ring."""
@@ -169,19 +174,13 @@ class Encrypted(ValueWrapper):
 
     def seal(self, put: Put) -> Put:
         stored = self.stored_key(put.key)
-        value = put.value if _is_readable(put) else self.ring.sealer.seal(put, stored)
+        value = put.value if is_readable(put) else self.ring.sealer.seal(put, stored)
+        if put.key.endswith(_COUNTER) and self._appending is not None:
+            self._appending.expect(put)
         return Put(stored, value, put.cond, put.ttl_ms, put.etag)
 
-    def seal_entry(self, put: Put) -> Put:
-        stored = self.stored_key(put.key)
-        if not self.ring.digests.takes_entries(put.key):
-            raise InvalidKeyError(
-                f"{put.key[:60]!r}... is too long for a log in an encrypted database: use fewer segments"
-            )
-        return Put(stored, self.ring.sealer.seal(put, stored, entry=True), None, put.ttl_ms, put.etag)
-
     def unseal(self, item: Item) -> Item:
-        if _is_readable(item):
+        if is_readable(item):
             return item
         return self.ring.sealer.unseal(item)
 
@@ -210,7 +209,7 @@ class Encrypted(ValueWrapper):
                 values=True,  # the true key lies beside the value
             )
         )
-        items = await self._with_true_keys([item for item in page.items if not is_ours(item.key)])
+        items = await self._unsealed([item for item in page.items if not is_ours(item.key)])
         if mixed:
             items = [item for item in items if item.key.startswith(f"{range.base}!")]
         return Page(items if range.values else [replace(item, value=None) for item in items], page.next)
@@ -219,21 +218,61 @@ class Encrypted(ValueWrapper):
         ring, guard = self.ring, self._guard
         assert guard is not None  # it comes with the ring
         with self._under_way:
-            outcomes = await super().commit(units)
-            if guard.proved_until > monotonic():
+            outcomes = await (self._commit_mixed(units) if Append in map(type, units) else super().commit(units))
+            if guard.proved_until > monotonic() and ring is self._opened_ring:
                 if self._proving is None or self._proving.done():
                     self._proving = asyncio.create_task(self._prove_in_time(ring))
                 return outcomes
             written = {
                 at: (unit, outcome)
                 for at, (unit, outcome) in enumerate(zip(units, outcomes, strict=True))
-                if not isinstance(outcome, Exception) and _puts(unit)
+                if not isinstance(outcome, Exception) and self._put([(unit, outcome)])
             }
             if written:
                 try:
                     await self._prove(ring, list(written.values()))
                 except LimpetError as error:
                     outcomes = [error if at in written else outcome for at, outcome in enumerate(outcomes)]
+        return outcomes
+
+    async def _commit_mixed(self, units: Sequence[Unit]) -> list[Outcome]:
+        """Batches, and then appends, which come to be batches too."""
+        outcomes: list[Outcome] = [None] * len(units)
+        appends = {at: unit for at, unit in enumerate(units) if isinstance(unit, Append)}
+        if others := [at for at in range(len(units)) if at not in appends]:
+            for at, outcome in zip(others, await super().commit([units[at] for at in others]), strict=True):
+                outcomes[at] = outcome
+        sized: dict[int, tuple[Append, int]] = {}
+        for at, unit in appends.items():
+            try:
+                sized[at] = unit, self._validated(unit)
+            except LimpetError as error:
+                outcomes[at] = error
+        assert self._appending is not None  # it comes with the ring
+        for at, outcome in zip(sized, await self._appending.append([*sized.values()]), strict=True):
+            outcomes[at] = outcome
+        return outcomes
+
+    def _validated(self, unit: Append) -> int:
+        size = validate_unit(unit, self.capabilities)
+        for put in unit.puts:
+            if not self.ring.digests.takes_entries(put.key):
+                raise InvalidKeyError(
+                    f"{put.key[:60]!r}... is too long for a log in an encrypted database: use fewer segments"
+                )
+        return size
+
+    async def _commit_numbered(self, batches: Sequence[Batch]) -> list[Outcome]:
+        """Commit appends that came to be batches. They were validated before that, and the limits leave room for the rest."""
+        outcomes: list[Outcome] = [None] * len(batches)
+        sealed: dict[int, Batch] = {}
+        for at, batch in enumerate(batches):
+            try:
+                sealed[at] = [self._sealed_write(write) for write in batch]
+            except LimpetError as error:
+                outcomes[at] = error
+        for at, outcome in zip(sealed, await self.inner.commit(list(sealed.values())), strict=True):
+            outcomes[at] = self._reported(outcome, batches[at]) if isinstance(outcome, ConflictError) else outcome
         return outcomes
 
     async def _prove_in_time(self, ring: KeyRing) -> None:
@@ -249,15 +288,22 @@ class Encrypted(ValueWrapper):
             _logger.error("what was written during the last second may be encrypted with keys that are lost: %s", error)
 
     async def _prove(self, ring: KeyRing, written: Sequence[tuple[Unit, Outcome]]) -> None:
-        """Return once the place is known to have the keys that sealed what was written; else remove that and raise."""
+        """Return once the place is known to have the keys that sealed what was written; else remove that and raise.
+
+        Where a complete rotation goes on without us, it may have passed that by already: so it is sealed anew.
+        """
         assert self._guard is not None  # it comes with the ring
         try:
-            if await self._guard.holds(ring):
+            while (standing := await self._guard.standing(ring)) == "left":
+                await self.reload()
+                ring = self.ring
+                await self._each(self.seal(Put(put.key, put.value, put.etag, KEEP)) for put in self._put(written))
+            if standing == "covers":
+                if self._guard.take_changed():
+                    with suppress(WrongKeyError):  # who has only the older key goes on with that
+                        await self.reload()
                 return
-            deletes = [[delete] for unit, first in written for delete in _undoing(ring, unit, first)]
-            for outcome in await self.inner.commit(deletes):
-                if isinstance(outcome, Exception) and not isinstance(outcome, ConflictError):
-                    raise outcome
+            await self._each(Delete(ring.digests.stored(put.key), put.etag) for put in self._put(written))
             await self.reload()
         except LimpetError as error:
             if isinstance(error, WrongKeyError):
@@ -270,6 +316,16 @@ class Encrypted(ValueWrapper):
             "this database came back empty and was created again with other keys during this write; what was written with "
             "the lost keys was removed. Read it back before you write it again"
         )
+
+    def _put(self, written: Sequence[tuple[Unit, Outcome]]) -> list[Put]:
+        assert self._appending is not None  # it comes with the ring
+        return [put for unit, outcome in written for put in self._appending.puts(unit, outcome)]
+
+    async def _each(self, writes: Iterable[Write]) -> None:
+        """Each for itself, unless somebody else has written there meanwhile."""
+        for outcome in await self.inner.commit([[write] for write in writes]):
+            if isinstance(outcome, Exception) and not isinstance(outcome, ConflictError):
+                raise outcome
 
     async def clear(self, base: Key) -> int:
         validate_base(base)
@@ -307,7 +363,7 @@ class Encrypted(ValueWrapper):
         if len(unknown) > self.capabilities.max_keys:
             return None
         try:
-            found = await self._with_true_keys([item for item in await self.inner.get(unknown) if item is not None])
+            found = await self._unsealed([item for item in await self.inner.get(unknown) if item is not None])
         except (CorruptDataError, WrongKeyError):
             return None
         named += [item.key for item in found]
@@ -317,10 +373,12 @@ class Encrypted(ValueWrapper):
         if item is None:
             return None
         value, written_at = item.value, item.updated_at
-        if value is not None and not _is_readable(item):
+        if value is not None and not is_readable(item):
             try:
                 opened = self.ring.sealer.unseal(item)
                 value, written_at = opened.value, opened.updated_at
+                if key.endswith(_COUNTER) and self._appending is not None:
+                    self._appending.saw(key, opened)
             except CorruptDataError:
                 if values:
                     raise
@@ -333,57 +391,8 @@ class Encrypted(ValueWrapper):
             await self.reload()
             return [self.unseal(item) for item in sealed]
 
-    async def _with_true_keys(self, sealed: Sequence[Item]) -> Sequence[Item]:
-        """Unsealed items. A counter in the clear does not tell its true key: the head of its log does, if it is there."""
-        items = await self._unsealed(sealed)
-        nameless = [item.key for item in items if is_digested(item.key)]
-        true_keys = {key: true_key for key in nameless if (true_key := self.ring.digests.true_key(key)) is not None}
-        logs = [log_of(key) for key in nameless if key not in true_keys]
-        for start in range(0, len(logs), self.capabilities.max_keys):
-            found = await self.inner.get(logs[start : start + self.capabilities.max_keys])
-            heads = [head for head in found if head is not None]
-            for head, opened in zip(heads, await self._unsealed(heads), strict=True):
-                true_keys[counter_key(head.key)] = counter_key(opened.key)
-        return [replace(item, key=true_keys[item.key]) if item.key in true_keys else item for item in items]
-
-
-def _puts(unit: Unit) -> bool:
-    return isinstance(unit, Append) or any(isinstance(write, Put) for write in unit)
-
-
-def _undoing(ring: KeyRing, unit: Unit, first: Outcome) -> list[Delete]:
-    """What would remove the puts of a unit that was written, and nothing else."""
-    stored = ring.digests.stored
-    if isinstance(unit, Append):
-        assert isinstance(first, int)
-        return [Delete(f"{stored(put.key)}!{number(n)}", put.etag) for n, put in enumerate(unit.puts, first)]
-    return [Delete(stored(write.key), write.etag) for write in unit if isinstance(write, Put)]
-
 
 def encrypted(*, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> Callable[[Driver], Driver]:
     """For `wrappers=`: an `Encrypted` around the driver."""
-    key = hidden(key)
-    if not isinstance(old_keys, str | bytes) and not callable(old_keys):
-        old_keys = [hidden(old) for old in old_keys]
+    key, old_keys = hide(key, old_keys)
     return lambda driver: Encrypted(driver, key=key, old_keys=old_keys)
-
-
-async def _find_keys(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[bytes, ...]:
-    first = key if key is not None else key_in_environment()
-    if first is None:
-        raise ConfigurationError(
-            "encrypted() has no key: pass key=, or set LIMPET_ENCRYPTION_KEY or LIMPET_ENCRYPTION_KEY_FILE"
-        )
-    if not old_keys and (old := key_in_environment("LIMPET_ENCRYPTION_OLD_KEY")) is not None:
-        old_keys = [old]
-    return tuple([await find_key(source) for source in (first, *old_keys)])
-
-
-def _is_readable(item: Item | Put) -> bool:
-    """Whether a value is one of those that lie in the clear: sealed ones are always bytes."""
-    key, value = item.key, item.value
-    if not isinstance(value, str):
-        return False
-    if is_counter(key):
-        return 0 < len(value) <= _DIGITS and value.isdecimal() and value.isascii()
-    return key == MANIFEST or (not value and key.startswith("health!"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +13,7 @@ from typing import TypeAlias
 from ..._errors import ConfigurationError
 from ..._secrets import SecretBytes, hidden
 
-__all__ = ["KeySource", "find_key", "key_in_environment", "new_key"]
+__all__ = ["KeySource", "find_key", "find_keys", "hide", "key_in_environment", "new_key"]
 
 KeySource: TypeAlias = str | bytes | Path | Callable[[], str | bytes | Awaitable[str | bytes]]
 """A key (32 bytes, or text: 64 hex characters, base64, base64url), `env://VARIABLE`, `secret://name`, the path of a
@@ -34,6 +34,25 @@ def key_in_environment(name: str = "LIMPET_ENCRYPTION_KEY") -> KeySource | None:
     if written and file:
         raise ConfigurationError(f"{name} and {name}_FILE are both set: unset one of them")
     return f"env://{name}" if written else Path(file) if file else None
+
+
+def hide(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[KeySource | None, Sequence[KeySource]]:
+    """The same, not shown by a `repr`; old keys that are no list are left for who refuses them."""
+    if not isinstance(old_keys, str | bytes) and not callable(old_keys):
+        old_keys = [hidden(old) for old in old_keys]
+    return hidden(key), old_keys
+
+
+async def find_keys(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[bytes, ...]:
+    """The key to use and the older ones, where nothing is given from the environment. Raises `ConfigurationError`."""
+    first = key if key is not None else key_in_environment()
+    if first is None:
+        raise ConfigurationError(
+            "encrypted() has no key: pass key=, or set LIMPET_ENCRYPTION_KEY or LIMPET_ENCRYPTION_KEY_FILE"
+        )
+    if not old_keys and (old := key_in_environment("LIMPET_ENCRYPTION_OLD_KEY")) is not None:
+        old_keys = [old]
+    return tuple([await find_key(source) for source in (first, *old_keys)])
 
 
 async def find_key(source: KeySource) -> bytes:

@@ -1,9 +1,11 @@
 """The key ring of an encrypted database: its random keys, encrypted once for each encryption key that opens it.
 
 One item in the clear holds a salt and a lock for each encryption key, oldest first. A lock is the index key and the
-value keys up to its own number, sealed under that encryption key, so opening one is what proves a key. A rotation adds
-a lock with one more value key, and at its end takes the older locks away: the keys that opened them open nothing from
-then on, while the last lock still knows every value key, so nothing that a late writer sealed is lost.
+value keys up to its own number, sealed under that encryption key, so opening one is what proves a key. All the rest of
+the item is authenticated by its last lock. A rotation adds a lock with one more value key, and at its end takes the
+older locks away: the keys that opened them open nothing from then on. While there are older locks, a lock needs
+the key of the one before it, too. So a key alone opens only what the end of its rotation left, however old a ring somebody
+puts back: all value keys, so that nothing that a late writer sealed is lost, or, after a complete rotation, its own.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from os import urandom
 from typing import Literal
 
@@ -28,20 +31,30 @@ from .._wrapper import layers
 from ._key_digests import KeyDigests
 from ._sealing import Sealer
 
-__all__ = ["KeyRing", "open_ring"]
+__all__ = ["KeyRing", "Standing", "open_ring"]
 
-_FORMAT = 1
+_FORMAT = 2
 _BYTES = 32
 _NONCE = 12
-_LEAST = _NONCE + 2 * _BYTES + 16
+_EMPTY = _NONCE + _BYTES + 16
+"""Bytes of a lock without its value keys."""
 _TRIES = 20
+_MOST_LOCKS = 64
+
+Standing = Literal["covers", "left", "older", "foreign"]
+"""What a stored ring is to ours: it opens what ours seals; it does not, or soon will not, for a complete rotation went on
+without us; it is an earlier version of ours; it has nothing to do with ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
     salt: bytes
     locks: tuple[bytes, ...]
-    """Oldest first; the last one holds every key."""
+    """Oldest first; the last one holds every value key."""
+    first: int = 1
+    """The number of the oldest value key."""
+    closing: bool = False
+    """A complete rotation is under way: nobody may write under an older value key than the newest."""
     retired: tuple[bytes, ...] = ()
     """What proves a key that opened an older lock, which a rotation has taken away."""
 
@@ -51,9 +64,21 @@ class _Stored:
             match from_json(item.value or ""):
                 case {"format": int(version)} if version > _FORMAT:
                     raise FormatError(f"the key ring of this database has format {version}: upgrade limpet")
-                case {"salt": str(salt), "locks": [_, *_] as locks, "retired": [*retired]}:
-                    stored = cls(_bytes(salt), tuple(map(_bytes, locks)), tuple(map(_bytes, retired)))
-                    if len(stored.salt) == _BYTES and all(len(lock) >= _LEAST for lock in stored.locks):
+                case {"format": 1}:
+                    raise FormatError(
+                        "the key ring of this database has format 1, from before the first release: open the database with "
+                        "the version that wrote it, and copy its contents to a new one"
+                    )
+                case {
+                    "format": 2,
+                    "salt": str(salt),
+                    "first": int(first),
+                    "closing": bool(closing),
+                    "locks": [_, *_] as locks,
+                    "retired": [*retired],
+                } if len(locks) <= _MOST_LOCKS and 0 < first < 2**16:
+                    stored = cls(_bytes(salt), tuple(map(_bytes, locks)), first, closing, tuple(map(_bytes, retired)))
+                    if len(stored.salt) == _BYTES and all(len(lock) >= _EMPTY + _BYTES for lock in stored.locks):
                         return stored
         except (ValueError, TypeError) as error:
             if isinstance(error, FormatError):
@@ -62,8 +87,50 @@ class _Stored:
         raise _unreadable()
 
     def write(self) -> str:
-        parts = {"locks": [*map(_text, self.locks)], "retired": [*map(_text, self.retired)]}
-        return to_json({"format": _FORMAT, "salt": _text(self.salt), **parts}).decode()
+        return to_json(self._parts() | {"closing": self.closing, "locks": [*map(_text, self.locks)]}).decode()
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest value key, as the length of the last lock says."""
+        return self.first - 1 + (len(self.locks[-1]) - _EMPTY) // _BYTES
+
+    def locked(self, bundle: bytes, keys: Sequence[bytes]) -> _Stored:
+        """With one more lock, for a key and the one of the lock before it."""
+        nonce = urandom(_NONCE)
+        sealed = self._cipher(keys).encrypt(nonce, bundle, self._bound(len(self.locks), self.closing))
+        return replace(self, locks=(*self.locks, nonce + sealed))
+
+    def unlock(self, at: int, keys: Sequence[bytes]) -> tuple[bytes, tuple[bytes, ...]] | None:
+        """What a lock holds, and the keys that opened it, its own first."""
+        lock = self.locks[at]
+        bound = self._bound(at, self.closing and at == len(self.locks) - 1)
+        for tried in permutations(keys, 2 if at else 1):
+            try:
+                return SecretBytes(self._cipher(tried).decrypt(lock[:_NONCE], lock[_NONCE:], bound)), tried
+            except InvalidTag:
+                continue
+        return None
+
+    def knows(self, key: bytes, keys: Sequence[bytes]) -> bool:
+        """Whether a key opens, with the others, or once opened one of the locks."""
+        if self.derive(key, b"retired") in self.retired:
+            return True
+        opened = [self.unlock(at, keys) for at in range(len(self.locks))]
+        return any(found is not None and key in found[1] for found in opened)
+
+    def derive(self, key: bytes, purpose: bytes) -> bytes:
+        return SecretBytes(HKDF(SHA256(), _BYTES, self.salt, b"limpet " + purpose).derive(key))
+
+    def _cipher(self, keys: Sequence[bytes]) -> AESGCM:
+        return AESGCM(self.derive(SecretBytes(b"".join(keys)), b"locks"))
+
+    def _bound(self, at: int, closing: bool) -> bytes:
+        """What is authenticated with a lock: all that stands beside it, and the locks before it."""
+        return to_json(self._parts() | {"closing": closing, "locks": [*map(_text, self.locks[:at])]})
+
+    def _parts(self) -> dict[str, object]:
+        retired = [*map(_text, self.retired)]
+        return {"format": _FORMAT, "salt": _text(self.salt), "first": self.first, "retired": retired}
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # a repr would show the keys
@@ -75,6 +142,7 @@ class KeyRing:
     etag: Etag
     _stored: _Stored
     _keys: tuple[bytes, ...]
+    _opened_by: tuple[bytes, ...]
     _bundle: bytes
 
     @property
@@ -84,61 +152,85 @@ class KeyRing:
 
     @property
     def leads(self) -> bool:
-        """Whether the first of the keys given opens the newest lock, which a rotation leaves."""
-        return _unlock(self._stored, self._stored.locks[-1], self._keys[0]) is not None
+        """Whether the first of the keys given is that of the newest lock, which a rotation leaves."""
+        return self._opened_by[0] == self._keys[0]
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a complete rotation was begun, and has to be finished as one."""
+        return self._stored.closing
 
     def put_back(self) -> Put:
         """The write that stores this ring again where it is gone: the same version, whichever process writes it."""
         return Put(RING, self._stored.write(), If.ABSENT, etag=self.etag)
 
-    def compare(self, item: Item) -> Literal["covers", "older", "foreign"]:
-        """What the ring stored at `item` is to this one: does it open what this one seals, or is it an older version?"""
-        stored, mine = _Stored.read(item), self._stored.locks[-1]
-        if stored.salt != self._stored.salt:
+    def compare(self, item: Item) -> Standing:
+        """What the ring stored at `item` is to this one."""
+        stored, mine = _Stored.read(item), self._stored
+        if stored.salt != mine.salt:
             return "foreign"
-        if mine in stored.locks:
+        newest = self.sealer.generation
+        if stored.newest > newest and (stored.first > newest or stored.closing):
+            return "left"
+        if mine.locks[-1] in stored.locks:
             return "covers"
-        last = stored.locks[-1]
-        bundle = next(filter(None, (_unlock(stored, last, key) for key in self._keys)), None)
-        if bundle is not None:
-            known = self._bundle
-            return "covers" if bundle.startswith(known) else "older" if known.startswith(bundle) else "foreign"
-        if len(last) == len(mine):
+        found = stored.unlock(len(stored.locks) - 1, self._keys)
+        if found is not None:
+            theirs, known = _numbered(stored, found[0]), _numbered(mine, self._bundle)
+            if any(known.get(number, theirs[number]) != theirs[number] for number in theirs):
+                return "foreign"
+            return "covers" if newest in theirs and stored.first >= mine.first else "older"
+        if stored.newest == newest:
             return "foreign"  # two that grew apart: one of them was put back after a loss
-        return "covers" if len(last) > len(mine) else "older"
+        return "covers" if stored.newest > newest else "older"
 
     def in_place_of(self, older: Item) -> Put:
         """The write that stores this ring over an older version of it."""
         return Put(RING, self._stored.write(), older.etag)
 
-    def without_older_locks(self) -> Put:
-        """The write after which only the newest encryption key opens this place."""
-        stored = self._stored
-        opened = [key for key in self._keys if any(_unlock(stored, lock, key) for lock in stored.locks[:-1])]
-        retired = (*stored.retired, *(_derive(key, stored.salt, b"retired") for key in opened))
-        shorter = replace(stored, locks=stored.locks[-1:], retired=retired)
-        return Put(RING, shorter.write(), self.etag)
+    def closing(self) -> Put:
+        """The write that begins the end of older value keys: who seals under one has to notice, and seal anew."""
+        earlier = replace(self._stored, locks=self._stored.locks[:-1], closing=True)
+        return Put(RING, earlier.locked(self._bundle, self._opened_by).write(), self.etag)
+
+    def without_older_locks(self, *, complete: bool = False) -> Put:
+        """The write after which only the newest encryption key opens this place; `complete`: and only what is sealed under
+        the newest value key can be read."""
+        stored, keys = self._stored, self._opened_by[:1]
+        older = [key for key in self._keys if key not in keys and stored.knows(key, self._keys)]
+        retired = dict.fromkeys([*stored.retired, *(stored.derive(key, b"retired") for key in older)])
+        bundle, first = self._bundle, stored.first
+        if complete:
+            bundle, first = SecretBytes(bundle[:_BYTES] + bundle[-_BYTES:]), self.sealer.generation
+        return Put(RING, _Stored(stored.salt, (), first, False, tuple(retired)).locked(bundle, keys).write(), self.etag)
 
 
 async def open_ring(driver: Driver, keys: Sequence[bytes]) -> KeyRing:
     """Open the key ring of what `driver` holds; the first of `keys` is the one to seal with from now on.
 
-    A new place gets a ring. Where the first key is new and another one opens the last lock, a lock for it is added.
+    A new place gets a ring. Where the first key is new and others open the last lock, a lock for it is added.
     Raises `WrongKeyError`, and `WrongStackError` for a place that was written without encryption; then nothing is written.
     """
+    keys = tuple(dict.fromkeys(keys))
     for _ in range(_TRIES):
         item = await _item(driver)
         if item is None:
             await _expect_a_new_place(driver)
-            put = _first(keys[0])
+            put = Put(
+                RING, _Stored(urandom(_BYTES), ()).locked(SecretBytes(urandom(2 * _BYTES)), keys[:1]).write(), If.ABSENT
+            )
         else:
             stored = _Stored.read(item)
-            bundle = _open(stored, keys)
-            if _known(stored, keys[0]):
-                return _opened(stored, bundle, item.etag, keys)
-            bundle = SecretBytes(bundle + urandom(_BYTES))
-            locks = (*stored.locks, _lock(stored.salt, keys[0], bundle))
-            put = Put(RING, replace(stored, locks=locks).write(), item.etag)
+            bundle, opened_by = _open(stored, keys)
+            if stored.knows(keys[0], keys):
+                return _opened(stored, bundle, item.etag, keys, opened_by)
+            if stored.closing:
+                raise WrongKeyError(
+                    "a complete rotation of this database is under way: finish it before you bring another key"
+                )
+            put = Put(
+                RING, stored.locked(SecretBytes(bundle + urandom(_BYTES)), (keys[0], opened_by[0])).write(), item.etag
+            )
         try:
             await driver.apply([put])
         except ConflictError:
@@ -162,54 +254,41 @@ async def _expect_a_new_place(driver: Driver) -> None:
         )
 
 
-def _first(key: bytes) -> Put:
-    salt = urandom(_BYTES)
-    stored = _Stored(salt, (_lock(salt, key, urandom(2 * _BYTES)),))
-    return Put(RING, stored.write(), If.ABSENT)
-
-
-def _open(stored: _Stored, keys: Sequence[bytes]) -> bytes:
-    for key in keys:
-        bundle = _unlock(stored, stored.locks[-1], key)
-        if bundle is not None:
-            return bundle
-    if any(_known(stored, key) for key in keys):
+def _open(stored: _Stored, keys: Sequence[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+    found = stored.unlock(len(stored.locks) - 1, keys)
+    if found is not None:
+        return found
+    if any(stored.knows(key, keys) for key in keys):
         raise WrongKeyError(
             "this encryption key is an older one: the database was rotated to a newer key; open it with that one"
+        )
+    if len(stored.locks) > 1:
+        raise WrongKeyError(
+            "this database was not encrypted with this key, or a rotation to it is under way: use the right one, and until "
+            "the rotation has finished the key before it too, in old_keys (nothing was read or changed)"
         )
     raise WrongKeyError(
         "this database was not encrypted with this key: use the right one (nothing was read or changed)"
     )
 
 
-def _known(stored: _Stored, key: bytes) -> bool:
-    if _derive(key, stored.salt, b"retired") in stored.retired:
-        return True
-    return any(_unlock(stored, lock, key) for lock in stored.locks)
+def _opened(
+    stored: _Stored, bundle: bytes, etag: Etag, keys: tuple[bytes, ...], opened_by: tuple[bytes, ...]
+) -> KeyRing:
+    index_key, *value_keys = _parts(bundle)
+    digests = KeyDigests(stored.derive(index_key, b"keys"))
+    sealer = Sealer([stored.derive(key, b"values") for key in value_keys], stored.first)
+    return KeyRing(digests, sealer, etag, stored, keys, opened_by, bundle)
 
 
-def _opened(stored: _Stored, bundle: bytes, etag: Etag, keys: Sequence[bytes]) -> KeyRing:
-    index_key, *value_keys = (bundle[start : start + _BYTES] for start in range(0, len(bundle), _BYTES))
-    digests = KeyDigests(_derive(index_key, stored.salt, b"keys"))
-    sealer = Sealer([_derive(key, stored.salt, b"values") for key in value_keys])
-    return KeyRing(digests, sealer, etag, stored, tuple(keys), bundle)
+def _numbered(stored: _Stored, bundle: bytes) -> dict[int, bytes]:
+    """The value keys by their numbers, and the index key as number 0."""
+    index_key, *value_keys = _parts(bundle)
+    return {0: index_key} | dict(enumerate(value_keys, stored.first))
 
 
-def _lock(salt: bytes, key: bytes, bundle: bytes) -> bytes:
-    nonce = urandom(_NONCE)
-    return nonce + AESGCM(_derive(key, salt, b"locks")).encrypt(nonce, bundle, salt)
-
-
-def _unlock(stored: _Stored, lock: bytes, key: bytes) -> bytes | None:
-    try:
-        cipher = AESGCM(_derive(key, stored.salt, b"locks"))
-        return SecretBytes(cipher.decrypt(lock[:_NONCE], lock[_NONCE:], stored.salt))
-    except InvalidTag:
-        return None
-
-
-def _derive(key: bytes, salt: bytes, purpose: bytes) -> bytes:
-    return SecretBytes(HKDF(SHA256(), _BYTES, salt, b"limpet " + purpose).derive(key))
+def _parts(bundle: bytes) -> list[bytes]:
+    return [SecretBytes(bundle[start : start + _BYTES]) for start in range(0, len(bundle), _BYTES)]
 
 
 def _text(raw: bytes) -> str:

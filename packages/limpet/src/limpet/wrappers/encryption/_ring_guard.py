@@ -6,11 +6,14 @@ import logging
 from contextlib import suppress
 from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ..._errors import ConflictError, UnavailableError
 from ...driver import Driver, Etag, If, Put, Value
 from .._reserved import MANIFEST, RING
-from ._keyring import KeyRing
+
+if TYPE_CHECKING:
+    from ._keyring import KeyRing, Standing
 
 __all__ = ["RingGuard"]
 
@@ -32,26 +35,32 @@ class RingGuard:
         self._ring: KeyRing | None = None
         self._covering: Etag | None = None
         """The version of the stored ring that was last found to open what `_ring` seals."""
+        self._changed = False
         self.proved_until = -inf
         """When a write needs a new proof, by the monotonic clock."""
         self.manifest: Value | None = None
         """What the manifest of the place says, once that is known."""
 
-    async def holds(self, ring: KeyRing) -> bool:
-        """Whether the place still has the keys of `ring`, or has them again; `False`: it has others.
+    async def standing(self, ring: KeyRing) -> Standing:
+        """What the stored ring is to `ring`: never an older one, for that is replaced.
 
         Raises `UnavailableError` where that cannot be found out, and `CorruptDataError` for a ring that cannot be read.
         """
         asked_at = monotonic()
-        held = await self._holds(ring)
-        if held:
+        standing = await self._standing(ring)
+        if standing == "covers":
             self.proved_until = asked_at + PROOF_SECONDS
-        return held
+        return standing
 
-    async def _holds(self, ring: KeyRing) -> bool:
+    def take_changed(self) -> bool:
+        """Whether the stored ring was found to be a newer one since this was asked last."""
+        changed, self._changed = self._changed, False
+        return changed
+
+    async def _standing(self, ring: KeyRing) -> Standing:
         (found,) = await self._inner.get([RING], values=False)
         if found is not None and (found.etag == ring.etag or (ring is self._ring and found.etag == self._covering)):
-            return True
+            return "covers"
         for _ in range(_TRIES):
             (item,) = await self._inner.get([RING])
             if item is None:
@@ -59,8 +68,9 @@ class RingGuard:
             elif (found_to_be := ring.compare(item)) == "older":
                 put = ring.in_place_of(item)
             else:
-                self._ring, self._covering = ring, item.etag
-                return found_to_be == "covers"
+                if found_to_be == "covers":
+                    self._ring, self._covering, self._changed = ring, item.etag, True
+                return found_to_be
             try:
                 await self._inner.apply([put])
             except ConflictError:
@@ -70,7 +80,7 @@ class RingGuard:
             )
             await self._put_manifest_back()
             self._ring, self._covering = ring, put.etag
-            return True
+            return "covers"
         raise UnavailableError("the key ring of this database was lost, and keeps changing: retry")
 
     async def _put_manifest_back(self) -> None:

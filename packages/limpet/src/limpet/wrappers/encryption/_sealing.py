@@ -1,9 +1,9 @@
 """The form of an encrypted value: AES-256-GCM, bound to its key and etag. Pure.
 
-A sealed value is bytes: the version, the form, two bytes for the number of the value key, a nonce of 12, and the
-ciphertext with its tag of 16. The plaintext is a byte for text or bytes, two for the length of the true key (0 where
-the stored key says it all), that key, and the value. What stands before the nonce, the etag and the stored key are
-authenticated with it. An entry that the backend numbers is bound to its key without the number: that is its form.
+A sealed value is bytes: the version, two bytes for the number of the value key, a nonce of 12, and the ciphertext
+with its tag of 16. The plaintext is a byte for text or bytes, two for the length of the true key (0 where the stored
+key says it all), that key, and the value. What stands before the nonce, the etag and the stored key are authenticated
+with it. Version 1 left the number of a log's entry out of that key; no release wrote it, and none reads it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from ...driver import Etag, Item, Key, Put, Value
 
 __all__ = ["Sealer"]
 
-_VERSION = 1
-_WHOLE, _ENTRY = 0, 1
-_HEAD = 4
+_VERSION = 2
+_HEAD = 3
 _NONCE = 12
 _TIME = 8
 """Bytes of a time: milliseconds since 1970."""
@@ -29,15 +28,16 @@ _LEAST = _HEAD + _NONCE + 3 + 16
 
 
 class Sealer:
-    """Seals under the newest of the value keys, opens under any; key number n is `value_keys[n - 1]`."""
+    """Seals under the newest of the value keys, opens under any; the first one has the number `first`."""
 
-    def __init__(self, value_keys: Sequence[bytes]) -> None:
+    def __init__(self, value_keys: Sequence[bytes], first: int = 1) -> None:
         self._ciphers = [AESGCM(key) for key in value_keys]
-        self.generation: int = len(value_keys)
-        self._heads = [bytes((_VERSION, form)) + self.generation.to_bytes(2) for form in (_WHOLE, _ENTRY)]
+        self.first = first
+        self.generation: int = first + len(value_keys) - 1
+        self._head = bytes((_VERSION,)) + self.generation.to_bytes(2)
 
-    def seal(self, put: Put, stored: Key, *, entry: bool = False, written_at: int | None = None) -> bytes:
-        """What to store at `stored` for a put; `entry`: the backend adds a number to that key.
+    def seal(self, put: Put, stored: Key, *, written_at: int | None = None) -> bytes:
+        """What to store at `stored` for a put.
 
         `written_at`: when the value was written in truth, where this only seals it anew.
         """
@@ -46,36 +46,40 @@ class Sealer:
         if written_at is not None:
             kind, raw = kind.upper(), written_at.to_bytes(_TIME) + raw
         true_key = b"" if put.key == stored else put.key.encode()
-        head, nonce = self._heads[entry], urandom(_NONCE)
+        head, nonce = self._head, urandom(_NONCE)
         plain = b"".join((kind, len(true_key).to_bytes(2), true_key, raw))
         return head + nonce + self._ciphers[-1].encrypt(nonce, plain, _bound(head, put.etag, stored))
 
     def is_older(self, value: Value | None) -> bool:
         """Whether a value is sealed under an older key than the newest."""
-        return isinstance(value, bytes) and int.from_bytes(value[2:_HEAD]) < self.generation
+        return isinstance(value, bytes) and int.from_bytes(value[1:_HEAD]) < self.generation
 
     def unseal(self, item: Item) -> Item:
         """The item as it was put: its true key, its value, and when it was written.
 
         Raises `CorruptDataError`, and `WrongKeyError` for a key that is newer than what this process knows.
         """
-        sealed, stored, number = item.value, item.key, ""
+        sealed, stored = item.value, item.key
         if not isinstance(sealed, bytes) or len(sealed) < _LEAST or sealed[0] != _VERSION:
             raise CorruptDataError(
                 f"the value at {item.key!r} was truncated or never encrypted: something wrote it without encryption",
                 key=item.key,
             )
         head, nonce = sealed[:_HEAD], sealed[_HEAD : _HEAD + _NONCE]
-        if head[1] == _ENTRY:
-            stored, _, number = stored.rpartition("!")
-        generation = int.from_bytes(head[2:])
-        if not 0 < generation <= self.generation:
+        generation = int.from_bytes(head[1:])
+        if generation < self.first:
+            raise CorruptDataError(
+                f"the value at {item.key!r} is encrypted with key {generation}, which a complete rotation took away: "
+                "who wrote it had an older key; write it again",
+                key=item.key,
+            )
+        if generation > self.generation:
             raise WrongKeyError(
                 f"the value at {item.key!r} is encrypted with key {generation}, which this process does not have: "
                 "the database was rotated to a newer key; restart with that one"
             )
         try:
-            plain = self._ciphers[generation - 1].decrypt(
+            plain = self._ciphers[generation - self.first].decrypt(
                 nonce, sealed[_HEAD + _NONCE :], _bound(head, item.etag, stored)
             )
         except InvalidTag as error:
@@ -90,7 +94,7 @@ class Sealer:
             written_at, start = int.from_bytes(plain[start : start + _TIME]), start + _TIME
         raw = plain[start:]
         value = raw.decode() if kind in b"tT" else raw
-        return Item(f"{true_key}!{number}" if number else true_key, value, item.etag, written_at, item.ttl_ms)
+        return Item(true_key, value, item.etag, written_at, item.ttl_ms)
 
 
 def _bound(head: bytes, etag: Etag, stored: Key) -> bytes:
