@@ -301,7 +301,7 @@ class Client:
             except UserWarning as warning:
                 raise ConfigurationError(
                     f"{self.options.place} cannot be reached with these settings: {warning}"
-                ) from None
+                ) from without_frames(warning)
 
     def _place(self, client: Any) -> Place:
         database = client.get_database(

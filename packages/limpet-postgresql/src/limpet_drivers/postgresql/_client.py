@@ -133,12 +133,12 @@ class Client:
             guard.abort()
             what = f"it sent what is not PostgreSQL's protocol: {type(error).__name__}"
             raise unreachable(options.place, what) from without_frames(error)
-        except CLIENT_ERRORS:
+        except CLIENT_ERRORS as error:
             if guard.refused:
                 raise ConfigurationError(
                     f"{options.place} asks for the password in cleartext, which was not sent: set ssl=verify-full (or require), "
                     "or scram-sha-256 in its pg_hba.conf"
-                ) from None
+                ) from without_frames(error)
             raise
         finally:
             guard.end()

@@ -30,7 +30,7 @@ __all__ = [
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Url:
     """A driver's URL in parts, percent-decoded."""
 
@@ -46,6 +46,9 @@ class Url:
     query: Mapping[str, str]
     hosts: tuple[tuple[str, int | None], ...] = ()
     """Every host of `a:1,b:2` with its port: for backends that are several servers. `host` and `port` are the first."""
+
+    def __repr__(self) -> str:  # a part may be that of a password that was not percent-encoded
+        return f"<Url {self.scheme}://...>"
 
 
 _SEPARATES = "percent-encode what separates parts in the user and the password (/ is %2F, ? is %3F, # is %23, @ is %40)"

@@ -38,9 +38,8 @@ def key_in_environment(name: str = "LIMPET_ENCRYPTION_KEY") -> KeySource | None:
 
 def hide(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[KeySource | None, Sequence[KeySource]]:
     """The same, not shown by a `repr`; old keys that are no list are left for who refuses them."""
-    if not isinstance(old_keys, str | bytes) and not callable(old_keys):
-        old_keys = [hidden(old) for old in old_keys]
-    return hidden(key), old_keys
+    single = isinstance(old_keys, str | bytes) or callable(old_keys)
+    return hidden(key), hidden(old_keys) if single else [hidden(old) for old in old_keys]
 
 
 async def find_keys(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[bytes, ...]:
