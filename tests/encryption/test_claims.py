@@ -195,15 +195,21 @@ async def _exchanged_entries(place: Place) -> None:
 async def _changed_counter(place: Place) -> None:
     at = await place.counter()
     item = (await place.items())[at]
+
+    async def count() -> int:
+        async with place.opened() as persistence:
+            return await persistence.sessions.count_messages("s")
+
     for value in ("0", "7", b"7", bytes(80)):
         await place.write(at, value, item.etag)
-        await place.is_found(lambda: place.add("second"))
-
-        async def count() -> int:
-            async with place.opened() as persistence:
-                return await persistence.sessions.count_messages("s")
-
         await place.is_found(count)
+        await place.is_found(lambda: place.add("second"))
+    await place.put(at, item)
+    async with place.opened() as knows:
+        await knows.sessions.add_message("s", UserMessage(content="second"))
+        await place.write(at, "0", (await place.items())[at].etag)
+        await knows.sessions.add_message("s", UserMessage(content="third"))
+    assert await place.messages() == ["first", "second", "third"]
 
 
 async def _counter_set_back(place: Place) -> None:

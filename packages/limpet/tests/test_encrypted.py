@@ -260,7 +260,7 @@ async def test_no_cut_and_no_changed_byte_goes_unnoticed(inner: MemoryDriver, dr
     item = await one(inner, driver.stored_key(ALICE))
     sealed = bytes(item.value) if isinstance(item.value, bytes) else b""
     wrong: list[str | bytes] = [sealed[:length] for length in range(len(sealed))]
-    wrong += [bytes([*sealed[:at], sealed[at] ^ 1, *sealed[at + 1 :]]) for at in range(len(sealed)) if at not in (1, 2)]
+    wrong += [bytes([*sealed[:at], sealed[at] ^ 1, *sealed[at + 1 :]]) for at in range(len(sealed))]
     for value in [*wrong, sealed + b"x", sealed.decode("latin-1"), "", "plain text", "123"]:
         await inner.apply([Delete(item.key)])
         await inner.apply([Put(item.key, value, etag=item.etag)])

@@ -194,7 +194,7 @@ class Encrypted(ValueWrapper):
             return [self._as_asked(item, key, values) for item, key in zip(found, keys, strict=True)]
         except WrongKeyError:
             await self.reload()
-            return [self._as_asked(item, key, values) for item, key in zip(found, keys, strict=True)]
+            return [self._as_asked(item, key, values, known=True) for item, key in zip(found, keys, strict=True)]
 
     async def scan(self, range: Range) -> Page:
         validate_range(range)
@@ -369,13 +369,13 @@ class Encrypted(ValueWrapper):
         named += [item.key for item in found]
         return None if len(named) < len(keys) or any(map(is_digested, named)) else named
 
-    def _as_asked(self, item: Item | None, key: Key, values: bool) -> Item | None:
+    def _as_asked(self, item: Item | None, key: Key, values: bool, *, known: bool = False) -> Item | None:
         if item is None:
             return None
         value, written_at = item.value, item.updated_at
         if value is not None and not is_readable(item):
             try:
-                opened = self.ring.sealer.unseal(item)
+                opened = self.ring.sealer.unseal(item, known=known)
                 value, written_at = opened.value, opened.updated_at
                 if key.endswith(_COUNTER) and self._appending is not None:
                     self._appending.saw(key, opened)
@@ -389,7 +389,7 @@ class Encrypted(ValueWrapper):
             return [self.unseal(item) for item in sealed]
         except WrongKeyError:
             await self.reload()
-            return [self.unseal(item) for item in sealed]
+            return [item if is_readable(item) else self.ring.sealer.unseal(item, known=True) for item in sealed]
 
 
 def encrypted(*, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> Callable[[Driver], Driver]:

@@ -54,10 +54,11 @@ class Sealer:
         """Whether a value is sealed under an older key than the newest."""
         return isinstance(value, bytes) and int.from_bytes(value[1:_HEAD]) < self.generation
 
-    def unseal(self, item: Item) -> Item:
+    def unseal(self, item: Item, *, known: bool = False) -> Item:
         """The item as it was put: its true key, its value, and when it was written.
 
-        Raises `CorruptDataError`, and `WrongKeyError` for a key that is newer than what this process knows.
+        Raises `CorruptDataError`, and `WrongKeyError` for a value key that is newer than these, unless these are `known` to
+        be all that there are: then somebody changed its number.
         """
         sealed, stored = item.value, item.key
         if not isinstance(sealed, bytes) or len(sealed) < _LEAST or sealed[0] != _VERSION:
@@ -71,6 +72,12 @@ class Sealer:
             raise CorruptDataError(
                 f"the value at {item.key!r} is encrypted with key {generation}, which a complete rotation took away: "
                 "who wrote it had an older key; write it again",
+                key=item.key,
+            )
+        if generation > self.generation and known:
+            raise CorruptDataError(
+                f"the value at {item.key!r} is encrypted with key {generation}, which the key ring of this database lacks: "
+                "it was damaged, or the key ring was set back to an earlier version",
                 key=item.key,
             )
         if generation > self.generation:
