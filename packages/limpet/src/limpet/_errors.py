@@ -249,7 +249,10 @@ class ClosedError(LimpetError, RuntimeError):
 
 
 class ForeignLoopError(LimpetError, RuntimeError):
-    """Used on a different event loop than it was opened on; open one per event loop."""
+    """Used on a different event loop than it was opened on, or synchronously on the loop that it would wait for.
+
+    Open one per event loop, or use `open_persistence`, which works on any of them.
+    """
 
 
 class ForkedError(LimpetError, RuntimeError):

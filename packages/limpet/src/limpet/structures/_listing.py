@@ -122,7 +122,7 @@ class Listing(Generic[T]):
         while True:
             count = _STEP if self._limit is None else self._limit - len(records)
             found, position = await self._fetch(position, count)
-            records += [record for record in found if self._is_readable(record)]
+            records += [record for record in found if self.is_readable(record)]
             if position is None or len(records) == self._limit:
                 if self._backwards:
                     records.reverse()
@@ -131,10 +131,11 @@ class Listing(Generic[T]):
     async def __aiter__(self) -> AsyncIterator[T]:
         async for part in self.parts():
             for record in part:
-                yield record
+                if self.is_readable(record):
+                    yield record
 
-    async def parts(self) -> AsyncIterator[Sequence[T]]:
-        """The same records as by iterating, in parts as they are read; a part may be empty."""
+    async def parts(self) -> AsyncIterator[Sequence[T | CorruptDataError]]:
+        """What iterating reads, in parts as they are read; of each record `is_readable` says whether it belongs here."""
         if self._backwards:
             yield await self._page()
             return
@@ -142,20 +143,16 @@ class Listing(Generic[T]):
         left = self._limit
         while left is None or left > 0:
             found, position = await self._fetch(position, _STEP if left is None else min(left, _STEP))
-            part: list[T] = []
-            try:
-                for record in found:
-                    if self._is_readable(record):
-                        part.append(record)
-            except CorruptDataError:
-                yield part
-                raise
-            yield part
-            left = None if left is None else left - len(part)
+            yield found
+            if left is not None:
+                left -= (
+                    len(found) if self._keeps_errors else sum(not isinstance(each, CorruptDataError) for each in found)
+                )
             if position is None:
                 return
 
-    def _is_readable(self, record: T | CorruptDataError) -> TypeGuard[T]:
+    def is_readable(self, record: T | CorruptDataError) -> TypeGuard[T]:
+        """Whether it is a record of this list. Of an error in its place, that is reported here, or raised."""
         if self._keeps_errors or not isinstance(record, CorruptDataError):
             return True
         if self._report is None:
