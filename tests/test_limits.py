@@ -249,6 +249,12 @@ async def test_cursors(persistence: Persistence) -> None:
                 await queue.recover("c", digits)
 
 
+def test_error_texts() -> None:
+    error = ConfigurationError(f"{'x' * MIB}: and what to do")
+    assert len(str(error)) <= 2000
+    assert str(error).endswith("and what to do")
+
+
 def test_every_row_of_the_page_is_tested() -> None:
     rows = re.findall(r"^\| ([^|]+?) \|", PAGE.read_text(), re.MULTILINE)[2:]
     tested = {each.removeprefix("test_").replace("_", " ") for each in globals() if each.startswith("test_")}

@@ -138,3 +138,10 @@ def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = errors.AutoReconnect("connection closed")
     assert str(of_mongodb(error, "the place")).endswith("check whether it is running, then retry")
     assert "retry" not in str(of_mongodb(error, "the place", sent=True))
+
+
+def test_no_document_is_quoted() -> None:
+    said = {"code": 121, "errmsg": "Document failed validation", "errInfo": {"consideredValue": "SECRET"}}
+    ours = of_mongodb(errors.OperationFailure("Document failed validation", 121, said), "MongoDB at h")
+    assert "SECRET" not in str(ours)
+    assert "failed validation" in str(ours)

@@ -91,3 +91,11 @@ def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = ConnectionResetError("connection lost")
     assert str(of_mysql(error, "the place")).endswith("check whether it is running, then retry")
     assert "retry" not in str(of_mysql(error, "the place", sent=True))
+
+
+@pytest.mark.parametrize("number", [1062, 1064, 1292, 1366])
+def test_no_value_is_quoted(number: int) -> None:
+    error = pymysql.err.DataError(number, "Incorrect string value: 'SECRET' and 'it's' for column 'text' at row 1")
+    ours = of_mysql(error, "MySQL at h")
+    assert "SECRET" not in f"{ours} {error} {error!r}"
+    assert "Incorrect string value" in str(ours)

@@ -90,3 +90,11 @@ def test_what_to_do_about_a_lost_answer_is_said_further_up() -> None:
     error = ConnectionResetError("connection lost")
     assert str(of_postgresql(error, "the place")).endswith("check whether it is running, then retry")
     assert "retry" not in str(of_postgresql(error, "the place", sent=True))
+
+
+def test_no_row_is_quoted() -> None:
+    error = asyncpg.CheckViolationError("new row violates a check constraint")
+    error.detail = "Failing row contains (kv!@a, SECRET)."
+    ours = of_postgresql(error, "PostgreSQL at h")
+    assert "SECRET" not in f"{ours} {error}"
+    assert "check constraint" in str(ours)

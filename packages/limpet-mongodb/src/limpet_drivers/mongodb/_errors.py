@@ -46,7 +46,8 @@ _LOST_RACE = {112, 251}
 def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
     """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
     if isinstance(error, errors.OperationFailure):
-        return _of_code(error.code, error, place, sent)
+        says = error if isinstance(error, errors.WriteConcernError) else str(error).partition(", full error:")[0]
+        return _of_code(error.code, says, place, sent)
     if isinstance(error, errors.NotPrimaryError):
         details: Any = error.details
         return _of_code(details.get("code", 11600) if isinstance(details, Mapping) else 11600, error, place, sent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from limpet import (
     ConfigurationError,
     CorruptDataError,
@@ -36,6 +38,9 @@ _RACES = {1020, 1062, 1205, 1213, 3101}
 to one on another server (on Galera as a deadlock)."""
 _ENDS = {1053, 1077, 1080, 1105, 1152, 1153, 1158, 1159, 1160, 1161, 1180, 1184, 1317, 1927, 1969, 3024, 4031}
 """The server ends a connection, a statement or itself, maybe after it had committed."""
+_QUOTING = {1062, 1064, 1264, 1292, 1366}
+"""Their text quotes a value or a part of a statement."""
+_QUOTED = re.compile("'.*'", re.DOTALL)
 _LOST = {2000, 2001, 2002, 2003, 2004, 2005, 2006, 2012, 2013, 2014, 2026, 2027, 2055}
 """The client's own numbers: nothing came, or nothing that it understands."""
 
@@ -54,6 +59,8 @@ def lost_race(error: Exception) -> bool:
 def of_mysql(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
     """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
     number = number_of(error) if isinstance(error, ERRORS) else 0
+    if number in _QUOTING and len(error.args) > 1:
+        error.args = (number, _QUOTED.sub("'...'", str(error.args[1])))  # also for the traceback of a cause
     said = error.args[1] if len(error.args) > 1 else error
     if number in _CREDENTIALS:
         return credentials_refused(place, said)

@@ -49,6 +49,8 @@ _TOO_LARGE = (asyncpg.ProgramLimitExceededError,)
 
 def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
     """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None  # it may quote a whole row, and its text is what a traceback shows of a cause
     if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if "rejected SSL upgrade" in str(error):
