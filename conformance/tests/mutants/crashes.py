@@ -7,11 +7,11 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
-from limpet import CorruptDataError, LimpetError, UnavailableError
+from limpet import ClosedError, CorruptDataError, ForkedError, LimpetError, UnavailableError
 from limpet_conformance.sections.crashes import Crashes
 from toys.pickled import PickledDriver, Records
 
@@ -105,6 +105,29 @@ class HangsAtExit(PickledDriver):
 
     async def _close(self) -> None:
         self.stop.set()
+
+
+@caught_by(Crashes)
+class AnyProcessWillDo(PickledDriver):
+    """Does not notice that it was forked."""
+
+    def _check(self) -> None:
+        with suppress(ForkedError):
+            super()._check()
+
+
+@caught_by(Crashes)
+class AChildClosesForItsParent(PickledDriver):
+    """A forked child tidies up what its parent still uses."""
+
+    async def close(self) -> None:
+        try:
+            self._check()
+        except ForkedError:
+            self.path.unlink(missing_ok=True)
+        except ClosedError:
+            pass
+        await super().close()
 
 
 @caught_by(Crashes)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
 from json import dumps
 from typing import Any
 
-from limpet import ConflictError
-from limpet.driver import Check, Delete, Driver, If, Key, Put, Write, key, number
+from limpet import ConflictError, ForkedError
+from limpet.driver import Check, Delete, Driver, If, Key, Put, Range, Write, key, number
 
-__all__ = ["append", "forget", "increment", "keep_writing", "take_turns", "transfer", "transfer_and_take_turns"]
+__all__ = ["append", "forget", "fork", "increment", "keep_writing", "take_turns", "transfer", "transfer_and_take_turns"]
 
 
 def _say(value: Any) -> None:
@@ -111,3 +113,48 @@ async def forget(driver: Driver) -> None:
     print("ready", flush=True)
     await driver.apply([Put(key("forgotten"), "x")])
     _say("written")
+
+
+async def fork(driver: Driver, base: Key, times: int) -> None:
+    """Fork a child that tries every verb and closes, and go on writing; print what the child met, then each number."""
+    await driver.apply([Put(key(base, number(0)), "0")])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a call that hangs ends as nothing said
+        met = asyncio.run(_met_after_fork(driver, base))  # the parent's loop runs in the parent only
+        os.write(writing, dumps(met).encode())
+        os._exit(0)
+    os.close(writing)
+    for at in range(1, times):
+        await driver.apply([Put(key(base, number(at)), str(at))])
+    await asyncio.to_thread(os.waitpid, child, 0)
+    print((os.read(reading, 65536) or b"[]").decode(), flush=True)
+    os.close(reading)
+    for at in range(times, 2 * times):
+        await driver.apply([Put(key(base, number(at)), str(at))])
+    _say(list(range(2 * times)))
+
+
+async def _met_after_fork(driver: Driver, base: Key) -> list[list[str]]:
+    """The name of each call with what it raised."""
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "get": lambda: driver.get([key(base, number(0))]),
+        "apply": lambda: driver.apply([Put(key(base, number(10**9)), "the child's")]),
+        "scan": lambda: driver.scan(Range(base)),
+        "clear": lambda: driver.clear(base),
+        "purge": driver.purge,
+        "health": driver.health,
+        "close": driver.close,
+    }
+    met = []
+    for name, call in calls.items():
+        try:
+            await call()
+        except ForkedError:
+            met.append([name, "ForkedError"])
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test shows it
+            met.append([name, repr(error)])
+        else:
+            met.append([name, "nothing"])
+    return met

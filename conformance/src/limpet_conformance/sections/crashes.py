@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from time import monotonic
 from typing import Any
 
@@ -71,6 +72,27 @@ class Crashes(Section):
                     await driver.apply([Put(key(name("crashes"), name("mine")), "x")])
                     waited = monotonic() - begun
                     assert waited < 10, f"a write waited {waited:.1f} s for a process that was killed"
+
+    @pytest.mark.processes
+    @requires(shared=True)
+    async def test_a_fork_is_told_and_costs_its_parent_nothing(self, url: str) -> None:
+        """Each verb raises `ForkedError` in the child; it may close, and its parent does not notice."""
+        if not hasattr(os, "fork"):
+            self.not_declared("a fork: this system has none")
+        base = key(BASE, name("forked"))
+        async with working(self, url, Job("fork", base=base, times=20)) as (worker,):
+            worker.go()
+            met, acknowledged = await worker.result()
+        told = {verb: what for verb, what in met if verb != "close"}
+        assert len(told) == 6, f"in a forked child, a call hung after {met}"
+        wrong = {verb: what for verb, what in told.items() if what != "ForkedError"}
+        assert not wrong, f"in a forked child, calls raised something else than ForkedError: {wrong}"
+        assert dict(met)["close"] == "nothing", f"in a forked child, close() raised {dict(met)['close']}"
+        async with self.opened(url) as driver:
+            there = {item.key for item in await walk(driver, base)}
+            assert there == {key(base, number(at)) for at in acknowledged}, (
+                "a fork lost writes, or the child's were kept"
+            )
 
 
 async def _check(driver: Driver, base: str, acknowledged: list[Any], batches: bool, when: str) -> None:
