@@ -231,7 +231,7 @@ def _on_mysql(code: str) -> str:
     """With the server under test instead of the page's."""
     url = running("mysql").url
     at = parse_url(url)
-    named = {"host": at.host, "port": at.port, "user": at.username, "password": at.password or ""}
+    named = {"host": at.host, "port": at.port, "user": str(at.username), "password": at.password or ""}
     told = ", ".join(f"{name}={value!r}" for name, value in {**named, "db": at.path.removeprefix("/")}.items())
     code = code.replace("mysql://root@localhost/agents", url)
     return code.replace('host="localhost", user="root", db="agents"', told)
