@@ -208,3 +208,30 @@ async def test_closing_proves_what_leaned_on_a_proof(monkeypatch: pytest.MonkeyP
             await storage.set_item("a", 2)
         async with create_storage(server, wrappers=[encrypted(key=NEW)]) as storage:
             assert await storage.get_item("a") == 2
+
+
+async def test_a_write_over_a_new_connection_leans_on_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that restarted is reached over another connection: the process may die the moment after the write."""
+
+    class Restarting(MemoryDriver):
+        made = 1
+
+        @property
+        def connections_made(self) -> int:
+            return self.made
+
+    monkeypatch.setattr(_ring_guard, "PROOF_SECONDS", 60.0)
+    async with Restarting() as server:
+        driver = await opened(server, NEW)
+        await driver.apply([Put(A, "before")])
+        with counted(server) as counts:
+            await driver.apply([Put(A, "still before")])
+        assert counts.fetches == 0
+        await server.clear("")
+        server.made += 1
+        await driver.apply([Put(A, "after")])
+        assert [item.value for item in await (await opened(server, NEW)).get([A]) if item] == ["after"]
+        with counted(server) as counts:
+            await driver.apply([Put(A, "and so on")])
+        assert counts.fetches == 0
+        await driver.close()

@@ -59,6 +59,11 @@ class Client:
             socket=_library.descriptor,
         )
 
+    @property
+    def connections_made(self) -> int:
+        """How many connections were made so far, of our own."""
+        return self._own.made
+
     def connection(self) -> AbstractAsyncContextManager[Any]:
         """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
         return self._own.one() if self._pool is None else self._borrowed(self._pool)

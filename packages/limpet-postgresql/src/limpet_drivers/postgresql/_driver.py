@@ -113,6 +113,10 @@ class PostgresqlDriver(SqlDriver[Client]):
             return "the application's pool does not show whether it uses TLS: pass a URL, or leave out require_tls"
         return self._options.tls_problem
 
+    @property
+    def connections_made(self) -> int:
+        return self._opened.connections_made
+
     def _place(self) -> str:
         return self._options.place
 

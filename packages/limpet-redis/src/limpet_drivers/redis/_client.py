@@ -56,6 +56,11 @@ class Client:
         self.closed = False
         self._listening: set[Subscription] = set()
 
+    @property
+    def connections_made(self) -> int:
+        """How many connections were made so far, of our own."""
+        return self._connections.made
+
     def opened(self) -> None:
         """From now on a call waits for another primary as long as for an answer, and who tells of one is heard."""
         self._patience = self.options.timeout

@@ -100,6 +100,10 @@ class RedisDriver(ServerDriver[Client]):
             return "the application's client does not show whether it uses TLS: pass a URL, or leave out require_tls"
         return self._options.tls_problem
 
+    @property
+    def connections_made(self) -> int:
+        return self._opened.connections_made
+
     def _place(self) -> str:
         return self._options.place
 

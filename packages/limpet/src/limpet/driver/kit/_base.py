@@ -130,6 +130,11 @@ class BaseDriver(Driver):
             f"{type(self).__name__} declares 'watch' but has no _watch(): implement it, or do not declare it"
         )
 
+    @property
+    def connections_made(self) -> int:
+        """How many connections were made so far: a server that restarted, perhaps empty, is reached over another one."""
+        return 0
+
     # The verbs.
 
     @property

@@ -65,6 +65,8 @@ class Connections(Inherited, Generic[C]):
         self._room = asyncio.Semaphore(size)
         self._waiting: deque[asyncio.Future[C]] = deque()
         self._making: set[asyncio.Task[None]] = set()
+        self.made = 0
+        """How many were made so far."""
         self._count = 0
         """Connections there are, with those in the making."""
         self.inherited()
@@ -188,6 +190,7 @@ class Connections(Inherited, Generic[C]):
             if (waiting := self._longest()) is not None:
                 waiting.set_exception(error)
         else:
+            self.made += 1
             self._all.add(connection)
             self._give(connection)
         finally:

@@ -219,7 +219,8 @@ class Encrypted(ValueWrapper):
         assert guard is not None  # it comes with the ring
         with self._under_way:
             outcomes = await (self._commit_mixed(units) if Append in map(type, units) else super().commit(units))
-            if guard.proved_until > monotonic() and ring is self._opened_ring:
+            made = getattr(guard.backend, "connections_made", 0)
+            if guard.proved_until > monotonic() and made == guard.proved_over and ring is self._opened_ring:
                 if self._proving is None or self._proving.done():
                     self._proving = asyncio.create_task(self._prove_in_time(ring))
                 return outcomes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..._errors import ConflictError, UnavailableError
 from ...driver import Driver, Etag, If, Put, Value
 from .._reserved import MANIFEST, RING
+from .._wrapper import layers
 
 if TYPE_CHECKING:
     from ._keyring import KeyRing, Standing
@@ -27,17 +28,21 @@ class RingGuard:
     """A server that comes back empty has lost the key ring too: it is put back, since what follows could not be read otherwise.
 
     Asking after a write is what proves it: a ring that is there after the write was there with it, and a condition in
-    the batch would make all writers take turns at one item. A proof costs a read, so one does for `PROOF_SECONDS`.
+    the batch would make all writers take turns at one item. A proof costs a read, so one does for `PROOF_SECONDS`, as long as
+    no new connection is made: over the old ones nobody reaches a server that restarted.
     """
 
     def __init__(self, inner: Driver) -> None:
         self._inner = inner
+        self.backend = layers(inner)[-1]
         self._ring: KeyRing | None = None
         self._covering: Etag | None = None
         """The version of the stored ring that was last found to open what `_ring` seals."""
         self._changed = False
         self.proved_until = -inf
         """When a write needs a new proof, by the monotonic clock."""
+        self.proved_over = -1
+        """How many connections were made before that proof."""
         self.manifest: Value | None = None
         """What the manifest of the place says, once that is known."""
 
@@ -46,10 +51,10 @@ class RingGuard:
 
         Raises `UnavailableError` where that cannot be found out, and `CorruptDataError` for a ring that cannot be read.
         """
-        asked_at = monotonic()
+        asked_at, asked_over = monotonic(), getattr(self.backend, "connections_made", 0)
         standing = await self._standing(ring)
         if standing == "covers":
-            self.proved_until = asked_at + PROOF_SECONDS
+            self.proved_until, self.proved_over = asked_at + PROOF_SECONDS, asked_over
         return standing
 
     def take_changed(self) -> bool:
