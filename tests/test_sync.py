@@ -58,7 +58,7 @@ def test_every_store_is_there() -> None:
         "RetentionPolicies",
         "RetentionReport",
     }
-    assert {each for each in stores.__all__ if not hasattr(sync, each)} == {*values, "ThreadStats"}, (
+    assert {each for each in stores.__all__ if not hasattr(sync, each)} == {*values, "NewThread", "ThreadStats"}, (
         "records are shared"
     )
     assert len(ASYNCHRONOUS) == 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..records import ContainerRecord, ImageRecord, Message, SessionRecord
@@ -94,6 +94,24 @@ class SessionRepository(Face[AsyncSessionRepository]):
         does not exist or was deleted, unless `create`: then it is made, from the record given or with its id alone.
         """
         return self._call(self._inner.add_message, session_id, message, unique=unique, create=create)
+
+    def add_messages(
+        self,
+        session_id: str,
+        messages: Sequence[Message | Mapping[str, Any]],
+        *,
+        create: bool | SessionRecord | Mapping[str, Any] = False,
+    ) -> Sequence[Message]:
+        """Append messages, all of them or none, and return them as stored. `create` and errors are as in `add_message`."""
+        return self._call(self._inner.add_messages, session_id, messages, create=create)
+
+    def pop_message(self, session_id: str) -> Message | None:
+        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+
+        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
+        is returned. Three driver calls.
+        """
+        return self._call(self._inner.pop_message, session_id)
 
     def get_messages(
         self,

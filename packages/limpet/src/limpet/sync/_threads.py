@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ..driver import KEEP, Keep
+from ..driver import KEEP, Etag, Keep
 from ..records import FeedbackRecord, ThreadMessage, ThreadRecord
 from ..stores import FeedbackStore as AsyncFeedbackStore
-from ..stores import Lineage, ThreadStats
+from ..stores import Lineage, NewThread, ThreadStats
 from ..stores import ThreadStore as AsyncThreadStore
 from ..structures import RepairReport
 from ._face import Face
@@ -34,21 +34,47 @@ class ThreadStore(Face[AsyncThreadStore]):
         *,
         id: str | None = None,
         unique: bool = False,
+        create: NewThread | None = None,
         **more: Any,
     ) -> ThreadMessage:
         """Append a message and return it as stored: with its id, timestamp and seq.
 
         `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
         driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
-        history too, is not added again: the stored one is returned. Raises `NotFoundError`, and `InvalidValueError`.
+        history too, is not added again: the stored one is returned. A thread that does not exist is made where `create`
+        says with what, else `NotFoundError` is raised. Raises `InvalidValueError`.
         """
-        return self._call(self._inner.add_message, thread_id, role, content, id=id, unique=unique, **more)
+        return self._call(
+            self._inner.add_message, thread_id, role, content, id=id, unique=unique, create=create, **more
+        )
 
     def add_messages(
-        self, thread_id: str, messages: Sequence[ThreadMessage | Mapping[str, Any]]
+        self,
+        thread_id: str,
+        messages: Sequence[ThreadMessage | Mapping[str, Any]],
+        *,
+        create: NewThread | None = None,
+        metadata: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        if_match: Etag | None = None,
     ) -> Sequence[ThreadMessage]:
-        """Append messages, a turn say, all of them or none, and return them as stored. Raises `NotFoundError`."""
-        return self._call(self._inner.add_messages, thread_id, messages)
+        """Append messages, a turn say, all of them or none, and return them as stored.
+
+        `metadata` is a function of the thread's metadata that returns the new ones: they are stored in the same batch as
+        the messages. It may run again if someone else writes first, so no change is lost; what it raises stores nothing.
+        `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record has changed. `create` is
+        as in `add_message`. One driver call once the thread is known, two with `metadata` or `if_match`. Raises `NotFoundError`.
+        """
+        return self._call(
+            self._inner.add_messages, thread_id, messages, create=create, metadata=metadata, if_match=if_match
+        )
+
+    def pop_message(self, thread_id: str) -> ThreadMessage | None:
+        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+
+        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
+        is returned. Three driver calls.
+        """
+        return self._call(self._inner.pop_message, thread_id)
 
     def get_messages(
         self,
@@ -126,6 +152,10 @@ class ThreadStore(Face[AsyncThreadStore]):
     def get(self, thread_id: str) -> ThreadRecord | None:
         """Return the thread with its message count, or `None`. One driver call."""
         return self._call(self._inner.get, thread_id)
+
+    def get_with_etag(self, thread_id: str) -> tuple[ThreadRecord, Etag] | None:
+        """Return the thread with its etag, for `add_messages(..., if_match=etag)`. Messages do not change the etag."""
+        return self._call(self._inner.get_with_etag, thread_id)
 
     def exists(self, thread_id: str) -> bool:
         """Whether there is such a thread; it is not read. One driver call."""

@@ -5,6 +5,7 @@ from ._feedback import FeedbackStore
 from ._images import ImageRepository
 from ._lineage import Lineage
 from ._sessions import SessionRepository
+from ._thread_messages import NewThread
 from ._threads import ThreadStats, ThreadStore
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FeedbackStore",
     "ImageRepository",
     "Lineage",
+    "NewThread",
     "SessionRepository",
     "ThreadStats",
     "ThreadStore",

@@ -7,9 +7,21 @@ from functools import lru_cache
 from typing import Generic, TypeVar
 
 from ..._errors import CorruptDataError, InvalidValueError, NotFoundError
-from ...driver import Driver, Key, key, name, text
+from ...driver import Driver, Key, Write, key, name, text
 from ...records import Message
-from ...structures import Entry, Listing, Log, LogCache, Migrations, Numbers, dump_record, migrated_object
+from ...structures import (
+    Entry,
+    Listing,
+    Log,
+    LogCache,
+    Migrations,
+    Numbers,
+    Plan,
+    ReadSet,
+    dump_record,
+    log_skipped,
+    migrated_object,
+)
 
 __all__ = ["Messages"]
 
@@ -80,6 +92,26 @@ class Messages(Generic[M]):
             raise self._missing(conversation) from None
         return [message.numbered(seq) for seq, message in enumerate(stamped, first)]
 
+    async def add_with(
+        self,
+        conversation: str,
+        messages: Sequence[M],
+        keys: Sequence[Key],
+        plan: Callable[[ReadSet], Sequence[Write]],
+    ) -> list[M]:
+        """Append messages, and what `plan` writes, all of it or none. `keys` are what `plan` reads."""
+        stamped = [message.stamped() for message in messages]
+        values = [dump_record(message, self._migrations) for message in stamped]
+
+        def planned(reads: ReadSet, writes: list[Write], first: int) -> Plan[int]:
+            return Plan([*(writes if values else []), *plan(reads)], first)
+
+        try:
+            first = await self.log(conversation).transact_append(values, keys, planned)
+        except NotFoundError:
+            raise self._missing(conversation) from None
+        return [message.numbered(seq) for seq, message in enumerate(stamped, first)]
+
     def list(
         self,
         conversation: str,
@@ -132,6 +164,15 @@ class Messages(Generic[M]):
         except NotFoundError:
             return False
         return await self.log(conversation).remove(seq)
+
+    async def pop(self, conversation: str) -> M | None:
+        """Remove the newest message and return it, or `None` where there is none. One that cannot be read is removed, too."""
+        while entry := await self.log(conversation).pop():
+            message = self._readable(conversation, entry)
+            if not isinstance(message, CorruptDataError):
+                return message
+            log_skipped(message)
+        return None
 
     async def change(self, conversation: str, message: str | int, change: Callable[[M], M]) -> M:
         """Store what `change` makes of a message, under its number. Raises what `Log.replace` raises."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -166,9 +166,39 @@ class SessionRepository:
         does not exist or was deleted, unless `create`: then it is made, from the record given or with its id alone.
         """
         wanted = Message.of(message)
+        try:
+            return await self._messages.add(session_id, wanted, unique=unique)
+        except NotFoundError:
+            if create is False:
+                raise
+        return await self._in_session(session_id, create, lambda: self._messages.add(session_id, wanted, unique=unique))
+
+    async def add_messages(
+        self,
+        session_id: str,
+        messages: Sequence[Message | Mapping[str, Any]],
+        *,
+        create: bool | SessionRecord | Mapping[str, Any] = False,
+    ) -> Sequence[Message]:
+        """Append messages, all of them or none, and return them as stored. `create` and errors are as in `add_message`."""
+        wanted = [Message.of(message) for message in messages]
+        return await self._in_session(session_id, create, lambda: self._messages.add_all(session_id, wanted))
+
+    async def pop_message(self, session_id: str) -> Message | None:
+        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+
+        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
+        is returned. Three driver calls.
+        """
+        return await self._messages.pop(session_id)
+
+    async def _in_session(
+        self, session_id: str, create: bool | SessionRecord | Mapping[str, Any], add: Callable[[], Awaitable[R]]
+    ) -> R:
+        """Call `add`, making the session if it does not exist and `create` asks for it."""
         while True:
             try:
-                return await self._messages.add(session_id, wanted, unique=unique)
+                return await add()
             except NotFoundError:
                 if create is False:
                     raise

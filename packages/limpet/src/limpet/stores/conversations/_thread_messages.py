@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Required, TypedDict, TypeVar
 
 from ..._arguments import checked_arguments
-from ..._errors import InvalidValueError
-from ...driver import Driver, name
-from ...records import ThreadMessage, as_record
-from ...structures import Listing, load_record
+from ..._errors import ConflictError, InvalidValueError, NotFoundError
+from ...driver import Check, Driver, Etag, Write, name
+from ...records import ThreadMessage, ThreadRecord, as_record, utc_now
+from ...structures import Collection, Listing, ReadSet, load_record
 from .._formats import THREAD_MESSAGE
 from ._messages import Messages
 
-__all__ = ["ThreadMessages", "messages_of_threads"]
+__all__ = ["NewThread", "ThreadMessages", "messages_of_threads"]
 
 _MESSAGES = name("threads.messages")
+R = TypeVar("R")
+
+
+class NewThread(TypedDict, total=False):
+    """What a thread is made with where it does not exist: `user_id` and `agent_name` are required."""
+
+    user_id: Required[str]
+    agent_name: Required[str]
+    title: str | None
+    metadata: Mapping[str, Any] | None
 
 
 @checked_arguments
-class ThreadMessages:
+class ThreadMessages(ABC):
     """What `ThreadStore` does with messages."""
 
     _messages: Messages[ThreadMessage]
+    _records: Collection[ThreadRecord]
+
+    @abstractmethod
+    async def _in_thread(self, thread_id: str, create: NewThread | None, add: Callable[[], Awaitable[R]]) -> R:
+        """Call `add`, making the thread if it does not exist and `create` says with what."""
 
     async def add_message(
         self,
@@ -32,22 +49,66 @@ class ThreadMessages:
         *,
         id: str | None = None,
         unique: bool = False,
+        create: NewThread | None = None,
         **more: Any,
     ) -> ThreadMessage:
         """Append a message and return it as stored: with its id, timestamp and seq.
 
         `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
         driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
-        history too, is not added again: the stored one is returned. Raises `NotFoundError`, and `InvalidValueError`.
+        history too, is not added again: the stored one is returned. A thread that does not exist is made where `create`
+        says with what, else `NotFoundError` is raised. Raises `InvalidValueError`.
         """
         fields = {**more, "role": role, "content": content} | ({} if id is None else {"id": id})
-        return await self._messages.add(thread_id, as_record(ThreadMessage, fields), unique=unique)
+        message = as_record(ThreadMessage, fields)
+        try:
+            return await self._messages.add(thread_id, message, unique=unique)
+        except NotFoundError:
+            if create is None:
+                raise
+        return await self._in_thread(thread_id, create, lambda: self._messages.add(thread_id, message, unique=unique))
 
     async def add_messages(
-        self, thread_id: str, messages: Sequence[ThreadMessage | Mapping[str, Any]]
+        self,
+        thread_id: str,
+        messages: Sequence[ThreadMessage | Mapping[str, Any]],
+        *,
+        create: NewThread | None = None,
+        metadata: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        if_match: Etag | None = None,
     ) -> Sequence[ThreadMessage]:
-        """Append messages, a turn say, all of them or none, and return them as stored. Raises `NotFoundError`."""
-        return await self._messages.add_all(thread_id, [as_record(ThreadMessage, message) for message in messages])
+        """Append messages, a turn say, all of them or none, and return them as stored.
+
+        `metadata` is a function of the thread's metadata that returns the new ones: they are stored in the same batch as
+        the messages. It may run again if someone else writes first, so no change is lost; what it raises stores nothing.
+        `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record has changed. `create` is
+        as in `add_message`. One driver call once the thread is known, two with `metadata` or `if_match`. Raises `NotFoundError`.
+        """
+        records = [as_record(ThreadMessage, message) for message in messages]
+        if metadata is None and if_match is None:
+            return await self._in_thread(thread_id, create, lambda: self._messages.add_all(thread_id, records))
+        at = self._records.key(thread_id)
+
+        def plan(reads: ReadSet) -> Sequence[Write]:
+            item, record = reads[at], self._records.decode(reads[at], thread_id)
+            if item is None or record is None:
+                raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
+            if if_match is not None and item.etag != if_match:
+                raise ConflictError(f"the thread {thread_id!r} has changed: read it again", items={at: item})
+            if metadata is None:
+                return [Check(at, item.etag)]
+            fields = {**dict(record), "metadata": dict(metadata(deepcopy(record.metadata))), "updated_at": utc_now()}
+            return self._records.plan_save(reads, as_record(ThreadRecord, fields))
+
+        return await self._in_thread(thread_id, create, lambda: self._messages.add_with(thread_id, records, [at], plan))
+
+    async def pop_message(self, thread_id: str) -> ThreadMessage | None:
+        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+
+        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
+        is returned. Three driver calls.
+        """
+        return await self._messages.pop(thread_id)
 
     def get_messages(
         self,

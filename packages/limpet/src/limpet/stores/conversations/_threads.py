@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
-from ...driver import KEEP, Delete, Driver, Item, Keep, Key, Put, Write, key, name, text
+from ...driver import KEEP, Delete, Driver, Etag, Keep, Key, Put, Write, key, name, text
 from ...driver.kit import scan_all
 from ...records import ThreadRecord, as_record, utc_now
 from ...structures import (
@@ -28,7 +27,6 @@ from ...structures import (
     collect_now,
     log_skipped,
     transact,
-    visible,
     written,
 )
 from .._formats import THREAD
@@ -37,9 +35,12 @@ from ..checkpoints import CheckpointStore
 from ._feedback import FeedbackStore
 from ._lineage import Lineage, family, lineage
 from ._saving import created_at
-from ._thread_messages import ThreadMessages, messages_of_threads
+from ._thread_documents import both, id_of_deleted, with_messages
+from ._thread_messages import NewThread, ThreadMessages, messages_of_threads
 
 __all__ = ["ThreadStats", "ThreadStore"]
+
+R = TypeVar("R")
 
 _DELETED = name("threads.deleted")
 _AT_ONCE = 20
@@ -72,7 +73,7 @@ class ThreadStore(ThreadMessages):
             indexes=[
                 Index("user", lambda record: record.user_id),
                 Index("agent", lambda record: record.agent_name),
-                Index("both", lambda record: _both(record.user_id, record.agent_name)),
+                Index("both", lambda record: both(record.user_id, record.agent_name)),
                 family(_ancestors),
             ],
             created_at=created_at,
@@ -126,10 +127,15 @@ class ThreadStore(ThreadMessages):
 
     async def get(self, thread_id: str) -> ThreadRecord | None:
         """Return the thread with its message count, or `None`. One driver call."""
+        found = await self.get_with_etag(thread_id)
+        return None if found is None else found[0]
+
+    async def get_with_etag(self, thread_id: str) -> tuple[ThreadRecord, Etag] | None:
+        """Return the thread with its etag, for `add_messages(..., if_match=etag)`. Messages do not change the etag."""
         at, log = self._records.key(thread_id), self._messages.log(thread_id)
         item, head, counter = await self._driver.get([at, *log.keys])
         record = self._records.decode(item, thread_id)
-        return None if record is None else _with_messages(record, head, counter)
+        return None if record is None or item is None else (with_messages(record, head, counter), item.etag)
 
     async def exists(self, thread_id: str) -> bool:
         """Whether there is such a thread; it is not read. One driver call."""
@@ -151,7 +157,7 @@ class ThreadStore(ThreadMessages):
         """
         index, value = "all", ""
         if user_id is not None and agent_name is not None:
-            index, value = "both", _both(user_id, agent_name)
+            index, value = "both", both(user_id, agent_name)
         elif user_id is not None:
             index, value = "user", user_id
         elif agent_name is not None:
@@ -169,7 +175,7 @@ class ThreadStore(ThreadMessages):
             keys = [each for record in threads for each in self._messages.log(record.id).keys]
             items = iter(await self._driver.get(keys) if keys else [])
             shown = [
-                record if isinstance(record, CorruptDataError) else _with_messages(record, next(items), next(items))
+                record if isinstance(record, CorruptDataError) else with_messages(record, next(items), next(items))
                 for record in page
             ]
             return shown, page.cursor
@@ -205,7 +211,7 @@ class ThreadStore(ThreadMessages):
         except NotFoundError:
             raise self._missing(thread_id) from None
         with written(f"the thread {thread_id!r}"):
-            return _with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
+            return with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
 
     async def delete(self, thread_id: str) -> bool:
         """Remove a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
@@ -330,7 +336,7 @@ class ThreadStore(ThreadMessages):
         ended = 0
         async for item in scan_all(self._driver, _DELETED):
             try:
-                await self._finish(_id(item))
+                await self._finish(id_of_deleted(item))
                 ended += 1
             except CorruptDataError as error:
                 log_skipped(error)
@@ -342,6 +348,16 @@ class ThreadStore(ThreadMessages):
         for removal in await self._approvals.removals(thread_id):
             await transact(self._driver, removal.keys, lambda reads, plan=removal.plan: Plan(plan(reads), None))  # type: ignore[misc]
         await self._driver.apply([Delete(key(_DELETED, text(thread_id)))])
+
+    async def _in_thread(self, thread_id: str, create: NewThread | None, add: Callable[[], Awaitable[R]]) -> R:
+        """Call `add`, making the thread if it does not exist and `create` says with what."""
+        while True:
+            try:
+                return await add()
+            except NotFoundError:
+                if create is None:
+                    raise
+            await self.create(**create, id=thread_id, exist_ok=True)
 
     def _keys(self, thread_id: str) -> tuple[Key, Key, Key]:
         """What making and deleting a thread has to know, besides its log."""
@@ -366,27 +382,5 @@ class _NotGone(Exception):
     """A thread of that id was deleted, and what hung on it is not all removed yet."""
 
 
-def _with_messages(record: ThreadRecord, head: Item | None, counter: Item | None) -> ThreadRecord:
-    count = visible(head, counter)
-    if not count or counter is None:
-        return record
-    moment = datetime.fromtimestamp(counter.updated_at / 1000, UTC)
-    return record.model_copy(update={"message_count": count, "active_at": moment})
-
-
 def _ancestors(record: ThreadRecord) -> Sequence[str]:
     return record.ancestors
-
-
-def _both(user_id: str, agent_name: str) -> str:
-    return to_json([user_id, agent_name]).decode()
-
-
-def _id(item: Item) -> str:
-    try:
-        match from_json(item.value or ""):
-            case [str(thread_id)]:
-                return thread_id
-    except ValueError as error:
-        raise CorruptDataError(f"the item at {item.key!r} cannot be read: {error}") from error
-    raise CorruptDataError(f"the item at {item.key!r} should name a thread that was deleted")

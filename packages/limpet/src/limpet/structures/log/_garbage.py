@@ -8,17 +8,20 @@ from pydantic_core import from_json, to_json
 
 from ..._errors import CorruptDataError
 from ..._json import ensure_readable
-from ...driver import Delete, Driver, Item, Key, Put, Write, key, name, new_etag, number, text
+from ...driver import Delete, Driver, Item, Key, Put, Write, entry_key, key, name, new_etag, number, text
 from .._afterwards import afterwards
 from .._reading import log_skipped, scan_all_each
-from ._forks import Branch, collect_branch, release
+from ._forks import Branch, collect_branch, entries_of, release
+from ._head import Head
 
-__all__ = ["GARBAGE", "collect_now", "collect_record", "collect_records", "garbage_record"]
+__all__ = ["GARBAGE", "collect_now", "collect_record", "collect_records", "garbage_record", "plan_free"]
 
 GARBAGE = name("garbage")
 """The garbage records lie below it. Each is written in the batch that hid what it names."""
 
 _CHUNK = 256
+_INLINE = 256
+"""Entries that a truncation deletes in its own batch; more of them are hidden at once and freed later."""
 _AT_ONCE = 1000
 """Items that a deletion frees before it returns."""
 
@@ -40,6 +43,19 @@ def garbage_record(
     work |= {"branches": branches} if branches else {}
     work |= {"releases": releases} if releases else {}
     return Put(key(GARBAGE, text(new_etag())), to_json(work).decode())
+
+
+def plan_free(branch: Branch, head: Head, shorter: Head) -> list[Write]:
+    """Delete what is hidden now and was not before: here where it is little, else by a garbage record."""
+    entries = entries_of(branch)
+    cut = shorter.cut_from(head)
+    hidden = [(max(first, head.own), end) for first, end in cut if end > head.own]
+    items = sum(end - first for first, end in hidden)
+    if head.shared and items:  # what forks read stays until the last of them goes
+        return [garbage_record(items, branches=(branch,))]
+    if items <= _INLINE:
+        return [Delete(entry_key(entries, n)) for first, end in hidden for n in range(first, end)]
+    return [garbage_record(items, ranges=tuple((entries, first, end) for first, end in hidden))]
 
 
 async def collect_record(driver: Driver, item: Item, *, at_most: int | None = None) -> int:

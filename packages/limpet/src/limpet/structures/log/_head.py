@@ -101,6 +101,16 @@ class Head:
         at = bisect_right(self.tombstones, (number, _LAST)) - 1
         return self.tombstones[at] if at >= 0 and number < self.tombstones[at][1] else None
 
+    def newest(self, following: int) -> int | None:
+        """The last visible number below `following`."""
+        number = following - 1
+        while number >= self.low_watermark:
+            tombstone = self.tombstone_at(number)
+            if tombstone is None:
+                return number
+            number = tombstone[0] - 1
+        return None
+
     def truncated(self, after: int, following: int) -> Self:
         """Without the numbers behind `after`."""
         first = max(after + 1, self.low_watermark)

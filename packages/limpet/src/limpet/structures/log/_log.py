@@ -42,14 +42,11 @@ from ._forks import (
     shared_below,
     users_key,
 )
-from ._garbage import collect_now, garbage_record
+from ._garbage import collect_now, garbage_record, plan_free
 from ._head import Head
-from ._plans import HeadMovedError, following_of, missing, plan_fork, plan_unique, visible
+from ._plans import HeadMovedError, following_of, missing, plan_append, plan_fork, plan_unique, visible
 
 __all__ = ["Log"]
-
-_INLINE = 256
-"""Entries that a truncation deletes in its own batch; more of them are hidden at once and freed later."""
 
 _Cut: TypeAlias = Callable[[Head, int], Head]
 R = TypeVar("R")
@@ -219,6 +216,36 @@ class Log:
         """Cut one entry out; return whether it was there. Each one that is cut out of the middle makes the head longer."""
         return await self._cut(lambda head, following: head.without(seq, following)) == 1
 
+    async def pop(self) -> Entry | None:
+        """Cut out the last entry and return it, or `None` where there is none. Of concurrent calls, each gets another entry.
+
+        Three driver calls. The value of an entry that cannot be opened is `Unreadable`.
+        """
+        while found := await self.read(limit=1, reverse=True, past_damage=True):
+            seq = found[0].seq
+
+            def cut(head: Head, following: int, seq: int = seq) -> Head:
+                return head.without(seq, following) if head.newest(following) == seq else head
+
+            if await self._cut(cut):
+                return found[0]
+        return None
+
+    async def transact_append(
+        self, values: Sequence[Value], keys: Sequence[Key], plan: Callable[[ReadSet, list[Write], int], Plan[R]]
+    ) -> R:
+        """Append in the batch of what the log belongs to.
+
+        `plan` is given what is known (`keys` too), the writes of the append, and the number of its first value. Raises
+        `NotFoundError` if the log does not exist.
+        """
+
+        def planned(reads: ReadSet) -> Plan[R]:
+            return plan(reads, *plan_append(reads, self.keys, values))
+
+        async with self._cache.locks.hold(self.base):
+            return await transact(self._driver, [*self.keys, *keys], planned)
+
     async def replace(self, seq: int, change: Callable[[Entry], Value]) -> Entry:
         """Store what `change`, a plain function that may run again, makes of an entry, under its number; return it.
 
@@ -348,23 +375,11 @@ class Log:
                 Put(self.base, shorter.write(), item.etag),
                 Put(self.counter, counter.value or "0", counter.etag),
             ]
-            return Plan([*writes, *self._free(head, shorter, following)], removed)
+            return Plan([*writes, *plan_free((self.base, head.incarnation), head, shorter)], removed)
 
         cut_off = await transact(self._driver, self.keys, plan)
         self._cache.put(self.base, None)
         return cut_off
-
-    def _free(self, head: Head, shorter: Head, following: int) -> list[Write]:
-        """Delete what is hidden now and was not before: here where it is little, else by a garbage record."""
-        entries = self._entries(head)
-        cut = shorter.cut_from(head)
-        hidden = [(max(first, head.own), end) for first, end in cut if end > head.own]
-        items = sum(end - first for first, end in hidden)
-        if head.shared and items:  # what forks read stays until the last of them goes
-            return [garbage_record(items, branches=((self.base, head.incarnation),))]
-        if items <= _INLINE:
-            return [Delete(f"{entries}!{number(n)}") for first, end in hidden for n in range(first, end)]
-        return [garbage_record(items, ranges=tuple((entries, first, end) for first, end in hidden))]
 
     def _entries(self, head: Head) -> Key:
         return entries_of((self.base, head.incarnation))

@@ -1,4 +1,4 @@
-"""Plans of a log for forks and unique appends: pure functions of what was read."""
+"""Plans of a log for appends and forks: pure functions of what was read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from secrets import randbelow
 from typing import TypeAlias
 
 from ..._errors import ConflictError, CorruptDataError, NotFoundError, TooLargeError
-from ...driver import Check, If, Item, Key, Put, Value, Write, number
+from ...driver import Check, If, Item, Key, Put, Value, Write, entry_key
 from ...driver.kit import counter_value
 from .._transact import Plan, ReadSet
 from ._forks import MOST_PARTS, entries_of, plan_use
 from ._head import Head
 
-__all__ = ["HeadMovedError", "LogKeys", "following_of", "missing", "plan_fork", "plan_unique", "visible"]
+__all__ = ["HeadMovedError", "LogKeys", "following_of", "missing", "plan_append", "plan_fork", "plan_unique", "visible"]
 
 LogKeys: TypeAlias = tuple[Key, Key]
 """Where the head of a log lies, and its counter."""
@@ -79,6 +79,19 @@ def plan_fork(
     return writes, end
 
 
+def plan_append(reads: ReadSet, log: LogKeys, values: Sequence[Value]) -> tuple[list[Write], int]:
+    """The writes that append values, and the number of the first. Raises `NotFoundError` where there is no log."""
+    base, counter_at = log
+    item, counter = reads[base], reads[counter_at]
+    if item is None:
+        raise missing(base)
+    first = 0 if counter is None else following_of(counter)
+    entries = entries_of((base, Head.read(item).incarnation))
+    puts = [Put(entry_key(entries, first + at), value) for at, value in enumerate(values)]
+    following = Put(counter_at, str(first + len(values)), If.ABSENT if counter is None else counter.etag)
+    return [Check(base, item.etag), following, *puts], first
+
+
 def plan_unique(
     reads: ReadSet, log: LogKeys, incarnation: int, value: Value, receipts: Sequence[Key]
 ) -> Plan[tuple[int, bool]]:
@@ -86,8 +99,8 @@ def plan_unique(
 
     Raises `HeadMovedError` where the log is of another incarnation, `NotFoundError` where there is none.
     """
-    base, counter_at = log
-    item, counter = reads[base], reads[counter_at]
+    base, _ = log
+    item = reads[base]
     if item is None:
         raise missing(base)
     head = Head.read(item)
@@ -99,16 +112,11 @@ def plan_unique(
                 return Plan([], (found, False))
     receipt = receipts[-1]
     there = reads[receipt]
-    seq = 0 if counter is None else following_of(counter)
+    writes, seq = plan_append(reads, log, [value])
     # A fork may still find this id under its earlier number.
     needed = [str(number) for number in _numbers(there)] if head.shared else []
-    writes: list[Write] = [
-        Check(base, item.etag),
-        Put(counter_at, str(seq + 1), If.ABSENT if counter is None else counter.etag),
-        Put(f"{entries_of((base, incarnation))}!{number(seq)}", value),
-        Put(receipt, " ".join([*needed, str(seq)]), If.ABSENT if there is None else there.etag),
-    ]
-    return Plan(writes, (seq, True))
+    remembered = Put(receipt, " ".join([*needed, str(seq)]), If.ABSENT if there is None else there.etag)
+    return Plan([*writes, remembered], (seq, True))
 
 
 def _numbers(receipt: Item | None) -> list[int]:

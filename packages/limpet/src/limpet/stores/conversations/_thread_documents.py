@@ -1,0 +1,39 @@
+"""What of threads is not in their records: counts, the index by user and agent, and marks of deletions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic_core import from_json, to_json
+
+from ..._errors import CorruptDataError
+from ...driver import Item
+from ...records import ThreadRecord
+from ...structures import visible
+
+__all__ = ["both", "id_of_deleted", "with_messages"]
+
+
+def with_messages(record: ThreadRecord, head: Item | None, counter: Item | None) -> ThreadRecord:
+    """A thread with how many messages it has, and when they changed last."""
+    count = visible(head, counter)
+    if not count or counter is None:
+        return record
+    moment = datetime.fromtimestamp(counter.updated_at / 1000, UTC)
+    return record.model_copy(update={"message_count": count, "active_at": moment})
+
+
+def both(user_id: str, agent_name: str) -> str:
+    """The value of the index by user and agent."""
+    return to_json([user_id, agent_name]).decode()
+
+
+def id_of_deleted(item: Item) -> str:
+    """Which thread the mark of a deletion names. Raises `CorruptDataError`."""
+    try:
+        match from_json(item.value or ""):
+            case [str(thread_id)]:
+                return thread_id
+    except ValueError as error:
+        raise CorruptDataError(f"the item at {item.key!r} cannot be read: {error}") from error
+    raise CorruptDataError(f"the item at {item.key!r} should name a thread that was deleted")
