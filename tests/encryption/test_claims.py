@@ -21,7 +21,7 @@ from limpet import (
     WrongStackError,
     create_persistence,
 )
-from limpet.driver import Delete, Driver, Etag, Item, Key, Put, key, name, text
+from limpet.driver import Delete, Driver, Etag, Item, Key, MemoryDriver, Put, key, name, text
 from limpet.driver.kit import scan_all
 from limpet.opening import MANIFEST, driver_from_url
 from limpet.records import SessionRecord, UserMessage
@@ -502,3 +502,16 @@ async def test_what_a_rotation_gives(place: Place, monkeypatch: pytest.MonkeyPat
     (row,) = [row for row in rows("Key rotation") if row[0] == what]
     if found is not None:
         assert row[1 + reseal] == found
+
+
+async def test_no_number_in_a_key_is_derived_from_text() -> None:
+    """The counters of threads and feedback are spread over shards, whose numbers can be read."""
+    shards = set()
+    for _ in range(20):
+        async with MemoryDriver() as driver, create_persistence(driver, wrappers=[encrypted(key=OLD)]) as persistence:
+            await persistence.threads.create(id="the same", user_id="u", agent_name="a")
+            shards |= {item.key async for item in scan_all(driver, "threads.count")}
+            assert (await persistence.threads.stats()).threads == 1
+            await persistence.threads.delete("the same")
+            assert (await persistence.threads.stats()).threads == 0
+    assert len(shards) > 1, "the same id comes to the same shard every time"

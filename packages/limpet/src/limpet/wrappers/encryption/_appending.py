@@ -96,7 +96,9 @@ class Appending:
             finally:
                 for log in mine:
                     self._go_on(log)
-            return list(await asyncio.gather(*(each.future for each in waiting)))
+            if elsewhere := [each.future for each in waiting if not each.future.done()]:
+                await asyncio.gather(*elsewhere)
+            return [each.future.result() for each in waiting]
         except BaseException:
             for each in waiting:
                 each.future.cancel()
