@@ -28,6 +28,11 @@ from limpet.wrappers import Wrapper
         ("sqlite:///a.db?encryption_key=00ff", "sqlite:///a.db?encryption_key=***"),
         ("could not reach redis://a:b@c: refused", "could not reach redis://a:***@c: refused"),
         ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("redis:user:secret@host", "redis:user:***@host"),
+        ("redis:/user:secret@host", "redis:/user:***@host"),
+        ("redis://token@host/0", "redis://***@host/0"),
+        ("redis://user:a/b?c#d e@host/0?base=x&timeout=3&foo=y", "redis://user:***@host/0?base=x&timeout=3&foo=***"),
+        ("conflict: the item at kv!@users is another one", "conflict: the item at kv!@users is another one"),
     ],
 )
 def test_passwords_are_hidden(url: str, shown: str) -> None:

@@ -20,7 +20,10 @@ E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
 
 _MASK = "***"
-_CREDENTIALS = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*:/{0,2})(?P<secret>[^\"']*)@", re.IGNORECASE | re.DOTALL)
+_CREDENTIALS = re.compile(
+    r"(?P<head>\A[a-z][a-z0-9+.-]*:(?![/\s])|[a-z][a-z0-9+.-]*:/{1,2})(?P<secret>[^\"']*)@", re.IGNORECASE | re.DOTALL
+)
+"""In a text that is no URL as a whole, only what has a slash behind the scheme counts as one."""
 _USER = re.compile(r"[\w.-]*:", re.ASCII)
 _PATH = re.compile(r"[./][^:]*")
 _OPTION = re.compile(r"(?P<head>[?&](?P<name>[^=&#\s'\"]*)=)(?P<value>[^&#\s'\"]*)")
