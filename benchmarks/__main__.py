@@ -33,6 +33,7 @@ WORK = {
     "events": "events",
     "checkpoints": "checkpoints",
     "blobs": "blobs",
+    "synchronous": "synchronous",
 }
 """The modules in `work`, each imported when it runs, since each needs its own peers."""
 RESULTS = Path(__file__).parent / "results"
@@ -43,6 +44,7 @@ COMMITTED = {
     "agents.json": ["agents"],
     "events.json": ["events"],
     "stores.json": ["checkpoints", "blobs"],
+    "synchronous.json": ["synchronous"],
 }
 
 
