@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -36,10 +37,10 @@ def test_a_call_crosses_once(monkeypatch: pytest.MonkeyPatch) -> None:
     crossed = 0
     start = Crossing.start
 
-    def counting(self: Crossing[object]) -> asyncio.Task[object]:
+    def counting(self: Crossing[object], ended: Callable[[Crossing[object]], None]) -> None:
         nonlocal crossed
         crossed += 1
-        return start(self)
+        start(self, ended)
 
     persistence = open_persistence("memory://")
     plain = sync.Persistence.of(persistence)

@@ -139,10 +139,17 @@ class Client:
         task = asyncio.current_task()
         asked = task.cancelling() if task is not None else 0
         try:
-            async with self._connection(beside) as connection:
+            async with self._connections.one() if beside is None else self._beside(beside) as connection:
                 # redis-py's asyncio connection does this in Python. (The stub speaks of a tuple of one.)
                 packed = hiredis.pack_command(words)  # type: ignore[arg-type]
                 sent = True
+                if beside is None and (link := self._servers.link(connection)) is not None:
+                    answer = await link.ask(packed, self.options.timeout)
+                    if isinstance(answer, exceptions.ReadOnlyError):  # as below
+                        link.is_lost = True
+                    if isinstance(answer, exceptions.RedisError):
+                        raise answer
+                    return answer
                 async with asyncio.timeout(self.options.timeout):
                     if beside is not None:
                         await connection.send_command("ASKING", check_health=False)
@@ -162,12 +169,8 @@ class Client:
             raise of_redis(error, self.options.place, sent=sent) from without_frames(error)
 
     @asynccontextmanager
-    async def _connection(self, beside: Address | None) -> AsyncIterator[Any]:
-        if beside is None:
-            async with self._connections.one() as connection:
-                yield connection
-            return
-        connection = await self._fresh(beside)
+    async def _beside(self, address: Address) -> AsyncIterator[Any]:
+        connection = await self._fresh(address)
         try:
             yield connection
         finally:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import count
 from random import uniform
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from limpet import ConfigurationError, UnavailableError
 from limpet.driver.kit import descriptor_of, tls_context, understood, without_frames
@@ -24,6 +24,7 @@ from redis.exceptions import ConnectionError
 
 from ._errors import CLIENT_ERRORS, of_redis
 from ._layout import Names
+from ._link import Link
 from ._options import Address, Options
 from ._route import Route, Sentinels, Single, Slot
 
@@ -65,6 +66,10 @@ class Servers(ABC):
     @abstractmethod
     async def fresh(self, address: Address | None = None) -> Any:
         """One beside the others, for who closes it: to the primary, or to the node that a redirection names."""
+
+    def link(self, connection: Any) -> Link | None:
+        """What sends a command on a connection of ours; `None` where the connection does."""
+        return None
 
     def moved(self, address: Address | None) -> None:
         """The primary is at this address now, or nobody knows where: connections elsewhere are not kept."""
@@ -108,10 +113,16 @@ class Own(Servers):
         self.tells = self._is_sentinel
 
     async def connect(self) -> Any:
-        return await self.fresh()
+        connection = await self.fresh()
+        connection.link = Link(connection)
+        return connection
+
+    def link(self, connection: Any) -> Link | None:
+        return None if connection.link is None else cast(Link, connection.link)
 
     def keeps(self, connection: Any) -> bool:
-        return _alive(connection) and (not self.moves or (connection.host, connection.port) == self.at)
+        alive = connection.is_connected and not connection.link.is_lost
+        return alive and (not self.moves or (connection.host, connection.port) == self.at)
 
     async def end(self, connection: Any) -> None:
         await connection.disconnect(nowait=True)
@@ -291,6 +302,7 @@ class _Connection(Connection):
     def __init__(self, *, context: ssl.SSLContext | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._context = context
+        self.link: Link | None = None
 
     def _connection_arguments(self) -> dict[str, Any]:
         return {**super()._connection_arguments(), "ssl": self._context}

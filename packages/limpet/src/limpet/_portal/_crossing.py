@@ -21,7 +21,7 @@ class Crossing(Generic[R]):
     always begins.
     """
 
-    __slots__ = ("_call", "_crossed", "_has_begun", "_is_cancelled", "_task", "notify")
+    __slots__ = ("_call", "_crossed", "_error", "_found", "_has_begun", "_is_cancelled", "_task", "notify")
 
     def __init__(
         self, call: Callable[[], Coroutine[Any, Any, R]], caller: Caller, notify: Callable[[], object]
@@ -31,14 +31,15 @@ class Crossing(Generic[R]):
         self._crossed = CrossedCall(caller)
         self._has_begun = False
         self._is_cancelled = False
-        self._task: asyncio.Task[R] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._found: tuple[R] | None = None
         self.notify = notify
 
-    def start(self) -> asyncio.Task[R]:
-        """Run the call in a task, in a copy of the caller's context."""
+    def start(self, ended: Callable[[Crossing[R]], None]) -> None:
+        """Run the call in a task, in a copy of the caller's context; `ended` is called when there is an outcome."""
         self._crossed.set()
-        task = self._task = self._crossed.task = asyncio.get_running_loop().create_task(self._run())
-        return task
+        self._task = self._crossed.task = asyncio.get_running_loop().create_task(self._run(ended))
 
     def cancel(self) -> None:
         """Cancel the call; it may end otherwise."""
@@ -46,21 +47,30 @@ class Crossing(Generic[R]):
         if self._task is not None and self._has_begun:
             self._task.cancel()
 
-    async def _run(self) -> R:
+    async def _run(self, ended: Callable[[Crossing[R]], None]) -> None:
         self._has_begun = True
         if self._is_cancelled and self._task is not None:
             self._task.cancel()
-        return await self._call()
+        try:
+            self._found = (await self._call(),)
+        except BaseException as error:  # noqa: BLE001 - handed on whole: the caller raises it
+            self._error = error
+        self._task = self._crossed.task = None
+        ended(self)  # at once: a callback of the task would come a turn of the loop later
 
     @property
     def succeeded(self) -> bool:
         """Whether it returned something."""
-        task = self._task
-        return task is not None and task.done() and not task.cancelled() and task.exception() is None
+        return self._found is not None
 
     def result(self) -> R:
-        """What the call returned, once, or raise what it raised; `ClosedError` where its loop ended first."""
-        task, self._task, self._crossed.task = self._task, None, None  # or the error would hold the task that holds it
-        if task is None or not task.done() or task.cancelled():
+        """What the call returned, or raise what it raised; `ClosedError` where its loop ended first."""
+        if self._found is not None:
+            return self._found[0]
+        error, self._error = self._error, None
+        if error is None or isinstance(error, asyncio.CancelledError):
             raise ClosedError("closed while this call was under way: open a new one")
-        return task.result()
+        try:
+            raise error
+        finally:
+            del error  # or its traceback would hold the frame that holds it

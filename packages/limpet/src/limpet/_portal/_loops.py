@@ -71,7 +71,7 @@ class CrossedLoop:
         if self._is_ending:
             self._notify(crossing)
         else:
-            crossing.start().add_done_callback(lambda _: self._notify(crossing))
+            crossing.start(self._notify)
 
     def _abandon(self) -> None:
         for crossing in list(self._pending):
