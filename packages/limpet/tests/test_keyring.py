@@ -273,3 +273,16 @@ def test_a_single_old_key_is_not_taken_apart() -> None:
     for wrong in (KEY.hex(), KEY, lambda: KEY):
         with pytest.raises(ConfigurationError, match="must be a list"):
             Encrypted(MemoryDriver(), key=KEY, old_keys=wrong)  # type: ignore[arg-type]
+
+
+async def test_no_more_keys_are_brought_than_a_ring_holds(inner: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limpet.wrappers.encryption._keyring._MOST_LOCKS", 3)
+    keys = [bytes([n]) * 32 for n in range(4)]
+    await (await opened(inner, keys[0])).apply([Put(AT, "x")])
+    for n in (1, 2):
+        await opened(inner, *keys[n::-1])
+    with pytest.raises(WrongKeyError, match="finish it before"):
+        await opened(inner, *keys[3::-1])
+    assert (await items(await opened(inner, *keys[2::-1])))[AT].value == "x"
+    await rotate(await opened(inner, *keys[2::-1]))
+    await opened(inner, keys[3], keys[2])

@@ -224,10 +224,8 @@ async def open_ring(driver: Driver, keys: Sequence[bytes]) -> KeyRing:
             bundle, opened_by = _open(stored, keys)
             if stored.knows(keys[0], keys):
                 return _opened(stored, bundle, item.etag, keys, opened_by)
-            if stored.closing:
-                raise WrongKeyError(
-                    "a complete rotation of this database is under way: finish it before you bring another key"
-                )
+            if stored.closing or len(stored.locks) == _MOST_LOCKS:
+                raise WrongKeyError("a rotation of this database is under way: finish it before you bring another key")
             put = Put(
                 RING, stored.locked(SecretBytes(bundle + urandom(_BYTES)), (keys[0], opened_by[0])).write(), item.etag
             )
