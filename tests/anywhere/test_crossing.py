@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -25,8 +28,10 @@ from limpet import (
     NotFoundError,
     Persistence,
     UnavailableError,
+    UnsupportedError,
     create_persistence,
     open_persistence,
+    open_persistence_from_env,
     open_storage,
     sync,
 )
@@ -438,3 +443,53 @@ async def test_what_a_task_starts_is_not_that_task(persistence: Persistence) -> 
     async with persistence.state(dict, "s", factory=dict, timeout=0.05):
         with pytest.raises(LeaseTimeoutError):
             await asyncio.create_task(persistence.state(dict, "s", factory=dict, timeout=0.05).clear_state())
+
+
+# What cannot be had.
+
+
+def test_without_descriptors_for_an_event_loop_the_call_fails_and_a_later_one_works() -> None:
+    script = """
+import os, resource, sys
+from limpet import sync, open_persistence
+persistence = sync.open_persistence("memory://")
+store = persistence.kv(int, "n")
+warm = sync.create_persistence("memory://"); warm.close()
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
+try:
+    store.get("a")
+except OSError as error:
+    print(error.errno)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(store.get("a"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("24\nNone\n", 0), done.stderr
+
+
+# From the environment.
+
+
+def test_what_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIMPET_URL", f"sqlite:///{tmp_path.as_posix()}/a.db")
+    with sync.create_persistence_from_env() as persistence:
+        persistence.sessions.add_message("s1", UserMessage(content="Hello!"), create=True)
+    anywhere = open_persistence_from_env()
+    assert asyncio.run(anywhere.sessions.count_messages("s1")) == 1
+    asyncio.run(anywhere.aclose())
+
+
+def test_a_profile_with_a_database_for_each_namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LIMPET_URL", raising=False)
+    monkeypatch.setenv("FAME_STORAGE_PROFILE", "encrypted-sqlite")
+    monkeypatch.setenv("FAME_STORAGE_MASTER_KEY", "ab" * 32)
+    monkeypatch.setenv("FAME_STORAGE_DB_DIRECTORY", str(tmp_path / "fame"))
+    with sync.open_persistence_from_env() as persistence:
+        assert not (tmp_path / "fame").exists(), "nothing before the first call"
+        persistence.kv(int, "numbers").set("a", 1)
+        with pytest.raises(UnsupportedError):
+            persistence.sessions  # noqa: B018
+    with sync.create_persistence_from_env() as persistence:
+        assert persistence.kv(int, "numbers").get("a") == 1
+    assert (tmp_path / "fame/numbers.db").exists()

@@ -9,14 +9,19 @@ that it reads: so it goes on meanwhile.
 
 __all__ = ["CLEAR", "COMMIT", "FETCH", "LIST", "PURGE"]
 
-_COMMON = """
-local ITEMS, ORDER, EXPIRY = KEYS[1], KEYS[2], KEYS[3]
+_TIME = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- A record: the etag (22), the time of writing (16 digits), the expiry (16 digits, 0 for none), then the value.
 local function expires(record) return tonumber(string.sub(record, 39, 54)) or 0 end
 local function gone(record) local at = expires(record); return at > 0 and at <= now end
+"""
+
+_COMMON = (
+    _TIME
+    + """
+local ITEMS, ORDER, EXPIRY = KEYS[1], KEYS[2], KEYS[3]
 
 -- unpack takes no more than some thousand values.
 local function in_parts(list, call)
@@ -44,19 +49,22 @@ local function tell(channel, keys)
 end
 local function expired(limit) return redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, limit) end
 """
+)
 
 FETCH = (
-    _COMMON
+    _TIME
     + """
--- ARGV: '1' for values, then the keys. Answers the time, then a record or false for each key.
-local answer = {now}
+-- ARGV: '1' for values, then the keys. Answers the time, then a record or false for each key. Short, for it is run the most.
 local values = ARGV[1] == '1'
-local keys = {}
-for n = 2, #ARGV do keys[n - 1] = ARGV[n] end
-for n, record in ipairs(read(keys)) do
-    if not record or gone(record) then answer[n + 1] = false
-    elseif values then answer[n + 1] = record
-    else answer[n + 1] = string.sub(record, 1, 54) end
+local function shown(record)
+    if not record or gone(record) then return false end
+    return values and record or string.sub(record, 1, 54)
+end
+if #ARGV == 2 then return {now, shown(redis.call('HGET', KEYS[1], ARGV[2]))} end
+local answer = {now}
+for first = 2, #ARGV, 4000 do
+    local part = redis.call('HMGET', KEYS[1], unpack(ARGV, first, math.min(first + 3999, #ARGV)))
+    for n, record in ipairs(part) do answer[first + n - 1] = shown(record) end
 end
 return answer
 """

@@ -110,11 +110,15 @@ class LoopThread(CrossedLoop):
         """`close` ends what lives on the loop, where that was forgotten."""
         super().__init__()
         self._close = close
-        self._ready = threading.Event()
         self._over: Future[None] = Future()
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.loop = self._runner.get_loop()  # here, where it may fail: out of descriptors
         self._thread = threading.Thread(target=self._run, name="limpet", daemon=True)
-        self._thread.start()
-        self._ready.wait()
+        try:
+            self._thread.start()
+        except RuntimeError:  # out of threads, or the interpreter is about to exit
+            self.loop.close()
+            raise
         self.ident = self._thread.ident
 
     def stop(self) -> None:
@@ -132,9 +136,7 @@ class LoopThread(CrossedLoop):
         await asyncio.wrap_future(self._over)
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:  # which cancels what is left, in the end
-            self.loop = runner.get_loop()
-            self._ready.set()
+        with self._runner:  # which cancels what is left, in the end
             while True:
                 try:
                     self.loop.run_forever()

@@ -65,7 +65,7 @@ class Connections(Inherited, Generic[C]):
         self._room = asyncio.Semaphore(size)
         self._waiting: deque[asyncio.Future[C]] = deque()
         self._making: set[asyncio.Task[None]] = set()
-        self.made = 0
+        self.made: int = 0
         """How many were made so far."""
         self._count = 0
         """Connections there are, with those in the making."""
