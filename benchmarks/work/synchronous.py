@@ -48,7 +48,7 @@ async def run(folder: Path) -> list[Comparison]:
         SERVERS_SEEN["redis"] = str(client.info("server")["redis_version"])
 
         def from_redis(key: str) -> Any:
-            return json.loads(client.get(key) or "null")  # type: ignore[arg-type]
+            return json.loads(client.get(key) or "null")
 
         found += await _compared("redis", place_on("redis", server.url), "redis-py", from_redis, {"redis-py": 0.5})
         client.close()
