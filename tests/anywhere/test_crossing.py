@@ -36,6 +36,7 @@ from limpet import (
     sync,
 )
 from limpet._portal import Portal
+from limpet._portal._loops import LoopThread
 from limpet.driver import MemoryDriver
 from limpet.records import UserMessage
 from limpet.stores import SessionRepository, Storage
@@ -73,6 +74,14 @@ def on_a_loop_of_its_own(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
     return found[0]
 
 
+def assert_threads(count: int) -> None:
+    """There are as many threads as before, at the latest when those that were told to end have ended."""
+    until = time.monotonic() + 10
+    while threading.active_count() > count and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() == count
+
+
 # Opening and closing.
 
 
@@ -84,7 +93,7 @@ def test_nothing_happens_before_the_first_call(tmp_path: Any) -> None:
     assert asyncio.run(persistence.kv(int, "n").get("a")) is None
     assert (tmp_path / "agent.db").exists()
     asyncio.run(persistence.aclose())
-    assert threading.active_count() == threads
+    assert_threads(threads)
 
 
 def test_what_is_wrong_with_the_address_is_said_at_once() -> None:
@@ -160,10 +169,7 @@ def test_what_is_dropped_ends_its_thread() -> None:
     assert threading.active_count() == before + 2
     del persistence, opened
     gc.collect()
-    until = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    assert_threads(before)
 
 
 def test_a_thread_for_each_place_and_none_is_left() -> None:
@@ -390,6 +396,29 @@ def test_an_interrupted_call_is_cancelled_and_given_back() -> None:
         persistence.work("jobs").put("job")
         (job,) = persistence.work("jobs").claim()
         job.complete()
+
+
+def test_interrupted_when_the_call_has_just_ended(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = []
+    wait = LoopThread.wait
+
+    def interrupted(self: LoopThread, notified: threading.Lock) -> None:
+        wait(self, notified)
+        raise KeyboardInterrupt
+
+    async def take() -> str:
+        return "it"
+
+    async def give_back(taken: str) -> None:
+        given_back.append(taken)
+
+    portal.call(nothing)
+    monkeypatch.setattr(LoopThread, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        portal.take(give_back, take)
+    monkeypatch.setattr(LoopThread, "wait", wait)
+    portal.call(nothing)
+    assert given_back == ["it"]
 
 
 # Context and identity.

@@ -81,15 +81,23 @@ class Portal(Inherited):
             )
         notified = allocate_lock()
         notified.acquire()
+        is_notified = False
+
+        def notify() -> None:
+            nonlocal is_notified
+            is_notified = True
+            notified.release()
+
         if self._open is not None:
             function = partial(self._opened, function)
-        crossing = Crossing(function, threading.current_thread(), notified.release)
+        crossing = Crossing(function, threading.current_thread(), notify)
         loop.send(crossing)
         try:
             loop.wait(notified)
         except BaseException:
             loop.cancel(crossing)
-            loop.wait(notified)
+            if not is_notified:  # else the interruption came when the waiting was over
+                loop.wait(notified)
             if give_back is not None and crossing.succeeded:
                 with suppress(LimpetError):  # it ends by itself
                     self.call(_awaited, give_back, crossing.result())
