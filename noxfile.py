@@ -89,6 +89,32 @@ def everything(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, *session.posargs)
 
 
+ADAPTERS = sorted(found.parent.name.removeprefix("limpet-") for found in ROOT.glob("adapters/*/pyproject.toml"))
+
+
+@nox.session
+@nox.parametrize("adapter", ADAPTERS, ids=ADAPTERS)
+def adapters(session: nox.Session, adapter: str) -> None:
+    """The adapters for frameworks, by their own tests and the frameworks': `-- openai-agents sqlite` on one database."""
+    chosen = [name for name in session.posargs if name in ADAPTERS]
+    if chosen and adapter not in chosen:
+        session.skip(f"{adapter} was not asked for")
+    folder = ROOT / f"adapters/limpet-{adapter}"
+    wanted = nox.project.dependency_groups(nox.project.load_toml(folder / "pyproject.toml"), "proof")
+    drivers = [f"packages/limpet-{name}" for name in ("sqlite", "fs", "redis", "mongodb", "postgresql", "mysql")]
+    places = ["packages/limpet[cli,encryption]", *drivers, "conformance", str(folder.relative_to(ROOT))]
+    editable = [part for place in places for part in ("-e", place)]
+    constraints = folder / "constraints.txt"  # of its own: frameworks contradict each other, and ours
+    session.install(*editable, *wanted, *ADAPTER_TOOLS, *(("-c", str(constraints)) if constraints.exists() else ()))
+    databases = [name for name in session.posargs if name not in ADAPTERS]
+    session.run("pytest", "-c", "pyproject.toml", str(folder / "tests"))
+    session.run("pytest", "-c", "pyproject.toml", "tests/test_documentation.py", "-k", f"frameworks/{adapter}")
+    session.run("mypy", "--config-file", "pyproject.toml", str(folder / "src"))
+    session.run("python", "-m", "proof", str(folder), *databases, env={"PYTHONPATH": str(ROOT / "adapters")})
+
+
+ADAPTER_TOOLS = ("pip", "mypy>=1.18", "pytest>=9.0", "pytest-asyncio>=1.4", "pytest-timeout>=2.4", "rich>=13.7")
+
 SUITES = {
     Path(found).parts[-3].removeprefix("limpet-"): found
     for found in sorted(map(str, ROOT.glob("packages/*/tests/test_conformance.py")))
@@ -184,7 +210,7 @@ def build(session: nox.Session) -> None:
     """A wheel and a source archive of every package, in dist/."""
     session.install(*dependency_group("build"))
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
-    for package in PACKAGES:
+    for package in [*PACKAGES, *(f"adapters/limpet-{adapter}" for adapter in ADAPTERS)]:
         session.run("python", "-m", "build", "--no-isolation", "--outdir", "dist", package)
 
 

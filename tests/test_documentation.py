@@ -24,6 +24,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,21 @@ from limpet.plugins import GROUP
 from limpet_conformance.servers import running
 
 ROOT = Path(__file__).parents[1]
+
+
+def _is_installed(page: Path) -> bool:
+    """Whether the adapter that a page is about is here: it has an environment of its own (`nox -s adapters`)."""
+    try:
+        return find_spec(f"limpet_adapters.{page.stem.replace('-', '_')}") is not None
+    except ModuleNotFoundError:
+        return False
+
+
 PAGES = sorted(
     [
         ROOT / "README.md",
         ROOT / "conformance/README.md",
-        *ROOT.glob("docs/**/*.md"),
+        *(page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "frameworks" or _is_installed(page)),
         *ROOT.glob("packages/*/README.md"),
         *ROOT.glob("examples/*/README.md"),
     ]

@@ -18,11 +18,16 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECTS = sorted(
-    found.parent for found in [*ROOT.glob("packages/*/pyproject.toml"), ROOT / "conformance/pyproject.toml"]
+    found.parent
+    for found in [
+        *ROOT.glob("packages/*/pyproject.toml"),
+        *ROOT.glob("adapters/*/pyproject.toml"),
+        ROOT / "conformance/pyproject.toml",
+    ]
 )
 PLUGIN = ROOT / "examples/limpet-example-plugin"
 CLIENTS = {"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "motor", "pymongo", "pymysql", "redis", "sqlite3"}
-OURS = {"limpet", "limpet_conformance", "limpet_drivers"}
+OURS = {"limpet", "limpet_adapters", "limpet_conformance", "limpet_drivers"}
 
 
 def project_of(folder: Path) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def test_a_wheel_holds_what_it_must(folder: Path, wheels: dict[str, Path]) -> No
         if name.endswith(".py"):
             assert any(name.startswith(f"{package}/") for package in packages), f"{name} is not covered by a py.typed"
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
-    assert not [name for name in names if name.startswith("limpet_drivers/__init__.")]
+    assert not [name for name in names if name.startswith(("limpet_adapters/__init__.", "limpet_drivers/__init__."))]
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert len(tops) == 1
     assert tops <= OURS
