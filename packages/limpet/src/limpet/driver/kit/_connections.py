@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from os import getpid
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from ..._errors import UnavailableError
@@ -71,9 +72,11 @@ class Connections(Inherited, Generic[C]):
         """Connections there are, with those in the making."""
         self.inherited()
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[C]:
+    def one(self) -> AbstractAsyncContextManager[C]:
         """A connection for a block. Raises `UnavailableError` where none becomes free, and what `connect` raises."""
+        return _One(self)
+
+    async def _lend(self) -> C:
         if self._process != getpid():
             check_process(self._process, self._place)
         if self._room.locked():
@@ -89,22 +92,21 @@ class Connections(Inherited, Generic[C]):
             await self._room.acquire()
         try:
             connection = await self._taken()
-            if connection is None:
-                connection = await self._first()
-            failed = False
-            try:
-                yield connection
-            except BaseException as error:
-                failed = isinstance(error, Exception)  # and no cancellation, which says nothing of the server
+            return await self._first() if connection is None else connection
+        except BaseException:
+            self._room.release()
+            raise
+
+    async def _take_back(self, connection: C, error: BaseException | None) -> None:
+        try:
+            if error is not None:
                 self._abort(connection)
-                raise
-            finally:
-                if self._alive(connection):
-                    self._give(connection)
-                else:
-                    await self._ended(connection)
-                    if failed:
-                        await self.drop()
+            if self._alive(connection):
+                self._give(connection)
+                return
+            await self._ended(connection)
+            if isinstance(error, Exception):  # and no cancellation, which says nothing of the server
+                await self.drop()
         finally:
             self._room.release()
 
@@ -204,3 +206,21 @@ class Connections(Inherited, Generic[C]):
             self._all.discard(connection)
             self._count -= 1
             self._make_more()
+
+
+class _One(AbstractAsyncContextManager[C]):
+    """A connection for a block. A class, for a generator would cost as much as the rest of lending one."""
+
+    __slots__ = ("_connection", "_of")
+
+    def __init__(self, of: Connections[C]) -> None:
+        self._of = of
+
+    async def __aenter__(self) -> C:
+        self._connection = await self._of._lend()
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._of._take_back(self._connection, error)
