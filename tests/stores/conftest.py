@@ -56,13 +56,24 @@ def face(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+STANDS_FOR_OTHERS = frozenset({"memory", "sqlite", "redis"})
+"""Where a face is tested every time: one of each kind."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items[:] = [item for item in items if not _is_left_out(item)]
+    kept = []
+    for item in items:
+        url = _url_behind_a_face(item)
+        if url is not None and url not in STANDS_FOR_OTHERS:
+            item.add_marker(pytest.mark.exhaustive)
+        if url is None or url in ONCE_MORE:
+            kept.append(item)
+    items[:] = kept
 
 
-def _is_left_out(item: pytest.Item) -> bool:
+def _url_behind_a_face(item: pytest.Item) -> str | None:
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return params.get("face", "itself") != "itself" and params.get("url", "memory") not in ONCE_MORE
+    return None if params.get("face", "itself") == "itself" else str(params.get("url", "memory"))
 
 
 @pytest.fixture
