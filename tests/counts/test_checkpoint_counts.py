@@ -13,7 +13,7 @@ from limpet.opening import driver_from_url
 from limpet_conformance.faults import Counts, counted
 from limpet_conformance.faults._seam import injected
 
-FEW, MANY = 10, 1_000
+FEW, MANY = 60, 1_000
 TURN = {"channel_values": {"messages": [{"role": "user", "content": "x" * 300}] * 20, "plan": "p" * 1000}}
 MIB = 1024 * 1024
 
@@ -46,6 +46,8 @@ async def _measured(persistence: Persistence, counts: Counts, size: int) -> dict
         assert (await checkpoints.get("t", id="last")) is not None
     with counts.growing() as grown["list"]:
         assert len(await checkpoints.list("t", limit=5)) == 5
+    with counts.growing() as grown["a longer list"]:
+        assert len(await checkpoints.list("t", limit=15)) == min(15, size + 1)
     with counts.growing() as grown["list from the middle"]:
         assert len(await checkpoints.list("t", limit=5, before="last")) == 5
     with counts.growing() as grown["delete"]:
@@ -68,9 +70,10 @@ async def test_the_calls_of_checkpoints(url: str) -> None:
         grown = await _measured(persistence, counts, 6)
     assert calls(grown["put"]) == (1, 0, 0), "a step is one call, the thread known"
     assert calls(grown["put again"]) in {(2, 0, 0), (2, 1, 0)}, "the guess that it is new is refused once"
-    assert calls(grown["put_writes"]) == (1, 1, 0)
-    assert calls(grown["get"]) == (0, 2, 1), "the thread with its latest, then parts beside pending writes"
-    assert calls(grown["get by id"]) == (0, 2, 1)
+    assert calls(grown["put_writes"]) == (1, 0, 0)
+    assert calls(grown["get"]) == (0, 1, 1), "the latest with its pending writes, then the thread with all parts"
+    assert calls(grown["get by id"]) == (0, 1, 1)
+    assert calls(grown["list"]) == calls(grown["a longer list"]) == (0, 1, 1), "a page, whatever its length"
     assert calls(grown["delete"]) == (1, 1, 0)
 
 

@@ -12,7 +12,7 @@ from limpet import FormatError, InvalidValueError, Persistence, create_persisten
 from limpet.driver import Item
 from limpet.driver.kit import scan_all
 from limpet.stores._formats import FORMATS
-from limpet.structures import Migrations
+from limpet.structures import Listing, Migrations
 
 from . import place
 
@@ -48,6 +48,10 @@ async def _publish(persistence: Persistence) -> Any:
         return await queue.publish("news", {"n": 9})
 
 
+async def _all(listing: Listing[Any]) -> list[Any]:
+    return list(await listing)
+
+
 async def _claim_again(persistence: Persistence) -> Any:
     """Somebody claims a job and leaves it as a dead letter."""
     (job,) = await persistence.work("other", max_attempts=1).claim()
@@ -77,11 +81,11 @@ CASES = {
         lambda document: {**document, "parent": "migrated"},
         lambda record: record.parent_id == "migrated",
     ),
-    "checkpoint head": Case(
-        lambda p: p.checkpoints.get("t1"),
+    "checkpoint namespace": Case(
+        lambda p: _all(p.checkpoints.namespaces("t1")),
         lambda p: p.checkpoints.put("t1", {"step": 9}, id="k9"),
-        lambda head: {**head, "latest": "k0"},
-        lambda record: record.id == "k0",
+        lambda document: {**document, "namespace": "migrated"},
+        lambda namespaces: namespaces == ["migrated"],
     ),
     "claimed job": Case(
         _letters, _claim_again, lambda state: {**state, "error": "migrated"}, lambda found: found[0].error == "migrated"

@@ -35,9 +35,9 @@ async def test_who_remembers_a_deleted_thread_writes_to_the_new_one(persistence:
     assert found is not None
     assert (found.id, found.checkpoint) == ("c1", {"long": LONG})
     assert await theirs.delete("t")
-    await ours.put_writes("t", "c1", "task", [("n", 1)])
     await persistence.collect_garbage()
     await theirs.put("t", {}, id="c1")
+    await ours.put_writes("t", "c1", "task", [("n", 1)])
     again = await ours.get("t")
     assert again is not None
     assert [each.value for each in again.writes] == [1]
@@ -50,7 +50,7 @@ async def test_who_remembers_a_part_that_was_freed_stores_it_again(persistence: 
     await ours.put("t", {"n": 1}, id="c1")
     before = len(await left(persistence))
     assert await theirs.prune("t", max_count=1) == 1
-    assert len(await left(persistence)) == before - 3, "a checkpoint, its place in the order, and a part"
+    assert len(await left(persistence)) == before - 3, "a checkpoint, the position of its id, and a part"
     await ours.put("t", {"long": LONG}, id="c2")
     found = await theirs.get("t")
     assert found is not None
@@ -180,9 +180,11 @@ async def test_what_a_copy_that_died_left_shows_nothing_and_is_freed(
 
 async def test_a_damaged_thread_is_an_error(persistence: Persistence) -> None:
     await persistence.checkpoints.put("t", {"long": LONG}, id="c0")
+    await persistence.checkpoints.put("t", {"long": LONG, "n": 1}, id="c1")
     (part,) = [at for at in await left(persistence) if "!p!" in at]
-    (doc,) = [at for at in await left(persistence) if "!d!" in at]
-    for at in (part, doc):
-        await persistence.driver.apply([Delete(at)])
+    await persistence.driver.apply([Delete(part)])
+    for id in (None, "c0", "c1"):
         with pytest.raises(CorruptDataError, match="missing"):
-            await persistence.checkpoints.get("t")
+            await persistence.checkpoints.get("t", id=id)
+    with pytest.raises(CorruptDataError, match="missing"):
+        await persistence.checkpoints.list("t")

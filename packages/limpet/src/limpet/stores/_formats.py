@@ -11,7 +11,7 @@ __all__ = [
     "APPROVAL",
     "BLOB",
     "CHECKPOINT",
-    "CHECKPOINT_HEAD",
+    "CHECKPOINT_NAMESPACE",
     "CLAIMED_JOB",
     "CONTAINER",
     "EVENT",
@@ -29,8 +29,8 @@ __all__ = [
 APPROVAL = Migrations()
 BLOB = Migrations()
 CHECKPOINT = Migrations()
-CHECKPOINT_HEAD = Migrations()
-"""What names the latest checkpoint of a namespace."""
+CHECKPOINT_NAMESPACE = Migrations()
+"""What registers a namespace of a thread's checkpoints."""
 CLAIMED_JOB = Migrations()
 """A job that was claimed, or is a dead letter."""
 CONTAINER = Migrations()
@@ -49,7 +49,7 @@ FORMATS = {
     "approval": APPROVAL,
     "blob": BLOB,
     "checkpoint": CHECKPOINT,
-    "checkpoint head": CHECKPOINT_HEAD,
+    "checkpoint namespace": CHECKPOINT_NAMESPACE,
     "claimed job": CLAIMED_JOB,
     "container": CONTAINER,
     "event": EVENT,

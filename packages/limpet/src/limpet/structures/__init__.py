@@ -3,7 +3,7 @@
 from ._afterwards import afterwards, written
 from ._codec import Codec, ModelCodec, TypeCodec, dump_record, load_record
 from ._counter import Counter
-from ._cursors import KeysBelow, Numbers
+from ._cursors import KeysBelow, Numbers, Positions
 from ._garbage_collection import collect_garbage
 from ._keyed_locks import changing
 from ._listing import Fetch, Listing, Page
@@ -43,6 +43,7 @@ __all__ = [
     "OwnedItem",
     "Page",
     "Plan",
+    "Positions",
     "ReadSet",
     "Receipt",
     "RepairReport",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,10 +15,10 @@ __all__ = ["CheckpointStore"]
 
 
 class CheckpointStore(Face[AsyncCheckpointStore]):
-    """Checkpoints by thread, namespace and id; newest first means: put for the first time last.
+    """Checkpoints by thread, namespace and id, in the order of their ids where these are in one, else of their first puts.
 
     All of a thread lies below one number, which `checkpoints.threads!@<thread>` names: with that item a thread is deleted at
-    once, and made anew. Parts are found by their digest, within their thread.
+    once, and made anew. What checkpoints of a thread have in common is stored once.
     """
 
     def put(
@@ -30,14 +30,30 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
         id: str | None = None,
         parent_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        channels: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str | int | float] | None = None,
+        encode: Callable[[Any], Any] | None = None,
     ) -> str:
         """Store a checkpoint, JSON with bytes wherever there are bytes, and return its id.
 
-        An existing id is replaced and keeps its position. One driver call after the first, and
-        one more for each MiB, or few hundred, of parts that are new. Raises `InvalidValueError`.
+        `channels` are values by name, kept beside it. One whose version in `versions` is the last one that this process
+        knows is not looked at; `encode` makes JSON with bytes of the others.
+
+        An existing id is replaced and keeps its position. One driver call once this process knows the thread, and
+        one more for each MiB, or few hundred, of parts that are new. Raises `InvalidValueError`, and `NotFoundError` for a
+        checkpoint with a parent in a thread that was deleted less than an hour ago.
         """
         return self._call(
-            self._inner.put, thread_id, checkpoint, namespace=namespace, id=id, parent_id=parent_id, metadata=metadata
+            self._inner.put,
+            thread_id,
+            checkpoint,
+            namespace=namespace,
+            id=id,
+            parent_id=parent_id,
+            metadata=metadata,
+            channels=channels,
+            versions=versions,
+            encode=encode,
         )
 
     def put_writes(
@@ -45,16 +61,19 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
         thread_id: str,
         checkpoint_id: str,
         task_id: str,
-        writes: Sequence[tuple[str, Any]],
+        writes: Sequence[tuple[str, Any] | tuple[int, str, Any]],
         *,
         namespace: str = "",
+        task_path: str = "",
         first: int = 0,
         replace: bool = False,
     ) -> None:
         """Store what a task has written after a checkpoint: channels with values, numbered from `first` on.
 
-        What is there already stays, unless `replace`: so the same call may be made again. The checkpoint may come after
-        its writes. Raises `InvalidValueError`.
+        A triple begins with a number of its own. What is there already stays, unless `replace`, or its number is
+        negative: so the same call may be made again. The checkpoint may come after its writes. One driver call once
+        this process knows the thread and the checkpoint. In a thread that was deleted less than an hour ago it does nothing.
+        Raises `InvalidValueError`.
         """
         self._call(
             self._inner.put_writes,
@@ -63,6 +82,7 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
             task_id,
             writes,
             namespace=namespace,
+            task_path=task_path,
             first=first,
             replace=replace,
         )
@@ -70,12 +90,13 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
     def get(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> CheckpointRecord | None:
         """Return a checkpoint by id, or the latest, with its pending writes; or `None`.
 
-        Three driver calls where this process knows the thread, and which one was the latest; up to two more where not.
+        Two driver calls, and one more where this process does not know the thread, where it does not know the id, and
+        for each 500 parts.
         """
         return self._call(self._inner.get, thread_id, namespace=namespace, id=id)
 
     def exists(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> bool:
-        """Whether there is a checkpoint with this id, or any in the namespace. Two driver calls."""
+        """Whether there is a checkpoint with this id, or any in the namespace. Two or three driver calls."""
         return self._call(self._inner.exists, thread_id, namespace=namespace, id=id)
 
     def list(
@@ -88,10 +109,11 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Listing[CheckpointRecord]:
-        """The checkpoints of a thread in a namespace, newest first, whole.
+        """The checkpoints of a thread in a namespace, the latest first, whole.
 
-        `before` is an id: those that were put before it; `NotFoundError` for one that is not there. `filter` are
-        names and values that the metadata has to have.
+        `before` is an id: those that come before it in the order; `NotFoundError` for one that is not there, unless it is
+        a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that the metadata has
+        to have. A page is two driver calls, and one more for each 500 parts.
         """
         return Listing(
             self._portal,

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from ..._errors import ConflictError, NotFoundError
 from ...driver import Driver, Item, Key, Put, key, split
 from ...driver.kit import scan_all, size_of
-from ._documents import AT_ONCE, BATCH_BYTES, DOCUMENTS, HEADS, ORDER, PARTS, WRITES, load, load_head
+from ._documents import AT_ONCE, BATCH_BYTES
+from ._keys import DOCUMENTS, INDEX, NAMESPACES, PARTS
 from ._threads import ThreadRoot, root_of, thread_key
 
 __all__ = ["copy_thread", "snapshot"]
@@ -18,14 +19,18 @@ async def copy_thread(driver: Driver, source: str, target: str) -> int:
     thread = thread_key(target)
     while True:
         origin, item = await driver.get([thread_key(source), thread])
-        if item is not None and not root_of(thread, item).copying:
-            raise ConflictError(f"the thread {target!r} already has checkpoints", items={thread: item})
-        if origin is None or (theirs := root_of(origin.key, origin)).copying:
-            if item is not None:
-                await driver.commit([root_of(thread, item).removed()])
+        there = root_of(target, item)
+        if there.is_there:
+            raise ConflictError(
+                f"the thread {target!r} already has checkpoints", items={} if item is None else {thread: item}
+            )
+        theirs = root_of(source, origin)
+        if not theirs.is_there:
+            if there.state == "copying":
+                await driver.commit([there.deleted()])
             raise NotFoundError(f"there are no checkpoints of the thread {source!r}")
-        root = root_of(thread, item, anew=True)
-        root.copying = True
+        root = root_of(target, item, anew=True)
+        root.state = "copying"
         try:
             copied = await _copy(driver, theirs, root)
         except ConflictError as conflict:
@@ -35,7 +40,7 @@ async def copy_thread(driver: Driver, source: str, target: str) -> int:
 
 
 async def _copy(driver: Driver, theirs: ThreadRoot, root: ThreadRoot) -> int | None:
-    """Copy what is below one root to another; `None` where it was deleted or pruned meanwhile."""
+    """Copy what is below one root to another; `None` where something was removed meanwhile."""
     await _rewrite(driver, root, [])
     copied, size = 0, 0
     batch: list[Put] = []
@@ -50,7 +55,7 @@ async def _copy(driver: Driver, theirs: ThreadRoot, root: ThreadRoot) -> int | N
     (now,) = await driver.get([theirs.thread])
     if theirs.item is None or now is None or now.etag != theirs.item.etag:
         return None
-    root.copying = False
+    root.state = "kept"
     await _rewrite(driver, root, batch)
     return copied
 
@@ -62,16 +67,7 @@ async def _rewrite(driver: Driver, root: ThreadRoot, puts: Sequence[Put]) -> Non
 
 
 async def snapshot(driver: Driver, base: Key) -> AsyncIterator[Item]:
-    """All of a thread as it was when its heads were read: what was put since is left out."""
-    following: dict[str, int] = {}
-    async for item in scan_all(driver, key(base, HEADS)):
-        following[split(item.key)[3]] = int(load_head(item)["next"])
-        yield item
-    for kind in (ORDER, DOCUMENTS, WRITES, PARTS):
+    """All of a thread. What documents need is read after them: somebody may put more meanwhile."""
+    for kind in (DOCUMENTS, INDEX, NAMESPACES, PARTS):
         async for item in scan_all(driver, key(base, kind)):
-            segments = split(item.key)
-            if kind == ORDER and int(segments[4]) >= following.get(segments[3], 0):
-                continue
-            if kind == DOCUMENTS and int(load(item)["position"]) >= following.get(segments[3], 0):
-                continue
             yield item

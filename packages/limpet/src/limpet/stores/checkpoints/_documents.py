@@ -3,164 +3,202 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import to_json
 
-from ..._errors import CorruptDataError
-from ...driver import Driver, Item, Key, Value, key, name, text
-from ...driver.kit import scan_all
-from ...records import CheckpointRecord, PendingWrite, as_record
-from ...structures import Migrations, load_object, stamp_object
-from .._formats import CHECKPOINT, CHECKPOINT_HEAD, PENDING_WRITE
-from ._parts import Node, assemble, needed
+from ..._errors import CorruptDataError, InvalidValueError
+from ..._json import Unreadable
+from ..._secrets import raise_alone
+from ...driver import Driver, Item, Key, Range, Value
+from ...records import CheckpointRecord, PendingWrite
+from ...structures import Migrations, load_object, scan_each, stamp_object
+from .._formats import CHECKPOINT, CHECKPOINT_NAMESPACE, PENDING_WRITE
+from ._keys import Sort, number_of_write, part_key, sort_in
+from ._parts import Node, assemble, digest_of, needed
+from ._threads import Ref, ThreadRoot
 
-__all__ = [
-    "AT_ONCE",
-    "BATCH_BYTES",
-    "DOCUMENTS",
-    "HEADS",
-    "ORDER",
-    "PARTS",
-    "WRITES",
-    "document_key",
-    "dump",
-    "dump_write",
-    "heads",
-    "load",
-    "load_head",
-    "read_each",
-    "read_records",
-    "used_keys",
-    "writes_key",
-]
+__all__ = ["AT_ONCE", "BATCH_BYTES", "Step", "dump", "learn", "load", "load_namespace", "load_write", "nodes_of"]
+__all__ += ["read_parts", "record_of", "refs_of", "steps_before"]
 
-HEADS, ORDER, DOCUMENTS, WRITES, PARTS = name("h"), name("o"), name("d"), name("w"), name("p")
 AT_ONCE = 200
 BATCH_BYTES = 1024 * 1024
 
 
-def document_key(base: Key, namespace: str, id: str) -> Key:
-    """Where a checkpoint lies."""
-    return key(base, DOCUMENTS, text(namespace), text(id))
+@dataclass(slots=True)
+class Step:
+    """A checkpoint as it was read: its document, and the items of its pending writes."""
 
-
-def writes_key(base: Key, namespace: str, id: str) -> Key:
-    """What the pending writes of a checkpoint lie below."""
-    return key(base, WRITES, text(namespace), text(id))
+    sort: Sort
+    doc: Item
+    writes: list[Item] = field(default_factory=list)
 
 
 def dump(value: Mapping[str, Any], migrations: Migrations = CHECKPOINT) -> str:
-    """A document as it is stored."""
-    return stamp_object(to_json(value).decode(), migrations.version)
+    """A document as it is stored. Raises `InvalidValueError`."""
+    try:
+        return stamp_object(to_json(value).decode(), migrations.version)
+    except ValueError as error:  # a lone surrogate
+        raise_alone(InvalidValueError(f"a checkpoint is JSON and bytes: {error}"))
 
 
-def load(item: Item | None, migrations: Migrations = CHECKPOINT) -> dict[str, Any]:
+def load(item: Item, migrations: Migrations = CHECKPOINT) -> dict[str, Any]:
     """The document in an item. Raises `CorruptDataError`."""
-    assert item is not None
     return load_object(item.value, migrations, f"the item at {item.key!r}")
 
 
-def load_head(item: Item | None) -> dict[str, Any]:
-    """What names the latest checkpoint of a namespace. Raises `CorruptDataError`."""
-    return load(item, CHECKPOINT_HEAD)
-
-
-def dump_write(task_id: str, index: int, channel: str, node: Node, parts: Mapping[str, Value]) -> str:
-    """A pending write as it is stored: with the parts that it needs."""
-    own = {
-        digest: {"v": part} if isinstance(part, str) else {"x": b64encode(part).decode()}
-        for digest, part in parts.items()
-    }
-    written = {"task": task_id, "index": index, "channel": channel, "node": node, "parts": own}
-    return dump(written, PENDING_WRITE)
-
-
-async def heads(driver: Driver, base: Key) -> AsyncIterator[tuple[str, Item]]:
-    """Each namespace below `base`, with its head."""
-    async for item in scan_all(driver, key(base, HEADS)):
-        yield str(load_head(item)["namespace"]), item
-
-
-def used_keys(base: Key, document: Mapping[str, Any]) -> set[Key]:
-    """Where the parts lie that a checkpoint needs."""
-    nodes = (document["node"], document["metadata"])
-    return {key(base, PARTS, text(digest)) for node in nodes for digest in needed(node)}
-
-
-async def read_records(
-    driver: Driver, thread_id: str, namespace: str, base: Key, docs: Sequence[Item]
-) -> Sequence[CheckpointRecord]:
-    """Checkpoints whole, with their pending writes. Raises `CorruptDataError` where a part is missing."""
-    parsed = [load(doc) for doc in docs]
-    digests = {
-        digest: key(base, PARTS, text(digest))
-        for document in parsed
-        for node in (document["node"], document["metadata"])
-        for digest in needed(node)
-    }
-    waiting = asyncio.gather(*(_pending(driver, base, namespace, str(each["id"])) for each in parsed))
-    parts, pending = await asyncio.gather(_parts(driver, digests), waiting)
-    try:
-        return [
-            as_record(
-                CheckpointRecord,
-                {
-                    "thread_id": thread_id,
-                    "namespace": namespace,
-                    "id": document["id"],
-                    "parent_id": document["parent"],
-                    "checkpoint": assemble(document["node"], parts),
-                    "metadata": assemble(document["metadata"], parts),
-                    "writes": writes,
-                    "created_at": doc.updated_at,
-                },
-            )
-            for doc, document, writes in zip(docs, parsed, pending, strict=True)
-        ]
-    except CorruptDataError:
-        # Somebody may have pruned them, or deleted the thread, since they were read.
-        now = await driver.get([doc.key for doc in docs])
-        if [doc.etag for doc in docs] == [item and item.etag for item in now]:
-            raise
-        return await read_records(driver, thread_id, namespace, base, [item for item in now if item is not None])
-
-
-async def read_each(
-    driver: Driver, thread_id: str, namespace: str, base: Key, docs: Sequence[Item]
-) -> Sequence[CheckpointRecord | CorruptDataError]:
-    """As `read_records`, with an error in the place of each checkpoint that cannot be read."""
-    try:
-        return await read_records(driver, thread_id, namespace, base, docs)
-    except CorruptDataError as error:
-        if len(docs) == 1:
-            error.key = docs[0].key
-            return [error]
-    return [each for doc in docs for each in await read_each(driver, thread_id, namespace, base, [doc])]
-
-
-async def _pending(driver: Driver, base: Key, namespace: str, id: str) -> Sequence[PendingWrite]:
-    return [_write(item) async for item in scan_all(driver, writes_key(base, namespace, id))]
-
-
-async def _parts(driver: Driver, digests: Mapping[str, Key]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    wanted = list(digests)
-    for start in range(0, len(wanted), AT_ONCE):
-        some = wanted[start : start + AT_ONCE]
-        items = await driver.get([digests[digest] for digest in some])
-        found |= {
-            digest: item.value
-            for digest, item in zip(some, items, strict=True)
-            if item is not None and item.value is not None
-        }
+def load_namespace(item: Item) -> dict[str, Any]:
+    """What registers a namespace. Raises `CorruptDataError`."""
+    found = load(item, CHECKPOINT_NAMESPACE)
+    if not isinstance(found.get("namespace"), str) or not isinstance(found.get("next"), int):
+        raise CorruptDataError(f"the item at {item.key!r} does not name a namespace")
     return found
 
 
-def _write(item: Item) -> PendingWrite:
-    written = load(item, PENDING_WRITE)
-    parts = {digest: assemble(node, {}) for digest, node in written["parts"].items()}
-    value = assemble(written["node"], parts)
-    return PendingWrite(task_id=written["task"], index=written["index"], channel=written["channel"], value=value)
+def load_write(item: Item) -> dict[str, Any]:
+    """The pending write in an item. Raises `CorruptDataError`."""
+    return load(item, PENDING_WRITE)
+
+
+async def steps_before(
+    driver: Driver, documents: Key, before: Key | None, count: int, at_once: int, *, values: bool = True
+) -> tuple[list[Step], bool]:
+    """The last `count` checkpoints before a key, the last one first, and whether there may be more.
+
+    An item that cannot be opened has an `Unreadable` value.
+    """
+    found: list[Step] = []
+    writes: list[Item] = []
+    rest: Range | None = Range(documents, before=before, reverse=True, limit=min(at_once, 1000), values=values)
+    while rest is not None:
+        page = await scan_each(driver, rest)
+        for item in page.items:
+            sort, is_document = sort_in(item.key)
+            if not is_document:
+                writes.append(item)
+                continue
+            own = [each for each in reversed(writes) if sort_in(each.key)[0] == sort]
+            found.append(Step(sort, item, own))
+            writes = []
+            if len(found) == count:
+                return found, True
+        rest = rest.beyond(page)
+        if rest is not None:
+            rest = replace(rest, limit=min(1000, rest.limit * 4))
+    return found, False
+
+
+def nodes_of(document: Mapping[str, Any]) -> Iterator[Node]:
+    """The nodes in a checkpoint's document."""
+    yield document["node"]
+    yield document["metadata"]
+    yield from document.get("channels", {}).values()
+
+
+def refs_of(steps: Iterable[Step]) -> dict[Ref, None]:
+    """The parts that checkpoints and their pending writes need, without those of what is damaged."""
+    found: dict[Ref, None] = {}
+    for step in steps:
+        try:
+            for node in nodes_of(load(step.doc)):
+                found.update(dict.fromkeys(needed(node)))
+            for item in step.writes:
+                found.update(dict.fromkeys(needed(load_write(item)["node"])))
+        except (CorruptDataError, KeyError, TypeError, AttributeError):
+            continue  # whoever reads it says so
+    return found
+
+
+async def read_parts(
+    driver: Driver, root: ThreadRoot, refs: Mapping[Ref, None]
+) -> tuple[Item | None, dict[Ref, Value]]:
+    """The thread's item and parts, in one snapshot where there are a few hundred; what cannot be opened is left out."""
+    wanted = list(refs)
+    first = min(driver.capabilities.max_keys, 512) - 1
+    thread, found = await _read_some(driver, root, wanted[:first])
+    more = [wanted[at : at + first] for at in range(first, len(wanted), first)]
+    for _, some in await asyncio.gather(*(_read_some(driver, root, each) for each in more)):
+        found |= some
+    return thread, found
+
+
+async def _read_some(driver: Driver, root: ThreadRoot, refs: Sequence[Ref]) -> tuple[Item | None, dict[Ref, Value]]:
+    keys = [part_key(root.base, *ref) for ref in refs]
+    try:
+        thread, *items = await driver.get([root.thread, *keys])
+    except CorruptDataError:
+        if not refs:
+            raise
+        half = len(refs) // 2
+        if len(refs) == 1:
+            return await _read_some(driver, root, [])
+        thread, found = await _read_some(driver, root, refs[:half])
+        return thread, found | (await _read_some(driver, root, refs[half:]))[1]
+    return thread, {
+        ref: item.value for ref, item in zip(refs, items, strict=True) if item is not None and item.value is not None
+    }
+
+
+def record_of(thread_id: str, namespace: str, step: Step, parts: Mapping[Ref, Value]) -> CheckpointRecord:
+    """A checkpoint whole, with its pending writes. Raises `CorruptDataError`."""
+    try:
+        document = load(step.doc)
+        channels = document.get("channels", {})
+        writes = [_pending(item, parts) for item in step.writes]
+        return CheckpointRecord(
+            thread_id=thread_id,
+            namespace=namespace,
+            id=document["id"],
+            parent_id=document["parent"],
+            checkpoint=assemble(document["node"], parts),
+            metadata=assemble(document["metadata"], parts),
+            channels={name: assemble(node, parts) for name, node in channels.items()},
+            versions=document.get("versions", {}),
+            writes=sorted(writes, key=lambda each: (each.task_path, each.task_id, each.index)),
+            created_at=step.doc.updated_at,  # type: ignore[arg-type]  # milliseconds
+        )
+    except CorruptDataError as error:
+        error.key = step.doc.key
+        raise
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        message = f"the checkpoint at {step.doc.key!r} cannot be read: {type(error).__name__}"
+        raise CorruptDataError(message, key=step.doc.key) from error
+
+
+def learn(root: ThreadRoot, steps: Iterable[Step], namespace: str, parts: Mapping[Ref, Value]) -> None:
+    """Remember the parts that documents refer to, which nobody takes away without changing the thread's item.
+
+    A pending write that may be replaced gives its parts up without that.
+    """
+    lasting: dict[Ref, None] = {}
+    for step in steps:
+        document = load(step.doc)
+        for node in nodes_of(document):
+            lasting.update(dict.fromkeys(needed(node)))
+        for item in step.writes:
+            write = load_write(item)
+            if number_of_write(item.key) >= 0 and not write.get("replaced"):
+                lasting.update(dict.fromkeys(needed(write["node"])))
+        versions = document.get("versions", {})
+        for name, node in document.get("channels", {}).items():
+            if name in versions:
+                root.channels.setdefault((namespace, name), (versions[name], node))
+    for ref in lasting:
+        if ref in parts:
+            root.known.setdefault(digest_of(parts[ref]), ref)
+
+
+def _pending(item: Item, parts: Mapping[Ref, Value]) -> PendingWrite:
+    if isinstance(item.value, Unreadable):
+        raise item.value.error
+    written = load_write(item)
+    return PendingWrite(
+        task_id=written["task"],
+        task_path=written.get("path", ""),
+        index=number_of_write(item.key),
+        channel=written["channel"],
+        value=assemble(written["node"], parts),
+    )

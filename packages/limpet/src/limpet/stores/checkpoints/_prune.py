@@ -1,33 +1,36 @@
-"""Pruning the checkpoints of a thread, and freeing parts that no checkpoint uses any more."""
+"""Removing checkpoints of a thread, and freeing parts that no checkpoint uses any more."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ..._errors import ConfigurationError, ConflictError, CorruptDataError
-from ...driver import Delete, Driver, Item, Key, Range, key, split, text
+from ...driver import Check, Delete, Driver, Item, Key, key, split
 from ...driver.kit import backend_now_ms, scan_all
-from ...structures import Plan, ReadSet, log_skipped, scan_all_each, transact
+from ...structures import log_skipped, scan_all_each
 from .._durations import duration_to_ms
-from ._documents import (
-    AT_ONCE,
-    DOCUMENTS,
-    ORDER,
-    PARTS,
-    WRITES,
-    document_key,
-    heads,
-    load,
-    load_head,
-    used_keys,
-    writes_key,
-)
-from ._threads import root_of, thread_key
+from ._documents import AT_ONCE, load, load_write, nodes_of
+from ._keys import DOCUMENTS, INDEX, PARTS, Sort, part_key, sort_in
+from ._parts import needed
+from ._threads import ThreadRoot, root_of, thread_key
+from ._writing import position_in
 
 __all__ = ["prune_thread"]
 
 _GRACE_MS = 60 * 60 * 1000
 """A part that nothing needs is freed when it is older than this: it may have been stored for a checkpoint to come."""
+
+
+@dataclass(slots=True)
+class _Stored:
+    """What lies at a place in the order, without values."""
+
+    sort: Sort
+    doc: Item | None = None
+    writes: list[Item] = field(default_factory=list)
+    index: Item | None = None
 
 
 async def prune_thread(driver: Driver, thread_id: str, max_count: int | None, max_age: float | timedelta | None) -> int:
@@ -36,67 +39,167 @@ async def prune_thread(driver: Driver, thread_id: str, max_count: int | None, ma
         raise ConfigurationError("prune() would keep everything: pass max_count=, max_age=, or both")
     if max_count is not None and max_count < 1:
         raise ConfigurationError(f"max_count is {max_count}: the latest is always kept; delete() deletes all")
-    base = await _announce(driver, thread_id)
-    if base is None:
+    limit_ms = None if max_age is None else duration_to_ms(max_age, "max_age")
+    root = await _root(driver, thread_id)
+    if root is None:
         return 0
     now = await backend_now_ms(driver)
-    limit = None if max_age is None else now - duration_to_ms(max_age, "max_age")
+    limit = None if limit_ms is None else now - limit_ms
+    pruning = _Pruning(driver, root)
     removed = 0
-    async for namespace, head in heads(driver, base):
-        latest = str(load_head(head)["latest"])
-        order = [item async for item in scan_all(driver, key(base, ORDER, text(namespace)))]
-        for at, item in enumerate(order):
-            (doc,) = await driver.get([document_key(base, namespace, str(item.value))], values=False)
-            too_many = max_count is not None and at < len(order) - max_count
-            too_old = limit is not None and doc is not None and doc.updated_at < limit
-            if item.value != latest and doc is not None and (too_many or too_old):
-                removed += await _remove(driver, base, namespace, item, doc)
-    await _free(driver, base, now)
+    async for stored in _namespaces(driver, root.base):
+        docs = [each for each in stored if each.doc is not None]
+        stale = [
+            each
+            for at, each in enumerate(docs[:-1])
+            if (max_count is not None and at < len(docs) - max_count)
+            or (limit is not None and each.doc is not None and each.doc.updated_at < limit)
+        ]
+        removed += await pruning.remove(stale)
+        await pruning.remove([each for each in stored if each.doc is None and _is_old(each, now - _GRACE_MS)])
+    await pruning.free(now - _GRACE_MS)
     return removed
 
 
-async def _announce(driver: Driver, thread_id: str) -> Key | None:
-    """From here on nobody counts on parts that were stored before; where they lie."""
-    thread = thread_key(thread_id)
+class _Pruning:
+    """Removes what lies below one root, which changes with each batch that does: see `ThreadRoot`."""
 
-    def plan(reads: ReadSet) -> Plan[Key | None]:
-        if reads[thread] is None or (root := root_of(thread, reads[thread])).copying:
-            return Plan([], None)
-        root.prunes += 1
-        return Plan(root.rewritten(), root.base)
+    def __init__(self, driver: Driver, root: ThreadRoot) -> None:
+        self._driver = driver
+        self._root: ThreadRoot | None = root
+        self._base = root.base
 
-    return await transact(driver, [thread], plan)
+    async def remove(self, stored: Sequence[_Stored]) -> int:
+        """Remove checkpoints with their pending writes, unless they were put again meanwhile; return how many."""
+        removed = 0
+        most = min(AT_ONCE, self._driver.capabilities.max_writes - 2)
+        for some in _grouped(stored, most):
+            removed += await self._remove(some, most)
+        return removed
 
+    async def _remove(self, stored: list[_Stored], most: int) -> int:
+        while stored and self._root is not None:
+            removing = self._root.removing()
+            deletes: dict[Key, Delete] = {}
+            for each in stored:
+                for item in (each.doc, each.index, *each.writes):
+                    if item is not None:
+                        deletes[item.key] = Delete(item.key, item.etag if item is each.doc else None)
+            try:
+                await self._driver.apply([removing, *list(deletes.values())[:most]])
+            except ConflictError as conflict:
+                if self._root.thread in conflict.keys:
+                    await self._again()
+                stored = [each for each in stored if each.doc is None or each.doc.key not in conflict.keys]
+            else:
+                self._root = self._root.after(removing)
+                return len(stored)
+        return 0
 
-async def _remove(driver: Driver, base: Key, namespace: str, order: Item, doc: Item) -> bool:
-    """Remove a checkpoint with its pending writes, unless it was put again meanwhile."""
-    page = await driver.scan(
-        Range(
-            writes_key(base, namespace, str(order.value)),
-            values=False,
-            limit=min(AT_ONCE, driver.capabilities.max_writes - 2),
-        )
-    )
-    pending = [Delete(item.key) for item in page.items]
-    try:
-        await driver.apply([Delete(doc.key, doc.etag), Delete(order.key), *pending])
-    except ConflictError:
-        return False
-    return True
+    async def free(self, limit: int) -> None:
+        """Remove the parts of no checkpoint that are older than `limit`.
 
-
-async def _free(driver: Driver, base: Key, now: int) -> None:
-    """Remove the parts and pending writes of no checkpoint, but those that are fresh: one may be about to come."""
-    used: set[Key] = set()
-    async for doc in scan_all_each(driver, key(base, DOCUMENTS)):
-        used.add(key(base, WRITES, *split(doc.key)[3:]))
-        try:
-            used |= used_keys(base, load(doc))
-        except CorruptDataError as error:  # nobody knows which parts it needs: all of them stay
-            log_skipped(error)
+        That is announced by one more change of the root, and only done while that stays: so nobody counts on what was
+        known before, and nothing that is read now is removed meanwhile.
+        """
+        while self._root is not None:
+            removing = self._root.removing()
+            try:
+                await self._driver.apply([removing])
+            except ConflictError:
+                await self._again()
+                continue
+            self._root = self._root.after(removing)
+            break
+        if self._root is None or self._root.item is None:
             return
-    for kind in (PARTS, WRITES):
-        async for item in scan_all(driver, key(base, kind), values=False):
-            of = item.key if kind == PARTS else key(*split(item.key)[:5])
-            if of not in used and item.updated_at < now - _GRACE_MS:
-                await driver.commit([[Delete(item.key, item.etag)]])
+        unchanged = Check(self._root.thread, self._root.item.etag)
+        used: set[Key] = set()
+        async for item in scan_all_each(self._driver, key(self._base, DOCUMENTS)):
+            try:
+                found = load(item) if sort_in(item.key)[1] else load_write(item)
+                nodes = nodes_of(found) if sort_in(item.key)[1] else iter([found["node"]])
+                used.update(part_key(self._base, *ref) for node in nodes for ref in needed(node))
+            except CorruptDataError as error:  # nobody knows which parts it needs: all of them stay
+                log_skipped(error)
+                return
+            except (KeyError, TypeError, AttributeError):
+                log_skipped(CorruptDataError(f"the item at {item.key!r} is no checkpoint"))
+                return
+        stale: list[Delete] = []
+        async for item in scan_all(self._driver, key(self._base, PARTS), values=False):
+            if item.key not in used and item.updated_at < limit:
+                stale.append(Delete(item.key))
+            if len(stale) == AT_ONCE and not await self._freed(unchanged, stale):
+                return
+        if stale:
+            await self._freed(unchanged, stale)
+
+    async def _freed(self, unchanged: Check, stale: list[Delete]) -> bool:
+        """Whether nobody has removed anything else meanwhile, who then frees these too."""
+        try:
+            await self._driver.apply([unchanged, *stale])
+        except ConflictError:
+            return False
+        stale.clear()
+        return True
+
+    async def _again(self) -> None:
+        """The root as it is now; none where the thread was deleted."""
+        assert self._root is not None
+        (item,) = await self._driver.get([self._root.thread])
+        self._root = root_of(self._root.thread_id, item) if self._root.is_named_by(item) else None
+
+
+async def _root(driver: Driver, thread_id: str) -> ThreadRoot | None:
+    (item,) = await driver.get([thread_key(thread_id)])
+    root = root_of(thread_id, item)
+    return root if root.is_there else None
+
+
+async def _namespaces(driver: Driver, base: Key) -> AsyncIterator[Sequence[_Stored]]:
+    """What is stored in each namespace, in order, without values but for the positions of ids."""
+    indexes: dict[tuple[str, Sort], Item] = {}
+    async for item in scan_all_each(driver, key(base, INDEX)):
+        try:
+            indexes[split(item.key)[3], position_in(item)] = item
+        except CorruptDataError as error:
+            log_skipped(error)
+    now: tuple[str, list[_Stored]] | None = None
+    async for item in scan_all_each(driver, key(base, DOCUMENTS), values=False):
+        namespace = split(item.key)[3]
+        sort, is_document = sort_in(item.key)
+        if now is None or now[0] != namespace:
+            if now is not None:
+                yield now[1]
+            now = (namespace, [])
+        if not now[1] or now[1][-1].sort != sort:
+            now[1].append(_Stored(sort, index=indexes.pop((namespace, sort), None)))
+        if is_document:
+            now[1][-1].doc = item
+        else:
+            now[1][-1].writes.append(item)
+    if now is not None:
+        yield now[1]
+    yield [_Stored(sort, index=index) for (_, sort), index in indexes.items()]
+
+
+def _is_old(stored: _Stored, limit: int) -> bool:
+    """Whether what has no checkpoint has waited long enough for it."""
+    items = [item for item in (stored.index, *stored.writes) if item is not None]
+    return all(item.updated_at < limit for item in items)
+
+
+def _grouped(stored: Iterable[_Stored], most: int) -> Iterator[list[_Stored]]:
+    """So many that one batch removes them; of what has more items the rest waits for the next pruning."""
+    group: list[_Stored] = []
+    size = 0
+    for each in stored:
+        items = 2 + len(each.writes)
+        if group and size + items > most:
+            yield group
+            group, size = [], 0
+        group.append(each)
+        size += items
+    if group:
+        yield group

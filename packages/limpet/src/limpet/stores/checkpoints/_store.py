@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from ..._arguments import checked_arguments
-from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
-from ..._json import dump_plain
-from ...driver import Cond, Driver, If, Item, Key, Put, Range, Value, Write, key, number, split, text
-from ...driver.kit import size_of
+from ..._errors import CorruptDataError, InvalidCursorError, InvalidValueError, NotFoundError
+from ..._json import check_plain, dump_plain
+from ...driver import Driver, Key, Range, Write, key
 from ...records import CheckpointRecord
-from ...structures import KeysBelow, Listing, Numbers, Plan, ReadSet, get_each, transact
-from .._formats import CHECKPOINT_HEAD
+from ...structures import KeysBelow, Listing, Plan, Positions, ReadSet, transact
+from .._formats import PENDING_WRITE
 from ._copy import copy_thread
-from ._documents import (
-    AT_ONCE,
-    BATCH_BYTES,
-    HEADS,
-    ORDER,
-    PARTS,
-    document_key,
-    dump,
-    dump_write,
-    load,
-    load_head,
-    read_each,
-    read_records,
-    writes_key,
-)
-from ._parts import take_apart
+from ._documents import AT_ONCE, dump, load_namespace, steps_before
+from ._keys import NAMESPACES, Address, is_sort, up_to
+from ._parts import Node, take_apart
 from ._prune import prune_thread
+from ._reading import Reader
 from ._threads import ThreadCache, ThreadMovedError, ThreadRoot, root_of, thread_key
+from ._writing import NewParts, put_document, put_pending
 
 __all__ = ["CheckpointStore"]
+
+_WORTH_LOOKING = 16
+"""New parts from which on it is worth while to look whether the latest checkpoint has them."""
 
 
 @checked_arguments
 class CheckpointStore:
-    """Checkpoints by thread, namespace and id; newest first means: put for the first time last.
+    """Checkpoints by thread, namespace and id, in the order of their ids where these are in one, else of their first puts.
 
     All of a thread lies below one number, which `checkpoints.threads!@<thread>` names: with that item a thread is deleted at
-    once, and made anew. Parts are found by their digest, within their thread.
+    once, and made anew. What checkpoints of a thread have in common is stored once.
     """
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._cache = ThreadCache()
+        self._reader = Reader(driver, self._cache)
 
     async def put(
         self,
@@ -59,158 +51,132 @@ class CheckpointStore:
         id: str | None = None,
         parent_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        channels: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str | int | float] | None = None,
+        encode: Callable[[Any], Any] | None = None,
     ) -> str:
         """Store a checkpoint, JSON with bytes wherever there are bytes, and return its id.
 
-        An existing id is replaced and keeps its position. One driver call after the first, and
-        one more for each MiB, or few hundred, of parts that are new. Raises `InvalidValueError`.
+        `channels` are values by name, kept beside it. One whose version in `versions` is the last one that this process
+        knows is not looked at; `encode` makes JSON with bytes of the others.
+
+        An existing id is replaced and keeps its position. One driver call once this process knows the thread, and
+        one more for each MiB, or few hundred, of parts that are new. Raises `InvalidValueError`, and `NotFoundError` for a
+        checkpoint with a parent in a thread that was deleted less than an hour ago.
         """
         id = uuid4().hex if id is None else id
-        parts: dict[str, Value] = {}
-        node = take_apart(checkpoint, parts)
-        document = {
-            "id": id,
-            "parent": parent_id,
-            "node": node,
-            "metadata": take_apart(dict(metadata or {}), parts, "the metadata"),
-        }
+        versions = dict(versions or {})
+        for name, version in versions.items():
+            if not isinstance(name, str) or isinstance(version, bool) or not isinstance(version, (str, int, float)):
+                raise InvalidValueError(f"the version of {name!r} is {version!r}: use a string or a number")
+        check_plain(versions, "versions")
         while True:
             root = await self._root(thread_id)
+            if root is None:
+                if parent_id is not None:
+                    raise NotFoundError(
+                        f"the thread {thread_id!r} was deleted, and with it the checkpoint {parent_id!r}: put the first one "
+                        "of a new run without a parent"
+                    )
+                root = await self._anew(thread_id)
+            parts = NewParts(root)
+            document = {
+                "parent": parent_id,
+                "node": take_apart(checkpoint, parts, "checkpoint"),
+                "metadata": take_apart(dict(metadata or {}), parts, "metadata", "the metadata"),
+            }
+            if channels or versions:
+                document["channels"] = _nodes(root, namespace, channels or {}, versions, encode, parts)
+                document["versions"] = versions
+            if len(parts.puts) > _WORTH_LOOKING and not root.learned and not root.fresh:
+                root.learned = True
+                try:
+                    await self._reader.page(root, namespace, None, 1, 10)
+                except ThreadMovedError:
+                    self._cache.forget(root)
+                continue
             try:
-                await self._put(root, namespace, document, parts)
+                self._cache.keep(
+                    await put_document(self._driver, root, Address(root.base, namespace, id), document, parts)
+                )
             except ThreadMovedError:
-                self._cache.forget(thread_id)
+                self._cache.forget(root)
             else:
-                self._cache.keep(thread_id, root)
                 return id
-
-    async def _put(
-        self, root: ThreadRoot, namespace: str, document: Mapping[str, Any], parts: Mapping[str, Value]
-    ) -> None:
-        base, id = root.base, str(document["id"])
-        head, doc = key(base, HEADS, text(namespace)), document_key(base, namespace, id)
-        missing = [Put(key(base, PARTS, text(at)), part) for at, part in parts.items() if at not in root.parts]
-        *before, last = list(_batches(missing, min(AT_ONCE, self._driver.capabilities.max_writes - 6))) or [[]]
-        for some in before:
-            guard = root.guard()
-            try:
-                await self._driver.apply([*guard, *some])
-            except ConflictError:
-                raise ThreadMovedError from None
-            root.written(guard)
-        guard = root.guard()
-
-        def plan(reads: ReadSet) -> Plan[Item | None]:
-            if root.thread in reads:  # read because it was another
-                raise ThreadMovedError
-            there = reads[doc]
-            following = 0 if reads[head] is None else int(load_head(reads[head])["next"])
-            at = following if there is None else int(load(there)["position"])
-            writes: list[Write] = [*guard, *last, Put(doc, dump({**document, "position": at}), _as_read(there))]
-            if there is not None:
-                return Plan(writes, reads[head])
-            following_head = dump({"next": following + 1, "latest": id, "namespace": namespace}, CHECKPOINT_HEAD)
-            new = Put(head, following_head, _as_read(reads[head]))
-            return Plan([*writes, new, Put(key(base, ORDER, text(namespace), number(at)), id)], _as_item(new))
-
-        assume: dict[Key, Item | None] = {}
-        if namespace in root.heads:
-            assume = {head: root.heads[namespace], doc: None}
-        elif root.item is None:
-            assume = {head: None, doc: None}
-        root.heads[namespace] = await transact(self._driver, [head, doc], plan, assume=assume)
-        root.written(guard)
-        root.remember(list(parts))
 
     async def put_writes(
         self,
         thread_id: str,
         checkpoint_id: str,
         task_id: str,
-        writes: Sequence[tuple[str, Any]],
+        writes: Sequence[tuple[str, Any] | tuple[int, str, Any]],
         *,
         namespace: str = "",
+        task_path: str = "",
         first: int = 0,
         replace: bool = False,
     ) -> None:
         """Store what a task has written after a checkpoint: channels with values, numbered from `first` on.
 
-        What is there already stays, unless `replace`: so the same call may be made again. The checkpoint may come after
-        its writes. Raises `InvalidValueError`.
+        A triple begins with a number of its own. What is there already stays, unless `replace`, or its number is
+        negative: so the same call may be made again. The checkpoint may come after its writes. One driver call once
+        this process knows the thread and the checkpoint. In a thread that was deleted less than an hour ago it does nothing.
+        Raises `InvalidValueError`.
         """
-        written: list[tuple[int, str]] = []
+        given: dict[int, tuple[str, Any]] = {}
         for at, write in enumerate(writes, first):
-            if not isinstance(write, (list, tuple)) or len(write) != 2 or not isinstance(write[0], str):
-                raise InvalidValueError("writes takes pairs of a channel's name and a value")
-            channel, value = write
-            parts: dict[str, Value] = {}
-            node = take_apart(value, parts, "the write")
-            written.append((at, dump_write(task_id, at, channel, node, parts)))
-        while True:
-            root = await self._root(thread_id)
-            base = key(writes_key(root.base, namespace, checkpoint_id), text(task_id))
+            match write:
+                case (str(channel), value):
+                    number = at
+                case (int(number), str(channel), value) if not isinstance(number, bool):
+                    pass
+                case _:
+                    raise InvalidValueError(
+                        "writes takes pairs of a channel's name and a value, and triples of a number, a name and a value"
+                    )
+            if number not in given or number < 0 or replace:
+                given[number] = (channel, value)
+        while given and (root := await self._root(thread_id)) is not None:
+            parts = NewParts(root)
+            written = {
+                (task_id, number): _pending(task_id, task_path, channel, value, parts, replace)
+                for number, (channel, value) in given.items()
+            }
+            address = Address(root.base, namespace, checkpoint_id)
             try:
-                await self._put_writes(root, [Put(key(base, number(at)), value) for at, value in written], replace)
+                await put_pending(self._driver, root, address, written, parts, lambda number: replace or number < 0)
             except ThreadMovedError:
-                self._cache.forget(thread_id)
+                self._cache.forget(root)
             else:
-                self._cache.keep(thread_id, root)
+                self._cache.keep(root)
                 return
-
-    async def _put_writes(self, root: ThreadRoot, puts: Sequence[Put], replace: bool) -> None:
-        guard = root.guard()
-
-        def plan(reads: ReadSet) -> Plan[bool]:
-            if root.thread in reads:
-                raise ThreadMovedError
-            new = [put for put in puts if replace or reads[put.key] is None]
-            kept = [put if replace else Put(put.key, put.value, If.ABSENT) for put in new]
-            return Plan([*guard, *kept] if new else [], bool(new))
-
-        if await transact(self._driver, [put.key for put in puts], plan):
-            root.written(guard)
 
     async def get(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> CheckpointRecord | None:
         """Return a checkpoint by id, or the latest, with its pending writes; or `None`.
 
-        Three driver calls where this process knows the thread, and which one was the latest; up to two more where not.
+        Two driver calls, and one more where this process does not know the thread, where it does not know the id, and
+        for each 500 parts.
         """
-        seen: set[str] = set()
-        while (root := await self._there(thread_id)) is not None:
-            head = key(root.base, HEADS, text(namespace))
-            guess = root.heads.get(namespace)
-            wanted = id if id is not None or guess is None else str(load_head(guess)["latest"])
-            keys = [root.thread, head, *([] if wanted is None else [document_key(root.base, namespace, wanted)])]
-            thread, now, *docs = await self._driver.get(keys)
-            if thread is None or not root.is_named_by(thread):
-                self._cache.forget(thread_id)
-                continue
-            root.heads[namespace] = now
-            if id is None:
-                if now is None:
-                    return None
-                latest = str(load_head(now)["latest"])
-                if latest != wanted:
-                    docs = await self._driver.get([document_key(root.base, namespace, latest)])
-            found = (
-                [] if docs[0] is None else await read_records(self._driver, thread_id, namespace, root.base, [docs[0]])
-            )
-            if found or id is not None or now is None:
-                return found[0] if found else None
-            # The latest is never pruned: it is no longer the latest, or the thread was deleted.
-            if now.etag in seen:
-                raise CorruptDataError(f"the latest checkpoint of the thread {thread_id!r}, {latest!r}, is missing")
-            seen.add(now.etag)
-        return None
+        return await self._reader.one(thread_id, namespace, id)
 
     async def exists(self, thread_id: str, *, namespace: str = "", id: str | None = None) -> bool:
-        """Whether there is a checkpoint with this id, or any in the namespace. Two driver calls."""
-        base = await self._base(thread_id)
-        if base is None:
-            return False
-        at = key(base, HEADS, text(namespace)) if id is None else document_key(base, namespace, id)
-        (item,) = await self._driver.get([at], values=False)
-        return item is not None
+        """Whether there is a checkpoint with this id, or any in the namespace. Two or three driver calls."""
+        while (root := await self._reader.there(thread_id)) is not None:
+            address = Address(root.base, namespace, id or "")
+            try:
+                before = None
+                if id is not None:
+                    sort = await self._reader.sort_of(root, address)
+                    if sort is None:
+                        await self._reader.confirm(root)
+                        return False
+                    before = up_to(address.documents, sort)
+                steps, _ = await steps_before(self._driver, address.documents, before, 1, 1, values=False)
+                await self._reader.confirm(root)
+            except ThreadMovedError:
+                continue
+            return bool(steps) and (id is None or steps[0].sort == sort)
+        return False
 
     def list(
         self,
@@ -222,39 +188,38 @@ class CheckpointStore:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Listing[CheckpointRecord]:
-        """The checkpoints of a thread in a namespace, newest first, whole.
+        """The checkpoints of a thread in a namespace, the latest first, whole.
 
-        `before` is an id: those that were put before it; `NotFoundError` for one that is not there. `filter` are
-        names and values that the metadata has to have.
+        `before` is an id: those that come before it in the order; `NotFoundError` for one that is not there, unless it is
+        a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that the metadata has
+        to have. A page is two driver calls, and one more for each 500 parts.
         """
+        wanted = dict(filter or {})
 
         async def fetch(
             position: str | None, count: int
         ) -> tuple[Sequence[CheckpointRecord | CorruptDataError], str | None]:
-            base = await self._base(thread_id)
-            if base is None:
-                return [], None
-            order = key(base, ORDER, text(namespace))
-            end = None if position is None else int(position)
-            if before is not None:  # for a cursor too, which must not lead behind it
-                (doc,) = await self._driver.get([document_key(base, namespace, before)])
-                if doc is None:
-                    raise NotFoundError(f"there is no checkpoint {before!r} in the thread {thread_id!r}")
-                bound = int(load(doc)["position"])
-                end = bound if end is None else min(end, bound)
-            below = None if end is None else key(order, number(end))
-            page = await self._driver.scan(Range(order, before=below, reverse=True, limit=min(count, AT_ONCE)))
-            docs = await get_each(self._driver, [document_key(base, namespace, str(item.value)) for item in page.items])
-            there = [doc for doc in docs if doc is not None]
-            found = await read_each(self._driver, thread_id, namespace, base, there)
-            wanted = dict(filter or {})
-            matching = [
-                each for each in found if isinstance(each, CorruptDataError) or wanted.items() <= each.metadata.items()
-            ]
-            return matching, None if page.next is None else split(page.next)[-1]
+            while (root := await self._reader.there(thread_id)) is not None:
+                address = Address(root.base, namespace, before or "")
+                try:
+                    end = None if position is None else key(address.documents, position)
+                    if before is not None:  # for a cursor too, which must not lead behind it
+                        bound = key(address.documents, await self._bound(root, address))
+                        end = bound if end is None else min(end, bound)
+                    count = min(count, AT_ONCE)
+                    found = await self._reader.page(root, namespace, end, count, 3 * count + 8)
+                except ThreadMovedError:
+                    continue
+                matching = [
+                    each
+                    for each in found.records
+                    if isinstance(each, CorruptDataError) or wanted.items() <= each.metadata.items()
+                ]
+                return matching, found.steps[-1].sort if found.more else None
+            return [], None
 
-        query = ["checkpoints", thread_id, namespace, str(before), dump_plain(dict(filter or {}), "filter")]
-        return Listing(query, fetch, limit=limit, cursor=cursor, positions=Numbers())
+        query = ["checkpoints", thread_id, namespace, str(before), dump_plain(wanted, "filter")]
+        return Listing(query, fetch, limit=limit, cursor=cursor, positions=_Sorts())
 
     def namespaces(self, thread_id: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
         """The namespaces of a thread, in the driver's order of their names."""
@@ -263,11 +228,12 @@ class CheckpointStore:
             base = await self._base(thread_id)
             if base is None:
                 return [], None
-            heads = KeysBelow(key(base, HEADS))  # known only here: a thread that is made anew has another base
-            after = None if position is None else heads.read(position)
-            page = await self._driver.scan(Range(key(base, HEADS), after=after, limit=count))
-            following = None if page.next is None else heads.written(page.next)
-            return [str(load_head(item)["namespace"]) for item in page.items], following
+            below = KeysBelow(key(base, NAMESPACES))  # known only here: a thread that is made anew has another base
+            after = None if position is None else below.read(position)
+            page = await self._driver.scan(Range(key(base, NAMESPACES), after=after, limit=count))
+            found = [load_namespace(item) for item in page.items]
+            following = None if page.next is None else below.written(page.next)
+            return [str(each["namespace"]) for each in found if each.get("shown")], following
 
         return Listing(["checkpoint namespaces", thread_id], fetch, limit=limit, cursor=cursor)
 
@@ -278,8 +244,7 @@ class CheckpointStore:
         thread = thread_key(thread_id)
 
         def plan(reads: ReadSet) -> Plan[bool]:
-            there = reads[thread] is not None and not root_of(thread, reads[thread]).copying
-            return Plan(self.plan_delete(reads, thread_id), there)
+            return Plan(self.plan_delete(reads, thread_id), root_of(thread_id, reads[thread]).is_there)
 
         return await transact(self._driver, [thread], plan)
 
@@ -290,7 +255,9 @@ class CheckpointStore:
     def plan_delete(self, reads: ReadSet, thread_id: str) -> Sequence[Write]:
         """The writes that remove all checkpoints of a thread, for the batch of what they belong to."""
         item = reads[thread_key(thread_id)]
-        return [] if item is None else root_of(item.key, item).removed()
+        if item is None or (root := root_of(thread_id, item)).state == "deleted":
+            return []
+        return root.deleted()
 
     async def copy(self, source: str, target: str) -> int:
         """Copy all checkpoints, with their pending writes, to another thread; return how many items that were.
@@ -312,46 +279,72 @@ class CheckpointStore:
 
     # How.
 
-    async def _root(self, thread_id: str) -> ThreadRoot:
-        if (root := self._cache.get(thread_id)) is not None:
-            return root
-        thread = thread_key(thread_id)
-        (item,) = await self._driver.get([thread])
-        root = root_of(thread, item)
-        return root_of(thread, item, anew=True) if root.copying else root
+    async def _root(self, thread_id: str) -> ThreadRoot | None:
+        """The place of a thread, or a new one; `None` for one that was deleted a while ago."""
+        root = await self._reader.root(thread_id)
+        if root.state == "deleted":
+            return None
+        return root_of(thread_id, root.item, anew=True) if root.state == "copying" else root
 
-    async def _there(self, thread_id: str) -> ThreadRoot | None:
-        """The place of a thread that has one, which may be gone since."""
-        root = self._cache.get(thread_id)
-        if root is None or root.item is None:
-            thread = thread_key(thread_id)
-            (item,) = await self._driver.get([thread])
-            if item is None or (root := root_of(thread, item)).copying:
-                return None
-            self._cache.keep(thread_id, root)
-        return root
+    async def _anew(self, thread_id: str) -> ThreadRoot:
+        """A new place for a thread that was deleted."""
+        (item,) = await self._driver.get([thread_key(thread_id)])
+        root = root_of(thread_id, item)
+        return root_of(thread_id, item, anew=True) if root.state != "kept" else root
 
     async def _base(self, thread_id: str) -> Key | None:
-        thread = thread_key(thread_id)
-        (item,) = await self._driver.get([thread])
-        return None if item is None or (root := root_of(thread, item)).copying else root.base
+        (item,) = await self._driver.get([thread_key(thread_id)])
+        root = root_of(thread_id, item)
+        return root.base if root.is_there else None
+
+    async def _bound(self, root: ThreadRoot, address: Address) -> str:
+        """Where the checkpoint `address` is in the order. Raises `NotFoundError`."""
+        if address.sort is not None:
+            return address.sort
+        sort = await self._reader.sort_of(root, address)
+        if sort is not None:
+            (doc,) = await self._driver.get([address.document(sort)], values=False)
+            if doc is not None:
+                return sort
+        await self._reader.confirm(root)
+        raise NotFoundError(f"there is no checkpoint {address.id!r} in the thread {root.thread_id!r}")
 
 
-def _as_read(item: Item | None) -> Cond:
-    return If.ABSENT if item is None else item.etag
+class _Sorts(Positions):
+    """Positions are places in the order of checkpoints."""
+
+    def read(self, written: str) -> str:
+        if not is_sort(written):
+            raise InvalidCursorError("the cursor is damaged: pass page.cursor on unchanged")
+        return written
 
 
-def _as_item(put: Put) -> Item:
-    return Item(put.key, put.value, put.etag, 0)
+def _nodes(
+    root: ThreadRoot,
+    namespace: str,
+    channels: Mapping[str, Any],
+    versions: Mapping[str, str | int | float],
+    encode: Callable[[Any], Any] | None,
+    parts: NewParts,
+) -> dict[str, Node]:
+    nodes: dict[str, Node] = {}
+    for name, value in channels.items():
+        if not isinstance(name, str):
+            raise InvalidValueError(f"{name!r} is not the name of a channel: use a string")
+        known = root.channels.get((namespace, name))
+        if known is not None and name in versions and known[0] == versions[name]:
+            nodes[name] = known[1]
+        else:
+            plain = value if encode is None else encode(value)
+            nodes[name] = take_apart(plain, parts, name, f"the channel {name!r}")
+    return nodes
 
 
-def _batches(puts: Sequence[Put], count: int) -> Iterator[Sequence[Put]]:
-    """The puts in batches that every driver takes."""
-    start, size = 0, 0
-    for at, put in enumerate(puts):
-        if at > start and (at - start == count or size + size_of(put.value) > BATCH_BYTES):
-            yield puts[start:at]
-            start, size = at, 0
-        size += size_of(put.value)
-    if start < len(puts):
-        yield puts[start:]
+def _pending(task_id: str, task_path: str, channel: str, value: Any, parts: NewParts, replaced: bool) -> str:
+    node = take_apart(value, parts, channel, "the write")
+    write: dict[str, Any] = {"task": task_id, "channel": channel, "node": node}
+    if task_path:
+        write["path"] = task_path
+    if replaced:
+        write["replaced"] = True
+    return dump(write, PENDING_WRITE)

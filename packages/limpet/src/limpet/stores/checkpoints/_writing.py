@@ -1,0 +1,189 @@
+"""Putting checkpoints and their pending writes: parts first where there are many, and one batch that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..._errors import ConflictError, CorruptDataError
+from ...driver import Cond, Driver, If, Item, Key, Put, Value, Write
+from ...driver.kit import size_of
+from ...structures import Plan, ReadSet, transact
+from .._formats import CHECKPOINT_NAMESPACE
+from ._documents import AT_ONCE, BATCH_BYTES, dump, load_namespace
+from ._keys import Address, Sort, part_key, position
+from ._parts import digest_of
+from ._threads import Ref, ThreadMovedError, ThreadRoot
+
+__all__ = ["NewParts", "position_in", "put_document", "put_pending"]
+
+_FOR_THE_REST = 8
+"""Writes in the last batch beside parts and pending writes."""
+
+
+class NewParts:
+    """Finds the parts that are stored already, and numbers those that are not."""
+
+    def __init__(self, root: ThreadRoot) -> None:
+        self._root = root
+        self.used: dict[bytes, Ref] = {}
+        """By digest, everything that was asked for."""
+        self.puts: list[Put] = []
+
+    def add(self, stream: str, value: Value) -> Ref:
+        """Where a part is stored, or will be."""
+        digest = digest_of(value)
+        ref = self.used.get(digest) or self._root.known.get(digest)
+        if ref is None:
+            ref = self._root.next_ref(stream)
+            self.puts.append(Put(part_key(self._root.base, *ref), value))
+        self.used[digest] = ref
+        return ref
+
+    async def store_first(self, driver: Driver, beside: int = 0) -> Sequence[Put]:
+        """Store what one batch does not hold, and return the puts for the last one, of so many other writes."""
+        most = driver.capabilities.max_writes - _FOR_THE_REST
+        *before, last = list(_batches(self.puts, min(AT_ONCE, most))) or [[]]
+        if len(last) > most - beside:
+            before, last = [*before, last], []
+        for some in before:
+            guard = self._root.guard()
+            try:
+                await driver.apply([*guard, *some])
+            except ConflictError:
+                raise ThreadMovedError from None
+            self._root.written(guard)
+        return last
+
+
+async def put_document(
+    driver: Driver, root: ThreadRoot, address: Address, document: Mapping[str, Any], parts: NewParts
+) -> ThreadRoot:
+    """Store a checkpoint; return the root as it is then. Raises `ThreadMovedError` where the thread is another by now."""
+    last = await parts.store_first(driver)
+    removing = root.removing() if root.item is not None and not root.fresh else None
+    guard = root.guard()
+
+    def plan(reads: ReadSet) -> Plan[tuple[bool, dict[Key, Item | None]]]:
+        found: dict[Key, Item | None] = {}
+        sort, writes = _located(reads, root, address, found, shown=True)
+        at = address.document(sort)
+        there = reads.get(at)
+        writes += [*last, Put(at, dump({"id": address.id, **document}), _as_read(there))]
+        if there is None:
+            return Plan([*guard, *writes], (False, found))
+        if removing is None:
+            raise ThreadMovedError
+        return Plan([removing, *writes], (True, found))
+
+    replaced, found = await transact(driver, _keys(address), plan, assume=_assumed(root, address))
+    if replaced:
+        assert removing is not None
+        root = root.after(removing, parts.used)
+        root.learned = True
+    else:
+        root.written(guard)
+        root.known.update(parts.used)
+    root.remember(found)
+    versions = document.get("versions", {})
+    for name, node in document.get("channels", {}).items():
+        if name in versions:
+            root.channels[address.namespace, name] = (versions[name], node)
+    return root
+
+
+async def put_pending(
+    driver: Driver,
+    root: ThreadRoot,
+    address: Address,
+    writes: Mapping[tuple[str, int], str],
+    parts: NewParts,
+    replaces: Callable[[int], bool],
+) -> None:
+    """Store pending writes, by task and number. Raises `ThreadMovedError` where the thread is another by now."""
+    last = await parts.store_first(driver, len(writes))
+    guard = root.guard()
+
+    def plan(reads: ReadSet) -> Plan[dict[Key, Item | None] | None]:
+        found: dict[Key, Item | None] = {}
+        sort, located = _located(reads, root, address, found, shown=False)
+        puts: list[Write] = []
+        for (task_id, at), value in writes.items():
+            key = address.write(sort, task_id, at)
+            if replaces(at):
+                puts.append(Put(key, value))
+            elif reads.get(key) is None:
+                puts.append(Put(key, value, If.ABSENT))
+        return Plan([*guard, *located, *puts, *last], found) if puts else Plan([], None)
+
+    found = await transact(driver, _keys(address), plan, assume=_assumed(root, address))
+    if found is not None:
+        root.written(guard)
+        root.known.update(parts.used)
+        root.remember(found)
+
+
+def _keys(address: Address) -> Sequence[Key]:
+    return [address.namespace_key] if address.sort is not None else [address.namespace_key, address.index_key]
+
+
+def _assumed(root: ThreadRoot, address: Address) -> dict[Key, Item | None]:
+    if root.item is None or root.fresh:  # there is nothing yet
+        return dict.fromkeys(_keys(address))
+    if address.namespace_key not in root.items:
+        return {}
+    known = {address.namespace_key: root.items[address.namespace_key]}
+    if address.sort is None:  # most ids are new
+        known[address.index_key] = root.items.get(address.index_key)
+    return known
+
+
+def _located(
+    reads: ReadSet, root: ThreadRoot, address: Address, found: dict[Key, Item | None], *, shown: bool
+) -> tuple[Sort, list[Write]]:
+    """Where a checkpoint is in the order, and the writes that make it so; what is there then goes into `found`."""
+    if root.thread in reads:  # read because it was another
+        raise ThreadMovedError
+    at = address.namespace_key
+    there = found[at] = reads[at]
+    registered: dict[str, Any] = (
+        {"namespace": address.namespace, "next": 0, "shown": False} if there is None else load_namespace(there)
+    )
+    changed = {**registered, "shown": bool(registered.get("shown")) or shown}
+    sort = address.sort
+    writes: list[Write] = []
+    if sort is None:
+        index = found[address.index_key] = reads[address.index_key]
+        if index is not None:
+            sort = position_in(index)
+        else:
+            sort = position(registered["next"])
+            changed["next"] = registered["next"] + 1
+            writes.append(Put(address.index_key, str(registered["next"]), If.ABSENT))
+    if (there is None and shown) or (there is not None and changed != registered) or writes:
+        writes.append(Put(at, dump(changed, CHECKPOINT_NAMESPACE), _as_read(there)))
+    found.update({each.key: Item(each.key, each.value, each.etag, 0) for each in writes if isinstance(each, Put)})
+    return sort, writes
+
+
+def position_in(index: Item) -> Sort:
+    written = index.value
+    if not isinstance(written, str) or not written.isdecimal() or len(written) > 16:
+        raise CorruptDataError(f"the item at {index.key!r} is not the position of a checkpoint", key=index.key)
+    return position(int(written))
+
+
+def _as_read(item: Item | None) -> Cond:
+    return If.ABSENT if item is None else item.etag
+
+
+def _batches(puts: Sequence[Put], count: int) -> Iterator[Sequence[Put]]:
+    """The puts in batches that every driver takes."""
+    start, size = 0, 0
+    for at, put in enumerate(puts):
+        if at > start and (at - start == count or size + size_of(put.value) > BATCH_BYTES):
+            yield puts[start:at]
+            start, size = at, 0
+        size += size_of(put.value)
+    if start < len(puts):
+        yield puts[start:]
