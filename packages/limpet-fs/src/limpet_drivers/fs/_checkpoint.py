@@ -1,8 +1,8 @@
-"""Syncing the files to disk in the background, so that the journal stays short.
+"""Sync files to disk in the background, to keep the journal short.
 
-One file after the other is synced while the driver's thread has nothing else to do, without the lock: a file that
-changes meanwhile is in the journal's later rounds, which the next journal keeps. Only the change of journals at the
-end takes the lock.
+While the driver's thread is idle, files are synced one by one, without the lock. If a file changes meanwhile, that
+change is in a later round of the journal, which the next journal keeps. Only replacing the journal at the end takes
+the lock.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from ._tree import ancestors
 __all__ = ["Checkpoints"]
 
 _DELAY = 5.0
-"""Seconds that a write stays in the journal at least, so that a burst makes one checkpoint."""
+"""Minimum seconds that a write stays in the journal, so that a burst makes one checkpoint."""
 _MANY = 500
-"""Changed files beyond which the whole file system is synced instead, where the system can."""
+"""With more changed files than this, the whole file system is synced instead, if the system can do that."""
 _LONGEST = 64 * 1024 * 1024
-"""Bytes beyond which a writer waits for the checkpoint."""
+"""Journal size in bytes above which a writer waits for the checkpoint."""
 
 
 class Checkpoints:
-    """When and how one driver makes them."""
+    """Decides when one driver makes checkpoints, and makes them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._since: float | None = None
         self._steps: Iterator[None] | None = None
         self.trouble: str | None = None
-        """Why the last one failed; nothing is lost, the journal holds it."""
+        """Why the last checkpoint failed. Nothing is lost: the journal contains it."""
         store.before_writing = self._before_writing
 
     def owe(self) -> None:
-        """Something is in the journal that this driver wrote or found."""
+        """Note that the journal contains something that this driver wrote or found."""
         if self._since is None and self._store.ledger.pending:
             self._since = time.monotonic()
 
     def idle(self) -> float | None:
-        """One step; answers the seconds until the next, `None` for when something was written again."""
+        """Do one step and return the seconds until the next; `None`: nothing to do until the next write."""
         if self._since is None:
             return None
         if self._steps is None:
@@ -63,7 +63,7 @@ class Checkpoints:
         return 0
 
     def finish(self) -> None:
-        """Leave an empty journal, if anything is owed."""
+        """Leave the journal empty, if it needs a checkpoint."""
         if self._since is not None:
             self._steps = None
             for _ in self._checkpoint(locked=False):
@@ -86,7 +86,8 @@ class Checkpoints:
             ledger.checkpoint(upto)
         else:
             with self._store.held(shared=False):
-                # Otherwise somebody else made one, or files changed that were not synced: again, a little later.
+                # Otherwise another process made a checkpoint, or files changed that were not synced: try again a little
+                # later.
                 if (ledger.generation, self._store.recoveries) == begun:
                     ledger.checkpoint(upto)
         self._since = time.monotonic() if ledger.pending else None
@@ -100,7 +101,7 @@ class Checkpoints:
             place = place_of(key)
             folders.update(ancestors(place.folder))
             if entry is not None:
-                # The file on record, or what a person made of it: either is what a reader would find.
+                # The recorded file, or what a person made of it: a reader would find either.
                 for kind in KINDS:
                     if files.sync(f"{place.path}.{kind}"):
                         yield

@@ -1,8 +1,8 @@
-"""Every operation on files, in one place: what a recorder of file operations stands in for is this module's `os`.
+"""All file operations, in one place. A recorder of file operations replaces this module's `os`.
 
-Paths are relative to the base, with `/` between the names. The folder of a path is opened name by name, each one in
-the one around it and never through a symbolic link, and whatever is done to a file is done by its name in that
-descriptor. So nothing outside the base is reached, even while folders are exchanged for links (see `_folders`).
+Paths are relative to the base and use `/`. Folders are opened name by name, each relative to its parent and never
+through a symbolic link, and files are accessed by name relative to their folder's descriptor. So nothing outside the
+base can be reached, even if folders are replaced by links in the meantime (see `_folders`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Files"]
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 _PLAIN_ONLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""Neither follow a link nor wait for whoever writes into a pipe."""
+"""Do not follow links, and do not wait for the writer of a pipe."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _PLAIN_ONLY
 _WINDOWS = sys.platform == "win32"
 _LONGEST_PATH = 32767 if _WINDOWS else os.pathconf("/", "PC_PATH_MAX")
@@ -40,7 +40,7 @@ if sys.platform == "darwin":  # pragma: no cover - the workflow's macOS job runs
 
     def _sync(fd: int) -> None:
         os.fsync(fd)
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync alone leaves it in the drive's cache there
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync alone leaves it in the drive's cache
 elif sys.platform == "win32":  # pragma: no cover - the workflow's Windows job runs this
 
     def _sync(fd: int) -> None:
@@ -55,7 +55,7 @@ _sync_file_system = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) i
 
 
 def _named(method: Callable[Concatenate[Files, str, P], T]) -> Callable[Concatenate[Files, str, P], T]:
-    """Errors name the whole path: the system was given a name only."""
+    """Put the whole path into errors: the system was only given a name."""
 
     @wraps(method)
     def named(self: Files, path: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -73,26 +73,26 @@ class Files:
     """The files below one folder."""
 
     def __init__(self, base: str) -> None:
-        """`base` is absolute."""
+        """`base` must be absolute."""
         self.base = base
-        # Windows takes long paths, and names that end in a dot, only so.
+        # Windows accepts long paths, and names that end in a dot, only in this form.
         self._root = f"\\\\?\\{base}" if _WINDOWS and not base.startswith("\\\\") else base
         self.folders = Folders(self._root, self.at)
         self.only_reads = False
         self.syncs = 0
-        """How often this asked the system to bring something to the disk."""
+        """How many times this object asked the system to sync."""
 
     def at(self, path: str) -> str:
-        """The system's path, for messages."""
+        """Return the system's path, for messages."""
         return os.sep.join([self._root, *path.split("/")]) if path else self._root
 
     def check_length(self, path: str) -> None:
-        """Raises `OSError` for a path that other programs could not open: here names are enough."""
+        """Raise `OSError` for a path too long for programs that, unlike this one, open whole paths."""
         if len(os.fsencode(self._root)) + len(path) + 1 >= _LONGEST_PATH:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), self.at(path))
 
     def make_base(self) -> None:
-        """Make the base and the folders around it, on the disk too."""
+        """Create the base and its parents, and sync them."""
         missing: list[str] = []
         folder = self._root
         while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
@@ -116,12 +116,12 @@ class Files:
 
     @_named
     def read(self, path: str) -> tuple[bytes, os.stat_result] | None:
-        """The content of a plain file, and what the system says about it; `None` for anything else."""
+        """Return the content of a regular file and its stat result; `None` for anything else."""
         try:
             around, name = self.folders.around(path)
             found = os.stat(name, dir_fd=around, follow_symlinks=False)
             if kind_of(found) != "file":
-                return None  # to open a device or a pipe may do something
+                return None  # opening a device or a pipe can have side effects
             fd = self._open(name, os.O_RDONLY | _BINARY | _PLAIN_ONLY, around=around)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -136,27 +136,27 @@ class Files:
 
     @_named
     def kind(self, path: str) -> str | None:
-        """`file`, `folder`, `other` (a link, a device, a pipe, a file too large for an item) or `None` for nothing."""
+        """Return `file`, `folder`, `other` (a link, device, pipe, or a file that is too large) or `None` if missing."""
         return kind_of(self._lstat(path))
 
     @_named
     def seen(self, path: str) -> tuple[int, int] | None:
-        """Size and time of change of a plain file, to tell it from another; `None` where there is none."""
+        """Return size and modification time of a regular file, to recognize it later; `None` if there is none."""
         found = self._lstat(path)
         return None if found is None or kind_of(found) != "file" else (found.st_size, found.st_mtime_ns)
 
     def has_other_names(self, path: str) -> bool:
-        """Whether a file has hard links elsewhere: what is written into it is written into those."""
+        """Return whether a file has other hard links: writing into it would change those too."""
         found = self._lstat(path)
         return found is not None and found.st_nlink > 1
 
     @_named
     def signature(self, path: str) -> tuple[int, int] | None:
-        """Another one whenever a name in the folder comes or goes (as fine as the system's clock for files).
+        """Return a value that changes whenever a name in the folder is added or removed (within file clock resolution).
 
-        `None` where there is no folder.
+        Returns `None` if there is no folder.
         """
-        # The whole path at once: what is found is only compared, and who reads the folder opens it name by name.
+        # Uses the whole path: the result is only compared, and whoever reads the folder opens it name by name.
         around, name = self.folders.below(path)
         try:
             found = os.stat(name, dir_fd=around, follow_symlinks=False)
@@ -167,7 +167,7 @@ class Files:
         return found.st_mtime_ns, found.st_ino
 
     def names(self, path: str) -> Iterator[tuple[str, str]]:
-        """The names in a folder, each with its kind."""
+        """Iterate over the names in a folder, each with its kind."""
         fd = self.folders.folder(path).fd
         with os.scandir(self.at(path) if fd is None else fd) as entries:
             for entry in entries:
@@ -189,7 +189,7 @@ class Files:
 
     @_named
     def write(self, path: str, content: bytes, *, sync: bool = False) -> None:
-        """Make a file, or make one anew. Not atomic: for names that nobody reads yet."""
+        """Create a file, or replace it. Not atomic: only for names that nobody reads yet."""
         fd = self._make(path)
         try:
             write_all(fd, content)
@@ -204,21 +204,21 @@ class Files:
         try:
             fd = self._open(name, _NEW, new_file_mode(found), around=around)
         except FileExistsError:
-            os.unlink(name, dir_fd=around)  # written into, it might be a file that has another name elsewhere
+            os.unlink(name, dir_fd=around)  # not overwritten, because it may have another hard link elsewhere
             fd = self._open(name, _NEW, new_file_mode(found), around=around)
         give_to_owner(fd, found)
         return fd
 
     @_named
     def replace(self, path: str, target: str) -> None:
-        """Rename a file over another, in one step."""
-        there, new = self.folders.around(target)  # first, for the other folder is opened so often that it stays
+        """Rename a file over another, atomically."""
+        there, new = self.folders.around(target)  # first: the other folder is opened so often that it stays open
         here, old = self.folders.around(path)
         patiently(lambda: os.replace(old, new, src_dir_fd=here, dst_dir_fd=there))
 
     @_named
     def remove(self, path: str) -> bool:
-        """Remove a plain file; answer whether there was one. Leaves anything else alone."""
+        """Remove a regular file and return whether there was one. Anything else is left alone."""
         found = self._lstat(path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return False
@@ -228,7 +228,7 @@ class Files:
 
     @_named
     def make_folder(self, path: str) -> bool:
-        """Make a folder; answer whether it was missing."""
+        """Create a folder and return whether it was missing."""
         around, name = self.folders.around(path)
         found = self.folders.folder(path.rpartition("/")[0]).found
         try:
@@ -241,20 +241,20 @@ class Files:
         return True
 
     def remove_folder(self, path: str) -> bool:
-        """Remove a folder if it is empty; answer whether it was."""
+        """Remove a folder if it is empty, and return whether it was removed."""
         try:
             around, name = self.folders.around(path)
             os.rmdir(name, dir_fd=around)
         except OSError:
-            return False  # not empty, or somebody uses it, or somebody was faster: it stays, and hurts nobody
+            return False  # not empty, in use, or another process was faster: leaving it does no harm
         self.folders.removed(path)
         return True
 
-    # To the disk.
+    # Syncing.
 
     @_named
     def sync(self, path: str) -> bool:
-        """Bring a plain file's content to the disk; answer `False` where there is none any more."""
+        """Sync a regular file's content; return `False` if the file no longer exists."""
         if self.kind(path) != "file":
             return False
         try:
@@ -271,7 +271,7 @@ class Files:
         return True
 
     def sync_folder(self, path: str) -> None:
-        """Bring a folder's names to the disk. Windows does that by itself, in order."""
+        """Sync a folder's names. Windows does this on its own, in order."""
         if not _WINDOWS and self.folders.is_folder(path):
             fd = self.folders.folder(path).fd
             if fd is None:
@@ -299,7 +299,7 @@ class Files:
             os.close(fd)
 
     def sync_everything(self) -> bool:
-        """Bring the whole file system to the disk, at once; answer `False` where that takes one call for each file."""
+        """Sync the whole file system at once. Return `False` if this system has no single call for that."""
         fd = self.folders.folder("").fd
         if _sync_file_system is None or fd is None:
             return False
@@ -310,13 +310,13 @@ class Files:
         return True
 
     def sync_fd(self, fd: int) -> None:
-        """Bring what was written through a descriptor to the disk."""
+        """Sync what was written through a descriptor."""
         self.syncs += 1
         _sync(fd)
 
     @_named
     def open_log(self, path: str, *, create: bool = False) -> int | None:
-        """A descriptor to read and write; `None` where the file is missing."""
+        """Return a descriptor for reading and writing; `None` if the file is missing."""
         try:
             around, name = self.folders.around(path)
             found = self.folders.look(name, around)
@@ -333,8 +333,8 @@ class Files:
 
 
 def read_all(fd: int, size: int) -> bytes:
-    """Everything from where the descriptor stands, or as much as an item can be; `size` is what to expect."""
-    chunk = os.read(fd, size + 1)  # one more, so that the end shows itself in the first answer
+    """Read from the current position to the end, up to the size limit of an item; `size` is the expected size."""
+    chunk = os.read(fd, size + 1)  # one more, so that the first read already shows the end
     if len(chunk) == size:
         return chunk
     chunks, room = [chunk], LARGEST - len(chunk)
@@ -345,7 +345,7 @@ def read_all(fd: int, size: int) -> bytes:
 
 
 def read_at(fd: int, offset: int, size: int) -> bytes:
-    """Up to `size` bytes from `offset`."""
+    """Read up to `size` bytes at `offset`."""
     if hasattr(os, "pread"):
         chunk = os.pread(fd, size, offset)
         if len(chunk) == size or not chunk:
@@ -359,7 +359,7 @@ def read_at(fd: int, offset: int, size: int) -> bytes:
 
 
 def reader(fd: int) -> Callable[[int, int], bytes]:
-    """`read_at` for who reads on from where it was: a small part is taken from a larger one that was read before."""
+    """Return a `read_at` for sequential reading: small reads are served from a larger one."""
     begin, held = 0, b""
 
     def read(offset: int, size: int) -> bytes:
@@ -372,29 +372,29 @@ def reader(fd: int) -> Callable[[int, int], bytes]:
 
 
 def size_of_fd(fd: int) -> tuple[int, int]:
-    """How long the open file is, and how many names it has."""
+    """Return the size of the open file, and its number of hard links."""
     found = os.fstat(fd)
     return found.st_size, found.st_nlink
 
 
 def write_all(fd: int, content: bytes) -> None:
-    """All of it, from where the descriptor stands."""
+    """Write everything at the current position."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(fd, rest) :]
 
 
 def write_at(fd: int, offset: int, content: bytes) -> None:
-    """All of it, from `offset`."""
+    """Write everything at `offset`."""
     os.lseek(fd, offset, os.SEEK_SET)
     write_all(fd, content)
 
 
 def cut(fd: int, size: int) -> None:
-    """Make the open file no longer than this."""
+    """Truncate the open file to this size."""
     os.ftruncate(fd, size)
 
 
 def close(fd: int) -> None:
-    """Give the descriptor back."""
+    """Close the descriptor."""
     os.close(fd)

@@ -1,4 +1,4 @@
-"""What the verbs do with the files. Everything here runs in the driver's own thread."""
+"""What the verbs do with the files. Everything in this module runs in the driver's own thread."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Store:
         self.clock = clock
         self.ledger = Ledger(files, sync=sync)
         self.before_writing: Callable[[], None] = lambda: None
-        """Called with the lock held before a round is written."""
+        """Called before a round is written, with the lock held."""
         self._lock_timeout = lock_timeout
         self._lock = self._new_lock(create=True)
         self._loads = 0
@@ -44,17 +44,17 @@ class Store:
         self._placing = Placing(files, self._tree)
         self._expiry: list[tuple[int, Key]] = []
         self._ahead: dict[Key, Change] | None = None
-        """For who may only read: what stands in the journal and not in the files. `None`: not looked yet."""
+        """When read-only: what is in the journal but not in the files. `None`: not checked yet."""
         self._ahead_of = ""
         self._stuck: dict[Key, LimpetError] = {}
-        """What is in the journal, and whose files cannot follow."""
+        """Keys in the journal whose files cannot be updated, and why."""
         self.recoveries = 0
-        """How often the files had to be made to follow the journal."""
+        """How many times the files had to be brought up to date from the journal."""
 
     def open(self, *, only_reads: bool) -> None:
-        """Make the folder what it should be, and let the files follow what a dead writer left in the journal.
+        """Create what is missing in the folder, and apply what a dead writer left in the journal to the files.
 
-        With `only_reads` nothing is made or changed, now or later: what the files do not follow is read from the journal.
+        With `only_reads`, nothing is created or changed, now or later: where the files are behind, the journal is read.
         """
         if only_reads:
             self.files.only_reads = True
@@ -72,27 +72,27 @@ class Store:
         return FileLock(self.files.at(f"{HIDDEN}/lock"), timeout=self._lock_timeout, folder=hidden, create=create)
 
     def close(self) -> None:
-        """Give handles back. No IO."""
+        """Close the handles, without any I/O."""
         self._lock.close()
         self.files.folders.close()
 
     # The verbs.
 
     def fetch(self, keys: Sequence[Key], values: bool) -> list[Item | None]:
-        """One item or `None` for each key."""
+        """Return one item or `None` for each key."""
         with self.held(shared=True):
             now = self.clock()
             return [self._item(key, now, values) for key in keys]
 
     def commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        """One round: judged under the lock, journalled at once, then followed by the files."""
+        """Run one round: evaluated under the lock, journalled as a whole, then applied to the files."""
         try:
             with self.held(shared=False):
                 return self._round(units)
         except (OSError, LimpetError) as error:
             if len(units) == 1 or (isinstance(error, UnavailableError) and error.sent):
                 raise
-        # One unit that this folder cannot hold (its name, a foreign file in its way) must not fail its neighbours.
+        # A unit that this folder cannot store (its name, or a foreign file in the way) must not fail its neighbours.
         return [self._alone(unit) for unit in units]
 
     def _alone(self, unit: Unit) -> Outcome:
@@ -107,7 +107,7 @@ class Store:
         return outcome
 
     def page(self, range: Range) -> Page:
-        """One page in key order."""
+        """Return one page in key order."""
         with self.held(shared=True):
             if self._order is None:
                 self._listed = set(self.ledger.entries)
@@ -123,7 +123,7 @@ class Store:
             return page
 
     def purge(self) -> int:
-        """Remove expired items, and records of files that somebody removed; answer how many items had expired."""
+        """Remove expired items and records of removed files; return how many items had expired."""
         freed = 0
         with self.held(shared=False):
             now = self.clock()
@@ -145,7 +145,7 @@ class Store:
 
     @contextmanager
     def held(self, *, shared: bool) -> Iterator[None]:
-        """Hold the lock and know everything that was acknowledged to anybody."""
+        """Hold the lock, after reading everything that any process has acknowledged."""
         if self.files.only_reads:
             if not shared:
                 raise ReadOnlyError(
@@ -161,7 +161,7 @@ class Store:
                     self._learn(changed)
                     yield
                     return
-            # A writer died: only who holds the lock alone may let the files follow.
+            # A writer died: the files may only be updated under the exclusive lock.
         with self._locked(shared=False):
             changed = self.ledger.follow()
             if changed is None:
@@ -181,7 +181,7 @@ class Store:
             self.ledger.make_folders()
             self._lock.acquire(shared=shared)
         try:
-            if not self.files.folders.are_open:  # else whoever took the lock has just looked where the folders are
+            if not self.files.folders.are_open:  # otherwise, taking the lock has just checked where the folders are
                 self.files.folders.begin()
             if not shared:
                 self.ledger.make_folders()
@@ -221,7 +221,7 @@ class Store:
         self._learn(list(self.ledger.pending))
 
     def check_followed(self, keys: Iterable[Key] | None = None) -> None:
-        """Raises `UnavailableError` where files of these keys (of any) could not follow the journal yet."""
+        """Raise `UnavailableError` if files of these keys (default: any) could not be updated from the journal yet."""
         for key in self._stuck if keys is None else [key for key in keys if key in self._stuck]:
             raise UnavailableError(
                 f"a write is in the journal, but its file could not be updated: {self._stuck[key]}"
@@ -267,7 +267,7 @@ class Store:
         return None if record is None or record.gone(now) else record.item(key, now, values=values)
 
     def _read(self, key: Key) -> Record | None:
-        """What stands at a key, whoever wrote it."""
+        """Return what is stored at a key, whoever wrote it."""
         if self._stuck:
             self.check_followed([key])
         entry = self.ledger.entries.get(key)
@@ -294,7 +294,7 @@ class Store:
         return Record(value, etag, written // 1_000_000, entry.expires_at)
 
     def _glance(self, key: Key) -> Record | None:
-        """What stands at a key, without reading it: for a write that asks for nothing."""
+        """Return what is stored at a key without reading the file: for a write that checks nothing."""
         if self._standing(key) is None:
             return None
         entry = self.ledger.entries.get(key)

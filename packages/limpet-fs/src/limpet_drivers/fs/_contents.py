@@ -1,7 +1,7 @@
-"""The content of a file: a value in readable form, and back to its exact characters.
+"""Convert a value to the readable content of a file, and back to the exact value.
 
-JSON is written pretty (`.json`) where taking the blanks out again gives the exact text back, other text as it
-is (`.txt`), bytes as they are (`.bin`). Whoever edits a `.json` file may lay it out as they like.
+JSON is indented (`.json`) if removing the whitespace restores the exact text. Other text is written unchanged
+(`.txt`), as are bytes (`.bin`). A person who edits a `.json` file can format it in any way.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pydantic_core import from_json, to_json
 __all__ = ["digest_of", "edited_etag", "shown", "understood"]
 
 _PRETTY = 1024 * 1024
-"""Larger JSON is written on one line: nobody reads it, and laying it out costs."""
+"""JSON above this size is written on one line: nobody reads it, and indenting takes time."""
 _GROWTH = 4
-"""And so is what would become longer than so many times its length: deep nesting is mostly blanks."""
+"""So is JSON that would grow by more than this factor: deeply nested JSON would be mostly whitespace."""
 _PARSED = _GROWTH * _PRETTY + 1
-"""Nothing longer was laid out by us, and parsing what somebody else wrote may take twenty times the memory."""
+"""Limpet indents nothing longer than this, and parsing what others wrote can take twenty times its size in memory."""
 _JSON_BEGINS = '{["-0123456789tfn'
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s"]+')
 _BOM = b"\xef\xbb\xbf"
 
 
 def digest_of(value: Value) -> str:
-    """Equal for equal values only; text never equals bytes."""
+    """Equal only for equal values. Text is never equal to bytes."""
     text = isinstance(value, str)
     digest = blake2b(b"t" if text else b"b", digest_size=16)
     digest.update(value.encode() if isinstance(value, str) else value)
@@ -35,16 +35,16 @@ def digest_of(value: Value) -> str:
 
 
 def edited_etag(key: Key, etag: Etag | None, digest: str) -> Etag:
-    """The etag of what somebody else wrote into the file: the same for every process, another one for other content.
+    """Return the etag of content that someone else wrote: the same in every process, different for different content.
 
-    `etag` is the one on record, so that an edit after a later write is told from the same edit before it.
+    `etag` is the recorded one, so that an edit after a later write differs from the same edit before it.
     """
     seed = blake2b(f"{etag or ''}\0{key}\0{digest}".encode(), digest_size=16)
     return Etag(urlsafe_b64encode(seed.digest())[:22].decode())
 
 
 def shown(value: Value) -> tuple[str, bytes]:
-    """How a file of this value ends, and what stands in it."""
+    """Return the file extension and the file content for this value."""
     if isinstance(value, bytes):
         return "bin", value
     raw = value.encode()
@@ -60,10 +60,10 @@ def shown(value: Value) -> tuple[str, bytes]:
 
 
 def understood(kind: str, content: bytes, digest: str | None) -> tuple[Value, bool]:
-    """The value in a file, and whether it is the one on record (`digest`, `None` without a record).
+    """Return the value in a file, and whether it is the recorded one (`digest`; `None` if there is no record).
 
-    Nothing that a person may write there is refused: JSON that is none comes as the text that stands there, and
-    text that is not UTF-8 as bytes. The floors above say which of their records they cannot read.
+    Whatever a person writes into the file is accepted: invalid JSON is returned as text, and text that is not UTF-8 as
+    bytes. The layers above report which of their records they cannot read.
     """
     if kind == "bin":
         return _compared(content, digest)
@@ -78,7 +78,7 @@ def understood(kind: str, content: bytes, digest: str | None) -> tuple[Value, bo
     line = text.removesuffix("\n")
     if len(content) > _PARSED or (digest is not None and digest_of(line) == digest):
         return _compared(line, digest)
-    # The digest decides, so the fast way is as exact as the other, whichever release of the JSON library wrote it.
+    # The digest decides, so the shortcut is exact too, whichever release of the JSON library wrote the file.
     try:
         parsed = from_json(content, allow_inf_nan=False)
     except ValueError:
@@ -95,5 +95,5 @@ def _compared(value: Value, digest: str | None) -> tuple[Value, bool]:
 
 
 def _compact(text: str) -> str:
-    """JSON without the blanks between its tokens, which are not touched: exact for whatever a number looks like."""
+    """Remove the whitespace between JSON tokens. The tokens do not change, so numbers keep their exact form."""
     return "".join(_TOKEN.findall(text))

@@ -1,4 +1,4 @@
-"""The verbs, in the contract's order."""
+"""The driver. Its methods are in the order of the contract."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _LITTLE_ROOM = 256 * _MIB
 
 
 class FsDriver(BaseDriver):
-    """Items as files that a person can read: `images!@img_1` is `images/img_1.json`.
+    """Stores items as files that people can read: `images!@img_1` is `images/img_1.json`.
 
-    Batches are atomic and, by default, on the disk when acknowledged; any number of drivers and processes may use
-    the folder. A file that a person edits has a new etag, one that a person adds is an item, one that a person
-    removes is gone. Which names are items, and what is promised about edits: the package's README.
+    Batches are atomic and, by default, on disk when they are acknowledged. Any number of drivers and processes can use
+    the folder. If a person edits a file, its item gets a new etag; a file that a person adds becomes an item, and one
+    that a person removes is gone. The package's README says which names are items, and what is promised about edits.
     """
 
     capabilities = Capabilities(
@@ -54,11 +54,11 @@ class FsDriver(BaseDriver):
         lock_timeout: float = 30.0,
         clock: Callable[[], int] = host_now_ms,
     ) -> None:
-        """`base` is made when missing.
+        """`base` is created if it is missing.
 
-        `durability="process"` does not wait for the disk: an acknowledged write survives the end of the process,
-        and a loss of power takes the last few seconds. `lock_timeout`: seconds to wait for other processes before
-        `UnavailableError`. `clock` gives milliseconds since 1970.
+        `durability="process"` does not wait for the disk: an acknowledged write survives the end of the process, but a
+        power failure loses the last few seconds. `lock_timeout` is how many seconds to wait for other processes before
+        raising `UnavailableError`. `clock` returns milliseconds since 1970.
         """
         super().__init__()
         self._options = _options.Options.checked(base, durability, lock_timeout, clock)
@@ -113,7 +113,7 @@ class FsDriver(BaseDriver):
         try:
             self._checkpoints.finish()
         except (FileNotFoundError, UnavailableError):
-            return  # the folder is gone, or others keep it: what was acknowledged is in the journal
+            return  # the folder is gone or locked by others: acknowledged writes are in the journal
         finally:
             self._store.close()
 

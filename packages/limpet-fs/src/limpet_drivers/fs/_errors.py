@@ -1,4 +1,4 @@
-"""Translates the system's errors."""
+"""Translate the system's errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHAPE = {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.EINVAL, 
 
 
 def translated(error: OSError) -> LimpetError:
-    """Ours for one of the system's. Nothing was written."""
+    """Return Limpet's error for an `OSError`. Nothing was written."""
     code = error.errno
     where = f" ({error.filename})" if error.filename else ""
     what = error.strerror or str(error) or type(error).__name__
@@ -43,12 +43,12 @@ def translated(error: OSError) -> LimpetError:
 
 
 def concerns_one_folder(error: OSError) -> bool:
-    """Whether only what is in the same folder fails as this did: for want of rights, or because something is in the way."""
+    """Return whether only accesses to the same folder fail like this: missing permissions, or something in the way."""
     return error.errno in _RIGHTS | _SHAPE | {errno.EROFS, errno.ENOENT, errno.ENAMETOOLONG}
 
 
 def patiently(action: Callable[[], object]) -> None:
-    """Do it again for two seconds while Windows says that somebody (an editor, a virus scanner) has the file open."""
+    """Retry for two seconds while Windows reports that a program (an editor, a virus scanner) has the file open."""
     for attempt in range(_BUSY_TRIES):
         try:
             action()

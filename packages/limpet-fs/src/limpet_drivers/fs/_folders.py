@@ -1,8 +1,8 @@
-"""The folders below the base, open: what is done to a file is done by its name in the descriptor of its folder.
+"""Open descriptors of the folders below the base. Files are accessed by name, relative to their folder's descriptor.
 
-Each is opened by its name in the one around it, and never through a symbolic link. A descriptor cannot be exchanged for
-another folder while it is used; whether it still is the folder at its path is looked at again when the lock was
-taken (`begin`). Where a system cannot do that (Windows), each folder is looked at just before its path is used.
+Each folder is opened by name relative to its parent, and never through a symbolic link. An open descriptor cannot be
+replaced by another folder; whether it is still the folder at its path is checked each time the lock is
+taken (`begin`). On systems without this (Windows), each folder is checked just before its path is used.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from limpet._errors import CorruptDataError
 __all__ = ["LARGEST", "Folder", "Folders", "kind_of"]
 
 LARGEST = 64 * 1024 * 1024
-"""Bytes of a file that may be an item: twice the largest value, for who lays out JSON by hand."""
+"""Largest file, in bytes, that can be an item: twice the largest value, for people who format JSON by hand."""
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 _DESCRIPTORS = {os.open, os.stat, os.mkdir, os.rename, os.rmdir, os.unlink} <= os.supports_dir_fd
 _KEPT = 128
-"""Folders that stay open."""
+"""How many folders stay open."""
 _IN_USE = 8
-"""Of those, the ones that a single operation may be using."""
+"""How many of these a single operation may be using."""
 _NOWHERE = ("", ".", "..")
 
 
 @dataclass(slots=True)
 class Folder:
-    """A folder that is open (`fd`), and when it was last seen at its path."""
+    """An open folder (`fd`), and when it was last seen at its path."""
 
     fd: int | None
     found: os.stat_result
@@ -39,10 +39,10 @@ class Folder:
 
 
 class Folders:
-    """Those of one base, each opened when it is first needed."""
+    """The folders of one base, each opened when it is first needed."""
 
     def __init__(self, root: str, at: Callable[[str], str]) -> None:
-        """`root` is the base's path, and `at` gives that of a path below it."""
+        """`root` is the path of the base; `at` returns the full path of a path below it."""
         self._root = root
         self._at = at
         self._open: OrderedDict[str, Folder] = OrderedDict()
@@ -50,15 +50,15 @@ class Folders:
 
     @property
     def are_open(self) -> bool:
-        """Whether this system can do what is done here with descriptors."""
+        """Whether this system supports these operations on descriptors."""
         return _DESCRIPTORS
 
     def begin(self) -> None:
-        """Somebody else may have changed the folders since: look again where each of them is."""
+        """Check again where each folder is, since other processes may have changed them."""
         self._epoch += 1
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         for path in list(self._open):
             self._drop(path)
 
@@ -66,7 +66,7 @@ class Folders:
         self.close()
 
     def is_folder(self, path: str) -> bool:
-        """Whether this and everything around it, below the base, are folders and not links to somewhere else."""
+        """Return whether this path and all its parents below the base are folders, not links to somewhere else."""
         try:
             self.folder(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -74,18 +74,18 @@ class Folders:
         return True
 
     def descriptor(self, path: str) -> int:
-        """Of a folder, as it is now. It belongs to this object."""
+        """Return the descriptor of a folder, as it is now. It belongs to this object."""
         self.begin()
         fd = self.folder(path).fd
         assert fd is not None, "asked for where folders can be opened"
         return fd
 
     def device(self, path: str) -> int:
-        """Of the file system that a folder is on."""
+        """Return the device number of the file system that contains a folder."""
         return self.folder(path).found.st_dev
 
     def check_writable(self, path: str) -> None:
-        """Raises `PermissionError` for a folder in which we may not change names."""
+        """Raise `PermissionError` for a folder in which this process cannot add or remove names."""
         folder = self.folder(path)
         if folder.fd is not None and not os.access(
             ".", os.W_OK | os.X_OK, dir_fd=folder.fd, effective_ids=os.access in os.supports_effective_ids
@@ -93,13 +93,16 @@ class Folders:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self._at(path))
 
     def folder(self, path: str) -> Folder:
-        """The folder at a path, open. Raises `FileNotFoundError` or, where something else is, `NotADirectoryError`."""
+        """Return the open folder at a path.
+
+        Raises `FileNotFoundError`, or `NotADirectoryError` if something else is there.
+        """
         known = self._open.get(path)
         if known is not None and known.epoch == self._epoch:
             self._open.move_to_end(path)
             return known
         around, name = self.around(path)
-        known = self._open.get(path)  # it may have made room for a folder around it
+        known = self._open.get(path)  # it may have been closed to open one of its parents
         if known is not None:
             self._drop(path, unless=self.look(name, around))
             if path in self._open:
@@ -119,7 +122,7 @@ class Folders:
         return self._keep(path, Folder(fd, os.fstat(fd), self._epoch))
 
     def around(self, path: str) -> tuple[int | None, str]:
-        """The folder of a path, and the name in it; where folders cannot be opened, `None` and the system's path."""
+        """Return a path's folder and its name in it; where folders cannot be opened, `None` and the system's path."""
         if not path:
             return None, self._root
         folder, _, name = path.rpartition("/")
@@ -129,7 +132,7 @@ class Folders:
         return fd, name if fd is not None else self._at(path)
 
     def below(self, path: str) -> tuple[int | None, str]:
-        """The base, and a path in it: only for what may follow a link that comes between, and harms nobody by that."""
+        """Return the base and a path in it. Only for uses where following a link on the way does no harm."""
         fd = self.folder("").fd
         return (None, self._at(path)) if fd is None else (fd, path or ".")
 
@@ -140,7 +143,7 @@ class Folders:
         return folder
 
     def _drop(self, path: str, unless: os.stat_result | None = None) -> None:
-        """Forget a folder, unless it still is where this was found."""
+        """Forget a folder, unless it is still where it was found."""
         known = self._open[path]
         if unless is not None and (unless.st_ino, unless.st_dev) == (known.found.st_ino, known.found.st_dev):
             known.found, known.epoch = unless, self._epoch
@@ -150,7 +153,7 @@ class Folders:
             os.close(known.fd)
 
     def look(self, name: str, around: int | None) -> os.stat_result | None:
-        """What has a name in a folder; `None` for nothing."""
+        """Return the stat result of a name in a folder; `None` if missing."""
         try:
             return os.stat(name, dir_fd=around, follow_symlinks=False)
         except FileNotFoundError:
@@ -164,24 +167,24 @@ class Folders:
             return os.open(name, _FLAGS, dir_fd=around)
 
     def make_room(self, error: OSError) -> None:
-        """Close some, for a process that has too many open files; raises any other error again."""
+        """Close some folders if the process has too many open files; raise any other error again."""
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise error
-        for path in list(self._open)[:-_IN_USE]:  # they are only kept to be fast
+        for path in list(self._open)[:-_IN_USE]:  # they are only kept for speed
             self._drop(path)
 
     def removed(self, path: str) -> None:
-        """There is no folder at a path any more."""
+        """Note that there is no longer a folder at a path."""
         if path in self._open:
             self._drop(path)
 
 
 def kind_of(found: os.stat_result | None) -> str | None:
-    """`file`, `folder`, `other` (a link, a device, a pipe, a file too large for an item) or `None` for nothing."""
+    """Return `file`, `folder`, `other` (a link, device, pipe, or file too large for an item), or `None` if missing."""
     if found is None:
         return None
     if getattr(found, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1):
-        return "other"  # a junction: Windows' other link between folders
+        return "other"  # a junction, Windows' other kind of link between folders
     if stat.S_ISREG(found.st_mode):
         return "file" if found.st_size <= LARGEST else "other"
     return "folder" if stat.S_ISDIR(found.st_mode) else "other"

@@ -1,4 +1,4 @@
-"""The frames that the journal and the index consist of: read whole or not at all.
+"""The frames of the journal and the index. A frame is read completely or not at all.
 
 frame      length (4 bytes) · CRC-32 of the rest (4) · length of the head (4) · head (JSON) · contents · before (JSON)
 head       [written at (ns since 1970), [change, ...]]
@@ -47,11 +47,11 @@ __all__ = [
 BLOCK = 512
 MARK_AT = 480
 LAYOUT = 1
-"""Of everything in the hidden folder."""
+"""The version of everything in the hidden folder."""
 _HEAD = struct.Struct("<III")
 _MARK = struct.Struct("<QI")
 _LARGEST = 384 * 1024 * 1024
-"""Bytes of a frame: a batch of 64 MiB, of which laying out JSON makes at most four times as much."""
+"""Largest frame, in bytes: indenting makes a batch of 64 MiB at most four times as large."""
 _LARGEST_HEAD = 16 * 1024 * 1024
 _MOST_ROWS = 16384
 _PART = 1024 * 1024
@@ -61,59 +61,59 @@ _MOST = 1 << 62
 _NOTHING: dict[str, tuple[int, int]] = {}
 
 Seen: TypeAlias = tuple[int, int]
-"""Size and time of change (ns since 1970) of a file: compared to tell whether it still is the same, never ordered."""
+"""Size and modification time (ns since 1970) of a file: compared for equality only, never ordered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is on record about an item beside its file."""
+    """What is recorded about an item, apart from its file."""
 
     kind: str
-    """How its file ends."""
+    """The extension of its file."""
     etag: Etag
     updated_at: int
     expires_at: int | None
     digest: str
-    """Of the value; a file that holds another one was changed by somebody else."""
+    """Digest of the value. A file with another value was changed by someone else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key of a committed round."""
+    """A change to one key in a committed round."""
 
     key: Key
     entry: Entry | None
-    """`None`: deleted."""
+    """`None` if the key was deleted."""
     content: bytes = b""
-    """What stands in the file."""
+    """The content of the file."""
     before: dict[str, Seen] = field(default_factory=dict)
-    """The files of this key that the round replaced or removed, by their kinds."""
+    """The files of this key that the round replaced or removed, by kind."""
     span: tuple[int, int] = field(default=(0, 0), compare=False)
-    """Where the content stands in the journal that this was read from, and its length."""
+    """Offset and length of the content in the journal that it was read from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a journal begins with."""
+    """The header of a journal."""
 
     generation: str
-    """Another one for every journal."""
+    """Different for every journal."""
     index: str
-    """The name of the index on which the journal builds."""
+    """The name of the index that the journal builds on."""
     index_bytes: int
-    """How much of the index counts; what stands behind it was never completed."""
+    """How many bytes of the index are valid; writing what follows them was never completed."""
     synced: bool
-    """Whether every round was synced before the files followed."""
+    """Whether every round was synced before the files were changed."""
 
     def block(self, done: int) -> bytes:
-        """The journal's first block."""
+        """Return the journal's first block."""
         head = to_json([LAYOUT, self.generation, self.index, self.index_bytes, self.synced])
         framed = _HEAD.pack(len(head) + 4, crc32(struct.pack("<I", len(head)) + head), len(head)) + head
         return framed.ljust(MARK_AT, b" ") + mark(done).ljust(BLOCK - MARK_AT, b"\0")
 
     @classmethod
     def of(cls, block: bytes) -> Header:
-        """Read a first block. Raises `FormatError` for a newer layout, `CorruptDataError` for a damaged one."""
+        """Parse a first block. Raises `FormatError` for a newer layout, `CorruptDataError` for a damaged block."""
         found = _frame_at(lambda offset, size: block[offset : offset + size], 0, min(MARK_AT, len(block)))
         if found is None:
             raise CorruptDataError("the first block of the journal is damaged")
@@ -134,13 +134,13 @@ class Header:
 
 
 def mark(done: int) -> bytes:
-    """The note that the files follow the journal up to this byte."""
+    """Return the note that the files are up to date with the journal up to this byte."""
     raw = done.to_bytes(8, "little")
     return _MARK.pack(done, crc32(raw))
 
 
 def marked(block: bytes) -> int:
-    """The byte up to which the files follow the journal; the beginning where the note is damaged."""
+    """Return the byte up to which the files are up to date with the journal; the start if the note is damaged."""
     if len(block) < BLOCK:
         return BLOCK
     done, check = _MARK.unpack_from(block, MARK_AT)
@@ -148,7 +148,7 @@ def marked(block: bytes) -> int:
 
 
 def frame(at: int, changes: Sequence[Change]) -> bytes:
-    """A frame for a round, written at this time."""
+    """Return the frame of a round that is written at this time."""
     head = to_json([at, [_row(change) for change in changes]])
     parts = [struct.pack("<I", len(head)), head, *(change.content for change in changes)]
     if any(change.before for change in changes):
@@ -160,16 +160,16 @@ def frame(at: int, changes: Sequence[Change]) -> bytes:
 
 
 def frames(raw: bytes) -> Iterator[tuple[int, int, list[Change]]]:
-    """`scan` of what is in memory, contents included."""
+    """Like `scan`, for frames in memory and including contents."""
     for end, at, changes in scan(lambda offset, size: raw[offset : offset + size], 0, len(raw)):
         yield end, at, [replace(change, content=raw[slice(change.span[0], sum(change.span))]) for change in changes]
 
 
 def scan(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tuple[int, int, list[Change]]]:
-    """Where each whole frame ends, when it was written, and its changes; stops at the first that is not whole.
+    """Yield for each complete frame its end, when it was written, and its changes. Stops at the first incomplete one.
 
-    `read` gives so many bytes from an offset. Contents are checked, part by part, and not kept.
-    Raises `CorruptDataError` for a frame that is whole and contains something that Limpet would not write.
+    `read` returns bytes for a size and an offset. Contents are checked piece by piece, and not kept.
+    Raises `CorruptDataError` for a complete frame with something in it that Limpet would not write.
     """
     while (found := _frame_at(read, start, end)) is not None:
         here, start, head, contents = start, *found
@@ -187,7 +187,7 @@ def scan(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tu
 
 
 def _frame_at(read: Callable[[int, int], bytes], start: int, end: int) -> tuple[int, bytes, int] | None:
-    """End, head and beginning of the contents of the frame at `start`, `None` where none is whole."""
+    """Return end, head and start of the contents of the frame at `start`; `None` if it is incomplete."""
     if start + _HEAD.size > end:
         return None
     prefix = read(start, _HEAD.size)
@@ -231,7 +231,7 @@ def _checked_head(raw: bytes, at: int) -> tuple[int, list[Any]]:
 
 
 def _checked_row(row: object, at: int) -> tuple[Key, Entry | None, int]:
-    """Key, entry and length of the content of a change."""
+    """Return key, entry and content length of a change, checked."""
     match row:
         case [str() as key]:
             return _checked_key(key, at), None, 0

@@ -1,17 +1,17 @@
 """Where an item is stored: the key `images!@img_1` is the file `images/img_1.json`.
 
-One segment is one name, and the mapping can be undone, so that a file which a person adds is found:
+One segment is one name. The mapping is reversible, so that files added by people are found:
 
     first segment    a name is written as it is; text is marked `@`
     later segments   text is written as it is; a name is marked `~`
     numbers          their 16 digits (text that looks like one has its first digit escaped)
-    in text          a capital is `^` and its small letter, a blank is `+`, whatever else is not
+    in text          a capital is `^` and its small letter, a space is `+`, whatever else is not
                      `a-z 0-9 _ - . @` is `%hh` for each of its UTF-8 bytes; empty text is `%`
-    the digest of a long text   stands behind `=`
+    the digest of a long text   follows `=`
     a name of more than 120 characters   continues in a folder: each part but the last ends with `,`
 
-Names so made are small ASCII letters and a few signs, thus safe on file systems that fold case, normalise
-Unicode, or know Windows' rules: an end in a dot, a start with one, and device names such as `con` are escaped.
+These names consist of lower-case ASCII letters and a few symbols, so they are safe on file systems that ignore
+case, normalize Unicode, or follow Windows' rules: dots at the start or end and device names such as `con` are escaped.
 Files end in `.json`, `.txt` or `.bin` and folders never do, so `foo` stands beside `foo:bar` and `foo.json`.
 A name that this mapping would not write is foreign: it is left alone and never listed.
 """
@@ -28,15 +28,15 @@ from limpet.driver import MAX_KEY_BYTES, Key, check_key, is_number, split
 __all__ = ["HIDDEN", "KINDS", "Place", "could_be_folder", "folder_of", "key_at", "place_of"]
 
 HIDDEN = ".limpet"
-"""The folder in the base that holds what does not stand in the files: etags, expiries, the journal."""
+"""The folder in the base for everything that is not in the files: etags, expiries, the journal."""
 
 KINDS = ("json", "txt", "bin")
-"""How a file may end; see `_contents`."""
+"""The file extensions; see `_contents`."""
 
 _PART = 120
 _PLAIN = re.compile(r"[a-z0-9_-][a-z0-9_.-]{0,99}")
 _SIMPLE = re.compile(r"[a-z0-9_-]{1,100}")
-"""Text that is written as it is, unless it looks like a number or is the name of a device."""
+"""Text that is written unchanged, unless it looks like a number or is a device name."""
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-.@")
 _DEVICES = frozenset(
@@ -51,27 +51,27 @@ _SPECIAL = re.compile("[\x00-\x23]")
 
 
 class Place(NamedTuple):
-    """Where the file of a key stands, relative to the base, with `/` between the names."""
+    """Where the file of a key is, relative to the base, with `/` between the names."""
 
     folder: str
     """Empty for the base itself."""
     stem: str
-    """The file's name without its ending."""
+    """The file name without its extension."""
 
     @property
     def path(self) -> str:
-        """The file without its ending."""
+        """The file path without its extension."""
         return f"{self.folder}/{self.stem}" if self.folder else self.stem
 
 
 def place_of(key: Key) -> Place:
-    """Where the file of a key stands."""
+    """Return where the file of a key is."""
     folder, _, stem = folder_of(key).rpartition("/")
     return Place(folder, stem)
 
 
 def folder_of(key: Key) -> str:
-    """The folder that holds what lies below a key; the base for the empty key."""
+    """Return the folder that contains everything below a key; the base for the empty key."""
     if not key:
         return ""
     segments = split(key)
@@ -79,12 +79,12 @@ def folder_of(key: Key) -> str:
 
 
 def could_be_folder(name: str) -> bool:
-    """Whether a folder of this name may hold items. Cheap: `key_at` decides about each file."""
+    """Return whether a folder of this name may contain items. A quick check: `key_at` decides for each file."""
     return _FOLDER.fullmatch(name) is not None
 
 
 def key_at(folder: str, name: str) -> Key | None:
-    """The key whose file has this name in this folder; `None` for a foreign one."""
+    """Return the key whose file has this name in this folder; `None` if the name is foreign."""
     stem, _, kind = name.rpartition(".")
     if kind not in KINDS or not stem:
         return None
@@ -113,7 +113,7 @@ def key_at(folder: str, name: str) -> Key | None:
 
 @lru_cache(maxsize=4096)
 def _segments_at(folder: str) -> Key | None:
-    """The key of which a folder holds what lies below; `None` where it holds nothing of the kind."""
+    """Return the key whose descendants are in this folder; `None` if it contains none."""
     segments = [_read(part, first=at == 0) for at, part in enumerate(folder.split("/"))] if folder else []
     key = "!".join(segment for segment in segments if segment is not None)
     return key if key and None not in segments and folder_of(key) == folder else None
@@ -125,7 +125,7 @@ def _is_simple(text: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def _written(segment: str, first: bool) -> str:
-    """One segment as a name, or as several with `/` between them."""
+    """Return the name of one segment, or several names separated by `/`."""
     if segment.startswith("@"):
         text = segment[1:]
         if not first and _is_simple(text):
@@ -170,14 +170,14 @@ def _escaped(character: str) -> str:
 
 
 def _parts(tokens: list[str]) -> list[str]:
-    """Join tokens to names of bounded length, none of which a file system would take for something else."""
+    """Join tokens into names of limited length, none of which has a special meaning to a file system."""
     parts: list[list[str]] = [[]]
     room = _PART
     for token in tokens:
         if len(token) > room:
             parts.append([])
             room = _PART
-        # Non-ASCII characters are several escapes; they stay together, which only makes a part a little shorter.
+        # Non-ASCII characters consist of several escapes. Keeping these together only makes a part a little shorter.
         parts[-1].append(token)
         room -= len(token)
     for part in parts:
@@ -197,7 +197,7 @@ def _parts(tokens: list[str]) -> list[str]:
 
 
 def _read(written: str, *, first: bool) -> str | None:
-    """The encoded segment that a name stands for, `None` where none does."""
+    """Return the encoded segment that a name stands for; `None` if it stands for none."""
     if is_number(written):
         return written
     if first and not written.startswith("@"):

@@ -1,13 +1,13 @@
 """The hidden folder: the metadata of items, and the journal that makes batches atomic and durable.
 
     .limpet/journal     every round since the last checkpoint, with its contents; synced before an acknowledgement
-    .limpet/index-*     what earlier journals said, without contents; the journal names the one that counts
-    .limpet/new/        files on their way to their places
+    .limpet/index-*     what earlier journals said, without contents; the journal names the valid one
+    .limpet/new/        files that have not been moved into place yet
     .limpet/lock        held shared to read, exclusively to write (`limpet.driver.FileLock`)
 
-The journal is replaced in one step by a checkpoint, after the files themselves were synced. Whoever finds rounds
-in it which the files do not follow yet, because their writer died, lets the files follow (`_recovery`).
-Nothing here takes the lock: callers hold it.
+After the files are synced, a checkpoint replaces the journal atomically. If a writer died before it updated the
+files, the next process that finds its rounds in the journal updates them (`_recovery`).
+Nothing in this module takes the lock: callers hold it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _NOTE = b"""\
 *
 """
 _DEAD = 4096
-"""How many overwritten records an index may hold beyond twice those that count."""
+"""How many overwritten records an index may contain, beyond twice the number of valid ones."""
 _ROWS = 1000
 _LONGEST = 512 * 1024 * 1024
-"""Bytes of a journal: beyond 64 MiB a checkpoint replaces it before the next round."""
+"""Largest journal, in bytes. Above 64 MiB, a checkpoint replaces it before the next round."""
 
 
 class Ledger:
@@ -55,34 +55,34 @@ class Ledger:
         self._suspect = False
         self._linked = False
         self.entries: dict[Key, Entry] = {}
-        """What is on record, expired items included, whether or not the file still stands."""
+        """What is recorded, including expired items, whether or not the file still exists."""
         self.pending: dict[Key, Entry | None] = {}
-        """What the journal holds: the changes since the last checkpoint."""
+        """What the journal contains: the changes since the last checkpoint."""
         self.end = 0
-        """Up to where the journal was read."""
+        """How far the journal has been read."""
         self.loads = 0
-        """How often everything was read anew instead of what was added."""
+        """How many times everything was read again, instead of only what was added."""
 
     @property
     def generation(self) -> str:
-        """Another one after every checkpoint."""
+        """Different after every checkpoint."""
         return "" if self._header is None else self._header.generation
 
     @property
     def usable(self) -> bool:
-        """Whether rounds may be added to this journal; otherwise a checkpoint has to come first.
+        """Whether rounds can be added to this journal. If not, a checkpoint has to come first.
 
-        A file that has another name, such as a copy made of hard links, is not written into.
+        A file with another hard link, such as a copy made of hard links, is never written into.
         """
         fit = not self._suspect and not self._linked
         return fit and self._header is not None and self._header.synced == self._sync
 
     def exists(self) -> bool:
-        """Whether there is a journal."""
+        """Return whether there is a journal."""
         return self._files.kind(JOURNAL) is not None
 
     def follow(self) -> list[Key] | None:
-        """Read what others added and answer the keys; `None` where the files do not follow the journal (recover)."""
+        """Read what others added and return the keys; `None` if the files are behind the journal (recover)."""
         fd = self._files.open_log(JOURNAL)
         if fd is None:
             return None
@@ -97,9 +97,9 @@ class Ledger:
         return changed if size == self.end == done else None
 
     def append(self, changes: Sequence[Change]) -> None:
-        """Add a round and, unless told otherwise, sync it. The files have to follow, and then `done` be called.
+        """Add a round and, unless configured otherwise, sync it. Afterwards, update the files and call `done`.
 
-        Raises `OSError` where nothing was written, `UnavailableError(sent=True)` where that is not known.
+        Raises `OSError` if nothing was written, `UnavailableError(sent=True)` if that is not known.
         """
         raw = frame(time.time_ns(), changes)
         fd = self._open()
@@ -107,13 +107,13 @@ class Ledger:
             try:
                 client.write_at(fd, self.end, raw)
             except OSError:
-                client.cut(fd, self.end)  # half a frame is no frame: nothing happened
+                client.cut(fd, self.end)  # half a frame does not count: nothing happened
                 raise
             if self._sync:
                 try:
                     self._files.sync_fd(fd)
                 except OSError as error:
-                    self._suspect = True  # a second sync would not tell the truth: the next round needs a new journal
+                    self._suspect = True  # after a failed sync, another proves nothing: a new journal is needed
                     client.cut(fd, self.end)
                     raise UnavailableError(f"the disk did not confirm a write: {error}", sent=True) from error
         finally:
@@ -122,19 +122,19 @@ class Ledger:
         self._note(changes)
 
     def done(self) -> None:
-        """Note that the files follow the journal. Not synced: it serves who comes after a killed process."""
+        """Note that the files are up to date with the journal. Not synced: it only helps after a process was killed."""
         fd = self._open()
         try:
             client.write_at(fd, MARK_AT, mark(self.end))
         except OSError:
-            return  # a full disk that has no room to change a byte: whoever comes next finds that the files do follow
+            return  # a full disk cannot even change a byte: the next process finds that the files are up to date
         finally:
             client.close(fd)
 
     def rounds(self, *, everything: bool) -> list[Change]:
-        """What the files may not follow, oldest first; all that the journal holds on request. Contents: `content`.
+        """Return the rounds that the files may lack, oldest first; with `everything`, all. For contents, see `content`.
 
-        Cuts off what a dying writer left of a frame, and syncs the rest: what is now made visible must stay.
+        Cuts off the incomplete frame of a dead writer and syncs the rest: what becomes visible now must not be lost.
         """
         fd = self._open()
         try:
@@ -166,7 +166,7 @@ class Ledger:
         return found
 
     def content(self, change: Change) -> bytes:
-        """What a change of `rounds` put into its file."""
+        """Return what a change from `rounds` wrote into its file."""
         fd = self._open()
         try:
             return client.read_at(fd, *change.span)
@@ -174,11 +174,11 @@ class Ledger:
             client.close(fd)
 
     def holds(self, change: Change, generation: str) -> bool:
-        """Whether a change of `rounds` of that generation is what the journal still says: no checkpoint, no later round."""
+        """Return whether a change from `rounds` is still current: no checkpoint since, and no later round."""
         return generation == self.generation and self.pending.get(change.key) == change.entry
 
     def recorded(self, keys: set[Key]) -> dict[Key, Entry]:
-        """What was on record about these keys when the journal began."""
+        """Return what was recorded about these keys when the journal was created."""
         assert self._header is not None
         found: dict[Key, Entry] = {}
         for changes in self._index_frames(self._header, 0):
@@ -191,13 +191,13 @@ class Ledger:
         return found
 
     def make_folders(self) -> None:
-        """Make what is missing of the hidden folder. Raises `ConfigurationError` where a link leads elsewhere."""
+        """Create missing parts of the hidden folder. Raises `ConfigurationError` if a link leads elsewhere."""
         for folder in (HIDDEN, NEW):
             if self._files.kind(folder) != "folder" and not self._files.make_folder(folder):
                 raise ConfigurationError(f"{self._files.at(folder)} is a link or a file, not a folder: move it away")
 
     def create(self) -> None:
-        """Make an empty journal."""
+        """Create an empty journal."""
         self._files.write(_IGNORED, _NOTE)
         self.entries.clear()
         self._index_rows = 0
@@ -208,7 +208,7 @@ class Ledger:
         self._files.sync_folder("")
 
     def checkpoint(self, upto: int) -> None:
-        """Begin a new journal, given that the files were synced which its rounds up to byte `upto` changed."""
+        """Start a new journal. The files changed by rounds up to byte `upto` must have been synced."""
         assert self._header is not None
         fd = self._open()
         try:
@@ -234,7 +234,7 @@ class Ledger:
             self._files.sync_fd(log)
         finally:
             client.close(log)
-        if made:  # its name must not come after that of the journal which needs it
+        if made:  # its name must reach the disk before the journal that needs it
             self._files.sync_folder(HIDDEN)
         self._index_rows += len(rows)
         self._rewrite(index, length + len(raw), tail, kept)
@@ -242,7 +242,7 @@ class Ledger:
             self._files.remove(f"{HIDDEN}/{stale}")
 
     def tidy(self) -> None:
-        """Remove what a process that died left in the hidden folder."""
+        """Remove leftovers of dead processes from the hidden folder."""
         assert self._header is not None
         for name, kind in list(self._files.names(HIDDEN)):
             path = f"{HIDDEN}/{name}"
@@ -263,7 +263,7 @@ class Ledger:
         self._suspect = self._linked = False
 
     def _begin(self, block: bytes) -> list[Key]:
-        """Another journal: what its predecessor said and was not read here stands in the index."""
+        """Switch to a new journal. What its predecessor contained and was not read here is in the index."""
         try:
             header = Header.of(block)
             index, offset = self._read_index
@@ -304,7 +304,7 @@ class Ledger:
         return changed
 
     def _index_frames(self, header: Header, offset: int) -> Iterator[list[Change]]:
-        """What the index says from a byte on, as far as it counts. Raises `CorruptDataError` where that is not whole."""
+        """Yield the valid part of the index from a byte on. Raises `CorruptDataError` if it is incomplete."""
         if header.index_bytes == offset:
             return
         fd = self._files.open_log(f"{HIDDEN}/{header.index}")

@@ -1,4 +1,4 @@
-"""Options: keyword arguments, their defaults, and their form in a URL."""
+"""The driver's options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _DRIVE = re.compile(r"/[A-Za-z]:[/\\]?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Checked keywords of the driver."""
+    """The driver's keyword arguments, checked."""
 
     base: str
-    """Absolute."""
+    """An absolute path."""
     durability: Durability
     lock_timeout: float
     clock: Callable[[], int]
@@ -33,7 +33,7 @@ class Options:
     def checked(
         cls, base: str | os.PathLike[str], durability: str, lock_timeout: float, clock: Callable[[], int]
     ) -> Options:
-        """Raises `ConfigurationError` for what cannot be used."""
+        """Raises `ConfigurationError` for options that cannot be used."""
         path = os.fspath(base)
         if not isinstance(path, str) or not path or "\0" in path:
             raise ConfigurationError(f"{path!r} is not a folder: pass a path, such as FsDriver('data')")
@@ -50,7 +50,7 @@ class Options:
 
 
 def from_url(url: str) -> tuple[str, dict[str, Any]]:
-    """The folder and the keywords of `fs://./data?durability=process`: the path is what stands behind `fs://`."""
+    """Return the folder and the keywords of `fs://./data?durability=process`. The path is what follows `fs://`."""
     parts = parse_url(url)
     path = parts.rest
     if not path:

@@ -1,4 +1,4 @@
-"""From a group of batches to its files: what can fail is done before the journal is written, the rest after."""
+"""Turn a group of batches into files. What can fail is done before the journal is written, the rest after."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Placing"]
 
 
 class Placing:
-    """Puts the files of rounds into their places. Callers hold the lock."""
+    """Moves the files of rounds into place. Callers hold the lock."""
 
     def __init__(self, files: Files, tree: Tree) -> None:
         self._files = files
@@ -27,11 +27,11 @@ class Placing:
         self._checked: set[str] = set()
 
     def begin(self) -> None:
-        """Another round: what was found out about folders is found out again."""
+        """Start another round: folders are checked again."""
         self._checked.clear()
 
     def prepare(self, number: int, key: Key, record: Record | None) -> Change:
-        """Everything that can fail for want of room or rights happens before the journal hears of it."""
+        """Do everything that can fail for lack of space or permissions before the change is journalled."""
         place = place_of(key)
         if record is not None:
             self._files.check_length(f"{place.path}.json")
@@ -54,7 +54,7 @@ class Placing:
         return Change(key, entry, content, before)
 
     def _check_folder(self, folder: str) -> None:
-        """Whether names can come and go there: found out once a round."""
+        """Check that names can be added and removed in a folder, once per round."""
         if folder in self._checked:
             return
         folders = self._files.folders
@@ -67,7 +67,7 @@ class Placing:
         self._checked.add(folder)
 
     def may_change(self, key: Key) -> bool:
-        """Whether a write of our own may take this key along: what is wrong with its folder concerns nobody else."""
+        """Return whether Limpet's own writes can include this key: a bad folder must only fail calls that use it."""
         folder = place_of(key).folder
         try:
             if self._files.folders.is_folder(folder):

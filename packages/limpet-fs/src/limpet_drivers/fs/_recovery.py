@@ -1,14 +1,14 @@
 """Recovery: completing the files from the journal after a writer died, without undoing what people changed since.
 
-What stands in the place of a file is what the journal says, or it was left there by a writer or a loss of power, or
-somebody else wrote it since. Which of these is told by what it is, and never by its age, since clocks are set back:
+A file contains what the journal says, or what a dead writer or a power failure left, or what someone wrote
+since. Recovery tells these apart by content, never by age, since clocks are set back:
 
     left    the content of an earlier round in the journal, or what was on record when the journal began;
             or the file that a round found and replaced: it has the size and the time of change noted there;
-            or what a loss of power makes of a round's content: its beginning, or zeros in place of some of it
-    since   anything else. It stays
+            or what a power failure makes of a round's content: its beginning, or zeros in place of some of it
+    since   anything else. It is kept
 
-So an edit stays, unless it put back what was there just before.
+So an edit is kept, unless it restored what was there just before.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = ["let_files_follow", "not_followed"]
 
 _RESTORED = f"{NEW}/restored"
 _BLOCK = 512
-"""Disks write no less at once."""
+"""Disks never write less than this at once."""
 
 
 def let_files_follow(files: Files, ledger: Ledger, changes: Sequence[Change]) -> dict[Key, LimpetError]:
-    """Bring the files to what the changes of the journal say; returns why that failed, for the keys for which it did.
+    """Bring the files up to date with these changes of the journal; return an error for each key that failed.
 
-    Raises `OSError` where it fails for a reason that lies in none of them, such as a full disk.
+    Raises `OSError` if it fails for a reason that concerns no single key, such as a full disk.
     """
     rounds = _by_key(changes)
     recovery = _Recovery(files, ledger, set(rounds))
@@ -54,7 +54,7 @@ def let_files_follow(files: Files, ledger: Ledger, changes: Sequence[Change]) ->
 
 
 def not_followed(files: Files, ledger: Ledger, changes: Sequence[Change]) -> dict[Key, Change]:
-    """What the files do not follow, and would be made to: for who may only read, and finds it in the journal instead."""
+    """Return the changes that the files lack: a read-only driver reads these keys from the journal instead."""
     rounds = _by_key(changes)
     recovery = _Recovery(files, ledger, set(rounds))
     return {key: history[-1] for key, history in rounds.items() if recovery.is_behind(history)}
@@ -75,13 +75,13 @@ class _Recovery:
         self._recorded: dict[Key, Entry] | None = None
 
     def follow(self, history: Sequence[Change]) -> None:
-        """Bring the files of one key to the last of its changes."""
+        """Bring the files of one key up to date with the last of its changes."""
         files, last = self._files, history[-1]
         place = place_of(last.key)
         kept, content, restore, left = self._look(history)
         if restore:
             make_parents(files, place.folder)
-            # Synced before it gets its name, so that another loss of power leaves one or the other.
+            # Synced before the rename, so that another power failure leaves either the old content or the new.
             files.write(_RESTORED, content, sync=True)
             files.replace(_RESTORED, f"{place.path}.{kept}")
         for kind in left:
@@ -90,12 +90,12 @@ class _Recovery:
             prune(files, place.folder)
 
     def is_behind(self, history: Sequence[Change]) -> bool:
-        """Whether `follow` would change what is read."""
+        """Return whether `follow` would change what is read."""
         kept, _, restore, left = self._look(history)
         return restore or (kept is None and bool(left))
 
     def _look(self, history: Sequence[Change]) -> tuple[str | None, bytes, bool, list[str]]:
-        """The kind and content that there should be, whether it has to be restored, and the kinds to remove."""
+        """Return the right kind and content, whether they have to be restored, and the kinds to remove."""
         files, last = self._files, history[-1]
         place = place_of(last.key)
         standing = {kind: found for kind in KINDS if (found := files.kind(f"{place.path}.{kind}")) is not None}
@@ -105,7 +105,7 @@ class _Recovery:
         left = [kind for kind in standing if not (kind == kept and right) and self._is_left(place.path, kind, history)]
         restore = False
         if kept is not None and not right:
-            # Otherwise somebody wrote it since, or put another kind of file in its place.
+            # Otherwise someone wrote to it since, or put a file of another kind there.
             restore = kept in left if kept in standing else len(left) == len(standing)
         gone = left if right or restore or kept is None else []
         return kept, content, restore, [kind for kind in gone if kind != kept]
@@ -113,7 +113,7 @@ class _Recovery:
     def _is_left(self, path: str, kind: str, history: Sequence[Change]) -> bool:
         seen = self._files.seen(f"{path}.{kind}")
         if seen is None:
-            return False  # a link or a folder: not ours
+            return False  # a link or a folder: not Limpet's
         if any(change.before.get(kind) == seen for change in history):
             return True
         content = self._content(f"{path}.{kind}")
@@ -137,7 +137,7 @@ class _Recovery:
 
 
 def _remains(found: bytes, written: bytes) -> bool:
-    """Whether this is what was written, or what a loss of power left of it: parts of it, and zeros for the others."""
+    """Return whether this was written, or is what a power failure left of it: some parts, and zeros for the rest."""
     if len(found) > len(written):
         return False
     if written.startswith(found):

@@ -1,4 +1,4 @@
-"""The folders: creating and removing them around the files, and finding the files that people add."""
+"""Create and remove folders around the files, and find the files that people add."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from ._layout import could_be_folder, key_at
 __all__ = ["Tree", "ancestors", "make_parents", "prune"]
 
 _COARSE = 2.1
-"""Seconds: FAT tells times of change to two, and a folder that changed less long ago may change again unseen."""
+"""In seconds.
+
+FAT stores modification times to two seconds, so a folder that has just changed may change again unnoticed.
+"""
 _LITTLE = 0.005
-"""Seconds of work that a page may always spend on looking for files of other people: some thousand folders."""
+"""Seconds that a page may always spend looking for other people's files: enough for a few thousand folders."""
 _SHARE = 20
 """Beyond that, looking takes at most one part in this many of the time."""
 _REMEMBERED = 1024
 
 
 def ancestors(folder: str) -> list[str]:
-    """A folder and those around it, outermost first, without the base."""
+    """Return a folder and its parents, outermost first, without the base."""
     names = folder.split("/") if folder else []
     return ["/".join(names[: depth + 1]) for depth in range(len(names))]
 
 
 def make_parents(files: Files, folder: str) -> None:
-    """Make a folder and those around it. Raises `ConfigurationError` where something else has the name of one."""
+    """Create a folder and its parents. Raises `ConfigurationError` if something else has the name of one."""
     if files.folders.is_folder(folder):
         return
     for path in ancestors(folder):
@@ -43,7 +46,7 @@ def make_parents(files: Files, folder: str) -> None:
 
 
 def prune(files: Files, folder: str) -> None:
-    """Remove a folder and those around it as far as they are empty; the base stays."""
+    """Remove a folder and then its parents, as long as they are empty; the base stays."""
     for path in reversed(ancestors(folder)):
         if not files.remove_folder(path):
             return
@@ -53,23 +56,26 @@ def prune(files: Files, folder: str) -> None:
 class _Folder:
     signature: tuple[int, int]
     again_at: float
-    """On the monotonic clock: when to list it again, since a change may hide behind a coarse clock of the files."""
+    """When to list it again, on the monotonic clock, since a coarse file clock can hide a change."""
     names: set[str] = field(default_factory=set)
     folders: list[str] = field(default_factory=list)
 
 
 class Tree:
-    """What is known of the folders: enough to find a file that somebody adds by looking at folders only."""
+    """What is known of the folders: enough to find added files by checking only folders."""
 
     def __init__(self, files: Files, found: Callable[[Key], None]) -> None:
-        """`found` is told each key whose file was not known here."""
+        """`found` is called with each key whose file was not known."""
         self._files = files
         self._found = found
         self._folders: dict[str, _Folder] = {}
         self._looked: dict[str, tuple[float, float]] = {}
 
     def look(self, base: str) -> None:
-        """Find new files below a folder; less often where looking takes long, so that it costs at most a twentieth."""
+        """Find new files below a folder.
+
+        If looking takes long, look less often, so that it takes at most a twentieth.
+        """
         last, cost = self._looked.get(base, (0.0, 0.0))
         if cost > _LITTLE and time.monotonic() - last < _SHARE * cost:
             return
@@ -113,17 +119,17 @@ class Tree:
         return folder
 
     def _names(self, path: str) -> Iterator[tuple[str, str]]:
-        """What is in a folder; nothing in one that may not be read: items of ours in there say so themselves."""
+        """Yield what is in a folder; nothing if it cannot be read, since reading known items in it reports that."""
         with suppress(PermissionError):
             yield from self._files.names(path)
 
     def is_current(self, path: str) -> bool:
-        """Whether nothing in the folder changed since it was listed."""
+        """Return whether nothing in the folder changed since it was listed."""
         known = self._folders.get(path)
         return known is not None and known.signature == self._files.signature(path)
 
     def changed_here(self, path: str, added: set[str], removed: set[str]) -> None:
-        """Our own change to a folder that was current: no reason to list it again."""
+        """Record our own change to a folder that was up to date, so that it need not be listed again."""
         known = self._folders.get(path)
         signature = self._files.signature(path)
         if known is None or signature is None:
@@ -135,7 +141,7 @@ class Tree:
         known.again_at = min(known.again_at, time.monotonic() + _COARSE)
 
     def forget(self, path: str, names: set[str]) -> None:
-        """Names that are no longer there: should they come back, they are new."""
+        """Forget names that no longer exist: if they come back, they are new."""
         known = self._folders.get(path)
         if known is not None:
             known.names -= names

@@ -1,4 +1,4 @@
-"""Floor 2, written once for every backend: documents with indexes, logs, leases, content in chunks."""
+"""The second floor, written once for all backends: documents with indexes, logs, leases, content in chunks."""
 
 from ._afterwards import afterwards, written
 from ._codec import Codec, ModelCodec, TypeCodec, dump_record, load_record

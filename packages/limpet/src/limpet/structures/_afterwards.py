@@ -1,4 +1,4 @@
-"""What comes after a write that was applied: if it fails, the call must not say that nothing was written."""
+"""Steps after a write was applied. If one fails, the call must not report that nothing was written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _logger = logging.getLogger("limpet")
 
 
 async def afterwards(work: Awaitable[object]) -> None:
-    """Await what upkeep does too: where it fails it is left to that, and logged."""
+    """Await something that upkeep can also do: if it fails, log that and leave it to upkeep."""
     try:
         await work
     except LimpetError as error:
@@ -23,7 +23,7 @@ async def afterwards(work: Awaitable[object]) -> None:
 
 @contextmanager
 def written(what: str) -> Iterator[None]:
-    """Around reading back what was written: raises `OutcomeUnknownError` in the place of `UnavailableError`."""
+    """Use when reading back what was written: raises `OutcomeUnknownError` instead of `UnavailableError`."""
     try:
         yield
     except UnavailableError as error:

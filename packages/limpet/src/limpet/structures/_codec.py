@@ -1,4 +1,4 @@
-"""Models to stored JSON and back."""
+"""Convert models to stored JSON and back."""
 
 from __future__ import annotations
 
@@ -34,17 +34,20 @@ class Codec(ABC, Generic[T]):
 
     @abstractmethod
     def decode(self, item: Item) -> T:
-        """Raises `CorruptDataError`, which names the key, for what is no such document."""
+        """Raises `CorruptDataError`, which names the key, if this is not such a document."""
 
     def is_current(self, item: Item) -> bool:
-        """Whether a stored document is of the current version: an older one may be indexed as its old self was."""
+        """Return whether a stored document has the current version.
+
+        Older ones may have index entries of their old form.
+        """
         return True
 
 
 class ModelCodec(Codec[M]):
-    """A pydantic model as the JSON object that it dumps, by alias, without the `None`s that nobody set.
+    """Stores a pydantic model as a JSON object, by alias. A `None` that is only a default is left out.
 
-    From version 2 on the object carries its version as `$v`; without one it is of version 1.
+    From version 2 on, the object contains its version as `$v`; without it, the version is 1.
     """
 
     def __init__(
@@ -68,9 +71,9 @@ class ModelCodec(Codec[M]):
 
 
 class TypeCodec(Generic[T]):
-    """Values of any type that pydantic can adapt, as JSON by alias; every `None` in them stays.
+    """Stores values of any type that pydantic can adapt, as JSON by alias. Every `None` is kept.
 
-    The version is not part of the JSON: who stores it keeps it beside it.
+    The version is not part of the JSON; the caller stores it separately.
     """
 
     def __init__(self, kind: type[T], migrations: Migrations = _FIRST) -> None:
@@ -90,10 +93,10 @@ class TypeCodec(Generic[T]):
         self._migrations = migrations
 
     def dump(self, value: T) -> str:
-        """The JSON text, which was read back to be sure. Raises `InvalidValueError` for what would come back differently.
+        """Return the JSON text, checked by reading it back.
 
-        Private attributes and fields with `exclude` are not stored, and not compared. Raises `TooLargeError` for more than
-        a value may hold, before it is encoded.
+        Private attributes and fields with `exclude` are not stored, and not compared. Raises `InvalidValueError` if the
+        value would come back changed, and `TooLargeError`, before encoding, if it is larger than a value may be.
         """
         check_size(value, f"this {type(value).__name__}")
         try:
@@ -112,7 +115,7 @@ class TypeCodec(Generic[T]):
         return stored.decode()
 
     def _why(self, value: T) -> str:
-        """What is wrong with a value, place by place and without showing it; empty where validation does not know."""
+        """Return what is wrong with a value, field by field and without showing it; empty if validation passes."""
         try:
             self._adapter.validate_python(self._adapter.dump_python(value, warnings="none"))
         except ValidationError as error:
@@ -122,7 +125,10 @@ class TypeCodec(Generic[T]):
         return ""
 
     def load(self, stored: Value, version: int, where: str) -> T:
-        """The value in a JSON text of a version. Raises `CorruptDataError`, which says `where`, for what is none."""
+        """Return the value in a JSON text of this version.
+
+        Raises `CorruptDataError`, which says `where`, if it is invalid.
+        """
         ensure_readable(stored)
         if version != self.version:
             try:
@@ -141,7 +147,7 @@ class TypeCodec(Generic[T]):
 
 
 def load_record(model: type[M], stored: str, where: str) -> M:
-    """The record in a JSON text. Raises `CorruptDataError`, which says `where`, for what is none."""
+    """Return the record in a JSON text. Raises `CorruptDataError`, which says `where`, if it is invalid."""
     ensure_readable(stored)
     try:
         return model.model_validate_json(stored)
@@ -150,9 +156,9 @@ def load_record(model: type[M], stored: str, where: str) -> M:
 
 
 def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: frozenset[str] = frozenset()) -> str:
-    """The record as JSON by alias with its version; a `None` that is only a default is left out, one that was set is kept.
+    """Return the record as JSON by alias, with its version. A `None` that is only a default is left out.
 
-    Raises `InvalidValueError` for what would not come back equal, and `TooLargeError`.
+    Raises `InvalidValueError` if the record would come back changed, and `TooLargeError`.
     """
     given = record.model_fields_set
     unset = {field for field in _optional(type(record)) if field not in given and getattr(record, field) is None}

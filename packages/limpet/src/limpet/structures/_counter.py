@@ -1,4 +1,4 @@
-"""Exact counters for many concurrent writers: updated in the batch of what is counted, on one of many shards."""
+"""Exact counters for many concurrent writers: updated in the same batch as what they count, on one of many shards."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHARDS = 64
 
 
 class Counter:
-    """How many there are of something. Each change takes a random shard, so two of them rarely meet.
+    """Counts something. Each change uses a random shard, so concurrent changes rarely conflict.
 
-    A shard by the hash of an id would tell something about the id to whoever reads the keys of an encrypted database.
-    So what one shard gained another may lose: only their sum means something.
+    A shard chosen by the hash of an id would reveal something about the id to readers of an encrypted database's keys.
+    So one shard may lose what another gained: only the sum has a meaning.
     """
 
     def __init__(self, driver: Driver, collection: str) -> None:
@@ -25,17 +25,17 @@ class Counter:
         self._base = name(f"{collection}.count")
 
     def shard(self) -> Key:
-        """What `plan` has to know: another one for each transaction."""
+        """The key that `plan` needs. A different one for each transaction."""
         return key(self._base, number(randbelow(_SHARDS)))
 
     def plan(self, reads: ReadSet, by: int) -> Put:
-        """The write that adds a number, on the shard that was read."""
+        """Return the write that adds a number to the shard that was read."""
         at = next(at for at in reads if at.startswith(f"{self._base}!"))
         item = reads[at]
         return Put(at, str(_count(item) + by), If.ABSENT if item is None else item.etag)
 
     async def total(self) -> int:
-        """How many there are. One driver call."""
+        """Return the total, in one driver call."""
         shards = [key(self._base, number(n)) for n in range(_SHARDS)]
         return sum(map(_count, await self._driver.get(shards)))
 

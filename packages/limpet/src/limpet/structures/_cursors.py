@@ -1,4 +1,4 @@
-"""Cursors: a position in a list as text for outside, and back only where it lies within the list's bounds."""
+"""Cursors: a position in a list as text for callers, accepted back only if it is within the bounds of the list."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from ..driver import Key, check_key
 __all__ = ["Cursors", "KeysBelow", "Numbers", "Positions"]
 
 _LONGEST = 8192
-"""Characters of a cursor. One that wraps another, of the longest key there is, has about 2,000."""
+"""Maximum characters of a cursor. One that contains another, for the longest possible key, has about 2,000."""
 _MARK = 9
 _DIGITS = 16
 
 
 class Positions:
-    """What the positions of a list may be. These may be any text: whatever they are given to checks them."""
+    """The valid positions of a list.
+
+    In this class any text is valid, for lists that check their positions themselves.
+    """
 
     def written(self, position: str) -> str:
-        """A position as it stands in a cursor."""
+        """Return a position in the form that a cursor contains."""
         return position
 
     def read(self, written: str) -> str:
-        """The position in a cursor. Raises `InvalidCursorError` for one beyond the bounds of the list."""
+        """Return the position in a cursor. Raises `InvalidCursorError` if it is outside of the list."""
         return written
 
 
 class KeysBelow(Positions):
-    """Positions are keys below `base`, which cursors leave out. A driver never reads beyond the base of a range."""
+    """Positions that are keys below `base`, which cursors omit. A driver never reads outside of a range's base."""
 
     def __init__(self, base: Key) -> None:
         self._head = f"{base}!"
@@ -39,7 +42,7 @@ class KeysBelow(Positions):
         return f"!{position.removeprefix(self._head)}" if position.startswith(self._head) else position
 
     def read(self, written: str) -> str:
-        # One without the base is a key of an encrypted place, where keys are digests.
+        # A key without the base is from an encrypted database, where keys are digests.
         position = self._head + written[1:] if written.startswith("!") else written
         try:
             check_key(position)
@@ -49,7 +52,7 @@ class KeysBelow(Positions):
 
 
 class Numbers(Positions):
-    """Positions are whole numbers, `after < number < before` where these are given."""
+    """Positions that are whole numbers, with `after < number < before` where these are given."""
 
     def __init__(self, after: int | None = None, before: int | None = None) -> None:
         self._after = -1 if after is None else max(after, -1)
@@ -64,20 +67,23 @@ class Numbers(Positions):
 
 
 class Cursors:
-    """The cursors of one query: a mark of the query, a checksum, and the position."""
+    """The cursors of one query. A cursor consists of a mark of the query, a checksum, and the position."""
 
     def __init__(self, query: Sequence[str], positions: Positions) -> None:
-        """`query` names the question: the method and its arguments, bounds included."""
+        """`query` identifies the query: the method and its arguments, including bounds."""
         self._mark = _digest(repr([*query]).encode(errors="surrogatepass"))
         self._positions = positions
 
     def write(self, position: str) -> str:
-        """The cursor for a position."""
+        """Return the cursor for a position."""
         written = self._positions.written(position).encode()
         return urlsafe_b64encode(self._mark + _digest(self._mark + written) + written).decode().rstrip("=")
 
     def read(self, cursor: object) -> str:
-        """The position of a cursor. Raises `InvalidCursorError`, whatever is in it."""
+        """Return the position in a cursor.
+
+        Raises `InvalidCursorError` for anything that is not a cursor of this query.
+        """
         if not isinstance(cursor, str) or len(cursor) > _LONGEST:
             raise _damaged()
         try:

@@ -10,5 +10,5 @@ __all__ = ["collect_garbage"]
 
 
 async def collect_garbage(driver: Driver) -> int:
-    """Free what nothing references; return how many items that were. Any process may call it, at any time."""
+    """Free what nothing references, and return how many items that were. Any process can call this at any time."""
     return await collect_records(driver) + await collect_chunks(driver)

@@ -1,4 +1,4 @@
-"""One lock per key in use, so that tasks of one process do not race each other."""
+"""One lock per key in use, so that the tasks of a process do not race each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["KeyedLocks", "changing"]
 
 
 class KeyedLocks:
-    """Locks by key, first come, first served."""
+    """Locks by key. Waiting tasks are served in order."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
@@ -41,5 +41,5 @@ _CHANGING: WeakKeyDictionary[Driver, KeyedLocks] = WeakKeyDictionary()
 
 
 def changing(driver: Driver, at: Key) -> AbstractAsyncContextManager[None]:
-    """Hold while one item is read, changed and written: whichever store of this process does it, on this driver."""
+    """Hold this while reading, changing and writing one item. The lock is shared by all stores on this driver."""
     return _CHANGING.setdefault(driver, KeyedLocks()).hold(at)

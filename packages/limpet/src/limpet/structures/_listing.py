@@ -14,22 +14,24 @@ __all__ = ["Fetch", "Listing", "Page"]
 T = TypeVar("T")
 
 Fetch: TypeAlias = Callable[[str | None, int], Awaitable[tuple[Sequence[T | CorruptDataError], str | None]]]
-"""Given the position to continue from and how many records at most: some records, and where to continue (`None`: the end).
-It may return fewer records than asked, even none. In the place of a record that cannot be read stands why."""
+"""Takes the position to continue from and a maximum; returns records, and where to continue (`None`: the end).
+
+It may return fewer records than asked for, or none. A record that cannot be read is replaced by the error.
+"""
 
 _STEP = 200
 """Records fetched at a time while iterating or collecting everything."""
 
 
 class Page(Sequence[T]):
-    """Records in order, and the cursor of the page after them."""
+    """Records in order, and the cursor of the next page."""
 
     __slots__ = ("_records", "cursor")
 
     def __init__(self, records: Sequence[T], cursor: str | None) -> None:
         self._records = tuple(records)
         self.cursor: str | None = cursor
-        """Text for the same method's `cursor=`; `None` where nothing follows."""
+        """Pass this as `cursor=` to the same method; `None` if nothing follows."""
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -55,10 +57,10 @@ class Page(Sequence[T]):
 class Listing(Generic[T]):
     """What a list method returns, without any I/O.
 
-    `await listing` gives a `Page`: of `limit` records, or of all of them where no limit was given.
-    `async for record in listing` gives the records one by one in constant memory, read 200 at a time, and fewer where
-    messages are long; at most `limit` where one was given.
-    Records that are added, moved or deleted meanwhile may be seen or not; one that stays is seen exactly once.
+    `await listing` returns a `Page` with up to `limit` records, or with all of them if there is no limit. `async for
+    record in listing` yields the records one by one in constant memory, at most `limit` if there is one. It reads 200
+    at a time, or fewer if messages are long. Records that are added, moved or deleted meanwhile may or may not be seen;
+    a record that stays is seen exactly once.
     """
 
     def __init__(
@@ -72,10 +74,11 @@ class Listing(Generic[T]):
         backwards: bool = False,
         offset: int = 0,
     ) -> None:
-        """`query` names the question (method, arguments): a cursor fits only the question that it came from.
+        """`query` identifies the query (method, arguments): a cursor is only valid for the query that it came from.
 
-        `positions` says which positions a cursor may lead to: by default any, for a `fetch` that checks them itself.
-        `offset` records are skipped, by reading them. `backwards`: `fetch` goes from the last record to the first, `limit` is given, and the page is turned around.
+        `positions` says which positions a cursor may contain; by default any, for a `fetch` that checks them itself.
+        `offset` records are skipped, by reading them. With `backwards`, which requires `limit`, `fetch` goes from the
+        last record to the first, and the page is reversed.
         """
         if limit is not None and limit < 1:
             raise InvalidValueError(f"limit is {limit}: it must be at least 1; leave it out to get all records")
@@ -93,22 +96,22 @@ class Listing(Generic[T]):
         return "<Listing: await it for a page, or iterate over it with async for>"
 
     def skip_unreadable(self, report: Callable[[CorruptDataError], object]) -> Listing[T]:
-        """The same list without the records that cannot be read: `report` is called with the error for each of them.
+        """Return the same list without unreadable records. `report` is called with the error for each of these.
 
-        Without it the first of them raises its `CorruptDataError`.
+        Without this, the first unreadable record raises its `CorruptDataError`.
         """
         skipping = copy(self)
         skipping._report = report
         return skipping
 
     def with_errors(self) -> Listing[T | CorruptDataError]:
-        """The same list with an error in the place of each record that cannot be read: for lists made of lists."""
+        """Return the same list with an error in place of each unreadable record: for lists that combine lists."""
         keeping: Listing[Any] = copy(self)
         keeping._keeps_errors = True
         return keeping
 
     def fetched(self, around: Callable[[Fetch[T]], Fetch[T]]) -> Listing[T]:
-        """The same list, whose records are fetched by `around(fetch)`: for one that is read on another event loop."""
+        """Return the same list, fetched by `around(fetch)`: for a list that is read on another event loop."""
         elsewhere = copy(self)
         elsewhere._fetch = around(self._fetch)
         return elsewhere
@@ -135,7 +138,10 @@ class Listing(Generic[T]):
                     yield record
 
     async def parts(self) -> AsyncIterator[Sequence[T | CorruptDataError]]:
-        """What iterating reads, in parts as they are read; of each record `is_readable` says whether it belongs here."""
+        """Yield what iterating reads, in parts as they are read.
+
+        `is_readable` says of each record whether it belongs here.
+        """
         if self._backwards:
             yield await self._page()
             return
@@ -152,7 +158,7 @@ class Listing(Generic[T]):
                 return
 
     def is_readable(self, record: T | CorruptDataError) -> TypeGuard[T]:
-        """Whether it is a record of this list. Of an error in its place, that is reported here, or raised."""
+        """Return whether this is a record of this list. If it is an error instead, report or raise it."""
         if self._keeps_errors or not isinstance(record, CorruptDataError):
             return True
         if self._report is None:

@@ -10,11 +10,11 @@ from .._errors import ConfigurationError, CorruptDataError, FormatError
 __all__ = ["Migrations", "Step"]
 
 Step: TypeAlias = Callable[[Any], Any]
-"""From a document of one version to the next; a plain function of the stored JSON, mostly an object."""
+"""Takes a document of one version, returns it in the next: a plain function of the stored JSON."""
 
 
 class Migrations:
-    """The current version of stored documents and the steps that lead to it.
+    """The current version of stored documents, and the steps that lead to it.
 
     Documents are migrated when they are read and stored in the current version when they are next written.
     """
@@ -26,7 +26,7 @@ class Migrations:
         self._steps: dict[int, Step] = {}
 
     def step(self, version: int) -> Callable[[Step], Step]:
-        """Register the function that leads from `version` to the one after it."""
+        """Register the function that migrates from `version` to the next one."""
         if not 1 <= version < self.version:
             raise ConfigurationError(
                 f"a step from version {version} leads nowhere: the current version is {self.version}"
@@ -41,9 +41,9 @@ class Migrations:
         return register
 
     def migrate(self, document: Any, version: Any, where: str) -> Any:
-        """The document in the current version.
+        """Return the document in the current version.
 
-        Raises `FormatError` if it is newer or a step is missing, `CorruptDataError` if it is not a version.
+        Raises `FormatError` if it is newer or a step is missing, `CorruptDataError` if its version is invalid.
         """
         if type(version) is not int or version < 1:
             raise CorruptDataError(f"{where} has the version {version!r}, which is not a number of 1 or more")

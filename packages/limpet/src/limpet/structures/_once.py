@@ -1,4 +1,4 @@
-"""Receipts of calls with `once=`: a token belongs to the call that it was given to."""
+"""Receipts of calls with `once=`. A token belongs to the call that it was given to."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _PLAIN = (str, bytes, int, float, Decimal, Enum, type(None))
 
 
 class Repeated(Exception):
-    """The receipt of this call is there already: an earlier one with the same token was applied."""
+    """This call's receipt exists: an earlier call with the same token was applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a call leaves for a day, in its own batch."""
+    """What a call stores in its own batch, for a day."""
 
     at: Key
-    """Made of the method, the key that it changes and the token, so the same token elsewhere is another call."""
+    """Its key, made of the method, the changed key and the token: the same token elsewhere is another call."""
     contents: str
-    """A digest of the function that was given, to tell another one from a repetition."""
+    """A digest of the given function, to tell a repetition from another function."""
     subject: str
-    """What is changed, for messages."""
+    """What is changed, for error messages."""
 
     @classmethod
     def of(cls, token: str | None, method: str, subject: Key, change: Callable[..., Any]) -> Self | None:
-        """The receipt for a token; `None` without one."""
+        """Return the receipt for a token; `None` if there is no token."""
         if token is None:
             return None
         at = key(name("once"), text(_digest(method, subject)), text(token))
@@ -43,7 +43,7 @@ class Receipt:
 
 
 def _parts(function: Any) -> tuple[object, ...]:
-    """What a function is made of: its code, and the plain values that it holds. Objects that may change are left out."""
+    """Yield what a function consists of: its code, and the plain values that it holds. Mutable objects are left out."""
     if isinstance(function, partial):
         return "partial", *_parts(function.func), _plain((function.args, tuple(sorted(function.keywords.items()))))
     bound = getattr(function, "__self__", None)

@@ -1,4 +1,4 @@
-"""Reading past damage: an item that cannot be opened does not fail its page or its batch of keys."""
+"""Reading past damage: an unreadable item does not fail its page or its batch of keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _logger = logging.getLogger("limpet")
 
 
 async def get_each(driver: Driver, keys: Sequence[Key]) -> list[Item | None]:
-    """As `driver.get`; an item that cannot be opened has an `Unreadable` value. Then it is no one snapshot."""
+    """Like `driver.get`, but unreadable items have an `Unreadable` value. If there are any, it is not one snapshot."""
     try:
         return await driver.get(keys)
     except CorruptDataError as error:
@@ -29,14 +29,14 @@ async def get_each(driver: Driver, keys: Sequence[Key]) -> list[Item | None]:
 
 
 async def scan_each(driver: Driver, range: Range) -> Page:
-    """As `driver.scan`; an item that cannot be opened has an `Unreadable` value, and its stored key."""
+    """Like `driver.scan`, but unreadable items have an `Unreadable` value, and their stored key."""
     while True:
         try:
             return await driver.scan(range)
         except CorruptDataError as error:
             if range.limit > 1:
                 range = replace(range, limit=range.limit // 2)
-            elif error.key is None:  # nobody knows which one it was: there is no way past it
+            elif error.key is None:  # the item is unknown, so it cannot be skipped
                 raise
             else:
                 item = await _unreadable(driver, error.key, error)
@@ -44,18 +44,18 @@ async def scan_each(driver: Driver, range: Range) -> Page:
 
 
 async def scan_all_each(driver: Driver, base: Key, *, values: bool = True) -> AsyncIterator[Item]:
-    """Every item below `base`, page by page; one that cannot be opened has an `Unreadable` value."""
+    """Yield every item below `base`, page by page. Unreadable items have an `Unreadable` value."""
     async for page in scan_pages(partial(scan_each, driver), Range(base, limit=1000, values=values)):
         for item in page.items:
             yield item
 
 
 async def _unreadable(driver: Driver, key: Key, error: CorruptDataError) -> Item | None:
-    """The item without what cannot be opened: its etag is right, so it can be deleted or written over."""
+    """Return the item without its unreadable value. Its etag is right, so it can be deleted or replaced."""
     (item,) = await driver.get([key], values=False)
     return None if item is None else replace(item, value=Unreadable(error))
 
 
 def log_skipped(error: CorruptDataError) -> None:
-    """Note that upkeep passed something that it could not read."""
+    """Log that upkeep skipped something that it could not read."""
     _logger.warning("skipped, since it cannot be read: %s", error)

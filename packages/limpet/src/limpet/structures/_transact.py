@@ -1,4 +1,4 @@
-"""Transactions: read, plan, commit; after a conflict, plan again on the current items."""
+"""Transactions: read, plan, commit. After a conflict, plan again with the current items."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 ReadSet: TypeAlias = Mapping[Key, Item | None]
-"""What a plan knows of the store: an item, or `None` for nothing, at each key."""
+"""What a plan knows of the database: at each key an item, or `None` if there is none."""
 
 _TRIES = 200
 _PATIENCE = 8
 COUNTER_TTL_MS = 30 * 24 * 60 * 60 * 1000
-"""How long a counter outlives what it counted for, so that a new one of that name goes on counting."""
+"""How long a counter is kept after what it counted for is deleted, so that a new one of that name continues it."""
 _RECEIPT_TTL_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[R_co]):
-    """What to write, and what to return once it is written. Without writes nothing is applied."""
+    """What to write, and what to return once it is written. If there are no writes, nothing is sent."""
 
     writes: Sequence[Write]
     result: R_co
@@ -43,14 +43,14 @@ async def transact(
     assume: ReadSet | None = None,
     once: Receipt | None = None,
 ) -> R:
-    """Read `keys`, ask `plan` what to write, apply it; after a `ConflictError` ask again, with jitter.
+    """Read `keys`, ask `plan` what to write, and commit that. After a `ConflictError`, do it again, with jitter.
 
-    `plan` is a plain function that may run again: every item that it relies on has to be in its writes with a
-    condition. `assume` holds guesses that save the reading; a wrong one costs a second try. `once` is a receipt,
-    kept for a day: where it is there already, `Repeated` is raised and nothing is written.
+    `plan` is a plain function that may run several times. Its writes need a condition on every item that it relies on.
+    `assume` contains guesses that save the reading; a wrong guess costs a second try. `once` is a receipt that is kept
+    for a day: if it exists already, `Repeated` is raised and nothing is written.
 
-    Raises `ConflictError` after 200 lost races and for a receipt of another call, and whatever the driver raises: an `OutcomeUnknownError` is never
-    retried here.
+    Raises `ConflictError` after 200 lost races and for the receipt of a call with another function, and whatever the
+    driver raises. An `OutcomeUnknownError` is never retried here.
     """
     reads: dict[Key, Item | None] = dict(assume or {})
     await _read(driver, reads, [wanted for wanted in keys if wanted not in reads])
@@ -70,8 +70,8 @@ async def transact(
             tries += 1
             if tries == _TRIES:
                 raise
-            # Who wins comes back at once, and who sleeps meets only winners. So every other try comes at once, too (on a
-            # backend where processes take turns the turn is still ours), and after many losses each does.
+            # Winners come back at once, and a task that sleeps only meets winners. So every second try is made at once
+            # (where processes take turns, it is still this one's turn), and after many losses each one is.
             if tries % 2 == 0 and tries < _PATIENCE:
                 await backoff(min(tries // 2, 3))
             reads.update(conflict.items)

@@ -1,4 +1,4 @@
-"""The version of stored data: `$v` in Limpet's objects, a header line before other JSON. Without one, it is 1."""
+"""Versions of stored data: `$v` in Limpet's own objects, a header line before other JSON. Without either, it is 1."""
 
 from __future__ import annotations
 
@@ -14,34 +14,37 @@ from ._migrations import Migrations
 __all__ = ["VERSION", "has_version", "load_object", "load_value", "migrated_object", "stamp_object", "stamp_value"]
 
 VERSION = "$v"
-"""The field of a stored object that holds its version; no field of the application's may have this name."""
+"""The field of a stored object that contains its version. No field of an application may have this name."""
 
 _HEADER = "#limpet "
 
 
 def stamp_object(stored: str, version: int) -> str:
-    """The JSON text of an object with its version."""
+    """Return the JSON text of an object with its version."""
     if version == 1:
         return stored
     return f'{{"{VERSION}":{version}{"" if stored == "{}" else ","}{stored[1:]}'
 
 
 def has_version(stored: str, version: int) -> bool:
-    """Whether the JSON text of an object says this version."""
+    """Return whether the JSON text of an object has this version."""
     if version == 1:
         return f'"{VERSION}"' not in stored
     return stored.startswith((f'{{"{VERSION}":{version},', f'{{"{VERSION}":{version}}}'))
 
 
 def migrated_object(stored: Value | None, migrations: Migrations, where: str) -> str:
-    """The JSON text of an object in the current version. Raises `CorruptDataError`, and `FormatError` for a newer one."""
+    """Return the object's JSON text in the current version. Raises `CorruptDataError`; `FormatError` if it is newer."""
     if isinstance(stored, str) and migrations.version == 1 and has_version(stored, 1):
         return stored
     return to_json(load_object(stored, migrations, where), inf_nan_mode="constants").decode()
 
 
 def load_object(stored: Value | None, migrations: Migrations, where: str) -> dict[str, Any]:
-    """The object in a JSON text, in the current version. Raises `CorruptDataError`, and `FormatError` for a newer one."""
+    """Return the object in a JSON text, in the current version.
+
+    Raises `CorruptDataError`; `FormatError` if it is newer.
+    """
     document = load_plain(stored, where)
     if not isinstance(document, dict):
         raise CorruptDataError(f"{where} is not a JSON object")
@@ -52,12 +55,15 @@ def load_object(stored: Value | None, migrations: Migrations, where: str) -> dic
 
 
 def stamp_value(stored: str, version: int) -> str:
-    """The JSON text of any value, below a header line with its version. No JSON begins with `#`."""
+    """Return the JSON text of any value, below a header line with its version. JSON never starts with `#`."""
     return stored if version == 1 else f'{_HEADER}{{"meta":{{"version":{version}}}}}\n{stored}'
 
 
 def load_value(stored: Value | None, migrations: Migrations, where: str) -> Any:
-    """The value in a JSON text, in the current version. Raises `CorruptDataError`, and `FormatError` for a newer one."""
+    """Return the value in a JSON text, in the current version.
+
+    Raises `CorruptDataError`; `FormatError` if it is newer.
+    """
     version: Any = 1
     if isinstance(stored, Unreadable):
         raise stored.error

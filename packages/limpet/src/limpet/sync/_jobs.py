@@ -94,11 +94,11 @@ class Job(Face[AsyncJob]):
 
     @property
     def lost(self) -> Signal:
-        """Set as soon as it is known that the claim has ended by itself."""
+        """Set as soon as it is known that the claim has expired."""
         return Signal(self._portal, self._inner.lost)
 
     def renew(self) -> None:
-        """Let the claim last for as long again from now. Raises `LeaseLostError`."""
+        """Extend the claim by its full duration from now. Raises `LeaseLostError`."""
         self._call(self._inner.renew)
 
     def __enter__(self) -> Self:

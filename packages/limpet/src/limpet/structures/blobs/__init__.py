@@ -1,4 +1,4 @@
-"""Content in chunks, and values that are stored in chunks. For this floor; the public door is `limpet.structures`."""
+"""Content in chunks, and values that are stored in chunks. Internal to this floor; import from `limpet.structures`."""
 
 from ._chunks import Chunks, Content, collect_chunks, content_driver
 from ._out_of_line import MAX_VALUE_BYTES, OutOfLine

@@ -1,4 +1,4 @@
-"""Content-addressed chunks: the same bytes are stored once, however often they occur."""
+"""Content-addressed chunks: identical bytes are stored once, however often they occur."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ __all__ = ["OWNERS", "Chunks", "Content", "collect_chunks", "content_driver"]
 CHUNK, PARTS, OWNERS = name("chunk"), name("chunk.parts"), name("chunk.owners")
 _SIZE = 512 * 1024
 _AT_ONCE = 4
-"""Chunks in memory while writing and while reading."""
+"""How many chunks are in memory while writing and reading."""
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What was stored."""
+    """Describes what was stored."""
 
     size: int
     """In bytes."""
     sha256: str
-    """Of all of it, as hexadecimal digits."""
+    """The digest of all of it, in hexadecimal."""
     chunk_size: int
-    """Bytes in each chunk but the last, where the content was cut evenly."""
+    """Bytes in each chunk except the last, if the content was cut evenly."""
 
 
 class Chunks:
-    """Ordered chunks of whoever owns them.
+    """The ordered chunks of their owners.
 
-    `chunk!@<sha256>` counts its users and `chunk!@<sha256>!bytes` is the content; `chunk.parts!@<owner>!<n>` says which
-    chunk is the n-th; `chunk.owners!@<owner>` says at which key the owner is named, and is there before the first chunk.
-    A chunk is counted in the batch that names it and freed in the one that takes its last name, so neither is ever wrong.
+    `chunk!@<sha256>` counts the users of a chunk and `chunk!@<sha256>!bytes` is its content; `chunk.parts!@<owner>!<n>`
+    says which chunk is the n-th; `chunk.owners!@<owner>` says at which key the owner is named, and is written before
+    the first chunk. A chunk is counted in the batch that names it, and freed in the batch that removes the last name,
+    so both are always right.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -50,16 +51,16 @@ class Chunks:
 
     @property
     def size(self) -> int:
-        """Bytes in a chunk: less than the usual where the driver takes less."""
+        """Bytes in a chunk: less than usual if the driver's limit is lower."""
         can = self._driver.capabilities
         return max(1, min(_SIZE, can.max_value_bytes, can.max_batch_bytes - 4096))
 
     async def announce(self, owner: str, at: dict[str, Any]) -> None:
-        """Say where the owner will be named: what is written for it and never named is freed after a day or two."""
+        """Record where the owner will be named. What is written for it and never named is freed after a day or two."""
         await self._driver.apply([Put(key(OWNERS, text(owner)), to_json(at).decode())])
 
     async def write(self, owner: str, pieces: AsyncIterable[bytes]) -> Content:
-        """Store pieces, each of at most `size` bytes, as the owner's chunks; in constant memory."""
+        """Store pieces of at most `size` bytes each as the owner's chunks, in constant memory."""
         whole, size, count, largest = sha256(), 0, 0, 0
         window: list[bytes] = []
         async for piece in pieces:
@@ -73,7 +74,10 @@ class Chunks:
         return Content(size, whole.hexdigest(), largest)
 
     async def read(self, owner: str, *, first: int = 0) -> AsyncIterator[bytes]:
-        """The owner's chunks in order, from number `first` on. Raises `CorruptDataError` where one is missing."""
+        """Yield the owner's chunks in order, starting with number `first`.
+
+        Raises `CorruptDataError` if one is missing.
+        """
         base = key(PARTS, text(owner))
         after = None if first == 0 else key(base, number(first - 1))
         expected = first
@@ -89,7 +93,10 @@ class Chunks:
                     expected += 1
 
     async def release(self, owner: str) -> int:
-        """Free the owner's chunks, but those that others have too; return how many parts there were. Safe to repeat."""
+        """Free the owner's chunks, except those that others also use.
+
+        Return how many parts there were. Safe to repeat.
+        """
         base = key(PARTS, text(owner))
         freed = 0
         async for page in scan_pages(self._driver.scan, Range(base, limit=100)):
@@ -139,18 +146,18 @@ class Chunks:
 
 
 def content_driver(driver: Driver) -> Driver:
-    """The driver that chunks, and what names them, are stored through: the one below out-of-line values."""
+    """Return the driver that chunks and references to them are stored through: the one below out-of-line values."""
     below: Driver = getattr(driver, "below_out_of_line", driver)
     return below
 
 
 async def collect_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
-    """Free the content of owners that nothing names any more; return how many parts that were. Safe to run concurrently.
+    """Free the content of owners that nothing names any more, and return how many parts that were.
 
-    An owner is looked at a day after it was announced. One that is not named any more is marked as dead, and freed a day
-    after that, so that whoever reads it now can finish.
+    Safe to run concurrently. An owner is checked a day after it was announced. If nothing names it any more, it is
+    marked as dead and freed a day later, so that current readers can finish.
     """
-    driver = content_driver(driver)  # what names an owner is a pointer there, and the whole value above
+    driver = content_driver(driver)  # there, a pointer names the owner; above, there is the whole value
     now = await backend_now_ms(driver)
     freed = 0
     async for item in scan_all(driver, OWNERS):
@@ -177,7 +184,7 @@ async def _is_named(driver: Driver, owner: str, announced: dict[str, Any]) -> bo
     if "at" in announced:
         (item,) = await driver.get([Key(announced["at"])])
         return item is not None and isinstance(item.value, str) and owner in item.value
-    # An append whose number nobody came to tell: look through the log.
+    # An append whose number was never recorded: search the log.
     async for item in scan_all(driver, Key(announced["below"])):
         if isinstance(item.value, str) and owner in item.value:
             return True

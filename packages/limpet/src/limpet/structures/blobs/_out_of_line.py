@@ -1,4 +1,4 @@
-"""Values beyond 1 MiB, on every driver: in chunks, with a pointer in their place."""
+"""Values above 1 MiB, on every driver: stored in chunks, with a pointer in their place."""
 
 from __future__ import annotations
 
@@ -36,23 +36,27 @@ _POINTER = "#limpet-out-of-line "
 _LONG = 1024 * 1024
 MAX_VALUE_BYTES = 128 * 1024 * 1024
 _LEAST = 256 * 1024
-"""What the library itself stores must fit: the head of a log with 10,000 tombstones has 130 KB."""
+"""The library's own data must fit: the head of a log with 10,000 tombstones has 130 KB."""
 _PAGE_BYTES = 8 * 1024 * 1024
 _PICTURE = re.compile(rb"[A-Za-z0-9+/=_-]{65536,}")
-"""A long run without a quote or a backslash: a picture in JSON, say. Cut out, it is the same content in every message."""
+"""A long run without quotes or backslashes, such as a picture in JSON.
+
+Cut out, it is the same content in every message.
+"""
 
 
 class OutOfLine(Wrapper):
     """Stores a value of more than 1 MiB, or more than the driver takes, in chunks, and a pointer to them under its key.
 
-    Smaller values pass untouched, without another call. The chunks are there before the batch with the pointer; those
-    of a value that was deleted, replaced, refused or never came to be are garbage, which is collected a day or two later.
+    Smaller values pass through unchanged, without another call. The chunks are stored before the batch with the
+    pointer. Chunks of values that were deleted, replaced, refused or never written are garbage, which is collected a
+    day or two later.
     """
 
     def __init__(self, inner: Driver, max_value_bytes: int | None = None) -> None:
-        """`max_value_bytes` is the longest value that is written; `None`: 128 MiB, or more where the driver takes more.
+        """`max_value_bytes` is the longest value that can be written.
 
-        Raises `ConfigurationError` for less than 256 KiB.
+        `None`: 128 MiB, or more if the driver accepts more. Raises `ConfigurationError` for less than 256 KiB.
         """
         if max_value_bytes is not None and (
             isinstance(max_value_bytes, bool) or not isinstance(max_value_bytes, int) or max_value_bytes < _LEAST
@@ -62,7 +66,7 @@ class OutOfLine(Wrapper):
         super().__init__(inner)
 
     def _declared(self, inner: Capabilities) -> Capabilities:
-        alone = inner.atomic == "item"  # chunks need batches: nothing is longer than the driver takes
+        alone = inner.atomic == "item"  # chunks need batches: values are limited to what the driver accepts
         most = inner.max_value_bytes if alone else max(MAX_VALUE_BYTES, inner.max_value_bytes)
         self._largest = most
         most = min(most, self._asked or most)
@@ -73,7 +77,7 @@ class OutOfLine(Wrapper):
         return replace(inner, max_value_bytes=most, max_batch_bytes=max(most, inner.max_batch_bytes))
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
-        for unit in units:  # as _has_long does, without a call for each unit
+        for unit in units:  # like _has_long, without a call for each unit
             for write in unit.puts if isinstance(unit, Append) else unit:
                 if isinstance(write, Put) and self._is_long(write.value):
                     return await self._commit_long(units)
@@ -124,7 +128,7 @@ class OutOfLine(Wrapper):
         items: list[Item] = []
         left = _PAGE_BYTES
         for item in page.items:
-            if left <= 0:  # the page would grow beyond what a reader expects of one
+            if left <= 0:  # otherwise the page would be larger than readers expect
                 return Page(items, items[-1].key)
             whole = await self._whole(item)
             if whole is None:
@@ -135,18 +139,18 @@ class OutOfLine(Wrapper):
 
     @property
     def below_out_of_line(self) -> Driver:
-        """The driver that shows pointers as they are."""
+        """Return the driver that shows pointers unchanged."""
         return self.inner
 
     def _has_long(self, unit: Unit) -> bool:
-        """Whether one of its values goes into chunks."""
+        """Return whether any of its values goes into chunks."""
         for write in unit.puts if isinstance(unit, Append) else unit:
             if isinstance(write, Put) and self._is_long(write.value):
                 return True
         return False
 
     def _validate(self, unit: Unit) -> None:
-        """Validate all of it before any chunk is written."""
+        """Validate everything before any chunk is written."""
         validate_unit(unit, self.capabilities)
         if self.capabilities.atomic == "item":
             raise UnsupportedError(
@@ -157,11 +161,11 @@ class OutOfLine(Wrapper):
     def _is_long(self, value: Value) -> bool:
         if not isinstance(value, (str, bytes)) or (len(value) <= self._surely_short and not _points(value)):
             return False
-        # What only looks like a pointer goes the same way, so that it comes back as what it is.
+        # A value that only looks like a pointer is stored the same way, so that it comes back unchanged.
         return _points(value) or size_of(value) > self._limit
 
     async def _pointer(self, put: Put, owners: dict[str, int] | None, at: int) -> Put:
-        """The put itself, or one of a pointer whose content is stored. `owners` collects those of an append."""
+        """Return the put itself, or one of a pointer whose content is stored. `owners` collects those of an append."""
         if not self._is_long(put.value):
             return put
         owner = new_etag()
@@ -175,13 +179,13 @@ class OutOfLine(Wrapper):
         return replace(put, value=_POINTER + to_json(pointer).decode())
 
     async def _announce_positions(self, owners: dict[str, int], puts: Sequence[Put], first: int) -> None:
-        """Where the entries of an append came to lie."""
+        """Record where the entries of an append are."""
         for owner, n in owners.items():
             at = entry_key(puts[n].key, first + n)
             await Chunks(self.inner).announce(owner, {"owner": owner, "at": at})
 
     async def _whole(self, item: Item | None) -> Item | None:
-        """An item with the value that its pointer stands for; `None` for one that was replaced while it was read."""
+        """Return an item with the value that its pointer refers to; `None` if the item was replaced meanwhile."""
         if item is None or not _points(item.value):
             return item
         owner, size, is_text = _read(item)
@@ -209,7 +213,7 @@ class OutOfLine(Wrapper):
             return await self._whole(again)
 
     def _reported(self, conflict: ConflictError) -> ConflictError:
-        """A conflict without pointers: a long value is named and not carried, as everything that is large."""
+        """Return the conflict without pointers. A long value is named but not included, like everything large."""
         items = {at: item for at, item in conflict.items.items() if item is None or not _points(item.value)}
         return conflict if len(items) == len(conflict.items) else ConflictError(keys=conflict.keys, items=items)
 
@@ -229,7 +233,7 @@ def _read(item: Item) -> tuple[str, int, bool]:
 
 
 async def _pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
-    """Even pieces, but a long run begins one and ends one: so it is cut alike wherever it stands."""
+    """Yield even pieces, but start and end one at each long run, so that the run is cut the same way wherever it is."""
     bounds = [0, *(bound for found in _PICTURE.finditer(data) for bound in found.span()), len(data)]
     for start, end in pairwise(bounds):
         for at in range(start, end, size):

@@ -1,4 +1,4 @@
-"""Documents found by id and by indexes. For this floor; the public door is `limpet.structures`."""
+"""Documents found by id and by indexes. Internal to this floor; import from `limpet.structures`."""
 
 from ._collection import Collection, RepairReport
 from ._indexes import Index

@@ -50,16 +50,16 @@ class RepairReport:
     added: int
     """Index entries that were missing."""
     removed: int
-    """Index entries that pointed at nothing, or at a document that has moved on."""
+    """Index entries that pointed at nothing, or at a document that has changed since."""
     unreadable: tuple[str, ...]
-    """The ids of documents that cannot be read; they were left as they are."""
+    """The ids of documents that cannot be read. They were left unchanged."""
 
 
 class Collection(Generic[T]):
-    """Documents of one type, each with an id, kept together with their index entries in one atomic batch.
+    """Documents of one type, each with an id, stored together with their index entries in one atomic batch.
 
-    With `created_at` (milliseconds since 1970) lists run newest first, ties by id; without it they run in the order
-    of the ids. A document's key is `<collection>!@<id>`.
+    With `created_at` (milliseconds since 1970), lists are newest first, and by id within a millisecond; without it,
+    they are in the order of the ids. A document's key is `<collection>!@<id>`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Collection(Generic[T]):
     ) -> None:
         self._driver = driver
         self.base: Key = name(collection)
-        """Below it lie the documents."""
+        """The documents are below this key."""
         self._codec = codec
         self.id_of = id_of
         self._newest_first = created_at is not None
@@ -82,7 +82,7 @@ class Collection(Generic[T]):
         self._indexed = bool(indexes) or self._newest_first
 
     def key(self, id: str) -> Key:
-        """Where the document with this id lies."""
+        """Return the key of the document with this id."""
         return key(self.base, text(id))
 
     # One document.
@@ -97,22 +97,22 @@ class Collection(Generic[T]):
         return [self.decode(item, id) for id, item in zip(ids, items, strict=True)]
 
     async def get_with_etag(self, id: str) -> tuple[T, Etag] | None:
-        """The document with its version, for `save(..., if_match=etag)`."""
+        """Return the document with its etag, for `save(..., if_match=etag)`."""
         (item,) = await self._driver.get([self.key(id)])
         document = self.decode(item, id)
         return None if item is None or document is None else (document, item.etag)
 
     async def exists(self, id: str) -> bool:
-        """Whether there is such a document; its value is not read."""
+        """Return whether there is such a document, without reading its value."""
         (item,) = await self._driver.get([self.key(id)], values=False)
         return item is not None
 
     async def save(
         self, document: T, *, if_match: Etag | None = None, if_absent: bool = False, ttl_ms: int | None = None
     ) -> Etag:
-        """Store a document whole, under its id, and return its new etag. One driver call when it is new, else two.
+        """Store a whole document under its id, and return its new etag. One driver call if it is new, otherwise two.
 
-        Raises `ConflictError` where `if_match` or `if_absent` does not hold.
+        Raises `ConflictError` if `if_match` or `if_absent` does not hold.
         """
         at = self.key(self.id_of(document))
 
@@ -123,11 +123,12 @@ class Collection(Generic[T]):
         return await transact(self._driver, [at], plan, assume=None if if_match else {at: None})
 
     async def update(self, id: str, change: Callable[[T], T], *, once: str | None = None) -> T:
-        """Replace a document with `change(document)`, starting over if someone else writes first; return the new one.
+        """Replace a document with `change(document)`, starting over if someone else writes first. Return the new one.
 
-        `change` is synchronous and may run more than once. The expiry is kept. Raises `NotFoundError` if there is no such document. `once`
-        makes a retry after `OutcomeUnknownError` safe: with the same token it changes nothing a second time. Raises
-        `ConflictError` where that token came with another function; the same token for another id is another call.
+        `change` is synchronous and may run more than once. The expiry is kept. Raises `NotFoundError` if there is no
+        such document. `once` makes it safe to retry after `OutcomeUnknownError`: with the same token, nothing is
+        changed a second time. Raises `ConflictError` if the token came with another function; the same token for
+        another id is another call.
         """
         at = self.key(id)
 
@@ -155,7 +156,7 @@ class Collection(Generic[T]):
                 return document
 
     async def delete(self, id: str) -> bool:
-        """Remove a document and its index entries, also one that cannot be read; return whether there was one."""
+        """Delete a document and its index entries, even if it cannot be read. Return whether there was one."""
         at = self.key(id)
         return await transact(
             self._driver, [at], lambda reads: Plan(self.plan_delete(reads, id), reads[at] is not None)
@@ -170,11 +171,14 @@ class Collection(Generic[T]):
         return Listing([self.base, "all"], self._in_order, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
     def find(self, index: str, value: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[T]:
-        """The documents that `index` finds by `value`, newest first or in the order of the ids. A page is two driver calls."""
+        """List the documents that `index` finds by `value`, newest first or in the order of the ids.
+
+        A page is two driver calls.
+        """
         return self._found(index, value, limit, cursor)
 
     async def ids(self, index: str, value: str, *, limit: int | None = None) -> list[str]:
-        """The ids that an index has for a value, whether or not their documents can be read."""
+        """List the ids that an index has for a value, whether or not their documents can be read."""
         prefix, found = self._entries.prefix(index, value), list[str]()
         async for entry in scan_all_each(self._driver, prefix):
             if not isinstance(entry.value, Unreadable):
@@ -184,17 +188,15 @@ class Collection(Generic[T]):
         return found
 
     async def forget(self, index: str, value: str) -> None:
-        """Remove what an index has for a value, where none of its documents is there any more."""
+        """Remove the entries of an index for a value if none of its documents exists any more."""
         await self._driver.clear(self._entries.prefix(index, value))
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Read every document and every entry; add entries that are missing, remove those that are wrong.
+        """Read every document and every entry, add missing entries and remove wrong ones.
 
-        With `dry_run` they are only counted, and nothing is written.
-
-        Needed after something else changed the data, and after a migration or a new index changed what is
-        found by what: else the library's own batches keep both in step.
-        Safe to run beside other writers.
+        With `dry_run`, they are only counted, and nothing is written. This is needed after something else changed the
+        data, and after a migration or a new index changed what documents are found by; otherwise the library's own
+        batches keep both consistent. Safe to run concurrently with writers.
         """
         documents = added = removed = 0
         unreadable: list[str] = []
@@ -234,7 +236,7 @@ class Collection(Generic[T]):
         if_absent: bool = False,
         ttl_ms: int | Keep | None = None,
     ) -> list[Write]:
-        """The writes that store `document` on top of what is known at its key, with the conditions that keep it so."""
+        """Return the writes that replace what is known at its key with `document`, under conditions that ensure it."""
         id = self.id_of(document)
         at = self.key(id)
         item = reads[at]
@@ -250,7 +252,7 @@ class Collection(Generic[T]):
         ]
 
     def plan_delete(self, reads: ReadSet, id: str) -> list[Write]:
-        """The writes that remove the document with this id and its entries; none where there is none."""
+        """Return the writes that delete the document with this id and its entries; none if there is no document."""
         at = self.key(id)
         item = reads[at]
         if item is None:
@@ -258,7 +260,7 @@ class Collection(Generic[T]):
         return [Delete(at, item.etag), *self._entries.writes(self._old_entries(item), None, None, afresh=False)]
 
     def decode(self, item: Item | None, id: str) -> T | None:
-        """The document in an item. Raises `CorruptDataError` for another document under a colliding digest."""
+        """Return the document in an item. Raises `CorruptDataError` for another document whose digest collides."""
         if item is None:
             return None
         document = self._codec.decode(item)
@@ -269,7 +271,7 @@ class Collection(Generic[T]):
         return document
 
     def decode_or_none(self, item: Item | None) -> T | None:
-        """The document in an item, `None` also where it cannot be read: for a save that replaces it whole."""
+        """Return the document in an item, or `None` if it cannot be read: for a save that replaces it as a whole."""
         try:
             return None if item is None else self._codec.decode(item)
         except FormatError:
@@ -278,14 +280,14 @@ class Collection(Generic[T]):
             return None
 
     async def id_at(self, item: Item) -> str | None:
-        """The id of a document that was listed without its value; `None` where it is gone and its key is a digest."""
+        """Return the id of a document listed without its value; `None` if it is gone and its key is a digest."""
         shown = text_of(split(item.key)[-1])
         if shown is not None:
             return shown
         (whole,) = await self._driver.get([item.key])
         return None if whole is None else self.id_of(self._codec.decode(whole))
 
-    # How.
+    # Implementation.
 
     def _found(self, index: str, value: str | None, limit: int | None, cursor: str | None) -> Listing[T]:
         prefix = self._entries.prefix(index, value)
@@ -313,7 +315,7 @@ class Collection(Generic[T]):
         return [self._readable(item) for item in page.items], page.next
 
     def _readable(self, item: Item) -> T | CorruptDataError:
-        """The document in an item, or why it cannot be read."""
+        """Return the document in an item, or why it cannot be read."""
         try:
             return self._codec.decode(item)
         except CorruptDataError as error:
@@ -321,14 +323,15 @@ class Collection(Generic[T]):
             return error
 
     def _matches(self, entry: Item, item: Item | None) -> bool:
-        """Whether an entry belongs there; of a document that cannot be read every entry stays."""
+        """Return whether an entry is right. If the document cannot be read, every entry counts as right."""
         document = None if item is None else self._readable(item)
         if document is None or isinstance(document, CorruptDataError):
             return document is not None
         return entry.key in self._entries.entries(document)
 
     def _old_entries(self, item: Item | None) -> set[Key]:
-        # A document that cannot be read is mended by saving over it; the entries it leaves are hidden, repair removes them.
+        # Saving over an unreadable document repairs it. The entries that it leaves behind are hidden; repair removes
+        # them.
         document = self.decode_or_none(item) if self._indexed else None
         return set() if document is None else self._entries.entries(document)
 
@@ -339,7 +342,7 @@ class Collection(Generic[T]):
         try:
             await self._driver.apply(writes)
         except ConflictError:
-            return False  # somebody is writing this very document, and keeps its entries right
+            return False  # someone is writing this document now, and updates its entries
         return True
 
     async def _read(self, keys: Sequence[Key]) -> list[Item | None]:

@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Index(Generic[T]):
-    """A way to find documents by a text."""
+    """A way to find documents by a string."""
 
     name: str
-    """A word of ours: lower-case letters, digits, `_`, `.`, `-`."""
+    """Chosen by the program: lower-case letters, digits, `_`, `.`, `-`."""
     value: Callable[[T], str | None]
-    """The text that a document is found by; `None`: it is not found by this index."""
+    """Returns the string that finds a document; `None`: this index does not find it."""
 
 
 class IndexSet(Generic[T]):
-    """All entries of a collection's documents.
+    """All index entries of a collection's documents.
 
-    An entry's key is `<collection>.by!<index>[!<value>][!<created_at>]!<id>` and its value the id itself, for a
-    long id is only a digest in the key. The index `all` holds every document of a collection in creation order.
+    An entry's key is `<collection>.by!<index>[!<value>][!<created_at>]!<id>`, and its value is the id, because the key
+    contains only a digest of a long id. The index `all` contains every document of a collection in creation order.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class IndexSet(Generic[T]):
         self._created_at = created_at
 
     def prefix(self, index: str, value: str | None) -> Key:
-        """What every entry for `value` lies below."""
+        """Return the key that all entries for `value` are below."""
         if value is None:
             return key(self.base, name(index))
         return key(self.base, self._indexes[index].name, text(value))
 
     def entries(self, document: T) -> set[Key]:
-        """The keys of a document's entries."""
+        """Return the keys of a document's entries."""
         tail = [text(self._id_of(document))]
         found = set()
         if self._created_at is not None:
@@ -62,9 +62,9 @@ class IndexSet(Generic[T]):
         return found
 
     def writes(self, old: Iterable[Key], document: T | None, ttl_ms: int | Keep | None, *, afresh: bool) -> list[Write]:
-        """What to write beside the document: its new entries, and no longer those of its old ones that it lost.
+        """Return what to write with the document: add its new entries, and delete the old ones that it no longer has.
 
-        `afresh` writes every entry, for where the expiry changes with the document.
+        With `afresh`, every entry is written, because the expiry changes with the document.
         """
         new = set() if document is None else self.entries(document)
         kept = set(old)

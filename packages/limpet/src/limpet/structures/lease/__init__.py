@@ -1,4 +1,4 @@
-"""Leases, and items that are somebody's for a while. For this floor; the public door is `limpet.structures`."""
+"""Leases, and items that belong to someone for a while. Internal to this floor; import from `limpet.structures`."""
 
 from ._claimed_item import ClaimedItem
 from ._lease import Lease, LeaseHandle

@@ -1,4 +1,4 @@
-"""A claimed item: renewed while a block runs, then completed or released, depending on how the block ends."""
+"""A claimed item is renewed while a block runs, and completed or released depending on how the block ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class ClaimedItem(ABC):
-    """`async with` renews the claim while the block runs, completes it when the block ends well, else gives it back."""
+    """`async with` renews the claim, completes it when the block succeeds, and gives it back otherwise."""
 
     def __init__(self, claim: OwnedItem) -> None:
         self._claim = claim
@@ -27,19 +27,19 @@ class ClaimedItem(ABC):
 
     @property
     def lost(self) -> asyncio.Event:
-        """Set as soon as it is known that the claim has ended by itself."""
+        """Set as soon as it is known that the claim has expired."""
         return self._claim.lost
 
     async def renew(self) -> None:
-        """Let the claim last for as long again from now. Raises `LeaseLostError`."""
+        """Extend the claim by its full duration from now. Raises `LeaseLostError`."""
         await self._claim.renew()
 
     @abstractmethod
     async def _block_ended(self, error: BaseException | None) -> None:
-        """Complete it if there is no error, else let others claim it."""
+        """Complete it if there is no error; otherwise let others claim it."""
 
     async def _end(self, end: Callable[[], Awaitable[R]]) -> R:
-        """End the claim, once. Raises `LeaseLostError` where it has ended."""
+        """End the claim, once. Raises `LeaseLostError` if it has expired."""
         if self._ended:
             raise self._claim.lost_error()
         result = await end()
@@ -60,6 +60,6 @@ class ClaimedItem(ABC):
         await asyncio.wait([self._keeper])
         if self._ended:
             return
-        # A claim that cannot be given back ends by itself, and what the block raised matters more.
+        # A claim that cannot be given back expires, and the block's own error matters more.
         with suppress(LimpetError) if error is not None else nullcontext():
             await self._block_ended(error)

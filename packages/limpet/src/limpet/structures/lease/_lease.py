@@ -25,7 +25,7 @@ __all__ = ["LeaseHandle", "Lease"]
 _LOST = "the lease expired before it was renewed: stop, acquire it again, and read again"
 
 _FIRST_POLL, _LAST_POLL = 0.002, 0.05
-"""Seconds between looks at a lease that somebody has: few at first, for short blocks, then more, for long waits."""
+"""Return the seconds between checks of a taken lease: few at first, for short blocks, more for long waits."""
 
 
 @dataclass(slots=True)
@@ -33,16 +33,16 @@ class LeaseHandle:
     """A lease that was acquired, until it is released."""
 
     token: int
-    """Higher with every acquisition, for systems outside that compare tokens."""
+    """Higher with every acquisition, for external systems that compare tokens."""
     check: Check
-    """Include it in every batch that the lease protects: the batch is refused once someone else has acquired the lease."""
+    """Include this in every batch that the lease protects: it is refused once someone else has acquired the lease."""
     ttl: float
     """Seconds that an acquisition or a renewal lasts."""
     reads: ReadSet
-    """The items at the keys that `acquire` was told to read, as they were then."""
+    """The items at the keys that `acquire` was asked to read, at that moment."""
     _owned: OwnedItem
     saves: Sequence[Write] = ()
-    """What `hold` writes together with the release, in one batch, when its block ends without an exception."""
+    """What `hold` writes together with the release, in one batch, if its block ends without an exception."""
 
     @property
     def lost(self) -> asyncio.Event:
@@ -51,7 +51,7 @@ class LeaseHandle:
 
     @property
     def left(self) -> float:
-        """Seconds for which the owner may rely on it, by this process's monotonic clock."""
+        """Seconds for which the owner can rely on the lease, by this process's monotonic clock."""
         return self._owned.left
 
     def ensure(self) -> None:
@@ -61,11 +61,11 @@ class LeaseHandle:
 
 
 class Lease:
-    """A named lock at `base`. Making the object costs nothing.
+    """A named lock at `base`. Creating the object does no I/O.
 
-    `base` holds the owner and expires with the ttl, by the backend's clock; the fence `base!fence` outlives it and is
-    written only by who acquires. An owner relies on the lease until the time of *sending* plus the ttl, so it never
-    believes in it for longer than the backend does, however late the answer came.
+    `base` contains the owner and expires with the ttl, by the backend's clock. The fence `base!fence` outlives it and
+    is only written when the lease is acquired. An owner relies on the lease until the time of *sending* plus the ttl,
+    so never longer than the backend does, however late the answer came.
     """
 
     def __init__(self, driver: Driver, base: Key) -> None:
@@ -77,10 +77,11 @@ class Lease:
     async def acquire(
         self, *, ttl: float = 30.0, timeout: float | None = None, reading: Sequence[Key] = ()
     ) -> LeaseHandle:
-        """Acquire the lease, waiting for up to `timeout` seconds (`None`: no limit, 0: not at all).
+        """Acquire the lease, waiting for up to `timeout` seconds (`None`: no limit, 0: do not wait).
 
-        `ttl` is in seconds. Two driver calls if nobody holds it, one if this object was also the last to `hold`
-        it. `handle.reads` holds the items at the keys of `reading`, which only owners write. Raises `LeaseTimeoutError`.
+        `ttl` is in seconds. This takes two driver calls if nobody holds the lease, one if this object was also the last
+        to `hold` it. `handle.reads` contains the items at the keys of `reading`, which only owners write. Raises
+        `LeaseTimeoutError`.
         """
         if ttl <= 0:
             raise InvalidValueError(f"ttl is {ttl}: a lease must last for more than 0 seconds")
@@ -100,11 +101,11 @@ class Lease:
             await asyncio.sleep(pause)
 
     async def renew(self, handle: LeaseHandle) -> None:
-        """Let the lease last for another ttl from now. Raises `LeaseLostError` where it has ended."""
+        """Extend the lease by another ttl from now. Raises `LeaseLostError` if it has expired."""
         await handle._owned.renew()
 
     async def release(self, handle: LeaseHandle, *writes: Write) -> bool:
-        """Give the lease back, and write in the same batch; return whether it was still ours.
+        """Release the lease, and write in the same batch. Return whether it was still ours.
 
         If not, nothing is written. With `writes`, an expired lease is still ours until someone else acquires it.
         """
@@ -117,19 +118,19 @@ class Lease:
         return True
 
     def fading_fence(self, handle: LeaseHandle) -> Put:
-        """A write for `handle.saves`: what the lease protects is gone, and in a month the fence is too, unless it is used."""
+        """Return a write for `handle.saves` once what the lease protects is deleted: the fence expires in a month."""
         return Put(self.fence, str(handle.token), handle.check.cond, COUNTER_TTL_MS)
 
     @asynccontextmanager
     async def hold(
         self, *, ttl: float = 30.0, timeout: float | None = None, reading: Sequence[Key] = ()
     ) -> AsyncIterator[LeaseHandle]:
-        """Hold the lease for a block, renewed every third of the ttl, released at the end, cancelled or not.
+        """Hold the lease for a block. It is renewed every third of the ttl and released at the end, even if cancelled.
 
-        Tasks of one process queue up, first come, first served; a task that holds it already gets a
-        `NestedLeaseError`. The block is not interrupted when the lease is lost: it protects its writes with
-        `handle.check`, looks at `handle.lost`, or leaves them in `handle.saves`. These are written when the block ends
-        well; `LeaseLostError` if someone else has acquired the lease since.
+        The tasks of a process queue up in order. A task that already holds the lease gets a `NestedLeaseError`. The
+        block is not interrupted when the lease is lost: it protects its writes with `handle.check`, looks at
+        `handle.lost`, or leaves them in `handle.saves`. These are written when the block succeeds; `LeaseLostError` is
+        raised if someone else has acquired the lease since.
         """
         queue = _QUEUES.setdefault(self._driver, _Queue())
         if queue.owners.get(self.base) is caller():
@@ -150,7 +151,7 @@ class Lease:
             try:
                 yield handle
             except BaseException:
-                with suppress(ConnectionError):  # the ttl ends it, and the block's own error matters more
+                with suppress(ConnectionError):  # it expires, and the block's own error matters more
                     await run_to_end(self._end(handle, keeper, ()))
                 raise
             await run_to_end(self._end(handle, keeper, handle.saves))
@@ -163,7 +164,7 @@ class Lease:
             released = await self.release(handle, *writes)
         finally:
             if writes and not released:
-                with suppress(ConnectionError):  # the ttl ends it
+                with suppress(ConnectionError):  # it expires
                     await self.release(handle)
         if not released:
             if writes:
@@ -173,11 +174,11 @@ class Lease:
             return
         left = dict(handle.reads)
         left |= {write.key: _left_by(write) for write in writes if write.key in left and not isinstance(write, Check)}
-        # What is absent cannot be checked when it is assumed again.
+        # What is absent cannot be checked if it is assumed again.
         self._left = left if all(item for at, item in left.items() if at != self.base) else None
 
     async def _uncancelled(self, ttl: float, reading: Sequence[Key]) -> LeaseHandle | Item:
-        # What was sent may have succeeded: whoever is cancelled gives back what nobody will use.
+        # What was sent may have succeeded: when cancelled, give back what nobody will use.
         return await take(self._try(ttl, reading), self._give_back)
 
     async def _give_back(self, taken: LeaseHandle | Item) -> None:
@@ -204,7 +205,7 @@ class Lease:
                 await self._driver.apply([own.put, mark, *same])
             except ConflictError as conflict:
                 reads.update(conflict.items)
-                # Nothing proves that what was absent still is, and a conflict need not carry every item.
+                # Nothing proves that what was absent still is, and a conflict may not include every item.
                 stale = [at for at in reading if reads[at] is None]
                 stale += [at for at in conflict.keys if at not in conflict.items]
                 if stale and reads[self.base] is None:
@@ -220,7 +221,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """Who of this process waits for which lease on one driver, and who has it."""
+    """The tasks of this process that wait for or hold a lease, for each lease on one driver."""
 
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     owners: dict[Key, Caller] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""Append-only logs, their forks, and the garbage that they leave. For this floor; the public door is `limpet.structures`."""
+"""Append-only logs, their forks, and the garbage that they leave.
+
+Internal to this floor; import from `limpet.structures`.
+"""
 
 from ._cache import LogCache
 from ._entries import Entry

@@ -11,11 +11,11 @@ __all__ = ["LogCache"]
 
 
 _MOST_BYTES = 16 * 1024 * 1024
-"""A head is 60 bytes, and with thousands of tombstones a hundred thousand."""
+"""A head has 60 bytes, or a hundred thousand with thousands of tombstones."""
 
 
 class LogCache:
-    """The heads of the logs used last, so that a warm append or read asks for them no more than once."""
+    """The heads of recently used logs, so that a warm append or read does not have to read them first."""
 
     def __init__(self, size: int = 4096) -> None:
         self._size = size
@@ -24,7 +24,7 @@ class LogCache:
         self.locks: KeyedLocks = KeyedLocks()
 
     def get(self, base: Key) -> Item | None:
-        """The head as it was seen last."""
+        """Return the head as it was last seen."""
         if base in self._heads:
             self._heads.move_to_end(base)
             return self._heads[base]

@@ -14,7 +14,7 @@ __all__ = ["PART_BYTES", "Entry", "entry_of", "read_entries"]
 
 _PAGE = 500
 PART_BYTES = 8 * 1024 * 1024
-"""How much is read at a time by who goes through a log in constant memory."""
+"""How many bytes are read at a time when going through a log in constant memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Entry:
     """What was appended."""
 
     seq: int
-    """Its number: ascending, never used twice, with gaps once entries were removed."""
+    """Its number: ascending and never reused, with gaps where entries were removed."""
     value: Value
     etag: Etag
     appended_at: int
@@ -39,8 +39,11 @@ async def read_entries(
     reverse: bool,
     most: int | None = None,
 ) -> tuple[list[Entry], bool, Item | None]:
-    """Entries as a head shows them, whether there may be more of them, and the head's item as it is afterwards: no
-    entries where it is of another log by then. They end early, not empty, where they are longer than `most` together."""
+    """Return visible entries, whether there may be more, and the head's item as read afterwards.
+
+    There are no entries if the item is of another log by then. If they have more than `most` bytes together, they end
+    early, but there is at least one.
+    """
     spans = _spans(base, head, max(-1 if after is None else after, head.low_watermark - 1), before, reverse)
     found: list[Item] = []
     while True:
@@ -75,7 +78,7 @@ def _enough(found: list[Item], limit: int | None, most: int | None) -> bool:
 
 
 def _spans(base: Key, head: Head, low: int, before: int | None, reverse: bool) -> deque[tuple[Key, int, int]]:
-    """Which entries are to be read, in turn: below what, and between which numbers, excluded themselves."""
+    """Yield which entries to read, in order: below which key, and between which numbers (exclusive)."""
     spans = deque[tuple[Key, int, int]]()
     for part in head.spans(base):
         first, end = max(low, part.first - 1), part.end if before is None else min(max(0, before), part.end)
@@ -92,12 +95,12 @@ def _seq(item: Item) -> int:
 
 
 def entry_of(item: Item) -> Entry:
-    """What an item below the entries says."""
+    """Return the entry in an item."""
     return Entry(_seq(item), item.value if item.value is not None else "", item.etag, item.updated_at)
 
 
 def _jump(head: Head, position: int, reverse: bool, otherwise: int | None = None) -> int:
-    """Over the rest of a tombstone that covers a position."""
+    """Skip the rest of a tombstone that covers a position."""
     tombstone = head.tombstone_at(position) if head.tombstones else None
     if tombstone is None:
         return position if otherwise is None else otherwise

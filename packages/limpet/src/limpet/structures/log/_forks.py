@@ -1,4 +1,4 @@
-"""Entries that forks of logs share: their users are counted, and they are freed with the last one."""
+"""Entries shared by forks of a log: their users are counted, and the last one frees them."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ __all__ = ["MOST_PARTS", "Branch", "collect_branch", "entries_of", "plan_alone",
 __all__ += ["receipts_of", "release", "shared_below", "users_key"]
 
 Branch: TypeAlias = tuple[Key, int]
-"""A log's base and one of its incarnations: whose entries are meant, whether or not the log is still there."""
+"""A log's base and one of its incarnations. Identifies entries, whether or not the log still exists."""
 
 MOST_PARTS = 128
-"""Other logs that a fork of a fork of a fork may lie in."""
+"""How many other logs a fork of a fork can have entries in."""
 
 _ALL = 10**16 - 1
 
 
 def entries_of(branch: Branch) -> Key:
-    """What the entries lie below."""
+    """Return the key that the entries are below."""
     return f"{branch[0]}!e!{number(branch[1])}"
 
 
 def receipts_of(branch: Branch) -> Key:
-    """What the receipts of unique entries lie below."""
+    """Return the key that the receipts of unique entries are below."""
     return key(branch[0], name("u"), number(branch[1]))
 
 
 def users_key(branch: Branch) -> Key:
-    """Where it is counted how many forks read the entries, and up to which number."""
+    """Return the key that counts how many forks read the entries, and up to which number."""
     return key(branch[0], name("f"), number(branch[1]))
 
 
 def plan_use(reads: ReadSet, branch: Branch, end: int) -> Put:
-    """The write that counts one more fork, which reads the numbers below `end`."""
+    """Return the write that counts one more fork, which reads the numbers below `end`."""
     at = users_key(branch)
     item = reads[at]
     users, upto = _read(item)
@@ -50,12 +50,12 @@ def plan_use(reads: ReadSet, branch: Branch, end: int) -> Put:
 
 
 def shared_below(reads: ReadSet, branch: Branch) -> int:
-    """Forks may read the entries below this number."""
+    """Return the number below which forks may read the entries."""
     return _read(reads[users_key(branch)])[1]
 
 
 def plan_alone(reads: ReadSet, branch: Branch) -> list[Write]:
-    """The write that is refused where a fork comes to read entries meanwhile."""
+    """Return the write that is refused if a fork starts to use the entries meanwhile."""
     at = users_key(branch)
     item = reads[at]
     if item is not None:
@@ -64,9 +64,9 @@ def plan_alone(reads: ReadSet, branch: Branch) -> list[Write]:
 
 
 async def release(driver: Driver, record: Item, branches: Sequence[Branch], promise: Put) -> bool:
-    """Count one fork less on each branch, once: in the batch that removes the garbage record which says so.
+    """Count one fork less on each branch, exactly once: in the batch that removes the garbage record of the fork.
 
-    `promise` is written where a branch has no fork left, to have it collected. Returns whether it was.
+    `promise` is written if a branch has no fork left, to have it collected. Returns whether it was written.
     """
     keys = [record.key, *map(users_key, branches)]
 
@@ -93,8 +93,8 @@ async def release(driver: Driver, record: Item, branches: Sequence[Branch], prom
 async def collect_branch(driver: Driver, branch: Branch) -> int:
     """Free the entries that neither the log nor a fork of it can show any more; return how many. Safe to repeat.
 
-    What the log hides at one moment, and no fork reads at that moment, nobody can ever come to read: forks are made of
-    what the log shows, or of forks that are counted as long as they are there.
+    If the log hides an entry and no fork reads it, nobody can ever read it again: a fork is made of
+    what the log shows, or of forks, which are counted as long as they exist.
     """
     base, incarnation = branch
     item, counted = await driver.get([base, users_key(branch)])

@@ -17,13 +17,13 @@ from ._head import Head
 __all__ = ["GARBAGE", "collect_now", "collect_record", "collect_records", "garbage_record", "plan_free"]
 
 GARBAGE = name("garbage")
-"""The garbage records lie below it. Each is written in the batch that hid what it names."""
+"""The garbage records are below this key. Each is written in the batch that hides what it names."""
 
 _CHUNK = 256
 _INLINE = 256
-"""Entries that a truncation deletes in its own batch; more of them are hidden at once and freed later."""
+"""A truncation deletes up to this many entries in its own batch; more are hidden at once and freed later."""
 _AT_ONCE = 1000
-"""Items that a deletion frees before it returns."""
+"""How many items a deletion frees before it returns."""
 
 
 def garbage_record(
@@ -34,10 +34,10 @@ def garbage_record(
     branches: tuple[Branch, ...] = (),
     releases: tuple[Branch, ...] = (),
 ) -> Put:
-    """The write of a record that says: free everything below `prefixes`, and the numbers `[first, end)` below each base.
+    """Return a record that says: free everything below `prefixes`, and the numbers `[first, end)` below each base.
 
     `branches` are logs whose entries forks may share, `releases` those that a fork no longer reads; these go into a
-    record of their own. `items` is about how many items there are.
+    record of their own. `items` is roughly how many items there are.
     """
     work: dict[str, object] = {"items": items, "prefixes": prefixes, "ranges": ranges}
     work |= {"branches": branches} if branches else {}
@@ -46,12 +46,12 @@ def garbage_record(
 
 
 def plan_free(branch: Branch, head: Head, shorter: Head) -> list[Write]:
-    """Delete what is hidden now and was not before: here where it is little, else by a garbage record."""
+    """Free what is hidden now and was not before: in this batch if it is little, otherwise with a garbage record."""
     entries = entries_of(branch)
     cut = shorter.cut_from(head)
     hidden = [(max(first, head.own), end) for first, end in cut if end > head.own]
     items = sum(end - first for first, end in hidden)
-    if head.shared and items:  # what forks read stays until the last of them goes
+    if head.shared and items:  # what forks read stays until the last fork is gone
         return [garbage_record(items, branches=(branch,))]
     if items <= _INLINE:
         return [Delete(entry_key(entries, n)) for first, end in hidden for n in range(first, end)]
@@ -59,9 +59,9 @@ def plan_free(branch: Branch, head: Head, shorter: Head) -> list[Write]:
 
 
 async def collect_record(driver: Driver, item: Item, *, at_most: int | None = None) -> int:
-    """Do what one record says, then remove it; return how many items were freed. Safe to repeat and to run concurrently.
+    """Do what one record says, then remove it; return how many items were freed.
 
-    With `at_most` a record of more items is left for later.
+    Safe to repeat and to run concurrently. With `at_most`, a record of more items is left for later.
     """
     ensure_readable(item.value)
     try:
@@ -96,7 +96,7 @@ def _branches(written: Sequence[Sequence[object]]) -> tuple[Branch, ...]:
 
 
 async def collect_now(driver: Driver, writes: Sequence[Write]) -> None:
-    """Free what `writes` hid, where it is little; the rest is left to `collect_records`."""
+    """Free what `writes` hid, if it is little; leave the rest to `collect_records`."""
     for write in writes:
         if isinstance(write, Put) and write.key.startswith(f"{GARBAGE}!"):
             record = Item(write.key, write.value, write.etag, 0)

@@ -1,4 +1,4 @@
-"""The head of a log: which of its numbers are visible. Pure."""
+"""The head of a log: which of its numbers are visible. No I/O."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...driver import Item, Key, Value
 __all__ = ["Head", "Part"]
 
 _LAST = 10**16
-"""Behind every number."""
+"""After every number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Numbers `[first, end)` of a fork that lie with another log, which may have been deleted since."""
+    """Numbers `[first, end)` of a fork that are stored in another log, which may have been deleted since."""
 
     base: Key
     incarnation: int
@@ -33,22 +33,25 @@ _Parsed: TypeAlias = tuple[int, int, tuple[tuple[int, int], ...], bool, tuple[Pa
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a log's head item says."""
+    """The contents of a log's head item."""
 
     incarnation: int
-    """Random, part of every entry's key: entries of a deleted log never come back with a new one of its name."""
+    """Random, and part of every entry's key: the entries of a deleted log never reappear in a new one of its name."""
     low_watermark: int = 0
-    """The first number that may be visible."""
+    """The first number that can be visible."""
     tombstones: tuple[tuple[int, int], ...] = ()
-    """Ranges of numbers `[first, end)` above the low watermark that were removed, in order, none touching another."""
+    """Removed ranges of numbers `[first, end)` above the low watermark, in order, never adjacent."""
     shared: bool = False
-    """There was a fork. Written once, so that forks and appends do not meet; what forks need is counted elsewhere."""
+    """A fork was made.
+
+    Written once, so that forks and appends do not conflict; what forks need is counted elsewhere.
+    """
     parts: tuple[Part, ...] = ()
-    """Of a fork: where the numbers below its own ones lie, in order. They never change."""
+    """For a fork: where the numbers below its own are stored, in order. They never change."""
 
     @classmethod
     def read(cls, item: Item) -> Self:
-        """Raises `CorruptDataError` for an item that is no head."""
+        """Raises `CorruptDataError` if the item is not a head."""
         try:
             value = item.value or ""
             return cls(*(_parse_remembered if len(value) <= _SHORT else _parse)(value))
@@ -58,7 +61,7 @@ class Head:
             ) from error
 
     def write(self) -> str:
-        """The value of the head item."""
+        """Return the value of the head item."""
         written: dict[str, object] = {
             "incarnation": self.incarnation,
             "low_watermark": self.low_watermark,
@@ -72,23 +75,23 @@ class Head:
 
     @property
     def own(self) -> int:
-        """The first number that may lie with the log itself."""
+        """The first number that can be stored in the log itself."""
         return self.parts[-1].end if self.parts else 0
 
     def spans(self, base: Key) -> tuple[Part, ...]:
-        """Where all numbers lie, in order; the last one is the log's own, without an end yet."""
+        """Where all numbers are stored, in order. The last span is the log's own, without an end yet."""
         return (*self.parts, Part(base, self.incarnation, self.own, 10**16 - 1))
 
     def count(self, following: int) -> int:
-        """How many numbers are visible when `following` is the next one to be given."""
+        """Return how many numbers are visible if `following` is the next number."""
         return max(0, following - self.low_watermark - sum(end - first for first, end in self.tombstones))
 
     def shows(self, number: int) -> bool:
-        """Whether a number is visible."""
+        """Return whether a number is visible."""
         return number >= self.low_watermark and self.tombstone_at(number) is None
 
     def nth(self, index: int) -> int:
-        """The number of the entry that `index` visible ones stand before."""
+        """Return the number of the entry that has `index` visible entries before it."""
         number = self.low_watermark + index
         for first, end in self.tombstones:
             if number < first:
@@ -97,12 +100,12 @@ class Head:
         return number
 
     def tombstone_at(self, number: int) -> tuple[int, int] | None:
-        """The tombstone that covers a number."""
+        """Return the tombstone that covers a number."""
         at = bisect_right(self.tombstones, (number, _LAST)) - 1
         return self.tombstones[at] if at >= 0 and number < self.tombstones[at][1] else None
 
     def newest(self, following: int) -> int | None:
-        """The last visible number below `following`."""
+        """Return the last visible number below `following`."""
         number = following - 1
         while number >= self.low_watermark:
             tombstone = self.tombstone_at(number)
@@ -112,7 +115,7 @@ class Head:
         return None
 
     def truncated(self, after: int, following: int) -> Self:
-        """Without the numbers behind `after`."""
+        """Return the head without the numbers above `after`."""
         first = max(after + 1, self.low_watermark)
         if first >= following:
             return self
@@ -124,12 +127,12 @@ class Head:
         return replace(self, tombstones=(*kept, (first, following)))._settled()
 
     def trimmed(self, before: int, following: int) -> Self:
-        """Without the numbers below `before`."""
+        """Return the head without the numbers below `before`."""
         low_watermark = min(max(before, self.low_watermark), following)
         return replace(self, low_watermark=low_watermark)._settled()
 
     def without(self, number: int, following: int) -> Self:
-        """Without one number."""
+        """Return the head without one number."""
         if number >= following or not self.shows(number):
             return self
         at = bisect_right(self.tombstones, (number, _LAST))
@@ -142,7 +145,7 @@ class Head:
         return replace(self, tombstones=(*before, (first, end), *behind))._settled()
 
     def cut_from(self, earlier: Self) -> list[tuple[int, int]]:
-        """Ranges `[first, end)` that are hidden now and were not in an earlier head, in order."""
+        """Return the ranges `[first, end)` that are hidden now and were not in an earlier head, in order."""
         known = earlier.tombstones
         new = set(self.tombstones).difference(known)  # few: what one cut makes
         if self.low_watermark > earlier.low_watermark:
@@ -161,12 +164,12 @@ class Head:
         return ranges
 
     def hidden(self) -> list[tuple[int, int]]:
-        """Ranges `[first, end)` of the log's own numbers that are not visible any more."""
+        """Return the ranges `[first, end)` of the log's own numbers that are no longer visible."""
         ranges = [(0, self.low_watermark), *self.tombstones]
         return [(max(first, self.own), end) for first, end in ranges if end > max(first, self.own)]
 
     def forked(self, base: Key, end: int, incarnation: int, following: int) -> Self:
-        """The head of a fork that shares the numbers below `end` and goes on with `following`, which is not below it."""
+        """Return the head of a fork that shares the numbers below `end` and continues with `following` (>= `end`)."""
         if end <= self.low_watermark:
             return type(self)(incarnation, following)
         parts = [replace(part, end=min(part.end, end)) for part in self.spans(base)]
@@ -189,7 +192,7 @@ class Head:
 
 
 _SHORT = 1024
-"""Only heads of at most so many bytes are remembered as parsed; longer ones have many tombstones, and are rare."""
+"""Only parsed heads of at most this many bytes are remembered; longer ones have many tombstones, and are rare."""
 
 
 def _parse(value: Value) -> _Parsed:

@@ -1,4 +1,4 @@
-"""An append-only sequence: O(1) appends, pages both ways, truncation that hides at once."""
+"""An append-only sequence: O(1) appends, pages in both directions, truncation that hides at once."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ R = TypeVar("R")
 
 
 class Log:
-    """One log below `base`. Making the object costs nothing and does no IO.
+    """One log below `base`. Creating the object does no I/O.
 
-    `base` holds the head, `base!n` the next number, `base!e!<incarnation>!<number>` the entries. The head is written
-    only by create, fork, truncate, trim and delete, so appends do not meet there: an append is one driver call when the
-    head is in the cache, else two, however long the log is. A read takes the entries and then the head (and first
-    the head, when it is not in the cache), so that it never shows what was cut off before it began.
+    `base` contains the head, `base!n` the next number, `base!e!<incarnation>!<number>` the entries. Only create, fork,
+    truncate, trim and delete write the head, so appends do not conflict there. An append is one driver call if the
+    head is in the cache, otherwise two, whatever the length of the log. A read gets the entries and then the head (and
+    the head first, if it is not in the cache), so that it never shows what was cut off before it began.
     """
 
     def __init__(self, driver: Driver, base: Key, cache: LogCache | None = None) -> None:
@@ -68,15 +68,15 @@ class Log:
         self._cache = cache or LogCache(1)
         self._warm: tuple[Item, Key, Check] | None = None
 
-    # Life and death.
+    # Creating and deleting.
 
     @property
     def keys(self) -> tuple[Key, Key]:
-        """What `plan_create` and `plan_delete` have to know."""
+        """The keys that `plan_create` and `plan_delete` need."""
         return (self.base, self.counter)
 
     def plan_create(self, reads: ReadSet) -> list[Write]:
-        """The writes that make an empty log, for the batch of what it belongs to; none where there is one."""
+        """Return the writes that create an empty log, for the batch of what it belongs to; none if the log exists."""
         if reads[self.base] is not None:
             return []
         counter = reads[self.counter]
@@ -87,7 +87,10 @@ class Log:
         ]
 
     def plan_delete(self, reads: ReadSet) -> list[Write]:
-        """The writes that end the log, whatever its length; its entries are hidden at once and freed later."""
+        """Return the writes that delete the log, whatever its length.
+
+        Its entries are hidden at once and freed later.
+        """
         item, counter = reads[self.base], reads[self.counter]
         if item is None:
             return []
@@ -107,7 +110,10 @@ class Log:
         return writes
 
     async def create(self) -> bool:
-        """Make an empty log; return whether there was none. Numbers go on where an earlier log of that name stopped."""
+        """Create an empty log; return whether it was missing.
+
+        Numbers continue where an earlier log of that name stopped.
+        """
 
         def plan(reads: ReadSet) -> Plan[bool]:
             writes = self.plan_create(reads)
@@ -116,7 +122,7 @@ class Log:
         return await transact(self._driver, self.keys, plan, assume=dict.fromkeys(self.keys))
 
     async def delete(self) -> bool:
-        """End the log; return whether there was one. The entries of a short log are freed before this returns."""
+        """Delete the log; return whether it existed. The entries of a short log are freed before this returns."""
 
         def plan(reads: ReadSet) -> Plan[list[Write]]:
             writes = self.plan_delete(reads)
@@ -128,11 +134,12 @@ class Log:
         return bool(writes)
 
     async def fork(self, target: Log, at: int | None = None) -> None:
-        """Make `target` a log that shares the entries up to number `at` (all there are), and goes on by itself.
+        """Make `target` a log that shares the entries up to number `at` (default: all), and continues on its own.
 
-        Costs the same whatever the length is: nothing is copied. What either log appends or cuts off afterwards, the other does
-        not see; shared entries live as long as one of them needs them. Raises `NotFoundError` where `at` is not there,
-        `ConflictError` where the target is there already, `TooLargeError` for a fork that would lie in more than 128 others.
+        The cost does not depend on the length, because nothing is copied. Neither log sees what the other appends or
+        cuts off afterwards; shared entries are kept as long as one of them needs them. Raises `NotFoundError` if there
+        is no `at`, `ConflictError` if the target exists, `TooLargeError` for a fork with entries in more than 128 other
+        logs.
         """
         await self.transact_fork(target, at, [], lambda reads, writes, end: Plan(writes, None))
 
@@ -141,7 +148,7 @@ class Log:
     ) -> R:
         """Fork in the batch of what the target belongs to.
 
-        `plan` is given what is known (`keys` too), the writes of the fork, and the first number that is not shared.
+        `plan` is called with what is known (including `keys`), the writes of the fork, and the first number not shared.
         """
         while True:
             item = self._cache.get(self.base) or await self._head_item()
@@ -162,8 +169,8 @@ class Log:
     async def append(self, *values: Value, unique: str | None = None) -> int:
         """Append values in order, all or none, and return the number of the first one.
 
-        With `unique` (for a single value) nothing is appended where an entry with that id is there already: its
-        number is returned. Raises `NotFoundError` if the log does not exist or was deleted.
+        With `unique` (for a single value), nothing is appended if there is an entry with that id: its number is
+        returned. Raises `NotFoundError` if the log does not exist.
         """
         if unique is not None:
             return (await self.append_unique(values[0], unique))[0]
@@ -184,9 +191,9 @@ class Log:
             item = outcome.items.get(self.base) or await self._head_item()
 
     async def append_unique(self, value: Value, id: str) -> tuple[int, bool]:
-        """Append a value unless an entry with this id is there; return its number and whether it is new.
+        """Append a value unless there is an entry with this id. Return its number and whether it is new.
 
-        Two driver calls. An entry that was truncated or trimmed away no longer counts.
+        Two driver calls. An entry that was truncated or trimmed away does not count.
         """
         async with self._cache.locks.hold(self.base):
             while True:
@@ -205,21 +212,21 @@ class Log:
                     self._cache.put(self.base, None)
 
     async def truncate(self, after: int) -> int:
-        """Cut off every entry behind number `after` (-1: all of them); return how many were cut."""
+        """Cut off every entry after number `after` (-1: all of them); return how many were cut."""
         return await self._cut(lambda head, following: head.truncated(after, following))
 
     async def trim(self, before: int) -> int:
-        """Cut off every entry below number `before`; return how many were cut."""
+        """Cut off every entry before number `before`; return how many were cut."""
         return await self._cut(lambda head, following: head.trimmed(before, following))
 
     async def remove(self, seq: int) -> bool:
-        """Cut one entry out; return whether it was there. Each one that is cut out of the middle makes the head longer."""
+        """Remove one entry; return whether it was there. Each entry removed from the middle makes the head longer."""
         return await self._cut(lambda head, following: head.without(seq, following)) == 1
 
     async def pop(self) -> Entry | None:
-        """Cut out the last entry and return it, or `None` where there is none. Of concurrent calls, each gets another entry.
+        """Remove the last entry and return it, or `None` if there is none. Concurrent calls get different entries.
 
-        Three driver calls. The value of an entry that cannot be opened is `Unreadable`.
+        Three driver calls. The value of an unreadable entry is `Unreadable`.
         """
         while found := await self.read(limit=1, reverse=True, past_damage=True):
             seq = found[0].seq
@@ -236,8 +243,8 @@ class Log:
     ) -> R:
         """Append in the batch of what the log belongs to.
 
-        `plan` is given what is known (`keys` too), the writes of the append, and the number of its first value. Raises
-        `NotFoundError` if the log does not exist.
+        `plan` is called with what is known (including `keys`), the writes of the append, and the number of the first
+        value. Raises `NotFoundError` if the log does not exist.
         """
 
         def planned(reads: ReadSet) -> Plan[R]:
@@ -247,9 +254,10 @@ class Log:
             return await transact(self._driver, [*self.keys, *keys], planned)
 
     async def replace(self, seq: int, change: Callable[[Entry], Value]) -> Entry:
-        """Store what `change`, a plain function that may run again, makes of an entry, under its number; return it.
+        """Replace an entry with what `change` returns, keeping its number. Return the new entry.
 
-        Raises `NotFoundError` if there is no such entry, and `UnsupportedError` if a fork shares it, or may.
+        `change` is a plain function that may run again. Raises `NotFoundError` if there is no such entry, and
+        `UnsupportedError` if a fork shares it, or may.
         """
         while True:
             item = self._cache.get(self.base) or await self._head_item()
@@ -270,7 +278,7 @@ class Log:
                     )
                 if there is None or not head.shows(seq):
                     raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r}")
-                # Else it could be forked, and the entry shared, meanwhile.
+                # Otherwise it could be forked, and the entry shared, meanwhile.
                 alone = [Check(self.base, head_item.etag), *(plan_alone(reads, branch) if head.shared else ())]
                 return Plan([*alone, Put(at, change(entry_of(there)), there.etag)], None)
 
@@ -288,7 +296,7 @@ class Log:
     # Reading.
 
     async def last(self, count: int) -> list[Entry]:
-        """The last `count` entries, oldest of them first."""
+        """Return the last `count` entries, oldest first."""
         return (await self.read(limit=count, reverse=True))[::-1]
 
     async def count(self) -> int:
@@ -296,12 +304,12 @@ class Log:
         return visible(*await self._driver.get(self.keys))
 
     async def nth(self, index: int) -> int:
-        """The number that the entry with this place has, from 0 on, without reading entries; 0 where there is no log."""
+        """Return the number of the entry at this index, from 0 on, without reading entries; 0 if there is no log."""
         (item,) = await self._driver.get([self.base])
         return 0 if item is None else Head.read(item).nth(index)
 
     async def get(self, seq: int) -> Entry | None:
-        """The entry with this number, if it is visible."""
+        """Return the entry with this number, if it is visible."""
         found = await self.read(after=seq - 1, before=seq + 1, limit=1)
         return found[0] if found else None
 
@@ -314,9 +322,10 @@ class Log:
         reverse: bool = False,
         past_damage: bool = False,
     ) -> list[Entry]:
-        """Entries with `after < seq < before`, in order or in reverse, at most `limit`; none if there is no log.
+        """Return entries with `after < seq < before`, ascending or in reverse, at most `limit`.
 
-        Raises `CorruptDataError` for an entry that cannot be opened; with `past_damage` its value is `Unreadable`.
+        There are none if there is no log. Raises `CorruptDataError` for an unreadable entry; with `past_damage` its
+        value is `Unreadable`.
         """
         return (await self._read(after, before, limit, reverse, None, past_damage))[0]
 
@@ -329,10 +338,10 @@ class Log:
         reverse: bool = False,
         past_damage: bool = False,
     ) -> tuple[list[Entry], bool]:
-        """Like `read`, and whether there may be more after them: it stops after about 8 MiB, for reading in parts."""
+        """Like `read`, and return whether there may be more: it stops after about 8 MiB, for reading in parts."""
         return await self._read(after, before, limit, reverse, PART_BYTES, past_damage)
 
-    # How.
+    # Implementation.
 
     async def _read(
         self,
@@ -356,7 +365,7 @@ class Log:
                     ensure_readable(entry.value)
             if last_head is None or Head.read(last_head).incarnation == Head.read(item).incarnation:
                 return (found, more) if last_head is not None else ([], False)
-            item = last_head  # the log was deleted and made again while it was read
+            item = last_head  # the log was deleted and created again meanwhile
         self._cache.put(self.base, None)
         return [], False
 
@@ -370,7 +379,7 @@ class Log:
             if shorter == head:
                 return Plan([], 0)
             removed = head.count(following) - shorter.count(following)
-            # Under the counter's etag: no append slips in between reading it and cutting.
+            # On condition of the counter's etag: no append can come between reading it and cutting.
             writes: list[Write] = [
                 Put(self.base, shorter.write(), item.etag),
                 Put(self.counter, counter.value or "0", counter.etag),

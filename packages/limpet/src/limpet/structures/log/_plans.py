@@ -1,4 +1,4 @@
-"""Plans of a log for appends and forks: pure functions of what was read."""
+"""A log's plans for appends and forks: pure functions of what was read."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ._head import Head
 __all__ = ["HeadMovedError", "LogKeys", "following_of", "missing", "plan_append", "plan_fork", "plan_unique", "visible"]
 
 LogKeys: TypeAlias = tuple[Key, Key]
-"""Where the head of a log lies, and its counter."""
+"""The keys of a log's head and counter."""
 
 
 class HeadMovedError(Exception):
-    """The log was deleted and created again since its head was read. Nobody outside sees this."""
+    """The log was deleted and created again since its head was read. Never visible to callers."""
 
 
 def missing(base: Key) -> NotFoundError:
-    """The error for a log that is not there."""
+    """Return the error for a log that does not exist."""
     return NotFoundError(f"there is no log at {base!r}: create it first, unless it was deleted")
 
 
 def visible(head: Item | None, counter: Item | None) -> int:
-    """How many entries a log has, by the items at its `keys`."""
+    """Return how many entries a log has, given the items at its `keys`."""
     return 0 if head is None or counter is None else Head.read(head).count(following_of(counter))
 
 
 def following_of(counter: Item) -> int:
-    """The next number of a log. Raises `CorruptDataError`."""
+    """Return the next number of a log. Raises `CorruptDataError`."""
     found = counter_value(counter.value)
     if found is None:
         raise CorruptDataError(f"the item at {counter.key!r} should be the next number of a log")
@@ -45,7 +45,7 @@ def following_of(counter: Item) -> int:
 def plan_fork(
     reads: ReadSet, incarnation: int, source: LogKeys, target: LogKeys, at: int | None
 ) -> tuple[list[Write], int]:
-    """The writes that make a fork of the log's `incarnation`, and the first number that is not shared.
+    """Return the writes that fork the log's `incarnation`, and the first number that is not shared.
 
     Raises `HeadMovedError`, `NotFoundError`, `ConflictError`, and `TooLargeError`.
     """
@@ -80,7 +80,7 @@ def plan_fork(
 
 
 def plan_append(reads: ReadSet, log: LogKeys, values: Sequence[Value]) -> tuple[list[Write], int]:
-    """The writes that append values, and the number of the first. Raises `NotFoundError` where there is no log."""
+    """Return the writes that append values, and the number of the first. Raises `NotFoundError` if there is no log."""
     base, counter_at = log
     item, counter = reads[base], reads[counter_at]
     if item is None:
@@ -95,9 +95,9 @@ def plan_append(reads: ReadSet, log: LogKeys, values: Sequence[Value]) -> tuple[
 def plan_unique(
     reads: ReadSet, log: LogKeys, incarnation: int, value: Value, receipts: Sequence[Key]
 ) -> Plan[tuple[int, bool]]:
-    """Append a value unless one of `receipts`, one for each span of the log, names an entry that is visible.
+    """Append a value unless one of `receipts`, one for each span of the log, names a visible entry.
 
-    Raises `HeadMovedError` where the log is of another incarnation, `NotFoundError` where there is none.
+    Raises `HeadMovedError` if the log has another incarnation, `NotFoundError` if there is no log.
     """
     base, _ = log
     item = reads[base]
