@@ -203,8 +203,7 @@ class Module:
 class Output:
     """A generated file: its text, and the names that it uses."""
 
-    def __init__(self, file: str, title: str, *sources: Module) -> None:
-        self.file = file
+    def __init__(self, title: str, *sources: Module) -> None:
         self.title = title
         self.standard = dict(STANDARD)
         for source in sources:
@@ -373,7 +372,6 @@ def methods(module: Module, name: str, within: ast.ClassDef) -> Iterator[str]:
     skipped = INTERNAL.get(name, set()) | INTERNAL_EVERYWHERE
     if name in ROOTS:
         skipped |= {"aclose", "__aenter__", "__aexit__"} - {of[1] for of in BODIES if of[0] == name}
-    overloaded: set[str] = set()
     for node in within.body:
         if isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("_"):
             written = ast.unparse(node.annotation)
@@ -389,7 +387,6 @@ def methods(module: Module, name: str, within: ast.ClassDef) -> Iterator[str]:
                 continue
             node.args.args[1].annotation = ast.parse("Callable[[T], R]", mode="eval").body
             node.returns = ast.Name("R")
-        overloaded |= {node.name} if "overload" in decorators(node) else set()
         if name in ("Job", "Claim", "EventQueue", "Upkeep") and node.name == "__aenter__":
             node.returns = ast.Name("Self")
         yield method(module, name, node)
@@ -446,14 +443,14 @@ def generated() -> dict[Path, str]:
     sys.path.insert(0, str(CORE.parent))
     found: dict[Path, str] = {}
     for file, (title, sources) in FAMILIES.items():
-        output = Output(file, title)
+        output = Output(title)
         for path, names in sources.items():
             module = Module(path)
             for name in names:
                 output.defined.append(name)
                 output.parts.append(face(module, name, output))
         found[TARGET / f"{file}.py"] = output.text()
-    output = Output("_create", "The functions that open a database")
+    output = Output("The functions that open a database")
     for path, names in FUNCTIONS.items():
         for name in names:
             output.defined.append(name)
@@ -470,7 +467,7 @@ def stateful_agent() -> str:
     """`StatefulAgent` is code of its own, written with the public methods of a persistence: the same without `await`."""
     module = Module("state.py")
     lines = (CORE / "state.py").read_text(encoding="utf-8").splitlines()
-    output = Output("_state", "Agents whose state outlives the process", module)
+    output = Output("Agents whose state outlives the process", module)
     output.defined, output.variables = ["StatefulAgent"], {"R", "T"}
     for node in module.tree.body:
         named = getattr(node, "name", None) or (ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else None)
