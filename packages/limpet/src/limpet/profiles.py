@@ -72,6 +72,8 @@ def profile_from_env() -> Profile:
         for name in _VARIABLES
         if os.environ.get(_FAME + name)
     }
+    if fame.get("PROFILE") == "limpet":  # Naylence's storage is Limpet's: where it lies is said as for everything else
+        del fame["PROFILE"]
     if url and fame:
         warnings.warn(
             f"LIMPET_URL is set, so {', '.join(sorted(_FAME + name for name in fame))} has no effect: unset one of them",
