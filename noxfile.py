@@ -121,15 +121,18 @@ def adapters(session: nox.Session, adapter: str) -> None:
     if chosen and adapter not in chosen:
         session.skip(f"{adapter} was not asked for")
     folder = ROOT / f"adapters/limpet-{adapter}"
-    wanted = nox.project.dependency_groups(nox.project.load_toml(folder / "pyproject.toml"), "proof")
+    project = nox.project.load_toml(folder / "pyproject.toml")
+    wanted = nox.project.dependency_groups(project, "proof")
     drivers = [f"packages/limpet-{name}" for name in ("sqlite", "fs", "redis", "mongodb", "postgresql", "mysql")]
     places = ["packages/limpet[cli,encryption]", *drivers, "conformance", str(folder.relative_to(ROOT))]
     editable = [part for place in places for part in ("-e", place)]
     constraints = folder / "constraints.txt"  # of its own: frameworks contradict each other, and ours
     session.install(*editable, *wanted, *ADAPTER_TOOLS, *(("-c", str(constraints)) if constraints.exists() else ()))
     databases = [name for name in session.posargs if name not in ADAPTERS]
-    session.run("pytest", "-c", "pyproject.toml", str(folder / "tests"))
-    session.run("pytest", "-c", "pyproject.toml", "tests/test_documentation.py", "-k", f"frameworks/{adapter}")
+    warned = project["tool"].get("pytest", {}).get("ini_options", {}).get("filterwarnings", [])
+    pytest = ("pytest", "-c", "pyproject.toml", *(f"-W{each}" for each in warned))
+    session.run(*pytest, str(folder / "tests"))
+    session.run(*pytest, "tests/test_documentation.py", "-k", f"frameworks/{adapter}")
     session.run("mypy", "--config-file", "pyproject.toml", str(folder / "src"))
     if (folder / "proof.toml").exists():
         session.run("python", "-m", "proof", str(folder), *databases, env={"PYTHONPATH": str(ROOT / "adapters")})
