@@ -10,7 +10,6 @@ from ..._errors import (
     ConflictError,
     InvalidValueError,
     NotFoundError,
-    UnsupportedError,
 )
 from ..._json import ensure_readable
 from ...driver import (
@@ -33,18 +32,16 @@ from .._afterwards import written
 from .._keyed_locks import changing
 from .._transact import COUNTER_TTL_MS, Plan, ReadSet, transact
 from ._cache import LogCache
-from ._entries import PART_BYTES, Entry, entry_of, read_entries
+from ._entries import PART_BYTES, Entry, read_entries
 from ._forks import (
     Branch,
     entries_of,
-    plan_alone,
     receipts_of,
-    shared_below,
     users_key,
 )
 from ._garbage import collect_now, garbage_record, plan_free
 from ._head import Head
-from ._plans import HeadMovedError, following_of, missing, plan_append, plan_fork, plan_unique, visible
+from ._plans import HeadMovedError, following_of, missing, plan_append, plan_fork, plan_replace, plan_unique, visible
 
 __all__ = ["Log"]
 
@@ -266,21 +263,7 @@ class Log:
             at, users = key(entries_of(branch), number(max(0, seq))), users_key(branch)
 
             def plan(reads: ReadSet, branch: Branch = branch, at: Key = at) -> Plan[None]:
-                head_item, there = reads[self.base], reads[at]
-                if head_item is None:
-                    raise missing(self.base)
-                head = Head.read(head_item)
-                if head.incarnation != branch[1]:
-                    raise HeadMovedError
-                if head.shows(seq) and seq < max(head.own, shared_below(reads, branch)):
-                    raise UnsupportedError(
-                        f"entry {seq} is shared with a fork and cannot be changed: append a new entry"
-                    )
-                if there is None or not head.shows(seq):
-                    raise NotFoundError(f"there is no entry {seq} in the log at {self.base!r}")
-                # Otherwise it could be forked, and the entry shared, meanwhile.
-                alone = [Check(self.base, head_item.etag), *(plan_alone(reads, branch) if head.shared else ())]
-                return Plan([*alone, Put(at, change(entry_of(there)), there.etag)], None)
+                return plan_replace(reads, branch, seq, at, change)
 
             try:
                 await transact(self._driver, [self.base, at, users], plan)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from secrets import randbelow
 from typing import TypeAlias
 
-from ..._errors import ConflictError, CorruptDataError, NotFoundError, TooLargeError
+from ..._errors import ConflictError, CorruptDataError, NotFoundError, TooLargeError, UnsupportedError
 from ...driver import Check, If, Item, Key, Put, Value, Write, entry_key
 from ...driver.kit import counter_value
 from .._transact import Plan, ReadSet
-from ._forks import MOST_PARTS, entries_of, plan_use
+from ._entries import Entry, entry_of
+from ._forks import MOST_PARTS, Branch, entries_of, plan_alone, plan_use, shared_below
 from ._head import Head
 
-__all__ = ["HeadMovedError", "LogKeys", "following_of", "missing", "plan_append", "plan_fork", "plan_unique", "visible"]
+__all__ = [
+    "HeadMovedError",
+    "LogKeys",
+    "following_of",
+    "missing",
+    "plan_append",
+    "plan_fork",
+    "plan_replace",
+    "plan_unique",
+    "visible",
+]
 
 LogKeys: TypeAlias = tuple[Key, Key]
 """The keys of a log's head and counter."""
@@ -90,6 +101,24 @@ def plan_append(reads: ReadSet, log: LogKeys, values: Sequence[Value]) -> tuple[
     puts = [Put(entry_key(entries, first + at), value) for at, value in enumerate(values)]
     following = Put(counter_at, str(first + len(values)), If.ABSENT if counter is None else counter.etag)
     return [Check(base, item.etag), following, *puts], first
+
+
+def plan_replace(reads: ReadSet, branch: Branch, seq: int, at: Key, change: Callable[[Entry], Value]) -> Plan[None]:
+    """Store what `change` returns in the place of entry `seq`, which is at `at`. Raises what `Log.replace` raises."""
+    base, incarnation = branch
+    head_item, there = reads[base], reads[at]
+    if head_item is None:
+        raise missing(base)
+    head = Head.read(head_item)
+    if head.incarnation != incarnation:
+        raise HeadMovedError
+    if head.shows(seq) and seq < max(head.own, shared_below(reads, branch)):
+        raise UnsupportedError(f"entry {seq} is shared with a fork and cannot be changed: append a new entry")
+    if there is None or not head.shows(seq):
+        raise NotFoundError(f"there is no entry {seq} in the log at {base!r}")
+    # Otherwise it could be forked, and the entry shared, meanwhile.
+    alone = [Check(base, head_item.etag), *(plan_alone(reads, branch) if head.shared else ())]
+    return Plan([*alone, Put(at, change(entry_of(there)), there.etag)], None)
 
 
 def plan_unique(
