@@ -1,4 +1,4 @@
-"""Drivers around drivers: each delegates everything and changes one thing."""
+"""Drivers around drivers. Each delegates everything and changes one thing."""
 
 from ._cached import Cached, cached
 from ._compressed import Compressed, compressed

@@ -1,4 +1,4 @@
-"""A cache of items in memory: read again without a call, or without fetching their values."""
+"""An in-memory cache of items: they are read again without a call, or without fetching their values."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["Cached", "cached"]
 
 _MIB = 1024 * 1024
 _ENTRY_BYTES = 300
-"""About what an entry takes beside its key and its value."""
+"""Approximate size of an entry, without its key and value."""
 _DOUBT = 60.0
-"""Seconds for which an item is not kept after a write whose outcome is unknown: it may happen a moment later."""
+"""Seconds during which an item is not cached after a write with an unknown outcome: it may still happen."""
 _DOUBTS = 1000
 _LISTEN_AGAIN = 1.0
 _EVERYTHING = ""
@@ -31,22 +31,22 @@ _EVERYTHING = ""
 class _Kept(NamedTuple):
     item: Item | None
     since: float
-    """When it was asked for: never later than it was read."""
+    """When the item was requested: never later than it was read."""
     size: int
 
 
 class Cached(Wrapper):
-    """Keeps the items read last, at most `max_items` and about `max_bytes` of them. Writes always go to the driver.
+    """Caches recently read items, at most `max_items` and about `max_bytes`. Writes always go to the driver.
 
     If no one else can write (`capabilities.shared` is false), items are read from memory alone. On a shared driver
 
-    - with `max_stale` of 0 nothing is ever stale: a `get` asks for the etags, and moves only the values that changed;
-    - with `max_stale` above 0 a `get` may be answered from memory for that many seconds after an item was read. What
-      others write meanwhile shows as soon as the driver hints at it (`capabilities.watch`), and without a hint after
-      that time. What this driver writes shows at once, and a conflict makes it read again. A `get` of several keys
-      may then mix items of different moments.
+    - with a `max_stale` of 0, nothing is ever stale: `get` asks for the etags, and fetches only changed values;
+    - with a `max_stale` above 0, `get` may return an item from memory for that many seconds after it was read. Writes
+      by others become visible with the driver's change notification (`capabilities.watch`), or after that time. Writes
+      through this driver are visible at once, and a conflict makes it read again. A `get` of several keys may then mix
+      items of different moments.
 
-    No item is given after it expired. `scan` is not cached. Raises `ConfigurationError`.
+    Expired items are never returned. `scan` is not cached. Raises `ConfigurationError`.
     """
 
     rank: ClassVar[int | None] = 0
@@ -84,7 +84,7 @@ class Cached(Wrapper):
         ensure_owner(self)
         self._max_stale = 0.0
         self._forget([_EVERYTHING])
-        forked = self._owner is not None and self._owner.is_forked  # then the listener is the parent's
+        forked = self._owner is not None and self._owner.is_forked  # otherwise the listener is the parent's
         if self._listener is not None and not self._listener.done() and not forked:
             self._listener.cancel()
             await asyncio.wait([self._listener])
@@ -121,7 +121,7 @@ class Cached(Wrapper):
     # Reading.
 
     def _from_memory(self, keys: Sequence[Key], values: bool) -> list[Item | None] | None:
-        """The items, if all of them are kept and still good."""
+        """Return the items, if all of them are cached and still valid."""
         if not keys or self._owner is None:
             return None
         self._owner.check(type(self).__name__)
@@ -143,7 +143,7 @@ class Cached(Wrapper):
         return found
 
     async def _get_by_etag(self, keys: Sequence[Key]) -> list[Item | None]:
-        """As one snapshot: what is fetched later has to be what was there when the etags were asked for."""
+        """As one snapshot: what is fetched later must be what was there when the etags were read."""
         items = await self.inner.get(keys, values=False)
         found: dict[Key, Item] = {}
         missing: dict[Key, Item] = {}
@@ -163,7 +163,7 @@ class Cached(Wrapper):
         return [None if item is None else found[item.key] for item in items]
 
     async def _get_and_keep(self, keys: Sequence[Key]) -> list[Item | None]:
-        """Ask the driver, and keep what did not change and was not being changed in the meantime."""
+        """Ask the driver, and cache what did not change and was not being changed meanwhile."""
         since = monotonic()
         marks = {key: self._reading.setdefault(key, object()) for key in keys}
         try:
@@ -180,7 +180,7 @@ class Cached(Wrapper):
     def _may_keep(self, key: Key, item: Item | None) -> bool:
         if key in self._writing or _EVERYTHING in self._writing:
             return False
-        if item is None and is_entry(key):  # an append may be about to write it, and cannot say so before
+        if item is None and is_entry(key):  # an append may be about to write it, and cannot announce that
             return False
         return not self._doubts or max(self._doubts.get(key, 0), self._doubts.get(_EVERYTHING, 0)) <= monotonic()
 
@@ -198,7 +198,7 @@ class Cached(Wrapper):
 
     @contextmanager
     def _changing(self, units: Sequence[Unit] | None) -> Iterator[None]:
-        """Around a write (`None`: of whatever there is): nothing that it changes is kept before it is over."""
+        """Use around a write (`None`: to any key): nothing that it changes is cached before it ends."""
         keys = [_EVERYTHING] if units is None else _changed(units)
         for key in keys:
             self._writing[key] = self._writing.get(key, 0) + 1
@@ -241,7 +241,7 @@ class Cached(Wrapper):
             try:
                 async for hint in self.inner.watch(""):
                     self._forget([_EVERYTHING] if hint is None else hint)
-            except UnavailableError:  # once it is live again, its first hint is to forget everything
+            except UnavailableError:  # when it is live again, its first notification is to forget everything
                 pass
             except ClosedError:
                 return
@@ -249,12 +249,12 @@ class Cached(Wrapper):
 
 
 def cached(*, max_stale: float = 0.0, max_items: int = 10_000, max_bytes: int = 64 * _MIB) -> Wrap:
-    """For `wrappers=`: a `Cached` around the driver."""
+    """Cache what is read from the driver, for `wrappers=`; see `Cached`."""
     return lambda driver: Cached(driver, max_stale=max_stale, max_items=max_items, max_bytes=max_bytes)
 
 
 def _changed(units: Iterable[Unit]) -> list[Key]:
-    """The keys that units write, as far as they can be known before."""
+    """Return the keys that units write, as far as they are known in advance."""
     keys: list[Key] = []
     for unit in units:
         keys += [unit.log] if isinstance(unit, Append) else [w.key for w in unit if not isinstance(w, Check)]

@@ -18,17 +18,17 @@ __all__ = ["Compressed", "compressed"]
 _MARK = b"\xf5z"
 _TEXT, _BYTES, _PLAIN = b"t", b"b", b"p"
 _LEAST = 64
-"""No threshold is lower: the counter of a log, which backends read, stays as it is."""
+"""The lowest possible threshold: the counter of a log, which backends read, must not be compressed."""
 _MOST = 256 * 1024 * 1024
-"""Bytes of the largest value: whatever a stored one says of itself, it unpacks to no more."""
+"""Bytes of the largest value. Whatever a stored value claims, it is never decompressed to more."""
 
 
 class Compressed(ValueWrapper):
-    """Stores values of `threshold` bytes and more compressed, where that makes them smaller; others as they are.
+    """Compresses values of `threshold` bytes or more, if that makes them smaller; others are stored unchanged.
 
-    `level` is Zstandard's: 1 is fast, 19 is small. Packing happens on the event loop: about 5 ms for 1 MiB of text at
-    level 3. A value that was cut, that does not unpack to what it says of itself, or that says that it has more than
-    `max_bytes`, is a `CorruptDataError`; so many bytes are also the longest value that is written.
+    `level` is Zstandard's: 1 is fast, 19 is small. Values are compressed on the event loop, which takes about 5 ms for
+    1 MiB of text at level 3. Reading raises `CorruptDataError` if a value is truncated, does not decompress to the size
+    that it claims, or claims more than `max_bytes`. `max_bytes` is also the longest value that can be written.
 
     Raises `ConfigurationError`, also where Python has no Zstandard (before 3.14: the extra `limpet[compression]`).
     """
@@ -95,12 +95,12 @@ class Compressed(ValueWrapper):
 
 
 def compressed(*, level: int = 3, threshold: int = 512, max_bytes: int = _MOST) -> Wrap:
-    """For `wrappers=`: a `Compressed` around the driver."""
+    """Compress values, for `wrappers=`; see `Compressed`."""
     return lambda driver: Compressed(driver, level=level, threshold=threshold, max_bytes=max_bytes)
 
 
 def _zstd() -> Any:
-    """The standard library's module, or the same one for older Pythons."""
+    """Return the standard library's module, or its backport for older Pythons."""
     try:
         return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     except ImportError as error:

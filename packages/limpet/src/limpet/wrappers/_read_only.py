@@ -16,8 +16,9 @@ __all__ = ["ReadOnly", "read_only"]
 class ReadOnly(Wrapper):
     """Refuses every verb that writes with `ReadOnlyError`, before the backend sees it.
 
-    It stands next to the driver, so that no wrapper can write past it. A batch of nothing but checks is refused, too:
-    some backends write to evaluate it. Opening a store that Limpet never wrote is refused, since that would create it.
+    It is next to the driver, so that no wrapper can write past it. A batch that contains only checks is refused too,
+    because some backends write to evaluate it. Opening a database that Limpet never wrote to is refused, since that
+    would create it.
     """
 
     rank: ClassVar[int | None] = 3
@@ -42,7 +43,7 @@ class ReadOnly(Wrapper):
 
 
 def read_only() -> Wrap:
-    """For `wrappers=`, as the last of them: a `ReadOnly` around the driver."""
+    """Refuse all writes, for `wrappers=`, where it comes last; see `ReadOnly`."""
     return ReadOnly
 
 

@@ -26,12 +26,12 @@ class Traced(Wrapper):
     """Records each verb as a span of kind CLIENT and in the histogram `db.client.operation.duration`, in seconds.
 
     Attributes follow the stable conventions for databases: `db.system.name`, `db.operation.name` (the verb),
-    `db.operation.batch.size`, `db.collection.name` (the first segment of the keys, where it is a name of the program
-    and the same for all), `db.namespace`, `db.response.returned_rows` and `error.type` (the name of the class, for a
-    refusal too). No value, no text of a user and no message of an error is recorded. `watch` is not traced.
+    `db.operation.batch.size`, `db.collection.name` (the first segment of the keys, if it is chosen by the program and
+    the same for all), `db.namespace`, `db.response.returned_rows` and `error.type` (the name of the class, also for
+    refusals). Values, user text and error messages are never recorded. `watch` is not traced.
 
-    `namespace` says which database this is; `system` is the driver's name where it is not given. Without providers the
-    global ones are used. Needs the extra `limpet[tracing]`. Raises `ConfigurationError`.
+    `namespace` identifies the database; `system` defaults to the driver's name. The default providers are the global
+    ones. Requires the extra `limpet[tracing]`. Raises `ConfigurationError`.
     """
 
     rank: ClassVar[int | None] = 0
@@ -102,7 +102,7 @@ class Traced(Wrapper):
     def _span(
         self, operation: str, keys: Iterable[Key] = (), size: int = 1
     ) -> Iterator[Callable[[str, str | int], None]]:
-        """Around one call; gives a function that notes an attribute once it is known."""
+        """Record one call. Yields a function that adds an attribute once it is known."""
         measured: dict[str, str | int] = {**self._always, "db.operation.name": operation}
         collection = _collection(keys)
         if collection is not None:
@@ -112,7 +112,7 @@ class Traced(Wrapper):
             f"{operation} {target}" if target else operation,
             kind=self._client,
             attributes=measured if size == 1 else {**measured, "db.operation.batch.size": size},
-            record_exception=False,  # its message may hold what a user typed
+            record_exception=False,  # its message may contain user text
             set_status_on_exception=False,
         ) as span:
 
@@ -139,7 +139,7 @@ def traced(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
 ) -> Wrap:
-    """For `wrappers=`: a `Traced` around the driver. Put it first to see what the stores ask."""
+    """Record every call, for `wrappers=`; see `Traced`. Put it first to see what the stores request."""
     return lambda driver: Traced(
         driver,
         system=system,
@@ -150,7 +150,7 @@ def traced(
 
 
 def _keys(units: Sequence[Unit]) -> list[Key]:
-    """The key of each operation: one for each write of a batch, and that of the log for each entry of an append."""
+    """Yield the key of each operation: one for each write of a batch, and the log's for each entry of an append."""
     keys: list[Key] = []
     for unit in units:
         keys += [unit.log] * len(unit.puts) if isinstance(unit, Append) else [write.key for write in unit]
@@ -158,7 +158,7 @@ def _keys(units: Sequence[Unit]) -> list[Key]:
 
 
 def _collection(keys: Iterable[Key]) -> str | None:
-    """The first segment that all keys share, unless a user typed it."""
+    """Return the first segment that all keys share, unless a user typed it."""
     firsts = {key.partition("!")[0] if isinstance(key, str) else "" for key in keys}
     try:
         return name(firsts.pop()) if len(firsts) == 1 else None

@@ -1,4 +1,4 @@
-"""A wrapper that transforms values: a subclass only implements how to seal one and how to open it."""
+"""A wrapper that transforms values. A subclass implements only how to seal a value and how to open it."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from ._wrapper import Wrapper
 __all__ = ["ValueWrapper"]
 
 _CARRIED = 1024 * 1024
-"""Bytes of values that a conflict carries at most."""
+"""Maximum bytes of values that a conflict includes."""
 
 
 class ValueWrapper(Wrapper):
-    """Seals what is put and opens what is read, also in conflicts; etags, conditions and expiry pass untouched.
+    """Seals what is put and opens what is read, also in conflicts. Etags, conditions and expiry are not changed.
 
-    Limits are checked before sealing, so that what is declared holds for what callers pass. A page whose opened
-    values grow beyond what a page may hold is cut, and continues with its `next`.
+    Limits are checked before sealing, so the declared limits apply to what callers pass. If the opened values of a page
+    are larger than a page can be, it is cut and continues with its `next`.
     """
 
     added: ClassVar[int]
-    """Bytes that sealing adds to a put at most, key and value together."""
+    """Maximum bytes that sealing adds to a put, key and value together."""
 
     @abstractmethod
     def seal(self, put: Put) -> Put:
-        """What to store for a put of a batch; its key has to be `stored_key(put.key)`."""
+        """Return what to store for a put of a batch. Its key must be `stored_key(put.key)`."""
 
     def seal_entry(self, put: Put) -> Put:
-        """What to store for a put of an append: the backend adds a number to its key."""
+        """Return what to store for a put of an append. The backend adds a number to its key."""
         return self.seal(put)
 
     @abstractmethod
     def unseal(self, item: Item) -> Item:
-        """What was put; `item.value` is never `None`. Raises `CorruptDataError`, which names the key."""
+        """Return what was put. `item.value` is never `None`. Raises `CorruptDataError`, which names the key."""
 
     def stored_key(self, key: Key) -> Key:
-        """Where the backend holds what callers know as `key`. The stored key of a stored key has to be itself."""
+        """Return the backend's key for a caller's `key`. The stored key of a stored key must be itself."""
         return key
 
     def _declared(self, inner: Capabilities) -> Capabilities:
@@ -106,7 +106,10 @@ class ValueWrapper(Wrapper):
         return item if item is None or item.value is None else self.unseal(item)
 
     def _reported(self, conflict: ConflictError, unit: Unit) -> ConflictError:
-        """The conflict in the caller's keys and values; what cannot be read, or is too much, is named but not carried."""
+        """Return the conflict with the caller's keys and values.
+
+        Unreadable and very large values are named, not included.
+        """
         keys = [unit.check.key, unit.log] if isinstance(unit, Append) else [write.key for write in unit]
         known = {self.stored_key(key): key for key in keys}
         items: dict[Key, Item | None] = {}

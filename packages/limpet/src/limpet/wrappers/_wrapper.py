@@ -1,4 +1,4 @@
-"""A driver around a driver that changes nothing: subclasses override one thing."""
+"""A driver around a driver that changes nothing. Subclasses override one thing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Wrapper(Driver):
     """Delegates the whole interface, capabilities included.
 
     Opening and closing a wrapper opens and closes what it wraps. A subclass that changes what is stored sets
-    `stored_as`; the name goes into the manifest of every place written through it.
+    `stored_as`; the name goes into the manifest of every database written through it.
     """
 
     capabilities: Capabilities
     stored_as: ClassVar[str | None] = None
     rank: ClassVar[int | None] = None
-    """Where it belongs in a stack, for wrappers of which each stands there once: 0 anywhere, else the lowest outermost."""
+    """Its position in a stack, for wrappers that can occur only once: 0 for any, otherwise the lowest is outermost."""
 
     def __init__(self, inner: Driver) -> None:
         for layer in layers(inner):
@@ -34,7 +34,7 @@ class Wrapper(Driver):
         self.capabilities = self._declared(inner.capabilities)
 
     def _declared(self, inner: Capabilities) -> Capabilities:
-        """What this driver promises where the wrapped one promises `inner`."""
+        """Return what this driver declares if the wrapped one declares `inner`."""
         return inner
 
     def _check_order(self, inner: Wrapper) -> None:
@@ -90,14 +90,14 @@ class _Owned(Protocol):
 
 
 def ensure_owner(driver: Driver) -> None:
-    """Raise `ForeignLoopError` where a driver is open on another event loop. For whatever closes more than the driver, first."""
+    """Raise `ForeignLoopError` if a driver is open on another event loop. Call it before closing several things."""
     innermost = layers(driver)[-1]
     if isinstance(innermost, _Owned):
         innermost.ensure_owner()
 
 
 def layers(driver: Driver) -> list[Driver]:
-    """The driver and everything that it wraps, outermost first."""
+    """Return the driver and everything that it wraps, outermost first."""
     found = [driver]
     while isinstance(driver, Wrapper):
         driver = driver.inner

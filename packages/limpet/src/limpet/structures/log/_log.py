@@ -84,10 +84,7 @@ class Log:
         ]
 
     def plan_delete(self, reads: ReadSet) -> list[Write]:
-        """Return the writes that delete the log, whatever its length.
-
-        Its entries are hidden at once and freed later.
-        """
+        """Return the writes that delete the log. Its entries are hidden at once and freed later."""
         item, counter = reads[self.base], reads[self.counter]
         if item is None:
             return []
@@ -107,10 +104,7 @@ class Log:
         return writes
 
     async def create(self) -> bool:
-        """Create an empty log; return whether it was missing.
-
-        Numbers continue where an earlier log of that name stopped.
-        """
+        """Create an empty log, with numbers that continue those of an earlier one; return whether it was missing."""
 
         def plan(reads: ReadSet) -> Plan[bool]:
             writes = self.plan_create(reads)

@@ -1,4 +1,4 @@
-"""Calls of one kind that join while they wait: `Batching` has one batcher for writes and two for reads."""
+"""Collects calls of one kind while they wait. `Batching` has one batcher for writes and two for reads."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ R = TypeVar("R")
 
 _GROUP = 1024
 _SHARED = 512
-"""From how many calls on a group is worth cutting up, so that the server works on one part while we write the next."""
+"""Minimum calls for splitting a group, so that the server works on one part while the next is being written."""
 
 
 class _Asked(NamedTuple, Generic[A, R]):
-    """A call that waits."""
+    """A waiting call."""
 
     ask: A
     ordering_key: str | None
@@ -28,11 +28,12 @@ class _Asked(NamedTuple, Generic[A, R]):
 
 
 class Batcher(Generic[A, R]):
-    """Each call waits one tick; alone after that it goes straight through, else it travels with those that joined.
+    """A call waits one tick for others. If it is still alone, it is sent by itself, otherwise with those that joined.
 
-    After a call that stayed alone the next one does not wait, so sequential calls pay nothing. At most
-    `parallel` calls or groups are under way; calls made meanwhile wait and join the next group. Of calls with one
-    ordering key, as appends to one log have, only one is under way: a second would only wait for it in the database.
+    After a call that stayed alone, the next one does not wait, so sequential calls cost nothing extra. At most
+    `parallel` calls or groups are under way; calls made meanwhile wait and join the next group. Only one call with the
+    same ordering key (appends to one log share one) is under way at a time: a second would only wait for it in the
+    database.
     """
 
     def __init__(
@@ -44,9 +45,9 @@ class Batcher(Generic[A, R]):
         again_alone: bool,
         ordering_key: Callable[[A], str | None] = lambda _ask: None,
     ) -> None:
-        """A group's weights stay within `room`. `again_alone`: when a group fails, each call is made by itself.
+        """The weights of a group add up to at most `room`.
 
-        Calls of one `ordering_key` are under way one after the other.
+        `again_alone`: if a group fails, each call is repeated alone. Calls with the same `ordering_key` are sent one after the other.
         """
         self._alone = alone
         self._together = together
@@ -65,7 +66,7 @@ class Batcher(Generic[A, R]):
         self._quiet = asyncio.Event()
 
     async def call(self, ask: A) -> R:
-        """Return what `ask` got, or raise its error."""
+        """Return the result of `ask`, or raise its error."""
         ordering_key = self._ordering_key(ask)
         if self._leading or self._waiting or self._under_way >= self.parallel or ordering_key in self._ordered:
             future = self._join(ask, ordering_key)
@@ -104,7 +105,7 @@ class Batcher(Generic[A, R]):
             await self._quiet.wait()
 
     def _join(self, ask: A, ordering_key: str | None, *, first: bool = False) -> asyncio.Future[R]:
-        weight = self._weight(ask)  # here, where an error in it is the caller's
+        weight = self._weight(ask)  # here, so that an error in it reaches the caller
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if first else self._waiting.append)(_Asked(ask, ordering_key, weight, future))
         return future
@@ -121,14 +122,14 @@ class Batcher(Generic[A, R]):
     async def _groups(self) -> None:
         try:
             while group := self._take():
-                self._go_on()  # what is left may travel beside it
+                self._go_on()  # what is left may be sent at the same time
                 self._idle = len(group) == 1
                 try:
                     await self._send(group)
                 finally:
                     self._ordered -= {asked.ordering_key for asked in group}
                 await asyncio.sleep(0)  # a caller that just got its result may call again, and joins the next group
-        finally:  # here and not in a callback: a caller that just got its result may call again before that runs
+        finally:  # not in a callback: a caller that just got its result may call again before that runs
             self._under_way -= 1
             self._go_on()
 

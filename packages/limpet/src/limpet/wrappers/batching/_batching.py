@@ -19,9 +19,9 @@ __all__ = ["Batching"]
 class Batching(Wrapper):
     """Joins concurrent calls: reads into one `get`, independent batches and appends into one `commit`.
 
-    A call waits one tick of the event loop for others to join; while as many groups as the driver finds useful
-    are under way, the next one grows. A refused batch refuses no other; cancelling one caller cancels no
-    other, and a call that is cancelled before its group was sent is not sent.
+    A call waits one tick of the event loop for others to join; while as many groups as the driver finds useful are
+    under way, the next one grows. A refused batch does not affect the others. Cancelling a caller does not cancel other
+    calls; a call that is cancelled before its group is sent is not sent.
     """
 
     def __init__(self, inner: Driver) -> None:
@@ -52,7 +52,7 @@ class Batching(Wrapper):
     async def drain(self) -> None:
         """Take no more calls and wait for those under way; the wrapped driver stays open."""
         self._closed = True
-        if self._owner is None or not self._owner.is_forked:  # else they are under way in the parent
+        if self._owner is None or not self._owner.is_forked:  # otherwise they are under way in the parent
             for batcher in self._batchers:
                 await batcher.drained()
 
@@ -69,7 +69,7 @@ class Batching(Wrapper):
         return await self.inner.commit(units)
 
     def _refuse(self) -> None:
-        """A call in a forked child would wait for the calls of its parent."""
+        """Refuse calls in a forked child, which would wait for the calls of its parent."""
         if self._closed or self._owner is None:
             raise ClosedError("used before open() or after close(): open a new one")
         self._owner.check("the driver")
@@ -102,7 +102,7 @@ def _log(unit: Unit) -> str | None:
 
 
 def _bytes(unit: Unit) -> int:
-    """About how much a unit sends: what is invalid in it is refused further down."""
+    """Return about how many bytes a unit sends. Invalid parts are refused later."""
     size = 0
     for write in unit.puts if isinstance(unit, Append) else unit:
         if isinstance(write, Put) and isinstance(write.value, (str, bytes)):

@@ -1,4 +1,4 @@
-"""Sealed values, digested keys, and the keys that open them."""
+"""Encrypted values, digested keys, and the encryption keys."""
 
 from ._encrypted import Encrypted, encrypted
 from ._key_sources import KeySource, find_key, key_in_environment, new_key

@@ -1,4 +1,4 @@
-"""Appends of an encrypted database: numbered before they are encrypted, so that each entry is bound to its number."""
+"""Appends in an encrypted database: numbered before they are encrypted, so that each entry is bound to its number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAST = 10**16 - 1
 
 
 class _Next(NamedTuple):
-    """The next number of a log, and the condition that it still is."""
+    """The next number of a log, and the condition under which it still is."""
 
     number: int
     cond: Etag | If
@@ -33,9 +33,10 @@ class _Waiting(NamedTuple):
 class Appending:
     """Turns an append into a batch that writes the log's counter under its etag, and the entries at their numbers.
 
-    A backend that assigned the number itself would do so after the value was encrypted. What is remembered of a
-    counter is a guess that the batch verifies: it is right, and an append one call, unless another process appended to this log since;
-    then the conflict says what is. Appends of this process to one log take turns, and those that wait go together.
+    A backend would assign the number after the value was encrypted. The remembered counter is a guess that the batch
+    verifies. It is right, and the append takes one call, unless another process has appended to this log; then the
+    conflict contains the current counter. Appends of this process to one log take turns, and those that wait are sent
+    together.
     """
 
     def __init__(
@@ -44,30 +45,30 @@ class Appending:
         read: Callable[[Sequence[Key]], Awaitable[list[Item | None]]],
         limits: Capabilities,
     ) -> None:
-        """`commit` applies batches, `read` gets items, both in the caller's keys and values."""
+        """`commit` applies batches and `read` gets items, both with the caller's keys and values."""
         self._commit = commit
         self._read = read
         self._owner = Owner()
         self._next: dict[Key, _Next] = {}
         self._turns: dict[Key, deque[_Waiting]] = {}
-        """The logs that an append is under way to, with those that wait for it."""
+        """The logs with an append under way, and the appends that wait for each."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._limits = limits
 
     def expect(self, put: Put) -> None:
-        """Somebody writes a counter: what an append to its log will find, if that succeeds."""
+        """Note that a counter is being written: if that succeeds, the next append will find this."""
         number = counter_value(put.value)
         if number is not None:
             self._remember(put.key, _Next(number, put.etag))
 
     def saw(self, counter: Key, item: Item) -> None:
-        """Somebody read a counter, perhaps a moment ago: it counts for more only where it is further."""
+        """Note that a counter was read, perhaps a moment ago: it replaces what is known only if it is higher."""
         number, known = counter_value(item.value), self._next.get(counter)
         if number is not None and (known is None or number > known.number):
             self._remember(counter, _Next(number, item.etag))
 
     def puts(self, unit: Unit, outcome: Outcome) -> list[Put]:
-        """What was put by a unit that was applied, the counter of an append included, as far as it is there still."""
+        """Return what an applied unit put, including an append's counter, as far as it still exists."""
         if not isinstance(unit, Append):
             return [write for write in unit if isinstance(write, Put)]
         puts = _entries(unit, outcome) if isinstance(outcome, int) else []
@@ -77,7 +78,7 @@ class Appending:
         return puts
 
     async def append(self, units: Sequence[tuple[Append, int]]) -> list[Outcome]:
-        """Commit appends that were validated, each with its size in bytes."""
+        """Commit validated appends, each with its size in bytes."""
         waiting: list[_Waiting] = []
         mine: dict[Key, deque[_Waiting]] = {}
         loop = asyncio.get_running_loop()
@@ -86,7 +87,7 @@ class Appending:
             if turns is None:
                 turns = mine[unit.log] = self._turns[unit.log] = deque()
             elif unit.log not in mine:
-                self._owner.check("the driver")  # in a forked child nobody ends that turn
+                self._owner.check("the driver")  # in a forked child, nobody would end that turn
             waiting.append(_Waiting(unit, size, loop.create_future()))
             turns.append(waiting[-1])
         try:
@@ -105,7 +106,7 @@ class Appending:
             raise
 
     async def drained(self) -> None:
-        """Return when nothing is under way any more, also what was cancelled by who waited for it."""
+        """Return when nothing is under way any more, including calls whose callers were cancelled."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
@@ -127,7 +128,7 @@ class Appending:
                     for waiting in group:
                         if not waiting.future.done():
                             waiting.future.set_exception(error)
-                finally:  # a task that is cancelled leaves nobody waiting
+                finally:  # a cancelled task leaves nobody waiting
                     for waiting in group:
                         waiting.future.cancel()
         finally:
@@ -136,7 +137,7 @@ class Appending:
                 waiting.future.cancel()
 
     def _take(self, turns: deque[_Waiting]) -> list[_Waiting]:
-        """Those that can go as one batch: with the same check, and within the limits."""
+        """Take those that fit in one batch: with the same check, and within the limits."""
         group: list[_Waiting] = []
         writes, size = 2, 0
         while turns:
@@ -155,7 +156,7 @@ class Appending:
         return group
 
     async def _send(self, groups: Sequence[Sequence[_Waiting]]) -> None:
-        """Commit groups, each of another log."""
+        """Commit groups, each of a different log."""
         for group, outcome in zip(groups, await self._numbered(list(map(_merged, groups))), strict=True):
             if isinstance(outcome, TooLargeError) and len(group) > 1:
                 for waiting in group:
@@ -168,7 +169,7 @@ class Appending:
                     outcome += len(waiting.unit.puts)
 
     async def _numbered(self, units: Sequence[Append]) -> list[Outcome]:
-        """What became of appends to different logs, until nobody else was faster."""
+        """Return the outcomes of appends to different logs, repeating those that lost a race."""
         outcomes: dict[Key, Outcome] = {}
         left, attempt = list(units), 0
         while left:
@@ -192,7 +193,7 @@ class Appending:
                     outcomes[unit.log] = guess.number
                 elif await self._was_late(unit, guess, outcome, outcomes):
                     left.append(unit)
-            if left and attempt:  # the first time, what was remembered was old
+            if left and attempt:  # the first time, the remembered counter was out of date
                 await backoff(attempt)
             attempt += 1
         return [outcomes[unit.log] for unit in units]
@@ -213,7 +214,10 @@ class Appending:
     async def _was_late(
         self, unit: Append, guess: _Next, outcome: Exception | int, outcomes: dict[Key, Outcome]
     ) -> bool:
-        """Whether an append was refused only because its number is taken; else what became of it goes to `outcomes`."""
+        """Return whether an append was refused only because its number is taken.
+
+        Any other outcome goes to `outcomes`.
+        """
         log = unit.log
         self._next.pop(log, None)
         outcomes[log] = outcome
@@ -233,7 +237,7 @@ class Appending:
         now = _next_by(log, item)
         if isinstance(now, LimpetError):
             outcomes[log] = now
-        elif now.cond == guess.cond:  # it was not the counter that had changed
+        elif now.cond == guess.cond:  # the counter was not what had changed
             taken = next((at for at in outcome.keys if at != log), log)
             outcomes[log] = CorruptDataError(
                 f"the log at {log!r} says that its next number is {guess.number}, but there is an entry at {taken!r}: "

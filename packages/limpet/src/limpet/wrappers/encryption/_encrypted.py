@@ -1,4 +1,4 @@
-"""Encryption of everything that users typed: values are encrypted, text in keys is digested."""
+"""Encryption of everything that users typed: values are encrypted, and text in keys is digested."""
 
 from __future__ import annotations
 
@@ -65,12 +65,13 @@ class Encrypted(ValueWrapper):
 
     A value is bound to its key and etag: if it is moved, it raises `CorruptDataError`. These stay readable: names and
     numbers in keys, sizes, times and etags. Text is listed in arbitrary order (`capabilities.text_order` is false), and
-    the numbers of logs are compare-and-set (`capabilities.append` is false), for entries are bound to them. `old_keys` open what an earlier key encrypted, until
-    `rotate` has encrypted it again. The default for `key` is `LIMPET_ENCRYPTION_KEY`, or the file in
-    `LIMPET_ENCRYPTION_KEY_FILE`, and one old key likewise from `LIMPET_ENCRYPTION_OLD_KEY`.
+    the numbers of logs are compare-and-set (`capabilities.append` is false), because entries are bound to them.
+    `old_keys` open what an earlier key encrypted, until `rotate` has encrypted it again. The default for `key` is
+    `LIMPET_ENCRYPTION_KEY`, or the file in `LIMPET_ENCRYPTION_KEY_FILE`, and one old key likewise from
+    `LIMPET_ENCRYPTION_OLD_KEY`.
 
-    `open` raises `ConfigurationError` for an invalid key, `WrongKeyError` if the database was encrypted with another, and
-    `WrongStackError` if it was written without encryption; in these cases nothing is written. Raises
+    `open` raises `ConfigurationError` for an invalid key, `WrongKeyError` if the database was encrypted with another,
+    and `WrongStackError` if it was written without encryption; in these cases nothing is written. Raises
     `ConfigurationError` without the extra `limpet[encryption]`.
     """
 
@@ -94,12 +95,12 @@ class Encrypted(ValueWrapper):
         self._guard: RingGuard | None = None
         self._appending: Appending | None = None
         self._lost: WrongKeyError | None = None
-        """Why nothing can be read or written any more: the place was made anew under a key that is not ours."""
+        """Why nothing can be read or written any more: the database was recreated under a key that we do not have."""
         self._under_way = UnderWay()
         self._proving: asyncio.Task[None] | None = None
         self._process = os.getpid()
 
-    # Open and close.
+    # Opening and closing.
 
     def _declared(self, inner: Capabilities) -> Capabilities:
         return replace(
@@ -107,7 +108,7 @@ class Encrypted(ValueWrapper):
             text_order=False,
             append=False,
             max_value_bytes=inner.max_value_bytes - self.added,
-            # An eighth is enough for what sealing adds to all but batches of very many tiny items: the driver refuses those.
+            # An eighth is enough, except for batches of very many tiny items: the driver refuses those.
             max_batch_bytes=inner.max_batch_bytes - min(self.added * inner.max_writes, inner.max_batch_bytes // 8),
         )
 
@@ -135,7 +136,7 @@ class Encrypted(ValueWrapper):
 
     async def close(self) -> None:
         ensure_owner(self)
-        if forked_since(self._process):  # what is under way is so in the parent
+        if forked_since(self._process):  # then its calls are the parent's
             await super().close()
         else:
             await self._under_way.end(self._close)
@@ -151,8 +152,8 @@ class Encrypted(ValueWrapper):
         await super().close()
 
     async def reload(self) -> None:
-        """Read the key ring again: a rotation elsewhere may have brought a newer key."""
-        from ._keyring import open_ring  # here: importing limpet imports no cryptography
+        """Read the key ring again: a rotation by another process may have added a newer key."""
+        from ._keyring import open_ring  # here, because importing limpet must not import cryptography
         from ._ring_guard import RingGuard
 
         self._opened_ring = await open_ring(self.inner, self._keys)
@@ -161,7 +162,7 @@ class Encrypted(ValueWrapper):
             self._appending = Appending(self._commit_numbered, self.get, self.capabilities)
 
     def learn_manifest(self, manifest: Value) -> None:
-        """What the manifest of this database says, so that it can be put back with the key ring."""
+        """Read this database's manifest, so that it can be restored with the key ring."""
         if self._guard is not None:
             self._guard.manifest = manifest
 
@@ -184,11 +185,11 @@ class Encrypted(ValueWrapper):
             return item
         return self.ring.sealer.unseal(item)
 
-    # The verbs that have to know more.
+    # Verbs that need more than values.
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         validate_get(keys, self.capabilities)
-        moved_on = self.ring.sealer.generation > 1  # then the time of writing may lie beside the value
+        moved_on = self.ring.sealer.generation > 1  # then the write time may be stored next to the value
         found = await self.inner.get([self.stored_key(key) for key in keys], values=values or moved_on)
         try:
             return [self._as_asked(item, key, values) for item, key in zip(found, keys, strict=True)]
@@ -206,7 +207,7 @@ class Encrypted(ValueWrapper):
                 base=stored,
                 after=None if range.after is None else digests.stored(range.after),
                 before=None if range.before is None else digests.stored(range.before),
-                values=True,  # the true key lies beside the value
+                values=True,  # the real key is stored next to the value
             )
         )
         items = await self._unsealed([item for item in page.items if not is_ours(item.key)])
@@ -216,7 +217,7 @@ class Encrypted(ValueWrapper):
 
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
         ring, guard = self.ring, self._guard
-        assert guard is not None  # it comes with the ring
+        assert guard is not None  # exists as long as the ring
         with self._under_way:
             outcomes = await (self._commit_mixed(units) if Append in map(type, units) else super().commit(units))
             made = getattr(guard.backend, "connections_made", 0)
@@ -237,7 +238,7 @@ class Encrypted(ValueWrapper):
         return outcomes
 
     async def _commit_mixed(self, units: Sequence[Unit]) -> list[Outcome]:
-        """Batches, and then appends, which come to be batches too."""
+        """Commit batches, and then appends, which are turned into batches too."""
         outcomes: list[Outcome] = [None] * len(units)
         appends = {at: unit for at, unit in enumerate(units) if isinstance(unit, Append)}
         if others := [at for at in range(len(units)) if at not in appends]:
@@ -249,7 +250,7 @@ class Encrypted(ValueWrapper):
                 sized[at] = unit, self._validated(unit)
             except LimpetError as error:
                 outcomes[at] = error
-        assert self._appending is not None  # it comes with the ring
+        assert self._appending is not None  # exists as long as the ring
         for at, outcome in zip(sized, await self._appending.append([*sized.values()]), strict=True):
             outcomes[at] = outcome
         return outcomes
@@ -264,7 +265,7 @@ class Encrypted(ValueWrapper):
         return size
 
     async def _commit_numbered(self, batches: Sequence[Batch]) -> list[Outcome]:
-        """Commit appends that came to be batches. They were validated before that, and the limits leave room for the rest."""
+        """Commit appends that are batches now. They were validated before, and the limits leave room for the rest."""
         outcomes: list[Outcome] = [None] * len(batches)
         sealed: dict[int, Batch] = {}
         for at, batch in enumerate(batches):
@@ -277,7 +278,7 @@ class Encrypted(ValueWrapper):
         return outcomes
 
     async def _prove_in_time(self, ring: KeyRing) -> None:
-        """Once the last proof no longer does, for the writes that leaned on it."""
+        """Check again when the last check expires, for the writes that relied on it."""
         assert self._guard is not None
         await asyncio.sleep(max(0.0, self._guard.proved_until - monotonic()))
         await self._prove_deferred(ring)
@@ -289,11 +290,11 @@ class Encrypted(ValueWrapper):
             _logger.error("what was written during the last second may be encrypted with keys that are lost: %s", error)
 
     async def _prove(self, ring: KeyRing, written: Sequence[tuple[Unit, Outcome]]) -> None:
-        """Return once the place is known to have the keys that sealed what was written; else remove that and raise.
+        """Return once the database is known to have the keys that encrypted a write; otherwise undo it and raise.
 
-        Where a complete rotation goes on without us, it may have passed that by already: so it is sealed anew.
+        If a complete rotation is running, it may have passed these items already, so they are encrypted again.
         """
-        assert self._guard is not None  # it comes with the ring
+        assert self._guard is not None  # exists as long as the ring
         try:
             while (standing := await self._guard.standing(ring)) == "left":
                 await self.reload()
@@ -301,7 +302,7 @@ class Encrypted(ValueWrapper):
                 await self._each(self.seal(Put(put.key, put.value, put.etag, KEEP)) for put in self._put(written))
             if standing == "covers":
                 if self._guard.take_changed():
-                    with suppress(WrongKeyError):  # who has only the older key goes on with that
+                    with suppress(WrongKeyError):  # a process that only has the older key continues with that
                         await self.reload()
                 return
             await self._each(Delete(ring.digests.stored(put.key), put.etag) for put in self._put(written))
@@ -319,11 +320,11 @@ class Encrypted(ValueWrapper):
         )
 
     def _put(self, written: Sequence[tuple[Unit, Outcome]]) -> list[Put]:
-        assert self._appending is not None  # it comes with the ring
+        assert self._appending is not None  # exists as long as the ring
         return [put for unit, outcome in written for put in self._appending.puts(unit, outcome)]
 
     async def _each(self, writes: Iterable[Write]) -> None:
-        """Each for itself, unless somebody else has written there meanwhile."""
+        """Each on its own, unless someone else has written there meanwhile."""
         for outcome in await self.inner.commit([[write] for write in writes]):
             if isinstance(outcome, Exception) and not isinstance(outcome, ConflictError):
                 raise outcome
@@ -333,7 +334,7 @@ class Encrypted(ValueWrapper):
         stored, mixed = self.ring.digests.base(base)
         if not mixed and base:
             return await self.inner.clear(stored)
-        removed = 0  # one page after the other: what else lies there stays, and so does the key ring
+        removed = 0  # one page at a time: other items there stay, and so does the key ring
         some = Range(base, limit=1 if self.capabilities.atomic == "item" else 256, values=False)
         async for page in scan_pages(self.scan, some):
             await self.apply([Delete(item.key) for item in page.items])
@@ -355,7 +356,7 @@ class Encrypted(ValueWrapper):
                 await hints.aclose()
 
     async def _named(self, keys: Sequence[Key]) -> Sequence[Key] | None:
-        """The true keys of what changed; `None` where some were deleted by others, who alone knew them."""
+        """Return the real keys of what changed; `None` if others deleted some, whose real keys only they knew."""
         known = [self.ring.digests.true_key(key) for key in keys]
         unknown = [key for key, true_key in zip(keys, known, strict=True) if true_key is None]
         named = [key for key in known if key is not None]
@@ -394,6 +395,6 @@ class Encrypted(ValueWrapper):
 
 
 def encrypted(*, key: KeySource | None = None, old_keys: Sequence[KeySource] = ()) -> Callable[[Driver], Driver]:
-    """For `wrappers=`: an `Encrypted` around the driver."""
+    """Encrypt everything that users typed, for `wrappers=`; see `Encrypted`."""
     key, old_keys = hide(key, old_keys)
     return lambda driver: Encrypted(driver, key=key, old_keys=old_keys)

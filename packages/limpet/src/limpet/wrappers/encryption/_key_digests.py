@@ -11,9 +11,12 @@ from ...driver import MAX_KEY_BYTES, Key, is_number, number, split
 __all__ = ["KeyDigests", "is_digested"]
 
 _MARK = '@"'
-"""How a digest begins. No text does: `"` is never literal in one, and a long text's short form begins with its text."""
+"""How a digest starts.
+
+No text does: `"` is always escaped in text, and the short form of long text starts with text.
+"""
 _NUMBERS = 2
-"""Numbers at the end of a log's entry: its log's incarnation and its own."""
+"""The numbers at the end of an entry's key: the log's incarnation and the entry's own."""
 _ROOM = MAX_KEY_BYTES - 25 - 17 * _NUMBERS
 """Characters of a stored key that leave room for one more digest and these numbers."""
 _REMEMBERED = 16384
@@ -21,15 +24,16 @@ _ANY = number(0)
 
 
 def is_digested(key: Key) -> bool:
-    """Whether a stored key lacks something that its true one says."""
+    """Return whether a stored key lacks part of its real key."""
     return _MARK in key
 
 
 class KeyDigests:
-    """Each text segment becomes `@"` and 22 characters of BLAKE2b under the index key, chained with what stands before it.
+    """Each text segment becomes `@"` and 22 characters of BLAKE2b under the index key, chained with what precedes it.
 
-    So equal text digests alike below the same keys only, and descendants stay below what they belong to. What would make
-    a key too long is digested as one, but for what logs end with: two numbers, or `n`. The stored key of a stored key is itself.
+    So equal text has the same digest only below the same parent, and descendants stay below their parents. If a key
+    would be too long, its end becomes one digest, except for the ends of a log's keys: two numbers, or `n`. The stored
+    key of a stored key is itself.
     """
 
     def __init__(self, index_key: bytes) -> None:
@@ -38,19 +42,19 @@ class KeyDigests:
         self._true_keys: dict[Key, Key] = {}
 
     def stored(self, key: Key) -> Key:
-        """Where the backend holds what callers know as `key`."""
+        """Return the backend's key for a caller's `key`."""
         return key if "@" not in key and len(key) <= _ROOM else self._placed(key)[1]
 
     def true_key(self, stored: Key) -> Key | None:
-        """What is stored at a key, as far as it was asked for lately."""
+        """Return the real key of a stored key, if it was requested recently."""
         return self._true_keys.get(stored) if is_digested(stored) else stored
 
     def takes_entries(self, key: Key) -> bool:
-        """Whether the stored key of an entry is that of `key` and the entry's number."""
+        """Return whether the stored key of an entry consists of that of `key` and the entry's number."""
         return not self.base(key)[1] or self.stored(f"{key}!{_ANY}") == f"{self.stored(key)}!{_ANY}"
 
     def base(self, key: Key) -> tuple[Key, bool]:
-        """The stored key below which all descendants of `key` lie, and whether others lie there too."""
+        """Return the stored key that all descendants of `key` are below, and whether there are others below it."""
         if not key:
             return key, False
         base, stored = self._placed(key)

@@ -17,19 +17,20 @@ __all__ = ["KeySource", "find_key", "find_keys", "hide", "key_in_environment", "
 
 KeySource: TypeAlias = str | bytes | Path | Callable[[], str | bytes | Awaitable[str | bytes]]
 """A key (32 bytes, or text: 64 hex characters, base64, base64url), `env://VARIABLE`, `secret://name`, the path of a
-file, or a function, async or not, that gives a key: for a secrets manager."""
+file, or a function, async or not, that returns a key, for a secrets manager.
+"""
 
 KEY_BYTES = 32
 _SECRETS = "/run/secrets"
 
 
 def new_key() -> str:
-    """A new key from the system's random source, as 64 hex characters."""
+    """Return a new key from the system's random source, as 64 hex characters."""
     return os.urandom(KEY_BYTES).hex()
 
 
 def key_in_environment(name: str = "LIMPET_ENCRYPTION_KEY") -> KeySource | None:
-    """What `name`, or the file that `<name>_FILE` names, gives; `None` where neither is set."""
+    """Return the value of `name` or the content of the file that `<name>_FILE` names; `None` if neither is set."""
     written, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if written and file:
         raise ConfigurationError(f"{name} and {name}_FILE are both set: unset one of them")
@@ -37,13 +38,13 @@ def key_in_environment(name: str = "LIMPET_ENCRYPTION_KEY") -> KeySource | None:
 
 
 def hide(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[KeySource | None, Sequence[KeySource]]:
-    """The same, not shown by a `repr`; old keys that are no list are left for who refuses them."""
+    """Return the same keys, not shown by `repr`. If old keys are not a list, they are left for later checks."""
     single = isinstance(old_keys, str | bytes) or callable(old_keys)
     return hidden(key), hidden(old_keys) if single else [hidden(old) for old in old_keys]
 
 
 async def find_keys(key: KeySource | None, old_keys: Sequence[KeySource]) -> tuple[bytes, ...]:
-    """The key to use and the older ones, where nothing is given from the environment. Raises `ConfigurationError`."""
+    """Return the current key and the older ones; the environment has the defaults. Raises `ConfigurationError`."""
     first = key if key is not None else key_in_environment()
     if first is None:
         raise ConfigurationError(
@@ -55,7 +56,7 @@ async def find_keys(key: KeySource | None, old_keys: Sequence[KeySource]) -> tup
 
 
 async def find_key(source: KeySource) -> bytes:
-    """The 32 bytes that a source gives. Raises `ConfigurationError`, which never shows any of them."""
+    """Return the 32 bytes of a key source. Raises `ConfigurationError`, which never shows any of them."""
     source = hidden(source)
     if callable(source):
         given = hidden(source())
@@ -109,14 +110,14 @@ def _from_file(path: Path) -> bytes:
         message = f"the key file {path} can be read by other users of this machine: 'chmod 600 {path}'"
         if os.environ.get("LIMPET_REQUIRE_PRIVATE_KEYS", "0") not in ("", "0"):
             raise ConfigurationError(f"{message}, because LIMPET_REQUIRE_PRIVATE_KEYS is set")
-        if path.parent != _secrets():  # whoever mounts secrets there decides that, and often cannot choose
+        if path.parent != _secrets():  # whoever mounts secrets there decides their mode, and often has no choice
             warnings.warn(message, UserWarning, stacklevel=2)
-    # Text has to be a whole key: half of a hex key is 32 characters, and would pass for 32 bytes.
+    # Text must be a whole key: half of a hex key has 32 characters, and would be accepted as 32 bytes.
     return _parse(hidden(content.decode()) if content.isascii() else content, f"the key file {path}")
 
 
 def _others_can_read(path: Path) -> bool:
-    """Whether users other than its owner and its group may read or change a file, and may pass the folders around it."""
+    """Return whether users other than owner and group can read or change a file, and reach it through its folders."""
     if os.name != "posix" or not path.stat().st_mode & 0o006:
         return False
     return all(folder.stat().st_mode & 0o001 for folder in path.resolve().parents)
@@ -147,7 +148,10 @@ def _decoded(written: str, where: str) -> SecretBytes:
 
 
 def _read(written: str) -> bytes | None:
-    """The bytes that a key's text stands for; `None` where it stands for none. Nothing is raised here, where parts of it are."""
+    """Return the bytes of a key's text; `None` if it is invalid.
+
+    Raises nothing, since tracebacks would show parts of it.
+    """
     if len(written) == 2 * KEY_BYTES:
         try:
             return bytes.fromhex(str(written))

@@ -1,11 +1,11 @@
 """The key ring of an encrypted database: its random keys, encrypted once for each encryption key that opens it.
 
-One item in the clear holds a salt and a lock for each encryption key, oldest first. A lock is the index key and the
-value keys up to its own number, sealed under that encryption key, so opening one is what proves a key. All the rest of
-the item is authenticated by its last lock. A rotation adds a lock with one more value key, and at its end takes the
-older locks away: the keys that opened them open nothing from then on. While there are older locks, a lock needs
-the key of the one before it, too. So a key alone opens only what the end of its rotation left, however old a ring somebody
-puts back: all value keys, so that nothing that a late writer sealed is lost, or, after a complete rotation, its own.
+One plaintext item contains a salt and one lock per encryption key, oldest first. A lock is the index key and the value
+keys up to its own number, encrypted with that encryption key, so a key is right if it opens a lock. The last lock
+authenticates the rest of the item. A rotation adds a lock with one more value key, and finally removes the older locks:
+the keys that opened them open nothing from then on. While there are older locks, opening a lock also needs the key of
+the one before it. So however old a key ring someone restores, a key alone opens only what the end of its own rotation
+left: all value keys, so that nothing from a late writer is lost, or, after a complete rotation, only the newest.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ _FORMAT = 2
 _BYTES = 32
 _NONCE = 12
 _EMPTY = _NONCE + _BYTES + 16
-"""Bytes of a lock without its value keys."""
+"""Size of a lock without its value keys."""
 _TRIES = 20
 _MOST_LOCKS = 64
 
 Standing = Literal["covers", "left", "older", "foreign"]
-"""What a stored ring is to ours: it opens what ours seals; it does not, or soon will not, for a complete rotation went on
-without us; it is an earlier version of ours; it has nothing to do with ours."""
+"""How a stored ring relates to ours: it opens what ours encrypts; it does not, or soon will not, because a complete
+rotation continued without us; it is an earlier version of ours; it is unrelated to ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
     salt: bytes
     locks: tuple[bytes, ...]
-    """Oldest first; the last one holds every value key."""
+    """Oldest first; the last one contains every value key."""
     first: int = 1
     """The number of the oldest value key."""
     closing: bool = False
-    """A complete rotation is under way: nobody may write under an older value key than the newest."""
+    """A complete rotation is running: nobody may write under a value key older than the newest."""
     retired: tuple[bytes, ...] = ()
-    """What proves a key that opened an older lock, which a rotation has taken away."""
+    """Recognizes keys that opened older locks, which a rotation has removed."""
 
     @classmethod
     def read(cls, item: Item) -> _Stored:
@@ -91,17 +91,17 @@ class _Stored:
 
     @property
     def newest(self) -> int:
-        """The number of the newest value key, as the length of the last lock says."""
+        """The number of the newest value key, derived from the length of the last lock."""
         return self.first - 1 + (len(self.locks[-1]) - _EMPTY) // _BYTES
 
     def locked(self, bundle: bytes, keys: Sequence[bytes]) -> _Stored:
-        """With one more lock, for a key and the one of the lock before it."""
+        """Return the ring with one more lock, for a key and the one of the lock before it."""
         nonce = urandom(_NONCE)
         sealed = self._cipher(keys).encrypt(nonce, bundle, self._bound(len(self.locks), self.closing))
         return replace(self, locks=(*self.locks, nonce + sealed))
 
     def unlock(self, at: int, keys: Sequence[bytes]) -> tuple[bytes, tuple[bytes, ...]] | None:
-        """What a lock holds, and the keys that opened it, its own first."""
+        """Return the contents of a lock, and the keys that opened it, its own first."""
         lock = self.locks[at]
         bound = self._bound(at, self.closing and at == len(self.locks) - 1)
         for tried in permutations(keys, 2 if at else 1):
@@ -112,7 +112,7 @@ class _Stored:
         return None
 
     def knows(self, key: bytes, keys: Sequence[bytes]) -> bool:
-        """Whether a key opens, with the others, or once opened one of the locks."""
+        """Return whether a key opens one of the locks together with the others, or once did."""
         if self.derive(key, b"retired") in self.retired:
             return True
         opened = [self.unlock(at, keys) for at in range(len(self.locks))]
@@ -125,7 +125,7 @@ class _Stored:
         return AESGCM(self.derive(SecretBytes(b"".join(keys)), b"locks"))
 
     def _bound(self, at: int, closing: bool) -> bytes:
-        """What is authenticated with a lock: all that stands beside it, and the locks before it."""
+        """Return what is authenticated with a lock: everything next to it, and the locks before it."""
         return to_json(self._parts() | {"closing": closing, "locks": [*map(_text, self.locks[:at])]})
 
     def _parts(self) -> dict[str, object]:
@@ -147,25 +147,25 @@ class KeyRing:
 
     @property
     def locks(self) -> int:
-        """How many encryption keys open this place: more than one while a rotation is due or under way."""
+        """How many encryption keys open this database: more than one while a rotation is due or running."""
         return len(self._stored.locks)
 
     @property
     def leads(self) -> bool:
-        """Whether the first of the keys given is that of the newest lock, which a rotation leaves."""
+        """Whether the first of the given keys is that of the newest lock, which a rotation keeps."""
         return self._opened_by[0] == self._keys[0]
 
     @property
     def is_closing(self) -> bool:
-        """Whether a complete rotation was begun, and has to be finished as one."""
+        """Whether a complete rotation was started, and must be finished as one."""
         return self._stored.closing
 
     def put_back(self) -> Put:
-        """The write that stores this ring again where it is gone: the same version, whichever process writes it."""
+        """Return the write that restores this ring if it is gone: the same version, whichever process writes it."""
         return Put(RING, self._stored.write(), If.ABSENT, etag=self.etag)
 
     def compare(self, item: Item) -> Standing:
-        """What the ring stored at `item` is to this one."""
+        """Return how the ring stored at `item` relates to this one."""
         stored, mine = _Stored.read(item), self._stored
         if stored.salt != mine.salt:
             return "foreign"
@@ -181,21 +181,23 @@ class KeyRing:
                 return "foreign"
             return "covers" if newest in theirs and stored.first >= mine.first else "older"
         if stored.newest == newest:
-            return "foreign"  # two that grew apart: one of them was put back after a loss
+            return "foreign"  # both changed separately: one of them was restored after a loss
         return "covers" if stored.newest > newest else "older"
 
     def in_place_of(self, older: Item) -> Put:
-        """The write that stores this ring over an older version of it."""
+        """Return the write that stores this ring over an older version of it."""
         return Put(RING, self._stored.write(), older.etag)
 
     def closing(self) -> Put:
-        """The write that begins the end of older value keys: who seals under one has to notice, and seal anew."""
+        """Return the write that announces the end of older value keys, so that writers who use one encrypt again."""
         earlier = replace(self._stored, locks=self._stored.locks[:-1], closing=True)
         return Put(RING, earlier.locked(self._bundle, self._opened_by).write(), self.etag)
 
     def without_older_locks(self, *, complete: bool = False) -> Put:
-        """The write after which only the newest encryption key opens this place; `complete`: and only what is sealed under
-        the newest value key can be read."""
+        """Return the write after which only the newest encryption key opens this database.
+
+        With `complete`, only what is encrypted under the newest value key can be read from then on.
+        """
         stored, keys = self._stored, self._opened_by[:1]
         older = [key for key in self._keys if key not in keys and stored.knows(key, self._keys)]
         retired = dict.fromkeys([*stored.retired, *(stored.derive(key, b"retired") for key in older)])
@@ -206,10 +208,10 @@ class KeyRing:
 
 
 async def open_ring(driver: Driver, keys: Sequence[bytes]) -> KeyRing:
-    """Open the key ring of what `driver` holds; the first of `keys` is the one to seal with from now on.
+    """Open the key ring of a driver's database. From now on, the first of `keys` encrypts.
 
-    A new place gets a ring. Where the first key is new and others open the last lock, a lock for it is added.
-    Raises `WrongKeyError`, and `WrongStackError` for a place that was written without encryption; then nothing is written.
+    A new database gets a key ring. If the first key is new and others open the last lock, a lock for it is added.
+    Raises `WrongKeyError`, and `WrongStackError` for a database written without encryption; then nothing is written.
     """
     keys = tuple(dict.fromkeys(keys))
     for _ in range(_TRIES):
@@ -232,7 +234,7 @@ async def open_ring(driver: Driver, keys: Sequence[bytes]) -> KeyRing:
         try:
             await driver.apply([put])
         except ConflictError:
-            continue  # somebody else opened the same new place, or brought the same new key
+            continue  # someone else opened the same new database, or brought the same new key
     raise WrongKeyError("the key ring of this database keeps changing: open it when the rotation has finished")
 
 
@@ -245,7 +247,7 @@ async def _expect_a_new_place(driver: Driver) -> None:
     (manifest,) = await layers(driver)[-1].get([MANIFEST])
     if manifest is None and not (await driver.scan(Range(limit=1, values=False))).items:
         return
-    if await _item(driver) is None:  # else somebody else has opened the same new place meanwhile
+    if await _item(driver) is None:  # otherwise someone else has opened the same new database meanwhile
         raise WrongStackError(
             "this database was written without encryption, or lost its key ring: open it without encrypted(), copy its "
             "contents to a new database, or restore the item 'keyring'"
@@ -280,7 +282,7 @@ def _opened(
 
 
 def _numbered(stored: _Stored, bundle: bytes) -> dict[int, bytes]:
-    """The value keys by their numbers, and the index key as number 0."""
+    """Return the value keys by number, and the index key as number 0."""
     index_key, *value_keys = _parts(bundle)
     return {0: index_key} | dict(enumerate(value_keys, stored.first))
 

@@ -1,4 +1,4 @@
-"""Encrypting again, under the newest value key, what lies there under an older one."""
+"""Encrypt existing values again, under the newest value key."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["seal_anew"]
 
 
 async def seal_anew(inner: Driver, ring: KeyRing, items: Sequence[Item], is_due: Callable[[Item], bool]) -> int:
-    """Seal items under the newest key, unless somebody else has written them meanwhile, with whichever key; return how many.
+    """Encrypt items under the newest key, unless someone has written them meanwhile, with any key. Return how many.
 
-    Etags change; expiries, and the times of writing that callers see, do not.
+    Etags change; expiries, and the write times that callers see, do not.
     """
     sealed = 0
     while items:

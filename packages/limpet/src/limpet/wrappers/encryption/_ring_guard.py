@@ -25,11 +25,11 @@ _TRIES = 20
 
 
 class RingGuard:
-    """A server that comes back empty has lost the key ring too: it is put back, since what follows could not be read otherwise.
+    """Restores the key ring of a server that comes back empty, since later writes could not be read otherwise.
 
-    Asking after a write is what proves it: a ring that is there after the write was there with it, and a condition in
-    the batch would make all writers take turns at one item. A proof costs a read, so one does for `PROOF_SECONDS`, as long as
-    no new connection is made: over the old ones nobody reaches a server that restarted.
+    The check comes after a write: a ring that exists then existed during the write, and a condition in the batch would
+    make all writers take turns at one item. A check costs a read, so it is good for `PROOF_SECONDS`, unless there is a
+    new connection: a server that restarted cannot be reached over the old ones.
     """
 
     def __init__(self, inner: Driver) -> None:
@@ -37,19 +37,19 @@ class RingGuard:
         self.backend = layers(inner)[-1]
         self._ring: KeyRing | None = None
         self._covering: Etag | None = None
-        """The version of the stored ring that was last found to open what `_ring` seals."""
+        """The version of the stored ring that was last found to open what `_ring` encrypts."""
         self._changed = False
         self.proved_until = -inf
-        """When a write needs a new proof, by the monotonic clock."""
+        """When a write needs a new check, by the monotonic clock."""
         self.proved_over = -1
-        """How many connections were made before that proof."""
+        """How many connections had been made before that check."""
         self.manifest: Value | None = None
-        """What the manifest of the place says, once that is known."""
+        """The manifest of the database, once it is known."""
 
     async def standing(self, ring: KeyRing) -> Standing:
-        """What the stored ring is to `ring`: never an older one, for that is replaced.
+        """Return how the stored ring relates to `ring`: never an older one, because that is replaced.
 
-        Raises `UnavailableError` where that cannot be found out, and `CorruptDataError` for a ring that cannot be read.
+        Raises `UnavailableError` if that cannot be determined, and `CorruptDataError` for an unreadable ring.
         """
         asked_at, asked_over = monotonic(), getattr(self.backend, "connections_made", 0)
         standing = await self._standing(ring)
@@ -58,7 +58,7 @@ class RingGuard:
         return standing
 
     def take_changed(self) -> bool:
-        """Whether the stored ring was found to be a newer one since this was asked last."""
+        """Return whether the stored ring was found to be a newer one since the last call."""
         changed, self._changed = self._changed, False
         return changed
 
@@ -79,7 +79,7 @@ class RingGuard:
             try:
                 await self._inner.apply([put])
             except ConflictError:
-                continue  # another process is putting one back too
+                continue  # another process is restoring one too
             _logger.error(
                 "the key ring of an encrypted database was missing or outdated and has been restored: its server lost data"
             )
@@ -89,7 +89,7 @@ class RingGuard:
         raise UnavailableError("the key ring of this database was lost, and keeps changing: retry")
 
     async def _put_manifest_back(self) -> None:
-        """So that the database is not opened without encryption."""
+        """Restore it, so that the database cannot be opened without encryption."""
         if self.manifest is not None:
-            with suppress(ConflictError):  # it is there
+            with suppress(ConflictError):  # it exists
                 await self._inner.apply([Put(MANIFEST, self.manifest, If.ABSENT)])

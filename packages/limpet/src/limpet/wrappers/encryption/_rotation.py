@@ -22,9 +22,12 @@ __all__ = ["Rotation", "rotate"]
 _PAGE = 256
 _SOON_MS = 60 * 60 * 1000
 _NOTICED_SECONDS = 3 * PROOF_SECONDS
-"""How long a writer may go on under an older value key once a complete rotation was announced: `PROOF_SECONDS`, and to spare."""
+"""How long a writer may use an older value key after a complete rotation was announced:
+
+`PROOF_SECONDS` and a margin.
+"""
 _LEASE_SECONDS = 30.0
-"""How long a complete rotation waits for leases, and for what expires, before it takes them."""
+"""How long a complete rotation waits for leases, and for items that expire, before it takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,9 @@ class Rotation:
     """How far a rotation has come."""
 
     examined: int = 0
-    """Items examined by this run; an interrupted run before it has examined others."""
+    """Items examined by this run. Interrupted runs before it have examined others."""
     sealed: int = 0
-    """Values that this run encrypted again."""
+    """Values encrypted again by this run."""
 
 
 async def rotate(
@@ -43,18 +46,18 @@ async def rotate(
     """Encrypt again what older keys encrypted, then remove these keys from the key ring; return what was done.
 
     `driver` is open and has an `Encrypted` in it, with the new key as `key` and the one before in `old_keys`. Readers
-    and writers can continue. The next run continues an interrupted one. Etags change; expiries, keys and times
-    of writing do not: the key that digests text is encrypted again, not replaced. Left alone, and still readable: what expires
-    within the hour, and the fences of leases, so that their owners keep them.
+    and writers can continue. The next run continues an interrupted one. Etags change; expiries, keys and times of
+    writing do not: the key that digests text is encrypted again, not replaced. Left alone, and still readable: what
+    expires within the hour, and the fences of leases, so that their owners keep them.
 
     With `reseal`, nothing is left: afterwards, what is encrypted under an older key is refused, so who knows an old key
-    can forge nothing. Services that have only the old key can write no more as soon as it begins. It waits 3 seconds for all others to notice,
-    and up to 30 for leases; whoever has one after that loses it (`LeaseLostError`). A rotation that was begun with `reseal` is finished
-    with it.
+    can forge nothing. Services that have only the old key can write no more as soon as it begins. It waits 3 seconds
+    for all others to notice, and up to 30 for leases; whoever has one after that loses it (`LeaseLostError`). A
+    rotation that was begun with `reseal` is finished with it.
 
     `progress` is called after each page of items. Raises `WrongKeyError` if `key` is an older key of this database,
-    `ConfigurationError` if `reseal` comes after a rotation to the same key without it, and `CorruptDataError` if a value cannot
-    be decrypted: then the older keys stay on the ring.
+    `ConfigurationError` if `reseal` comes after a rotation to the same key without it, and `CorruptDataError` if a
+    value cannot be decrypted: then the older keys stay on the ring.
     """
     encrypted = next((layer for layer in layers(driver) if isinstance(layer, Encrypted)), None)
     if encrypted is None:
@@ -87,16 +90,16 @@ async def rotate(
         try:
             await encrypted.inner.apply([encrypted.ring.without_older_locks(complete=complete)])
         except ConflictError:
-            await encrypted.reload()  # an even newer key has come: everything once more, under that one
+            await encrypted.reload()  # an even newer key was added: start over with that one
             continue
         await encrypted.reload()
         return done
 
 
 async def _announce(encrypted: Encrypted) -> None:
-    """Say in the key ring that older value keys come to their end, and return when every writer must know."""
+    """Announce in the key ring that older value keys end, and return when every writer must know."""
     while not encrypted.ring.is_closing:
-        with suppress(ConflictError):  # another key may have come
+        with suppress(ConflictError):  # another key may have been added
             await encrypted.inner.apply([encrypted.ring.closing()])
         await encrypted.reload()
     await asyncio.sleep(_NOTICED_SECONDS)
@@ -105,8 +108,11 @@ async def _announce(encrypted: Encrypted) -> None:
 async def _pass(
     encrypted: Encrypted, done: Rotation, progress: Callable[[Rotation], None] | None, *, all: bool, free: bool
 ) -> tuple[Rotation, bool]:
-    """Seal everything anew but what expires soon and the fences of leases; `free`: the latter only while somebody has the
-    lease; `all`: nothing is left. Return whether anything was, or may have been."""
+    """Encrypt everything again, except what expires soon and the fences of leases.
+
+    `free`: of the fences, only leave those whose lease is taken. `all`: leave nothing. Returns whether anything
+    was encrypted, or may have been.
+    """
     after = None if all else await _resumed(encrypted)
     left = after is not None
     while True:
@@ -140,7 +146,7 @@ async def _chosen(encrypted: Encrypted, due: Sequence[Item], free: bool) -> list
 
 
 def _mark(encrypted: Encrypted, after: Key) -> Put:
-    """How far a pass came: sealed, or somebody could make the next one leave out something."""
+    """Record how far a pass has come. Encrypted, or someone could make the next one skip items."""
     sealer = encrypted.ring.sealer
     mark = Put(PROGRESS, to_json({"generation": sealer.generation, "after": after}).decode())
     return Put(PROGRESS, sealer.seal(mark, PROGRESS), etag=mark.etag)
@@ -154,7 +160,7 @@ async def _resumed(encrypted: Encrypted) -> Key | None:
             case {"generation": int(of), "after": str(after)} if of == sealer.generation:
                 return after
     except (ValueError, CorruptDataError, WrongKeyError):
-        pass  # from the start, then
+        pass  # then from the start
     return None
 
 

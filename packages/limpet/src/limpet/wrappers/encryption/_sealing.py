@@ -1,9 +1,10 @@
-"""The form of an encrypted value: AES-256-GCM, bound to its key and etag. Pure.
+"""The form of an encrypted value: AES-256-GCM, bound to its key and etag. No I/O.
 
-A sealed value is bytes: the version, two bytes for the number of the value key, a nonce of 12, and the ciphertext
-with its tag of 16. The plaintext is a byte for text or bytes, two for the length of the true key (0 where the stored
-key says it all), that key, and the value. What stands before the nonce, the etag and the stored key are authenticated
-with it. Version 1 left the number of a log's entry out of that key; no release wrote it, and none reads it.
+A sealed value is bytes: the version, two bytes for the number of the value key, a nonce of 12 bytes, and the
+ciphertext with its tag of 16 bytes. The plaintext consists of a byte that says whether the value is text or bytes, two
+bytes for the length of the real key (0 if the stored key says everything), that key, and the value. What precedes the
+nonce, the etag and the stored key are authenticated too. Version 1 omitted the number of a log's entry
+from that key; no release wrote it, and none reads it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _VERSION = 2
 _HEAD = 3
 _NONCE = 12
 _TIME = 8
-"""Bytes of a time: milliseconds since 1970."""
+"""Size of a time: milliseconds since 1970."""
 _LEAST = _HEAD + _NONCE + 3 + 16
 
 
 class Sealer:
-    """Seals under the newest of the value keys, opens under any; the first one has the number `first`."""
+    """Seals with the newest value key, opens with any. The first one has the number `first`."""
 
     def __init__(self, value_keys: Sequence[bytes], first: int = 1) -> None:
         self._ciphers = [AESGCM(key) for key in value_keys]
@@ -37,9 +38,9 @@ class Sealer:
         self._head = bytes((_VERSION,)) + self.generation.to_bytes(2)
 
     def seal(self, put: Put, stored: Key, *, written_at: int | None = None) -> bytes:
-        """What to store at `stored` for a put.
+        """Return what to store at `stored` for a put.
 
-        `written_at`: when the value was written in truth, where this only seals it anew.
+        `written_at`: when the value was originally written, if this only encrypts it again.
         """
         value = put.value
         kind, raw = (b"t", value.encode()) if isinstance(value, str) else (b"b", value)
@@ -51,14 +52,14 @@ class Sealer:
         return head + nonce + self._ciphers[-1].encrypt(nonce, plain, _bound(head, put.etag, stored))
 
     def is_older(self, value: Value | None) -> bool:
-        """Whether a value is sealed under an older key than the newest."""
+        """Return whether a value is encrypted with a key older than the newest."""
         return isinstance(value, bytes) and int.from_bytes(value[1:_HEAD]) < self.generation
 
     def unseal(self, item: Item, *, known: bool = False) -> Item:
-        """The item as it was put: its true key, its value, and when it was written.
+        """Return the item as it was put: its real key, its value, and when it was written.
 
-        Raises `CorruptDataError`, and `WrongKeyError` for a value key that is newer than these, unless these are `known` to
-        be all that there are: then somebody changed its number.
+        Raises `CorruptDataError`, and `WrongKeyError` for a value key newer than these, unless these are `known` to
+        be all that exist: then someone changed its number.
         """
         sealed, stored = item.value, item.key
         if not isinstance(sealed, bytes) or len(sealed) < _LEAST or sealed[0] != _VERSION:

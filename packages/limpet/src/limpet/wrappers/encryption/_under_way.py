@@ -1,4 +1,4 @@
-"""Calls that take several calls to the wrapped driver: closing waits until they are done."""
+"""Calls that need several calls to the wrapped driver. Closing waits for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["UnderWay"]
 
 
 class UnderWay:
-    """Counts the calls inside its `with`; `end` takes no more of them, waits for these, and then closes."""
+    """Counts the calls inside its `with`. `end` refuses new ones, waits for these, and then closes."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -33,7 +33,10 @@ class UnderWay:
             self._idle.set()
 
     async def end(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Call `close` once nothing is under way. Who is cancelled leaves that to go on, and the next one waits for it."""
+        """Call `close` once nothing is under way.
+
+        If the caller is cancelled, this continues, and the next caller waits for it.
+        """
         if not self._count and self._ending is None:
             await close()
             self._ended = True
