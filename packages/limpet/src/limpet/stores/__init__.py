@@ -1,4 +1,7 @@
-"""Floor 3, what applications call. For annotations: the objects come from `create_persistence` and `create_storage`."""
+"""The third floor: what applications call.
+
+Use it for annotations; `create_persistence` and `create_storage` make the objects.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Durations: from seconds or timedeltas to the milliseconds that drivers take."""
+"""Convert durations from seconds or timedeltas to the milliseconds that drivers take."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["duration_to_ms", "ttl_to_ms"]
 
 
 def ttl_to_ms(ttl: float | timedelta | None) -> int | None:
-    """A time to live in milliseconds, `None` for one without end. Raises `InvalidValueError`."""
+    """Return a time to live in milliseconds; `None` if it does not end. Raises `InvalidValueError`."""
     return None if ttl is None else duration_to_ms(ttl)
 
 
 def duration_to_ms(time: float | timedelta, called: str = "ttl") -> int:
-    """A duration in milliseconds, at least one. Raises `InvalidValueError`, which calls the duration by its name."""
+    """Return a duration in milliseconds, at least one. Raises `InvalidValueError`, which names the duration."""
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise InvalidValueError(f"{called} is {time!r}: pass more than 0 seconds, as a number or a timedelta")

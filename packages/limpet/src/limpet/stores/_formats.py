@@ -1,6 +1,6 @@
-"""The current version of everything that the stores keep, and the steps that lead to it from every earlier one.
+"""The current version of everything that the stores keep, and the steps to it from every earlier version.
 
-A change of what is stored is a new version here, its step, and a fixture of the old one in `tests/formats/`.
+To change what is stored, add a new version here, its step, and a fixture of the old version in `tests/formats/`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ APPROVAL = Migrations()
 BLOB = Migrations()
 CHECKPOINT = Migrations()
 CHECKPOINT_NAMESPACE = Migrations()
-"""What registers a namespace of a thread's checkpoints."""
+"""Names the latest checkpoint of a namespace."""
 CLAIMED_JOB = Migrations()
-"""A job that was claimed, or is a dead letter."""
+"""A claimed job, or a dead letter."""
 CONTAINER = Migrations()
 EVENT = Migrations()
 FEEDBACK = Migrations()
 IMAGE = Migrations()
 JOB = Migrations()
 MESSAGE = Migrations()
-"""Of a session."""
+"""The messages of sessions."""
 PENDING_WRITE = Migrations()
 SESSION = Migrations()
 THREAD = Migrations()

@@ -50,7 +50,7 @@ class Persistence:
     threads: ThreadStore
 
     def __init__(self, driver: Driver) -> None:
-        """Takes an open driver, and closes it in the end."""
+        """Takes an open driver, and closes it at the end."""
         self._driver = driver
         self.approvals = ApprovalStore(driver)
         self.checkpoints = CheckpointStore(driver)
@@ -156,7 +156,7 @@ class Persistence:
         )
 
     def _driver_of(self, namespace: str) -> Driver:
-        """The driver of a namespace: here the same for all of them."""
+        """Return the driver of a namespace: here, the same one for all."""
         return self.driver
 
     async def health(self) -> Health:
@@ -164,13 +164,13 @@ class Persistence:
         return await self.driver.health()
 
     async def purge(self) -> int:
-        """Delete what has expired; return how many items. Any process may call it, at any time."""
+        """Delete what has expired; return how many items. Any process can call this at any time."""
         return await self.approvals.purge() + await self.driver.purge()
 
     async def collect_garbage(self) -> int:
-        """Free what nothing references any more; return how many items. Any process may call it, at any time.
+        """Free what nothing references any more; return how many items. Any process can call this at any time.
 
-        This is what deleted threads and logs left behind, chunks that nothing refers to, and jobs that every
+        This includes what deleted threads and logs left behind, chunks that nothing refers to, and jobs that every
         group of their queue has claimed.
         """
         freed = await self.threads.finish_deletions() + await collect_garbage(self.driver)

@@ -1,4 +1,4 @@
-"""Deleting records together with what belongs to them."""
+"""Deleting records together with everything that belongs to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Removal", "Retained", "remove"]
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How one record is removed: what has to be known, and the writes that follow from it."""
+    """How to remove one record: the keys to read, and the writes that follow from them."""
 
     keys: Sequence[Key]
     plan: Callable[[ReadSet], list[Write]]
@@ -23,19 +23,19 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """One kind of records, as a retention policy sees it."""
+    """One kind of record, as retention policies see it."""
 
     records: Collection[Any]
     removals: Callable[[str], Awaitable[Sequence[Removal]]]
-    """From an id to how that record is removed, and after it each one that belongs to it."""
+    """Return how to remove the record with an id, and then each record that belongs to it."""
     logs: Key | None = None
-    """What the logs of the records lie below, where they have logs."""
+    """The key that the logs of the records are below, if they have logs."""
 
 
 async def remove(driver: Driver, removals: Iterable[Removal]) -> None:
-    """Remove records in one atomic batch, then free what short logs among them left.
+    """Remove records in one atomic batch, then free what their short logs left behind.
 
-    Raises `TooLargeError`, and removes nothing, where the driver takes no batch of that size.
+    Raises `TooLargeError`, and removes nothing, if the driver does not accept a batch of that size.
     """
     removals = list(removals)
 

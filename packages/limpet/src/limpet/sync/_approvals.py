@@ -20,10 +20,10 @@ __all__ = ["ApprovalStore", "Claim"]
 class ApprovalStore(Face[AsyncApprovalStore]):
     """Suspended states by id, thread and agent, newest first.
 
-    An approval is pending until someone claims it, claimed until that claim is completed, given back or expires,
-    and then decided or pending again. One that nobody claims in time expires, and no method returns it any more.
-    Beside the record lie two items that expire by the backend's clock: one as long as it may be claimed, one as long as
-    a claim lasts.
+    An approval is pending until someone claims it, and claimed until that claim is completed, given back or expires.
+    Then it is decided, or pending again. An approval that nobody claims in time expires, and no method returns it any
+    more. Two items next to the record expire by the backend's clock: one as long as the approval can be claimed, one as
+    long as a claim lasts.
     """
 
     def create(
@@ -39,8 +39,8 @@ class ApprovalStore(Face[AsyncApprovalStore]):
     ) -> ApprovalRecord:
         """Suspend a state until someone decides, for up to `ttl` (a timedelta or seconds).
 
-        `state` is whatever can be written as JSON, models too. The thread need not be one of `persistence.threads`.
-        Raises `ConflictError` where the id is taken, and `InvalidValueError`.
+        `state` is anything that can be written as JSON, including models. The thread need not be one of
+        `persistence.threads`. Raises `ConflictError` if the id is taken, and `InvalidValueError`.
         """
         return self._call(
             self._inner.create,
@@ -58,7 +58,7 @@ class ApprovalStore(Face[AsyncApprovalStore]):
         return self._call(self._inner.get, id)
 
     def exists(self, id: str) -> bool:
-        """Whether there is such an approval, and it has not expired. One driver call."""
+        """Return whether there is such an approval that has not expired. One driver call."""
         return self._call(self._inner.exists, id)
 
     def list(
@@ -70,7 +70,7 @@ class ApprovalStore(Face[AsyncApprovalStore]):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Listing[ApprovalRecord]:
-        """The approvals of a thread, of an agent, of both, or all, newest first: the open ones, or those decided."""
+        """List the approvals of a thread, an agent, both, or all, newest first: the open ones, or those decided."""
         return Listing(
             self._portal,
             self._inner.list(thread_id=thread_id, agent_name=agent_name, decided=decided, limit=limit, cursor=cursor),
@@ -87,11 +87,12 @@ class ApprovalStore(Face[AsyncApprovalStore]):
         agent_name: str | None = None,
         lease: float | timedelta = timedelta(minutes=5),
     ) -> Claim:
-        """Take an approval, with a decision: of any number of callers exactly one gets it. Two driver calls.
+        """Claim an approval and record a decision. Of any number of callers, exactly one succeeds. Two driver calls.
 
-        The claim lasts for `lease` (a timedelta, or seconds) unless it is renewed; then, or when it is given back, the approval may be claimed
-        again. `thread_id` and `agent_name` have to be the approval's, where they are given. Raises
-        `AlreadyClaimedError`, which names the winner, and `NotFoundError` if it does not exist or has expired.
+        The claim lasts for `lease` (a timedelta or seconds) unless it is renewed; after that, or when it is given back,
+        the approval can be claimed again. `thread_id` and `agent_name`, if given, must be the approval's. Raises
+        `AlreadyClaimedError`, which names the winner, and `NotFoundError` if the approval does not exist or has
+        expired.
         """
         return Claim(
             self._portal,
@@ -109,30 +110,33 @@ class ApprovalStore(Face[AsyncApprovalStore]):
         )
 
     def delete(self, id: str) -> bool:
-        """Remove an approval, claimed or not; return whether there was one. A claim of it can't be completed any more."""
+        """Delete an approval, claimed or not; return whether there was one. Its claim can no longer be completed."""
         return self._call(self._inner.delete, id)
 
     def purge(self) -> int:
-        """Delete the approvals that expired before anyone claimed them; return how many. `persistence.purge()` calls it."""
+        """Delete the approvals that expired before anyone claimed them; return how many.
+
+        `persistence.purge()` calls this.
+        """
         return self._call(self._inner.purge)
 
     def prune(self, *, max_age: float | timedelta) -> int:
-        """Remove the approvals that were decided longer ago than `max_age`, by the backend's clock; return how many."""
+        """Delete the approvals that were decided longer than `max_age` ago, by the backend's clock; return how many."""
         return self._call(self._inner.prune, max_age=max_age)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return self._call(self._inner.repair, dry_run=dry_run)
 
 
 class Claim(Face[AsyncClaim]):
-    """An approval that is ours for now: complete it, or give it back.
+    """A claimed approval: complete it, or give it back.
 
-    `with approvals.claim(...) as claim:` renews it while the block runs, completes it when the block ends
-    well, and gives it back when it raises.
+    `with approvals.claim(...) as claim:` renews it while the block runs, completes it when the block
+    succeeds, and gives it back if it raises.
     """
 
     @property
@@ -159,12 +163,12 @@ class Claim(Face[AsyncClaim]):
         self._call(self._inner.__aexit__, kind, error, trace)
 
     def complete(self) -> ApprovalRecord:
-        """Say that what was decided is done; return the approval, which is decided now, for good.
+        """Note that the decision has been carried out; return the approval, which is now decided for good.
 
-        Raises `LeaseLostError` if the claim has ended: then someone else has the approval, or it is pending again.
+        Raises `LeaseLostError` if the claim has expired: then someone else has the approval, or it is pending again.
         """
         return self._call(self._inner.complete)
 
     def give_back(self) -> None:
-        """Let others claim it. Of a claim that has ended already, nothing."""
+        """Let others claim it. Does nothing if the claim has ended already."""
         self._call(self._inner.give_back)

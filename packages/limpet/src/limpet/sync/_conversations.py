@@ -18,14 +18,14 @@ __all__ = ["ContainerRepository", "ImageRepository", "SessionRepository"]
 
 
 class SessionRepository(Face[AsyncSessionRepository]):
-    """Sessions by id, image and container, newest first; messages in the order of adding.
+    """Sessions by id, image and container, newest first; messages in the order they were added.
 
-    A session and its messages live and die together: the head of the messages' log is made and removed in the
-    session's own batch.
+    A session and its messages are created and deleted together: the session's own batch creates and deletes the head of
+    the messages' log.
     """
 
     def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
-        """Store a session whole, new or not, and return it as stored: with its timestamps. Its messages stay."""
+        """Store a whole session, new or not, and return it as stored, with its timestamps. Its messages are kept."""
         return self._call(self._inner.save_session, session)
 
     def find_session_by_id(self, session_id: str) -> SessionRecord | None:
@@ -39,41 +39,41 @@ class SessionRepository(Face[AsyncSessionRepository]):
     def find_sessions_by_container_id(
         self, container_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[SessionRecord]:
-        """The sessions of a container, newest first."""
+        """List the sessions of a container, newest first."""
         return Listing(
             self._portal, self._inner.find_sessions_by_container_id(container_id, limit=limit, cursor=cursor)
         )
 
     def find_all_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[SessionRecord]:
-        """All sessions, newest first."""
+        """List all sessions, newest first."""
         return Listing(self._portal, self._inner.find_all_sessions(limit=limit, cursor=cursor))
 
     def session_exists(self, session_id: str) -> bool:
-        """Whether there is such a session."""
+        """Return whether there is such a session."""
         return self._call(self._inner.session_exists, session_id)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return self._call(self._inner.repair, dry_run=dry_run)
 
     def delete_session(self, session_id: str) -> None:
-        """Remove a session with its messages, atomically; of one that is not there, nothing."""
+        """Delete a session with its messages, atomically. Does nothing if it does not exist."""
         self._call(self._inner.delete_session, session_id)
 
     def fork(self, session_id: str, *, at: int | str | None = None, id: str | None = None) -> SessionRecord:
-        """A session of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+        """Create a session that shares the messages up to and including `at` (a seq or an id; default: all).
 
         The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
-        numbers. Image and container are the parent's. Raises `NotFoundError` for a session or message that is not there,
-        `ConflictError` where the id is taken, `TooLargeError` for a fork of forks, more than 128 deep.
+        numbers. Image and container are the parent's. Raises `NotFoundError` if the session or message does not exist,
+        `ConflictError` if the id is taken, `TooLargeError` for a fork of forks, more than 128 deep.
         """
         return self._call(self._inner.fork, session_id, at=at, id=id)
 
     def lineage(self, session_id: str) -> Lineage[SessionRecord]:
-        """All that a session was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+        """Return what a session was forked from, and what was forked from it, directly or not, and deleted ancestors.
 
         Four driver calls for a family of up to 200. Raises `NotFoundError`.
         """
@@ -87,11 +87,11 @@ class SessionRepository(Face[AsyncSessionRepository]):
         unique: bool = False,
         create: bool | SessionRecord | Mapping[str, Any] = False,
     ) -> Message:
-        """Append a message and return it as stored: with its id, timestamp and seq.
+        """Append a message and return it as stored, with its id, timestamp and seq.
 
-        One driver call once the session is known, however long the conversation is. With `unique` a message whose id
-        is there already is not added again: the stored one is returned. Raises `NotFoundError` for a session that
-        does not exist or was deleted, unless `create`: then it is made, from the record given or with its id alone.
+        One driver call once the session is known, however long the conversation is. With `unique`, a message whose id
+        exists already is not added again: the stored one is returned. Raises `NotFoundError` if the session does not
+        exist, unless `create` is set: then it is created, from the given record or with its id only.
         """
         return self._call(self._inner.add_message, session_id, message, unique=unique, create=create)
 
@@ -102,14 +102,14 @@ class SessionRepository(Face[AsyncSessionRepository]):
         *,
         create: bool | SessionRecord | Mapping[str, Any] = False,
     ) -> Sequence[Message]:
-        """Append messages, all of them or none, and return them as stored. `create` and errors are as in `add_message`."""
+        """Append messages, all or none, and return them as stored. `create` and errors are as in `add_message`."""
         return self._call(self._inner.add_messages, session_id, messages, create=create)
 
     def pop_message(self, session_id: str) -> Message | None:
-        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+        """Remove the newest message and return it; `None` if there is none. Forks keep it.
 
-        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
-        is returned. Three driver calls.
+        Concurrent calls get different messages. An unreadable message is removed and logged, and the one before it is
+        returned. Three driver calls.
         """
         return self._call(self._inner.pop_message, session_id)
 
@@ -123,10 +123,10 @@ class SessionRepository(Face[AsyncSessionRepository]):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Listing[Message]:
-        """The messages of a session in the order of adding; none for a session that does not exist.
+        """List the messages of a session in the order they were added; none if the session does not exist.
 
-        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them
-        first; the page's cursor then leads to those before.
+        `before` and `after` are seq numbers, exclusive. `last=50` returns the newest 50, oldest first; the
+        page's cursor then leads to the ones before.
         """
         return Listing(
             self._portal,
@@ -134,24 +134,24 @@ class SessionRepository(Face[AsyncSessionRepository]):
         )
 
     def count_messages(self, session_id: str) -> int:
-        """How many messages a session has, without reading them; 0 for a session that does not exist."""
+        """Return how many messages a session has, without reading them; 0 if the session does not exist."""
         return self._call(self._inner.count_messages, session_id)
 
     def clear_messages(self, session_id: str) -> int:
-        """Remove all messages of a session, which stays; return how many there were."""
+        """Remove all messages of a session, but not the session; return how many there were."""
         return self._call(self._inner.clear_messages, session_id)
 
     def truncate_after_message(self, session_id: str, message: str | int) -> int:
-        """Remove every message behind one, named by id or seq, atomically; return how many went.
+        """Remove every message after one, given by id or seq, atomically; return how many were removed.
 
-        Raises `NotFoundError` for an id that is not there.
+        Raises `NotFoundError` for an unknown id.
         """
         return self._call(self._inner.truncate_after_message, session_id, message)
 
     def find_sessions_by_image_id(
         self, image_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[SessionRecord]:
-        """The sessions of an image, newest first."""
+        """List the sessions of an image, newest first."""
         return Listing(self._portal, self._inner.find_sessions_by_image_id(image_id, limit=limit, cursor=cursor))
 
 
@@ -159,9 +159,9 @@ class ImageRepository(Face[AsyncImageRepository]):
     """Images by id, name and container. Lists run newest first."""
 
     def save_image(self, image: ImageRecord | Mapping[str, Any]) -> ImageRecord:
-        """Store an image whole, new or not, and return it as stored: with its timestamps.
+        """Store a whole image, new or not, and return it as stored, with its timestamps.
 
-        Where it names a parent, its `ancestors` are looked up, in one driver call more.
+        If it names a parent, its `ancestors` are looked up, with one more driver call.
         """
         return self._call(self._inner.save_image, image)
 
@@ -170,23 +170,23 @@ class ImageRepository(Face[AsyncImageRepository]):
         return self._call(self._inner.find_image_by_id, image_id)
 
     def find_all_images(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[ImageRecord]:
-        """All images, newest first."""
+        """List all images, newest first."""
         return Listing(self._portal, self._inner.find_all_images(limit=limit, cursor=cursor))
 
     def find_images_by_name(
         self, name: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[ImageRecord]:
-        """The images of exactly this name, whatever its characters, newest first."""
+        """List the images with exactly this name, whatever characters it contains, newest first."""
         return Listing(self._portal, self._inner.find_images_by_name(name, limit=limit, cursor=cursor))
 
     def find_images_by_container_id(
         self, container_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[ImageRecord]:
-        """The images of a container, newest first."""
+        """List the images of a container, newest first."""
         return Listing(self._portal, self._inner.find_images_by_container_id(container_id, limit=limit, cursor=cursor))
 
     def image_exists(self, image_id: str) -> bool:
-        """Whether there is such an image."""
+        """Return whether there is such an image."""
         return self._call(self._inner.image_exists, image_id)
 
     def update_metadata(self, image_id: str, metadata: Mapping[str, Any]) -> ImageRecord:
@@ -205,32 +205,32 @@ class ImageRepository(Face[AsyncImageRepository]):
         id: str | None = None,
         session_id: str | None = None,
     ) -> ImageRecord:
-        """An image with a session of its own that shares the messages up to `at` (a seq or an id; all there are).
+        """Create an image with a session of its own that shares the messages up to `at` (a seq or an id; default: all).
 
-        One batch, and the same few driver calls whatever the length. The rest is as in the image, which becomes
+        One batch, and the same few driver calls whatever the length. The rest is copied from the image, which becomes
         `parent_image_id`. Raises what `sessions.fork` raises.
         """
         return self._call(self._inner.fork, image_id, at=at, name=name, id=id, session_id=session_id)
 
     def lineage(self, image_id: str) -> Lineage[ImageRecord]:
-        """All that an image was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+        """Return what an image was forked from, and what was forked from it, directly or not, and deleted ancestors.
 
-        Images that were saved before their parent count from that one on. Four driver calls for a family of up to 200. Raises
-        `NotFoundError`.
+        An image that was saved before its parent counts as forked only from that parent. Four driver calls for a family
+        of up to 200. Raises `NotFoundError`.
         """
         return self._call(self._inner.lineage, image_id)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return self._call(self._inner.repair, dry_run=dry_run)
 
     def delete_image(self, image_id: str, *, cascade: bool = False) -> None:
-        """Remove an image; of one that is not there, nothing.
+        """Delete an image. Does nothing if it does not exist.
 
-        Its sessions stay, unless `cascade`: then they and their messages go with it, in one atomic batch.
+        Its sessions are kept, unless `cascade`: then they and their messages are deleted too, in one atomic batch.
         """
         self._call(self._inner.delete_image, image_id, cascade=cascade)
 
@@ -239,7 +239,7 @@ class ContainerRepository(Face[AsyncContainerRepository]):
     """Containers by id. Lists run newest first."""
 
     def save_container(self, container: ContainerRecord | Mapping[str, Any]) -> ContainerRecord:
-        """Store a container whole, new or not, and return it as stored: with its timestamps."""
+        """Store a whole container, new or not, and return it as stored, with its timestamps."""
         return self._call(self._inner.save_container, container)
 
     def find_container_by_id(self, container_id: str) -> ContainerRecord | None:
@@ -247,24 +247,24 @@ class ContainerRepository(Face[AsyncContainerRepository]):
         return self._call(self._inner.find_container_by_id, container_id)
 
     def find_all_containers(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[ContainerRecord]:
-        """All containers, newest first."""
+        """List all containers, newest first."""
         return Listing(self._portal, self._inner.find_all_containers(limit=limit, cursor=cursor))
 
     def container_exists(self, container_id: str) -> bool:
-        """Whether there is such a container."""
+        """Return whether there is such a container."""
         return self._call(self._inner.container_exists, container_id)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return self._call(self._inner.repair, dry_run=dry_run)
 
     def delete_container(self, container_id: str, *, cascade: bool = False) -> None:
-        """Remove a container; of one that is not there, nothing.
+        """Delete a container. Does nothing if it does not exist.
 
-        Its images and sessions stay, unless `cascade`: then they and all messages go with it, in one atomic batch.
-        Raises `TooLargeError`, and removes nothing, where the driver takes no batch of that size.
+        Its images and sessions are kept, unless `cascade`: then they and all messages are deleted too, in one atomic
+        batch. Raises `TooLargeError`, and deletes nothing, if the driver does not accept a batch of that size.
         """
         self._call(self._inner.delete_container, container_id, cascade=cascade)

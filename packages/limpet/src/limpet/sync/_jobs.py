@@ -19,10 +19,11 @@ __all__ = ["Job", "WorkQueue"]
 class WorkQueue(Face[AsyncWorkQueue]):
     """Jobs by name, each done once by each group of workers. `persistence.work(name)` makes one; that costs nothing.
 
-    A job that is claimed is its worker's for `lease`, and longer while he renews it. Then another may claim it,
-    with `attempts` one higher; after `max_attempts` it is a dead letter. What it does outside may happen twice, where a
-    worker dies after it and before `complete`. Jobs are handed out in order, those that came back first. A group begins
-    with its first `claim`, at the oldest job that is still there; from then on nothing is removed that it did not claim.
+    A claimed job belongs to its worker for `lease`, and longer if the worker renews it. After that, another worker can
+    claim it, with `attempts` increased by one; after `max_attempts` it becomes a dead letter. External effects of a job
+    can happen twice, if a worker dies before `complete`. Jobs are handed out in order, those that came back first. A
+    group starts with its first `claim`, at the oldest job that still exists; from then on, no job is removed that it
+    has not claimed.
     """
 
     @property
@@ -36,29 +37,29 @@ class WorkQueue(Face[AsyncWorkQueue]):
         return self._inner.group
 
     def put(self, *values: Any) -> list[str]:
-        """Add jobs (plain JSON; models, dates and the like become that), all or none; return their ids. One driver call, when warm.
+        """Add jobs (JSON; models and dates are converted), all or none; return their ids. One driver call when warm.
 
-        Raises `InvalidValueError` for what would come back as something else, and `TooLargeError`.
+        Raises `InvalidValueError` for a value that would come back changed, and `TooLargeError`.
         """
         return self._call(self._inner.put, *values)
 
     def claim(self, *, limit: int = 1, wait: float = 0.0) -> list[Job]:
-        """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none.
+        """Claim up to `limit` jobs, waiting for up to `wait` seconds for the first; return `[]` if there is none.
 
-        A claim that raises `OutcomeUnknownError` may have claimed jobs: they come back after `lease`.
+        If this raises `OutcomeUnknownError`, it may have claimed jobs: they come back after `lease`.
         """
         return [Job(self._portal, each) for each in self._take(give_back, self._inner.claim, limit=limit, wait=wait)]
 
     def depth(self) -> int:
-        """How many jobs this group has not claimed yet, without a scan. Those that it has claimed are not counted."""
+        """Return how many jobs this group has not claimed yet, without a scan."""
         return self._call(self._inner.depth)
 
     def claimed(self) -> int:
-        """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
+        """Return how many jobs are claimed, not completed or given up, including those waiting for another attempt."""
         return self._call(self._inner.claimed)
 
     def dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[DeadLetter]:
-        """The jobs that were tried for the last time, oldest first."""
+        """List the jobs that failed their last attempt, oldest first."""
         return Listing(self._portal, self._inner.dead_letters(limit=limit, cursor=cursor))
 
     def revive(self, id: str) -> bool:
@@ -66,15 +67,15 @@ class WorkQueue(Face[AsyncWorkQueue]):
         return self._call(self._inner.revive, id)
 
     def delete(self, id: str) -> bool:
-        """Remove a dead letter for good; return whether there was one."""
+        """Delete a dead letter for good; return whether there was one."""
         return self._call(self._inner.delete, id)
 
 
 class Job(Face[AsyncJob]):
-    """A job that is ours for now: complete it, or let it be tried again.
+    """A claimed job: complete it, or let it be tried again.
 
-    `with job:` renews it while the block runs, completes it when the block ends well, and lets it be tried again
-    later when it raises; the exception goes on.
+    `with job:` renews it while the block runs, completes it when the block succeeds, and lets it be tried again
+    later if the block raises; the exception propagates.
     """
 
     @property
@@ -111,12 +112,12 @@ class Job(Face[AsyncJob]):
         self._call(self._inner.__aexit__, kind, error, trace)
 
     def complete(self) -> None:
-        """Complete the job. Raises `LeaseLostError` if it had come back: then another worker does it, or has done it."""
+        """Complete the job. Raises `LeaseLostError` if it came back: then another worker does it, or has done it."""
         self._call(self._inner.complete)
 
     def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
-        """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter.
+        """Let it be tried again after `delay` (default: longer each time); after the last attempt it is a dead letter.
 
-        Raises `LeaseLostError` where it had come back.
+        Raises `LeaseLostError` if it had come back.
         """
         self._call(self._inner.retry, delay=delay, error=error)

@@ -169,13 +169,13 @@ class Persistence(Root[AsyncPersistence]):
         return self._call(self._inner.health)
 
     def purge(self) -> int:
-        """Delete what has expired; return how many items. Any process may call it, at any time."""
+        """Delete what has expired; return how many items. Any process can call this at any time."""
         return self._call(self._inner.purge)
 
     def collect_garbage(self) -> int:
-        """Free what nothing references any more; return how many items. Any process may call it, at any time.
+        """Free what nothing references any more; return how many items. Any process can call this at any time.
 
-        This is what deleted threads and logs left behind, chunks that nothing refers to, and jobs that every
+        This includes what deleted threads and logs left behind, chunks that nothing refers to, and jobs that every
         group of their queue has claimed.
         """
         return self._call(self._inner.collect_garbage)

@@ -24,25 +24,25 @@ V = TypeVar("V")
 
 
 class KeyValueStore(Face[AsyncKeyValueStore[V]], Generic[V]):
-    """The values of one type in one namespace. Making the object does no IO; keep it, it is what knows the type.
+    """The values of one type in one namespace. Creating the object does no I/O. Keep it: it knows the type.
 
-    `kind` is a pydantic model, or any type that pydantic can adapt. Stores on one namespace share its data, and each
-    reads it as its own type. What `get` returned is the caller's own: changing it changes nothing that is stored.
+    `kind` is a pydantic model, or any type that pydantic can adapt. Stores on the same namespace share its data, and
+    each reads it as its own type. What `get` returns belongs to the caller: changing it does not change what is stored.
 
-    A value that is not a valid `kind` raises a `CorruptDataError` that names it, in every method that reads values;
-    `migrations` repair it: it is migrated when read and stored in the current version when next written.
+    Every method that reads values raises a `CorruptDataError`, which names the value, if it is not a valid `kind`. With
+    `migrations`, values are migrated when they are read, and stored in the current version when they are next written.
     """
 
     def get(self, key: str) -> V | None:
-        """Return the value or `None`. One driver call, like every method that does not say otherwise."""
+        """Return the value, or `None`. Like all methods that do not say otherwise, this is one driver call."""
         return self._call(self._inner.get, key)
 
     def get_with_etag(self, key: str) -> tuple[V, Etag] | None:
-        """The value with its version, for `set(..., if_match=etag)`."""
+        """Return the value with its etag, for `set(..., if_match=etag)`."""
         return self._call(self._inner.get_with_etag, key)
 
     def exists(self, key: str) -> bool:
-        """Whether there is a value; it is not read."""
+        """Return whether there is a value, without reading it."""
         return self._call(self._inner.exists, key)
 
     def set(
@@ -54,10 +54,10 @@ class KeyValueStore(Face[AsyncKeyValueStore[V]], Generic[V]):
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store a value, new or not, and return its etag. What was there is replaced, its expiry too.
+        """Store a value, new or not, and return its etag. An existing value is replaced, including its expiry.
 
-        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
-        not hold, `InvalidValueError` for a value that is not of the store's type or would not come back equal.
+        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` if `if_match` or `if_absent` does
+        not hold, `InvalidValueError` for a value that is not of the store's type or would come back changed.
         """
         return self._call(self._inner.set, key, value, ttl=ttl, if_match=if_match, if_absent=if_absent)
 
@@ -71,16 +71,15 @@ class KeyValueStore(Face[AsyncKeyValueStore[V]], Generic[V]):
         """Replace a value with `change(value)`, starting over if someone else writes first; return the new value.
 
         `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
-        `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes a retry after
-        `OutcomeUnknownError` safe: with the same token it changes nothing a second time. Raises `ConflictError` where
-        that token came with another function; the same token for another key is another call.
-
-        What is not a function is the new value itself, as in Naylence: the last writer wins.
+        `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes it safe to retry after
+        `OutcomeUnknownError`: with the same token, nothing is changed a second time. Raises `ConflictError` if
+        the token came with another function; the same token for another key is another call.
+        Anything but a function is the new value itself, as in Naylence: the last writer wins.
         """
         return self._call(self._inner.update, key, change, once=once)
 
     def delete(self, key: str, *, if_match: Etag | None = None) -> bool:
-        """Remove a value; return whether there was one. Raises `ConflictError` with `if_match`."""
+        """Delete a value; return whether there was one. Raises `ConflictError` with `if_match`."""
         return self._call(self._inner.delete, key, if_match=if_match)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, V | None]:
@@ -90,38 +89,39 @@ class KeyValueStore(Face[AsyncKeyValueStore[V]], Generic[V]):
     def set_many(self, values: Mapping[str, V], *, ttl: float | timedelta | None = None) -> dict[str, Etag]:
         """Store several values, all or none, and return their etags.
 
-        Raises `TooLargeError`, and stores nothing, for more than the driver takes in one batch: use several calls.
+        Raises `TooLargeError`, and stores nothing, if the driver does not accept that many in one batch: use several
+        calls.
         """
         return self._call(self._inner.set_many, values, ttl=ttl)
 
     def keys(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
-        """Every key in order; values are not read, so keys of values that cannot be read come too."""
+        """Yield every key in order. Values are not read, so this includes the keys of unreadable values."""
         return Listing(self._portal, self._inner.keys(limit=limit, cursor=cursor))
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
-        """Every key with its value, in the order of the keys: `dict(store.list())` has all of them in memory."""
+        """List every key with its value, in key order. `dict(store.list())` loads all of them into memory."""
         return Listing(self._portal, self._inner.list(limit=limit, cursor=cursor))
 
     def clear(self) -> int:
-        """Remove every value of the namespace; return how many. Not atomic, safe to repeat."""
+        """Delete every value in the namespace; return how many. Not atomic, safe to repeat."""
         return self._call(self._inner.clear)
 
 
 class AgentState(Face[AsyncAgentState[T]], Generic[T]):
-    """One state of type `kind`, at `key` in a namespace of its own kind. Making the object does no I/O.
+    """One state of type `kind`, at `key` in a namespace for states. Creating the object does no I/O.
 
         with agent.state as state:
             state.count += 1
 
-    In the block the state is held by a lease: one owner at a time, across threads and processes. It is saved at the end
-    in one batch with the release of the lease: only if it changed, and not after an exception. What a caller does with
-    the object afterwards changes nothing. At most three driver calls if nobody else wants the state, two if the
-    same object used it last.
+    A lease holds the state during the block: one owner at a time, across threads and processes. At the end, one batch
+    saves the state and releases the lease. It is only saved if it changed, and not after an exception. Changing the
+    object afterwards has no effect. At most three driver calls if nobody else wants the state, two if the same object
+    used it last.
 
-    Entering raises `LeaseTimeoutError` if someone else holds it for too long, `NestedLeaseError` in a thread that holds
-    it already, `CorruptDataError` for a state that is not a valid `kind`. Leaving raises `LeaseLostError` if the
-    process was stopped for longer than the lease lasts and someone else took over, and `InvalidValueError` for a state
-    that would not come back; in both cases nothing is saved.
+    Entering raises `LeaseTimeoutError` if someone else holds it for too long, `NestedLeaseError` in a thread that already
+    holds it, `CorruptDataError` if the state is not a valid `kind`. Leaving raises `LeaseLostError` if the process was
+    stopped for longer than the lease lasts and someone else took over, and `InvalidValueError` for a state that would
+    come back changed; in both cases nothing is saved.
     """
 
     @property
@@ -155,25 +155,28 @@ class AgentState(Face[AsyncAgentState[T]], Generic[T]):
             return change(state)
 
     def get_state(self) -> T:
-        """A copy of what was saved last, or of the first state; no waiting. One driver call."""
+        """Return a copy of what was last saved, or of the initial state, without waiting. One driver call."""
         return self._call(self._inner.get_state)
 
     def clear_state(self, *, history: bool = False) -> bool:
-        """Remove the state, waiting for its owner; return whether there was one. With `history` its revisions go, too."""
+        """Delete the state, after waiting for its owner; return whether there was one. Revisions are deleted too."""
         return self._call(self._inner.clear_state, history=history)
 
 
 class StateHistory(Face[AsyncStateHistory[T]], Generic[T]):
-    """What a state was: its last revisions, kept where the state was made with `history=`."""
+    """The earlier revisions of a state, kept if the state was created with `history=`."""
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[Revision[T]]:
-        """Every revision that is kept, newest first. A page is two driver calls."""
+        """List all revisions that are kept, newest first. A page is two driver calls."""
         return Listing(self._portal, self._inner.list(limit=limit, cursor=cursor))
 
     def get(self, number: int) -> Revision[T] | None:
-        """One revision, `None` where it is not kept."""
+        """Return one revision; `None` if it is not kept."""
         return self._call(self._inner.get, number)
 
     def restore(self, number: int) -> T:
-        """Make the state what it was, as a new revision, waiting for its owner; return it. Raises `NotFoundError`."""
+        """Make the state what it was, as a new revision, after waiting for its owner; return it.
+
+        Raises `NotFoundError`.
+        """
         return self._call(self._inner.restore, number)

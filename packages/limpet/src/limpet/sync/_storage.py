@@ -22,7 +22,7 @@ __all__ = ["BlobStore", "Storage"]
 
 
 class Storage(Root[AsyncStorage]):
-    """Items by keys like `users:alice`: JSON values that come back with the type they had, or raw bytes.
+    """Items by keys like `users:alice`: JSON values, which come back with their type, or raw bytes.
 
     Only `:` separates segments; keys are never cut or merged. Made by `create_storage`; close it, or use it in
     `with`. Methods raise `InvalidKeyError` for an empty key and whatever the driver raises.
@@ -34,7 +34,7 @@ class Storage(Root[AsyncStorage]):
         return Driver(self._portal, self._inner.driver)
 
     def has_item(self, key: str) -> bool:
-        """Whether there is an item; its value is not read."""
+        """Return whether there is an item, without reading its value."""
         return self._call(self._inner.has_item, key)
 
     def get_item(self, key: str, default: Any = None) -> Any:
@@ -50,11 +50,11 @@ class Storage(Root[AsyncStorage]):
         return self._call(self._inner.get_item_raw, key)
 
     def get_meta(self, key: str) -> Meta | None:
-        """Return etag, time of the last write, time left and the application's metadata, or `None`."""
+        """Return etag, time of the last write, time to live and the application's metadata, or `None`."""
         return self._call(self._inner.get_meta, key)
 
     def get_keys(self, base: str = "") -> Generator[str, None, None]:
-        """Every key below `base` (not `base` itself), in key order, mounts included, in constant memory."""
+        """Yield every key below `base` (not `base` itself), in key order, including mounts, in constant memory."""
         return self._iterate(self._inner.get_keys(base))
 
     def set_item(
@@ -67,10 +67,10 @@ class Storage(Root[AsyncStorage]):
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store a JSON value and return its etag. Everything that was there is replaced: value, expiry and metadata.
+        """Store a JSON value and return its etag. An existing item is replaced: value, expiry and metadata.
 
-        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
-        not hold, `InvalidValueError` for a value that would come back as something else.
+        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` if `if_match` or `if_absent` does
+        not hold, `InvalidValueError` for a value that would come back changed.
         """
         return self._call(self._inner.set_item, key, value, ttl=ttl, meta=meta, if_match=if_match, if_absent=if_absent)
 
@@ -84,7 +84,7 @@ class Storage(Root[AsyncStorage]):
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store bytes and return their etag; else as `set_item`."""
+        """Store bytes and return their etag; otherwise like `set_item`."""
         return self._call(
             self._inner.set_item_raw, key, value, ttl=ttl, meta=meta, if_match=if_match, if_absent=if_absent
         )
@@ -94,17 +94,17 @@ class Storage(Root[AsyncStorage]):
     ) -> dict[str, Etag]:
         """Store several JSON values and return their etags, all or none of those on one driver.
 
-        More than the driver takes in one batch is a `TooLargeError`, unless `atomic=False`: then each value is stored
-        by itself, and a failure in the middle leaves those that were stored.
+        Raises `TooLargeError` if the driver does not accept that many in one batch, unless `atomic=False`: then each
+        value is stored separately, and a failure halfway leaves those that were stored.
         """
         return self._call(self._inner.set_items, items, ttl=ttl, atomic=atomic)
 
     def remove_item(self, key: str, *, if_match: Etag | None = None) -> bool:
-        """Remove an item with its metadata; return whether there was one. Raises `ConflictError` with `if_match`."""
+        """Delete an item with its metadata; return whether there was one. Raises `ConflictError` with `if_match`."""
         return self._call(self._inner.remove_item, key, if_match=if_match)
 
     def set_meta(self, key: str, data: Mapping[str, Any]) -> None:
-        """Replace the application's metadata of an item; its value and expiry stay. Raises `NotFoundError`."""
+        """Replace the application's metadata of an item, keeping its value and expiry. Raises `NotFoundError`."""
         self._call(self._inner.set_meta, key, data)
 
     def remove_meta(self, key: str) -> None:
@@ -112,35 +112,35 @@ class Storage(Root[AsyncStorage]):
         self._call(self._inner.remove_meta, key)
 
     def clear(self, base: str = "") -> int:
-        """Remove every item below `base` (not `base` itself, nothing beside it), mounts included; return how many."""
+        """Delete every item below `base` (not `base` itself), including mounts; return how many."""
         return self._call(self._inner.clear, base)
 
     def mount(self, base: str, driver: str | AsyncDriver) -> None:
-        """Let another driver serve `base` and everything below; what lies there meanwhile is hidden, not removed.
+        """Let another driver serve `base` and everything below it. Existing items there are hidden, not deleted.
 
-        Raises `ConfigurationError` where something is mounted at `base` already.
+        Raises `ConfigurationError` if something is already mounted at `base`.
         """
         self._call(self._inner.mount, base, driver)
 
     def unmount(self, base: str) -> None:
-        """Close what is mounted at `base`; what it hid is seen again. Raises `NotFoundError`."""
+        """Close what is mounted at `base`; hidden items become visible again. Raises `NotFoundError`."""
         self._call(self._inner.unmount, base)
 
     def get_mounts(self, base: str = "") -> dict[str, Driver]:
-        """What is mounted at and below `base`, by where; `""` is the root."""
+        """Return what is mounted at and below `base`, by path; `""` is the root."""
         return {at: Driver(self._portal, driver) for at, driver in self._inner.get_mounts(base).items()}
 
     def with_prefix(self, prefix: str) -> Storage:
-        """This storage as seen from `prefix`: the same items, mounts and watchers, keys without it. No boundary."""
+        """Return a view of this storage from `prefix`: the same items, mounts and watchers, with shorter keys."""
         return Storage(self._portal, self._inner.with_prefix(prefix))
 
     def watch(
         self, callback: Callable[[Literal["update", "remove"], str], object], base: str = ""
     ) -> Callable[[], None]:
-        """Call `callback(event, key)` after items below `base` changed: `"update"` or `"remove"`; returns a function that ends it.
+        """Call `callback(event, key)` after items below `base` change; return a function to end it.
 
-        Where the driver declares `watch`, changes by other processes are seen too, and all of them as hints: they may
-        come twice, late, or (after a lost connection) not at all; expiry sends none.
+        The event is `"update"` or `"remove"`. If the driver declares `watch`, changes by other processes are included,
+        and no call is guaranteed: it may come twice, late, or (after a lost connection) not at all. Expiry causes none.
         """
         return self._ending(self._inner.watch, in_thread(callback), base)
 
@@ -149,16 +149,19 @@ class Storage(Root[AsyncStorage]):
         self._call(self._inner.unwatch)
 
     def snapshot(self, base: str = "") -> dict[str, Any]:
-        """Every value below `base` by its key from there, raw ones as bytes. Not one moment: items are read in order."""
+        """Return every value below `base` by its key relative to `base`, raw ones as bytes.
+
+        Not one moment: read in order.
+        """
         return self._call(self._inner.snapshot, base)
 
     def restore_snapshot(self, snapshot: Mapping[str, Any], base: str = "", *, replace: bool = False) -> None:
-        """Store every value of a snapshot below `base`; with `replace` what is there and not in it is removed."""
+        """Store every value of a snapshot below `base`; with `replace`, delete existing items that are not in it."""
         self._call(self._inner.restore_snapshot, snapshot, base, replace=replace)
 
 
 class BlobStore(Face[AsyncBlobStore]):
-    """Bytes by id, newest first. A blob is there once all of it is stored, and never changes."""
+    """Bytes by id, newest first. A blob exists once all of it is stored, and never changes."""
 
     def create(
         self,
@@ -169,10 +172,10 @@ class BlobStore(Face[AsyncBlobStore]):
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> BlobRecord:
-        """Store bytes, in constant memory however long they are, and return what is known of them.
+        """Store bytes of any length in constant memory, and return their record.
 
-        A file is read from where it stands, in a thread, and left open. Raises `ConflictError` for an id that is taken;
-        what had been stored of it is freed.
+        A file is read from its current position, in a thread, and left open. Raises `ConflictError` if the id is taken;
+        what had been stored is then freed.
         """
         return self._call(
             self._inner.create, read_in_thread(source), content_type=content_type, id=id, name=name, metadata=metadata
@@ -183,34 +186,34 @@ class BlobStore(Face[AsyncBlobStore]):
         return self._call(self._inner.get, id)
 
     def exists(self, id: str) -> bool:
-        """Whether there is such a blob."""
+        """Return whether there is such a blob."""
         return self._call(self._inner.exists, id)
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[BlobRecord]:
-        """All blobs, newest first, without their bytes."""
+        """List all blobs, newest first, without their bytes."""
         return Listing(self._portal, self._inner.list(limit=limit, cursor=cursor))
 
     def read(self, id: str, *, start: int = 0, end: int | None = None) -> Generator[bytes, None, None]:
-        """The bytes from `start` up to `end` (not included), in pieces, in constant memory.
+        """Yield the bytes from `start` up to `end` (exclusive) in pieces, in constant memory.
 
-        Raises `NotFoundError`, and `CorruptDataError` where it was deleted meanwhile.
+        Raises `NotFoundError`, and `CorruptDataError` if the blob is deleted meanwhile.
         """
         return self._iterate(self._inner.read(id, start=start, end=end))
 
     def read_bytes(self, id: str, *, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes of a blob, or a range of them, at once. Raises `NotFoundError`."""
+        """Return the bytes of a blob, or a range of them, all at once. Raises `NotFoundError`."""
         return self._call(self._inner.read_bytes, id, start=start, end=end)
 
     def delete(self, id: str) -> bool:
-        """Remove a blob and free what no other one holds; return whether there was one.
+        """Delete a blob and free what no other blob uses; return whether there was one.
 
-        Who reads it at the moment gets `CorruptDataError` for what is gone.
+        Readers of the blob get `CorruptDataError` when they reach what is gone.
         """
         return self._call(self._inner.delete, id)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return self._call(self._inner.repair, dry_run=dry_run)

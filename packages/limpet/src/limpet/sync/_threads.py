@@ -19,7 +19,7 @@ __all__ = ["FeedbackStore", "ThreadStore"]
 
 
 class ThreadStore(Face[AsyncThreadStore]):
-    """Threads by id, user and agent, newest first; messages in the order of adding."""
+    """Threads by id, user and agent, newest first; messages in the order they were added."""
 
     @cached_property
     def feedback(self) -> FeedbackStore:
@@ -37,12 +37,12 @@ class ThreadStore(Face[AsyncThreadStore]):
         create: NewThread | None = None,
         **more: Any,
     ) -> ThreadMessage:
-        """Append a message and return it as stored: with its id, timestamp and seq.
+        """Append a message and return it as stored, with its id, timestamp and seq.
 
-        `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
-        driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
-        history too, is not added again: the stored one is returned. A thread that does not exist is made where `create`
-        says with what, else `NotFoundError` is raised. Raises `InvalidValueError`.
+        `more` is anything else that belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, your own fields.
+        One driver call once the thread is known. With `unique`, a message whose id was already added with `unique`,
+        even in shared history, is not added again: the stored one is returned. A thread that does not exist is created
+        as `create` says; without `create`, `NotFoundError` is raised. Raises `InvalidValueError`.
         """
         return self._call(
             self._inner.add_message, thread_id, role, content, id=id, unique=unique, create=create, **more
@@ -57,22 +57,23 @@ class ThreadStore(Face[AsyncThreadStore]):
         metadata: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         if_match: Etag | None = None,
     ) -> Sequence[ThreadMessage]:
-        """Append messages, a turn say, all of them or none, and return them as stored.
+        """Append messages, such as those of a turn, all or none, and return them as stored.
 
-        `metadata` is a function of the thread's metadata that returns the new ones: they are stored in the same batch as
-        the messages. It may run again if someone else writes first, so no change is lost; what it raises stores nothing.
-        `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record has changed. `create` is
-        as in `add_message`. One driver call once the thread is known, two with `metadata` or `if_match`. Raises `NotFoundError`.
+        `metadata` is a function that takes the thread's metadata and returns the new metadata, which is stored in the
+        same batch as the messages. It may run again if someone else writes first, so no change is lost; what it raises
+        stores nothing. `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record
+        has changed. `create` is as in `add_message`. One driver call once the thread is known, two with `metadata` or
+        `if_match`. Raises `NotFoundError`.
         """
         return self._call(
             self._inner.add_messages, thread_id, messages, create=create, metadata=metadata, if_match=if_match
         )
 
     def pop_message(self, thread_id: str) -> ThreadMessage | None:
-        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+        """Remove the newest message and return it; `None` if there is none. Forks keep it.
 
-        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
-        is returned. Three driver calls.
+        Concurrent calls get different messages. An unreadable message is removed and logged, and the one before it is
+        returned. Three driver calls.
         """
         return self._call(self._inner.pop_message, thread_id)
 
@@ -87,10 +88,10 @@ class ThreadStore(Face[AsyncThreadStore]):
         cursor: str | None = None,
         offset: int = 0,
     ) -> Listing[ThreadMessage]:
-        """The messages of a thread in the order of adding; none for a thread that does not exist.
+        """List the messages of a thread in the order they were added; none if the thread does not exist.
 
-        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them first; the
-        page's cursor then leads to those before. `offset` skips as many from the start, without reading them.
+        `before` and `after` are seq numbers, exclusive. `last=50` returns the newest 50, oldest first; the page's
+        cursor then leads to the ones before. `offset` skips messages from the start, without reading them.
         """
         return Listing(
             self._portal,
@@ -100,28 +101,28 @@ class ThreadStore(Face[AsyncThreadStore]):
         )
 
     def update_message(self, thread_id: str, message: str | int, **changes: Any) -> ThreadMessage:
-        """Change fields of a message, named by id or seq, and return it; its id, number and timestamp stay.
+        """Change fields of a message, given by id or seq, and return it. Its id, number and timestamp do not change.
 
-        Raises `NotFoundError` for one that is not there, and `UnsupportedError` for one that a fork shares.
+        Raises `NotFoundError` if there is no such message, and `UnsupportedError` if a fork shares it.
         """
         return self._call(self._inner.update_message, thread_id, message, **changes)
 
     def delete_message(self, thread_id: str, message: str | int) -> bool:
-        """Remove one message, named by id or seq; return whether it was there. Forks keep it."""
+        """Remove one message, given by id or seq; return whether it was there. Forks keep it."""
         return self._call(self._inner.delete_message, thread_id, message)
 
     def count_messages(self, thread_id: str) -> int:
-        """How many messages a thread has, without reading them; 0 for a thread that does not exist."""
+        """Return how many messages a thread has, without reading them; 0 if the thread does not exist."""
         return self._call(self._inner.count_messages, thread_id)
 
     def clear_messages(self, thread_id: str) -> int:
-        """Remove all messages of a thread, which stays as it is; return how many there were. Forks keep theirs."""
+        """Remove all messages of a thread, but not the thread; return how many there were. Forks keep theirs."""
         return self._call(self._inner.clear_messages, thread_id)
 
     def truncate_after_message(self, thread_id: str, message: str | int) -> int:
-        """Remove every message behind one, named by id or seq, atomically; return how many went.
+        """Remove every message after one, given by id or seq, atomically; return how many were removed.
 
-        Raises `NotFoundError` for an id that is not there.
+        Raises `NotFoundError` for an unknown id.
         """
         return self._call(self._inner.truncate_after_message, thread_id, message)
 
@@ -135,9 +136,9 @@ class ThreadStore(Face[AsyncThreadStore]):
         id: str | None = None,
         exist_ok: bool = False,
     ) -> ThreadRecord:
-        """Make a thread, with an id of its own unless one is given. Two driver calls.
+        """Create a thread, with a generated id unless one is given. Two driver calls.
 
-        Raises `ConflictError` where the id is taken, unless `exist_ok`: then the thread that is there is returned, unchanged.
+        Raises `ConflictError` if the id is taken, unless `exist_ok`: then the existing thread is returned, unchanged.
         """
         return self._call(
             self._inner.create,
@@ -158,7 +159,7 @@ class ThreadStore(Face[AsyncThreadStore]):
         return self._call(self._inner.get_with_etag, thread_id)
 
     def exists(self, thread_id: str) -> bool:
-        """Whether there is such a thread; it is not read. One driver call."""
+        """Return whether there is such a thread, without reading it. One driver call."""
         return self._call(self._inner.exists, thread_id)
 
     def list(
@@ -170,10 +171,10 @@ class ThreadStore(Face[AsyncThreadStore]):
         cursor: str | None = None,
         offset: int = 0,
     ) -> Listing[ThreadRecord]:
-        """The threads of a user, of an agent, of both, or all, made last first. A page is three driver calls.
+        """List the threads of a user, of an agent, of both, or all, newest first. A page is three driver calls.
 
-        Lists are in order of creation, so no thread moves while someone pages. `offset` reads what it skips: prefer the
-        page's cursor on instead.
+        Lists are in order of creation, so no thread moves while someone pages. `offset` reads what it skips, so prefer
+        the page's cursor.
         """
         return Listing(
             self._portal,
@@ -190,30 +191,32 @@ class ThreadStore(Face[AsyncThreadStore]):
     ) -> ThreadRecord:
         """Change the title, replace the metadata (`metadata=`), or merge into it, one level deep (`merge_metadata=`).
 
-        Concurrent merges are all kept. Raises `NotFoundError`, and `InvalidValueError` for both kinds of metadata at once.
+        Concurrent merges are all kept. Raises `NotFoundError`, and `InvalidValueError` if both kinds of metadata are
+        given.
         """
         return self._call(self._inner.update, thread_id, title=title, metadata=metadata, merge_metadata=merge_metadata)
 
     def delete(self, thread_id: str) -> bool:
-        """Remove a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
+        """Delete a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
 
-        To readers, the thread, its messages, feedback and checkpoints disappear in one batch, however many there are, and so do its first
-        twenty approvals; the rest goes right after. If this stops half-way, `persistence.collect_garbage()`, or creating a
-        thread with that id, finishes it. Messages that forks share stay as long as a fork needs them.
+        For readers, the thread, its messages, feedback and checkpoints disappear in one batch, however many there are,
+        and so do its first twenty approvals; the rest follows right after. If this is interrupted,
+        `persistence.collect_garbage()`, or creating a thread with that id, finishes it. Messages that forks share are
+        kept as long as a fork needs them.
         """
         return self._call(self._inner.delete, thread_id)
 
     def stats(self, *, messages: bool = False) -> ThreadStats:
-        """How many threads and how much feedback there is, exactly: two driver calls, however many there are.
+        """Return exactly how many threads and how much feedback there is, in two driver calls, however many there are.
 
-        `messages` adds up what each thread has: exact too, but two small items are read for each thread.
+        `messages` adds up the messages of all threads: also exact, but it reads two small items per thread.
         """
         return self._call(self._inner.stats, messages=messages)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return self._call(self._inner.repair, dry_run=dry_run)
 
@@ -227,29 +230,29 @@ class ThreadStore(Face[AsyncThreadStore]):
         user_id: str | None = None,
         id: str | None = None,
     ) -> ThreadRecord:
-        """A thread of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+        """Create a thread that shares the messages up to and including `at` (a seq or an id; default: all).
 
         The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
-        numbers. User, agent and metadata are the parent's unless given, and the title is "Fork of" and the parent's. Raises
-        `NotFoundError` for a thread or message that is not there, `ConflictError` where the id is taken, `TooLargeError` for
+        numbers. User, agent and metadata default to the parent's, and the title to "Fork of" and the parent's. Raises
+        `NotFoundError` if the thread or message does not exist, `ConflictError` if the id is taken, `TooLargeError` for
         a fork of forks, more than 128 deep.
         """
         return self._call(self._inner.fork, thread_id, at=at, title=title, metadata=metadata, user_id=user_id, id=id)
 
     def lineage(self, thread_id: str) -> Lineage[ThreadRecord]:
-        """All that a thread was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+        """Return what a thread was forked from, and what was forked from it, directly or not, and deleted ancestors.
 
         Four driver calls for a family of up to 200. Raises `NotFoundError`.
         """
         return self._call(self._inner.lineage, thread_id)
 
     def finish_deletions(self) -> int:
-        """Finish the deletions that stopped half-way; return how many. `persistence.collect_garbage()` calls it."""
+        """Finish interrupted deletions; return how many. `persistence.collect_garbage()` calls this."""
         return self._call(self._inner.finish_deletions)
 
 
 class FeedbackStore(Face[AsyncFeedbackStore]):
-    """Feedback by id, thread, message, user, agent, type and rating, newest first. It goes with its thread."""
+    """Feedback by id, thread, message, user, agent, type and rating, newest first. It is deleted with its thread."""
 
     def create(
         self,
@@ -267,10 +270,10 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
         agent_name: str | None = None,
         id: str | None = None,
     ) -> FeedbackRecord:
-        """Store feedback; user and agent default to the thread's. Two driver calls.
+        """Store feedback. User and agent default to the thread's. Two driver calls.
 
         Does not check whether the message exists. Raises `NotFoundError` if the thread does not exist,
-        `ConflictError` for an id that is taken, `InvalidValueError` for a rating that is not 1 to 5.
+        `ConflictError` if the id is taken, `InvalidValueError` for a rating that is not 1 to 5.
         """
         return self._call(
             self._inner.create,
@@ -293,7 +296,7 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
         return self._call(self._inner.get, id)
 
     def exists(self, id: str) -> bool:
-        """Whether there is such feedback, and its thread."""
+        """Return whether the feedback and its thread exist."""
         return self._call(self._inner.exists, id)
 
     def list(
@@ -311,10 +314,11 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
         cursor: str | None = None,
         offset: int = 0,
     ) -> Listing[FeedbackRecord]:
-        """What all the filters given agree on, newest first. A page is three driver calls.
+        """List the feedback that matches all given filters, newest first. A page is three driver calls.
 
-        It is found by the first of message (with its thread), thread, user, agent, rating and type that is given; what the others
-        leave out is read and skipped. So are the first `offset`; a cursor leads on without that.
+        An index finds it by the first given filter of message (with its thread), thread, user, agent, rating and type;
+        what the other filters exclude is read and skipped. So are the first `offset` records; a cursor continues
+        without reading them.
         """
         return Listing(
             self._portal,
@@ -334,20 +338,20 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
         )
 
     def delete(self, id: str) -> bool:
-        """Remove feedback; return whether there was any."""
+        """Delete feedback; return whether there was any."""
         return self._call(self._inner.delete, id)
 
     def count(self) -> int:
-        """How many there are, exactly. One driver call."""
+        """Return the exact number. One driver call."""
         return self._call(self._inner.count)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return self._call(self._inner.repair, dry_run=dry_run)
 
     def clear(self, thread_id: str) -> int:
-        """Remove all feedback of a thread, in batches; return how many. Safe to repeat."""
+        """Delete all feedback of a thread, in batches; return how many. Safe to repeat."""
         return self._call(self._inner.clear, thread_id)

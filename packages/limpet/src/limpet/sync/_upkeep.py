@@ -12,10 +12,10 @@ __all__ = ["Upkeep"]
 
 
 class Upkeep(Face[AsyncUpkeep]):
-    """Does its work in the background while its block runs: at once, and then every so often.
+    """Works in the background while its block runs: at once, and then at intervals.
 
-    Of all processes that run it on one place only one works at a time, and its pass counts for all. A pass that fails
-    is logged (`limpet`) and tried again the next time.
+    Of all processes that run it on one database, only one works at a time, and its pass counts for all. If a pass
+    fails, the error is logged (`limpet`), and the next pass tries again.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Approvals. For this floor; the public door is `limpet.stores`."""
+"""Approvals. Internal to this floor; import from `limpet.stores`."""
 
 from ._approvals import ApprovalStore, Claim
 

@@ -1,4 +1,4 @@
-"""Approvals: states that wait for a person's decision, claimed by exactly one."""
+"""Approvals: states that wait for a person's decision, and that exactly one caller claims."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _PAGE = 100
 class ApprovalStore:
     """Suspended states by id, thread and agent, newest first.
 
-    An approval is pending until someone claims it, claimed until that claim is completed, given back or expires,
-    and then decided or pending again. One that nobody claims in time expires, and no method returns it any more.
-    Beside the record lie two items that expire by the backend's clock: one as long as it may be claimed, one as long as
-    a claim lasts.
+    An approval is pending until someone claims it, and claimed until that claim is completed, given back or expires.
+    Then it is decided, or pending again. An approval that nobody claims in time expires, and no method returns it any
+    more. Two items next to the record expire by the backend's clock: one as long as the approval can be claimed, one as
+    long as a claim lasts.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -80,8 +80,8 @@ class ApprovalStore:
     ) -> ApprovalRecord:
         """Suspend a state until someone decides, for up to `ttl` (a timedelta or seconds).
 
-        `state` is whatever can be written as JSON, models too. The thread need not be one of `persistence.threads`.
-        Raises `ConflictError` where the id is taken, and `InvalidValueError`.
+        `state` is anything that can be written as JSON, including models. The thread need not be one of
+        `persistence.threads`. Raises `ConflictError` if the id is taken, and `InvalidValueError`.
         """
         left = duration_to_ms(ttl)
         moment = utc_now()
@@ -115,7 +115,7 @@ class ApprovalStore:
         return self._read(id, dict(zip(keys, await self._driver.get(keys), strict=True)))
 
     async def exists(self, id: str) -> bool:
-        """Whether there is such an approval, and it has not expired. One driver call."""
+        """Return whether there is such an approval that has not expired. One driver call."""
         return await self.get(id) is not None
 
     def list(
@@ -127,7 +127,7 @@ class ApprovalStore:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Listing[ApprovalRecord]:
-        """The approvals of a thread, of an agent, of both, or all, newest first: the open ones, or those decided."""
+        """List the approvals of a thread, an agent, both, or all, newest first: the open ones, or those decided."""
         phase = "decided" if decided else "open"
         index, value = "all", "all"
         if agent_name is not None:
@@ -165,11 +165,12 @@ class ApprovalStore:
         agent_name: str | None = None,
         lease: float | timedelta = CLAIM,
     ) -> Claim:
-        """Take an approval, with a decision: of any number of callers exactly one gets it. Two driver calls.
+        """Claim an approval and record a decision. Of any number of callers, exactly one succeeds. Two driver calls.
 
-        The claim lasts for `lease` (a timedelta, or seconds) unless it is renewed; then, or when it is given back, the approval may be claimed
-        again. `thread_id` and `agent_name` have to be the approval's, where they are given. Raises
-        `AlreadyClaimedError`, which names the winner, and `NotFoundError` if it does not exist or has expired.
+        The claim lasts for `lease` (a timedelta or seconds) unless it is renewed; after that, or when it is given back,
+        the approval can be claimed again. `thread_id` and `agent_name`, if given, must be the approval's. Raises
+        `AlreadyClaimedError`, which names the winner, and `NotFoundError` if the approval does not exist or has
+        expired.
         """
         left = duration_to_ms(lease, "lease")
         _, live, claimed = keys = self._keys(id)
@@ -199,7 +200,7 @@ class ApprovalStore:
         return await take(transact(self._driver, keys, plan), Claim.give_back)
 
     async def delete(self, id: str) -> bool:
-        """Remove an approval, claimed or not; return whether there was one. A claim of it can't be completed any more."""
+        """Delete an approval, claimed or not; return whether there was one. Its claim can no longer be completed."""
         removal = self._removal(id)
 
         def plan(reads: ReadSet) -> Plan[bool]:
@@ -212,7 +213,10 @@ class ApprovalStore:
         return await transact(self._driver, removal.keys, plan)
 
     async def purge(self) -> int:
-        """Delete the approvals that expired before anyone claimed them; return how many. `persistence.purge()` calls it."""
+        """Delete the approvals that expired before anyone claimed them; return how many.
+
+        `persistence.purge()` calls this.
+        """
         removed = 0
         cursor, more = None, True
         while more:
@@ -225,7 +229,7 @@ class ApprovalStore:
         return removed
 
     async def prune(self, *, max_age: float | timedelta) -> int:
-        """Remove the approvals that were decided longer ago than `max_age`, by the backend's clock; return how many."""
+        """Delete the approvals that were decided longer than `max_age` ago, by the backend's clock; return how many."""
         limit = await backend_now_ms(self._driver) - duration_to_ms(max_age, "max_age")
         removed = 0
         async for record in self._records.find("decided.all", "all").skip_unreadable(log_skipped):
@@ -235,27 +239,27 @@ class ApprovalStore:
         return removed
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return await self._records.repair(dry_run=dry_run)
 
     # For threads, which approvals belong to.
 
     async def removals(self, thread_id: str) -> Sequence[Removal]:
-        """How every approval of a thread is removed, the expired and the decided ones too."""
+        """Return how to remove every approval of a thread, including expired and decided ones."""
         ids = [id for phase in ("open", "decided") for id in await self._records.ids(f"{phase}.thread", thread_id)]
         return [self._removal(id) for id in ids]
 
-    # How.
+    # Implementation.
 
     def _keys(self, id: str) -> tuple[Key, Key, Key]:
-        """Of the record, of what is there as long as it may be claimed, and of the claim."""
+        """Return three keys: the record, the item that exists while it can be claimed, and the claim."""
         return self._records.key(id), key(_LIVE, text(id)), key(_CLAIMS, text(id))
 
     def _read(self, id: str, reads: ReadSet) -> ApprovalRecord | None:
-        """What the record and the two items beside it say together."""
+        """Combine the record and the two items next to it."""
         at, live, claimed = self._keys(id)
         record = self._records.decode(reads[at], id)
         if record is None or record.decided_at is not None:
@@ -268,7 +272,7 @@ class ApprovalStore:
         keys = self._keys(id)
 
         def plan(reads: ReadSet) -> Plan[bool]:
-            # Neither of the two items beside it is there: nobody can bring one back, so the record's etag is enough.
+            # Neither of the two items exists, and nobody can bring one back, so the record's etag is enough.
             if reads[keys[0]] is None or self._read(id, reads) is not None:
                 return Plan([], False)
             return Plan(self._records.plan_delete(reads, id), True)
@@ -286,25 +290,25 @@ class ApprovalStore:
 
 
 class Claim(ClaimedItem):
-    """An approval that is ours for now: complete it, or give it back.
+    """A claimed approval: complete it, or give it back.
 
-    `async with await approvals.claim(...) as claim:` renews it while the block runs, completes it when the block ends
-    well, and gives it back when it raises.
+    `async with await approvals.claim(...) as claim:` renews it while the block runs, completes it when the block
+    succeeds, and gives it back if it raises.
     """
 
     def __init__(self, store: ApprovalStore, approval: ApprovalRecord, owned: OwnedItem) -> None:
         super().__init__(owned)
         self.approval: ApprovalRecord = approval
-        """As claimed, with `attempts` and the decision."""
+        """The approval as claimed, with `attempts` and the decision."""
         self._store = store
 
     def __repr__(self) -> str:
         return f"Claim({self.approval!r})"
 
     async def complete(self) -> ApprovalRecord:
-        """Say that what was decided is done; return the approval, which is decided now, for good.
+        """Note that the decision has been carried out; return the approval, which is now decided for good.
 
-        Raises `LeaseLostError` if the claim has ended: then someone else has the approval, or it is pending again.
+        Raises `LeaseLostError` if the claim has expired: then someone else has the approval, or it is pending again.
         """
         if not self._ended or self.approval.status != "decided":
             decided = {"decided_at": utc_now(), "status": "decided"}
@@ -312,7 +316,7 @@ class Claim(ClaimedItem):
         return self.approval
 
     async def give_back(self) -> None:
-        """Let others claim it. Of a claim that has ended already, nothing."""
+        """Let others claim it. Does nothing if the claim has ended already."""
         with suppress(LeaseLostError):
             self.approval = await self._change({"status": "pending"}, also=[])
 
@@ -323,7 +327,7 @@ class Claim(ClaimedItem):
         def plan(reads: ReadSet) -> Plan[ApprovalRecord]:
             lease, record = reads[claimed], self._store._records.decode(reads[at], id)
             if record is not None and record.decided_at is not None and record.attempts == self.approval.attempts:
-                return Plan([], record)  # done already, though the answer was lost
+                return Plan([], record)  # already done, but the answer was lost
             if record is None or lease is None or not self._claim.is_ours(lease):
                 raise self._claim.lost_error()
             ended = record.model_copy(update=change)

@@ -1,4 +1,4 @@
-"""Containers, images, sessions, threads and their messages. For this floor; the public door is `limpet.stores`."""
+"""Containers, images, sessions, threads and their messages. Internal to this floor; import from `limpet.stores`."""
 
 from ._containers import ContainerRepository
 from ._feedback import FeedbackStore

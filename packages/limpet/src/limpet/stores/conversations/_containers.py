@@ -35,7 +35,7 @@ class ContainerRepository:
         )
 
     async def save_container(self, container: ContainerRecord | Mapping[str, Any]) -> ContainerRecord:
-        """Store a container whole, new or not, and return it as stored: with its timestamps."""
+        """Store a whole container, new or not, and return it as stored, with its timestamps."""
         return await save_record(self._driver, self._records, as_record(ContainerRecord, container))
 
     async def find_container_by_id(self, container_id: str) -> ContainerRecord | None:
@@ -43,35 +43,35 @@ class ContainerRepository:
         return await self._records.get(container_id)
 
     def find_all_containers(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[ContainerRecord]:
-        """All containers, newest first."""
+        """List all containers, newest first."""
         return self._records.all(limit=limit, cursor=cursor)
 
     async def container_exists(self, container_id: str) -> bool:
-        """Whether there is such a container."""
+        """Return whether there is such a container."""
         return await self._records.exists(container_id)
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return await self._records.repair(dry_run=dry_run)
 
     async def delete_container(self, container_id: str, *, cascade: bool = False) -> None:
-        """Remove a container; of one that is not there, nothing.
+        """Delete a container. Does nothing if it does not exist.
 
-        Its images and sessions stay, unless `cascade`: then they and all messages go with it, in one atomic batch.
-        Raises `TooLargeError`, and removes nothing, where the driver takes no batch of that size.
+        Its images and sessions are kept, unless `cascade`: then they and all messages are deleted too, in one atomic
+        batch. Raises `TooLargeError`, and deletes nothing, if the driver does not accept a batch of that size.
         """
         if not cascade:
             await self._records.delete(container_id)
             return
         await remove(self._driver, await self.removals(container_id))
 
-    # For what cleans up.
+    # For retention.
 
     async def removals(self, container_id: str) -> Sequence[Removal]:
-        """How a container is removed with its images and sessions."""
+        """Return how to remove a container with its images and sessions."""
         key = self._records.key(container_id)
         removals = {key: Removal([key], lambda reads: self._records.plan_delete(reads, container_id))}
         async for image in self._images.find_images_by_container_id(container_id):
@@ -83,5 +83,5 @@ class ContainerRepository:
 
     @property
     def retained(self) -> Retained:
-        """What a retention policy acts on."""
+        """Return what a retention policy acts on."""
         return Retained(self._records, self.removals)

@@ -19,12 +19,12 @@ from ._saving import created_at
 __all__ = ["FeedbackStore"]
 
 _BATCH = 20
-"""Records removed at a time; each is a document and its entries."""
+"""How many records are removed at a time; each is a document and its index entries."""
 
 
 @checked_arguments
 class FeedbackStore:
-    """Feedback by id, thread, message, user, agent, type and rating, newest first. It goes with its thread."""
+    """Feedback by id, thread, message, user, agent, type and rating, newest first. It is deleted with its thread."""
 
     def __init__(self, driver: Driver, threads: Collection[ThreadRecord]) -> None:
         self._driver = driver
@@ -62,10 +62,10 @@ class FeedbackStore:
         agent_name: str | None = None,
         id: str | None = None,
     ) -> FeedbackRecord:
-        """Store feedback; user and agent default to the thread's. Two driver calls.
+        """Store feedback. User and agent default to the thread's. Two driver calls.
 
         Does not check whether the message exists. Raises `NotFoundError` if the thread does not exist,
-        `ConflictError` for an id that is taken, `InvalidValueError` for a rating that is not 1 to 5.
+        `ConflictError` if the id is taken, `InvalidValueError` for a rating that is not 1 to 5.
         """
         fields = {
             "id": uuid4().hex if id is None else id,
@@ -109,7 +109,7 @@ class FeedbackStore:
         return None if record is None or not await self._there([record]) else record
 
     async def exists(self, id: str) -> bool:
-        """Whether there is such feedback, and its thread."""
+        """Return whether the feedback and its thread exist."""
         return await self.get(id) is not None
 
     def list(
@@ -127,10 +127,11 @@ class FeedbackStore:
         cursor: str | None = None,
         offset: int = 0,
     ) -> Listing[FeedbackRecord]:
-        """What all the filters given agree on, newest first. A page is three driver calls.
+        """List the feedback that matches all given filters, newest first. A page is three driver calls.
 
-        It is found by the first of message (with its thread), thread, user, agent, rating and type that is given; what the others
-        leave out is read and skipped. So are the first `offset`; a cursor leads on without that.
+        An index finds it by the first given filter of message (with its thread), thread, user, agent, rating and type;
+        what the other filters exclude is read and skipped. So are the first `offset` records; a cursor continues
+        without reading them.
         """
         index, value = self._index(thread_id, message_id, user_id, agent_name, feedback_type, rating)
 
@@ -161,27 +162,27 @@ class FeedbackStore:
         return Listing(["feedback", *map(str, query)], fetch, limit=limit, cursor=cursor, offset=offset)
 
     async def delete(self, id: str) -> bool:
-        """Remove feedback; return whether there was any."""
+        """Delete feedback; return whether there was any."""
         return await self._remove([id]) == 1
 
     async def count(self) -> int:
-        """How many there are, exactly. One driver call."""
+        """Return the exact number. One driver call."""
         return await self._count.total()
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return await self._records.repair(dry_run=dry_run)
 
     # For threads, which feedback belongs to.
 
     async def clear(self, thread_id: str) -> int:
-        """Remove all feedback of a thread, in batches; return how many. Safe to repeat."""
+        """Delete all feedback of a thread, in batches; return how many. Safe to repeat."""
         ids = await self._records.ids("thread", thread_id)
         removed = sum([await self._remove(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)])
-        if ids and await self._records.ids("thread", thread_id, limit=1):  # of feedback that cannot be read
+        if ids and await self._records.ids("thread", thread_id, limit=1):  # of unreadable feedback
             await self._records.forget("thread", thread_id)
         return removed
 
@@ -200,7 +201,7 @@ class FeedbackStore:
         return await transact(self._driver, [*keys.values(), self._count.shard()], plan)
 
     async def _there(self, records: Sequence[FeedbackRecord]) -> set[str]:
-        """Which of the threads are there: feedback is hidden with its thread, and freed a little later."""
+        """Return which of the threads exist: feedback is hidden with its thread, and freed a little later."""
         ids = sorted({record.thread_id for record in records})
         found = await self._driver.get([self._threads.key(id) for id in ids], values=False) if ids else []
         return {id for id, item in zip(ids, found, strict=True) if item is not None}

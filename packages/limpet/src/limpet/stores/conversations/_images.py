@@ -41,9 +41,9 @@ class ImageRepository:
         )
 
     async def save_image(self, image: ImageRecord | Mapping[str, Any]) -> ImageRecord:
-        """Store an image whole, new or not, and return it as stored: with its timestamps.
+        """Store a whole image, new or not, and return it as stored, with its timestamps.
 
-        Where it names a parent, its `ancestors` are looked up, in one driver call more.
+        If it names a parent, its `ancestors` are looked up, with one more driver call.
         """
         record = as_record(ImageRecord, image)
         parent = record.parent_image_id
@@ -60,23 +60,23 @@ class ImageRepository:
         return await self._records.get(image_id)
 
     def find_all_images(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[ImageRecord]:
-        """All images, newest first."""
+        """List all images, newest first."""
         return self._records.all(limit=limit, cursor=cursor)
 
     def find_images_by_name(
         self, name: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[ImageRecord]:
-        """The images of exactly this name, whatever its characters, newest first."""
+        """List the images with exactly this name, whatever characters it contains, newest first."""
         return self._records.find("name", name, limit=limit, cursor=cursor)
 
     def find_images_by_container_id(
         self, container_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[ImageRecord]:
-        """The images of a container, newest first."""
+        """List the images of a container, newest first."""
         return self._records.find("container", container_id, limit=limit, cursor=cursor)
 
     async def image_exists(self, image_id: str) -> bool:
-        """Whether there is such an image."""
+        """Return whether there is such an image."""
         return await self._records.exists(image_id)
 
     async def update_metadata(self, image_id: str, metadata: Mapping[str, Any]) -> ImageRecord:
@@ -103,9 +103,9 @@ class ImageRepository:
         id: str | None = None,
         session_id: str | None = None,
     ) -> ImageRecord:
-        """An image with a session of its own that shares the messages up to `at` (a seq or an id; all there are).
+        """Create an image with a session of its own that shares the messages up to `at` (a seq or an id; default: all).
 
-        One batch, and the same few driver calls whatever the length. The rest is as in the image, which becomes
+        One batch, and the same few driver calls whatever the length. The rest is copied from the image, which becomes
         `parent_image_id`. Raises what `sessions.fork` raises.
         """
         image = await self.find_image_by_id(image_id)
@@ -137,34 +137,34 @@ class ImageRepository:
         return await self._sessions.fork_with(image.session_id, at, fields, [own, parent], plan)
 
     async def lineage(self, image_id: str) -> Lineage[ImageRecord]:
-        """All that an image was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+        """Return what an image was forked from, and what was forked from it, directly or not, and deleted ancestors.
 
-        Images that were saved before their parent count from that one on. Four driver calls for a family of up to 200. Raises
-        `NotFoundError`.
+        An image that was saved before its parent counts as forked only from that parent. Four driver calls for a family
+        of up to 200. Raises `NotFoundError`.
         """
         return await lineage(self._records, image_id, _ancestors, "image")
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return await self._records.repair(dry_run=dry_run)
 
     async def delete_image(self, image_id: str, *, cascade: bool = False) -> None:
-        """Remove an image; of one that is not there, nothing.
+        """Delete an image. Does nothing if it does not exist.
 
-        Its sessions stay, unless `cascade`: then they and their messages go with it, in one atomic batch.
+        Its sessions are kept, unless `cascade`: then they and their messages are deleted too, in one atomic batch.
         """
         if not cascade:
             await self._records.delete(image_id)
             return
         await remove(self._driver, await self.removals(image_id))
 
-    # For what images belong to, and what cleans up.
+    # For containers, which images belong to, and for retention.
 
     async def removals(self, image_id: str) -> list[Removal]:
-        """How an image is removed with its sessions."""
+        """Return how to remove an image with its sessions."""
         key = self._records.key(image_id)
         own = Removal([key], lambda reads: self._records.plan_delete(reads, image_id))
         sessions = [session.session_id async for session in self._sessions.find_sessions_by_image_id(image_id)]
@@ -172,7 +172,7 @@ class ImageRepository:
 
     @property
     def retained(self) -> Retained:
-        """What a retention policy acts on."""
+        """Return what a retention policy acts on."""
         return Retained(self._records, self.removals)
 
 

@@ -18,19 +18,19 @@ FAMILY = "family"
 
 @dataclass(frozen=True, slots=True)
 class Lineage(Generic[T]):
-    """All that one was forked from, and all that was forked from it, directly or not."""
+    """What a record was forked from, and what was forked from it, directly or not."""
 
     id: str
     ancestors: tuple[str, ...]
-    """Oldest first, the direct parent last; deleted ones, too."""
+    """Oldest first, the direct parent last, including deleted ones."""
     descendants: tuple[str, ...]
-    """Each behind its parent. One that was deleted is left out; what was forked from it stays."""
+    """Each after its parent. A deleted one is left out, but not what was forked from it."""
     records: Mapping[str, T]
-    """All of these and the one itself, where they are still there."""
+    """All of these and the record itself, as far as they still exist."""
 
 
 def family(ancestors_of: Callable[[T], Sequence[str] | None]) -> Index[T]:
-    """Forks, found by the first of their ancestors."""
+    """Forks, found by their first ancestor."""
 
     def first(record: T) -> str | None:
         ancestors = ancestors_of(record)
@@ -42,7 +42,7 @@ def family(ancestors_of: Callable[[T], Sequence[str] | None]) -> Index[T]:
 async def lineage(
     records: Collection[T], id: str, ancestors_of: Callable[[T], Sequence[str] | None], what: str
 ) -> Lineage[T]:
-    """Four driver calls where the family has up to 200 members. Raises `NotFoundError`."""
+    """Four driver calls for a family of up to 200. Raises `NotFoundError`."""
     record = await records.get(id)
     if record is None:
         raise NotFoundError(f"there is no {what} {id!r}")

@@ -28,11 +28,11 @@ __all__ = ["Messages"]
 M = TypeVar("M", bound=Message)
 
 _SEARCH = 100
-"""Messages read at a time while looking for one by its id."""
+"""How many messages are read at a time when looking for an id."""
 
 
 class Messages(Generic[M]):
-    """The messages of every conversation of one kind, each on a log of its own."""
+    """The messages of all conversations of one kind, each on a log of its own."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Messages(Generic[M]):
         migrations: Migrations,
         make: str = "create it first",
     ) -> None:
-        """`collection` is the first segment of the keys, `owner` what a conversation is called in messages.
+        """`collection` is the first segment of the keys, `owner` what error messages call a conversation.
 
-        `load` reads a stored message; its second argument says where it lies. `make` says how to make a conversation.
+        `load` parses a stored message; its second argument says where it is. `make` says how to create a conversation.
         """
         self._collection = name(collection)
         self._load = load
@@ -56,7 +56,7 @@ class Messages(Generic[M]):
         self._logs = lru_cache(maxsize=4096)(lambda conversation: Log(driver, self._base(conversation), self._cache))
 
     def log(self, conversation: str) -> Log:
-        """The log of a conversation. No IO."""
+        """Return the log of a conversation, without I/O."""
         return self._logs(conversation)
 
     async def add(self, conversation: str, message: M, *, unique: bool) -> M:
@@ -75,12 +75,12 @@ class Messages(Generic[M]):
         if added:
             return stamped.numbered(seq)
         entry = await self.log(conversation).get(seq)
-        if entry is None:  # cut off since: then it is no longer there, and may be added
+        if entry is None:  # cut off since: it no longer exists, and can be added
             return await self.add(conversation, message, unique=True)
         return self._message(conversation, entry)
 
     async def add_all(self, conversation: str, messages: Sequence[M]) -> list[M]:
-        """Append messages, all of them or none, and return them as stored."""
+        """Append messages, all or none, and return them as stored."""
         stamped = [message.stamped() for message in messages]
         if not stamped:
             return []
@@ -99,7 +99,7 @@ class Messages(Generic[M]):
         keys: Sequence[Key],
         plan: Callable[[ReadSet], Sequence[Write]],
     ) -> list[M]:
-        """Append messages, and what `plan` writes, all of it or none. `keys` are what `plan` reads."""
+        """Append messages and what `plan` writes, all or none. `keys` are what `plan` reads."""
         stamped = [message.stamped() for message in messages]
         values = [dump_record(message, self._migrations) for message in stamped]
 
@@ -123,7 +123,7 @@ class Messages(Generic[M]):
         cursor: str | None,
         offset: int = 0,
     ) -> Listing[M]:
-        """Messages in the order of adding; with `last` the newest ones, and a cursor to those before them."""
+        """List messages in the order they were added; with `last`, the newest ones and a cursor to earlier ones."""
         if last is not None and limit is not None:
             raise InvalidValueError(
                 "last= and limit= exclude each other: last= counts from the end, limit= from the start"
@@ -158,7 +158,7 @@ class Messages(Generic[M]):
         )
 
     async def remove(self, conversation: str, message: str | int) -> bool:
-        """Remove one message, named by its id or its seq; return whether it was there."""
+        """Remove one message by its id or seq; return whether it was there."""
         try:
             seq = await self.seq_of(conversation, message)
         except NotFoundError:
@@ -166,7 +166,7 @@ class Messages(Generic[M]):
         return await self.log(conversation).remove(seq)
 
     async def pop(self, conversation: str) -> M | None:
-        """Remove the newest message and return it, or `None` where there is none. One that cannot be read is removed, too."""
+        """Remove the newest message and return it; `None` if there is none. If it cannot be read, it is removed too."""
         while entry := await self.log(conversation).pop():
             message = self._readable(conversation, entry)
             if not isinstance(message, CorruptDataError):
@@ -175,7 +175,7 @@ class Messages(Generic[M]):
         return None
 
     async def change(self, conversation: str, message: str | int, change: Callable[[M], M]) -> M:
-        """Store what `change` makes of a message, under its number. Raises what `Log.replace` raises."""
+        """Replace a message with what `change` returns, keeping its number. Raises what `Log.replace` raises."""
         seq = await self.seq_of(conversation, message)
 
         def changed(entry: Entry) -> str:
@@ -191,18 +191,18 @@ class Messages(Generic[M]):
         return await self.log(conversation).truncate(-1)
 
     async def truncate_after(self, conversation: str, message: str | int) -> int:
-        """Remove every message behind one, named by its id or its seq; return how many went.
+        """Remove every message after one, given by its id or seq; return how many were removed.
 
-        An id is looked for from the end; of several with the same id the newest counts. Raises `NotFoundError`.
+        An id is searched from the end: of several messages with it, the newest counts. Raises `NotFoundError`.
         """
         return await self.log(conversation).truncate(await self.seq_of(conversation, message))
 
     async def seq_of(self, conversation: str, message: str | int) -> int:
-        """The seq of a message that is named by it or by its id. Raises `NotFoundError` for an id that is not there."""
+        """Return the seq of a message given by its seq or id. Raises `NotFoundError` for an unknown id."""
         return message if isinstance(message, int) else await self._find(conversation, message)
 
     async def count(self, conversation: str) -> int:
-        """How many messages there are, without a scan."""
+        """Return how many messages there are, without a scan."""
         return await self.log(conversation).count()
 
     async def _find(self, conversation: str, message_id: str) -> int:
@@ -231,7 +231,7 @@ class Messages(Generic[M]):
         return self._load(stored, where).numbered(entry.seq)
 
     def _readable(self, conversation: str, entry: Entry) -> M | CorruptDataError:
-        """A message, or why it cannot be read."""
+        """Return a message, or why it cannot be read."""
         try:
             return self._message(conversation, entry)
         except CorruptDataError as error:

@@ -1,4 +1,4 @@
-"""Saving records that carry their own timestamps."""
+"""Saving records that contain their own timestamps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class _Dated(Protocol):
 
 
 def created_at(record: _Dated) -> int:
-    """What lists are sorted by, in milliseconds since 1970."""
+    """Return what lists are sorted by, in milliseconds since 1970."""
     return 0 if record.created_at is None else milliseconds(record.created_at)
 
 
 async def save_record(
     driver: Driver, records: Collection[Stamped], record: Stamped, *, log: Log | None = None
 ) -> Stamped:
-    """Store a record with the timestamps that its caller left out, and make the log that belongs to it, in one batch."""
+    """Store a record with the timestamps that its caller omitted, and create its log, in one batch."""
     at = records.key(records.id_of(record))
     keys = [at, *(log.keys if log else ())]
 
@@ -42,7 +42,7 @@ async def save_record(
 
 
 def stamped(record: Stamped, stored: Stamped | None) -> Stamped:
-    """A record with the timestamps that its caller left out: `created_at` stays what is stored."""
+    """Return a record with the timestamps that its caller omitted. The stored `created_at` is kept."""
     moment = utc_now()
     missing = {}
     if record.created_at is None:

@@ -26,10 +26,10 @@ _MESSAGES = name("messages")
 
 @checked_arguments
 class SessionRepository:
-    """Sessions by id, image and container, newest first; messages in the order of adding.
+    """Sessions by id, image and container, newest first; messages in the order they were added.
 
-    A session and its messages live and die together: the head of the messages' log is made and removed in the
-    session's own batch.
+    A session and its messages are created and deleted together: the session's own batch creates and deletes the head of
+    the messages' log.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -56,7 +56,7 @@ class SessionRepository:
         )
 
     async def save_session(self, session: SessionRecord | Mapping[str, Any]) -> SessionRecord:
-        """Store a session whole, new or not, and return it as stored: with its timestamps. Its messages stay."""
+        """Store a whole session, new or not, and return it as stored, with its timestamps. Its messages are kept."""
         record = as_record(SessionRecord, session)
         return await save_record(self._driver, self._records, record, log=self._messages.log(record.session_id))
 
@@ -72,36 +72,36 @@ class SessionRepository:
     def find_sessions_by_container_id(
         self, container_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[SessionRecord]:
-        """The sessions of a container, newest first."""
+        """List the sessions of a container, newest first."""
         return self._records.find("container", container_id, limit=limit, cursor=cursor)
 
     def find_all_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[SessionRecord]:
-        """All sessions, newest first."""
+        """List all sessions, newest first."""
         return self._records.all(limit=limit, cursor=cursor)
 
     async def session_exists(self, session_id: str) -> bool:
-        """Whether there is such a session."""
+        """Return whether there is such a session."""
         return await self._records.exists(session_id)
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return await self._records.repair(dry_run=dry_run)
 
     async def delete_session(self, session_id: str) -> None:
-        """Remove a session with its messages, atomically; of one that is not there, nothing."""
+        """Delete a session with its messages, atomically. Does nothing if it does not exist."""
         await remove(self._driver, [self.removal(session_id)])
 
     # Forks.
 
     async def fork(self, session_id: str, *, at: int | str | None = None, id: str | None = None) -> SessionRecord:
-        """A session of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+        """Create a session that shares the messages up to and including `at` (a seq or an id; default: all).
 
         The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
-        numbers. Image and container are the parent's. Raises `NotFoundError` for a session or message that is not there,
-        `ConflictError` where the id is taken, `TooLargeError` for a fork of forks, more than 128 deep.
+        numbers. Image and container are the parent's. Raises `NotFoundError` if the session or message does not exist,
+        `ConflictError` if the id is taken, `TooLargeError` for a fork of forks, more than 128 deep.
         """
         return await self.fork_with(session_id, at, {} if id is None else {"session_id": id}, [], _alone)
 
@@ -113,7 +113,7 @@ class SessionRepository:
         keys: Sequence[Key],
         plan: Callable[[ReadSet, SessionRecord], tuple[Sequence[Write], R]],
     ) -> R:
-        """Fork in the batch of what the fork belongs to: `plan` is given what is known (`keys` too) and the fork."""
+        """Fork in the batch of what the fork belongs to. `plan` gets what is known (including `keys`) and the fork."""
         if isinstance(at, str):
             at = await self._messages.seq_of(session_id, at)
         change = {"session_id": uuid4().hex, **change}
@@ -143,7 +143,7 @@ class SessionRepository:
             raise NotFoundError(f"there is no message {at} in the session {session_id!r} to fork at") from None
 
     async def lineage(self, session_id: str) -> Lineage[SessionRecord]:
-        """All that a session was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+        """Return what a session was forked from, and what was forked from it, directly or not, and deleted ancestors.
 
         Four driver calls for a family of up to 200. Raises `NotFoundError`.
         """
@@ -159,11 +159,11 @@ class SessionRepository:
         unique: bool = False,
         create: bool | SessionRecord | Mapping[str, Any] = False,
     ) -> Message:
-        """Append a message and return it as stored: with its id, timestamp and seq.
+        """Append a message and return it as stored, with its id, timestamp and seq.
 
-        One driver call once the session is known, however long the conversation is. With `unique` a message whose id
-        is there already is not added again: the stored one is returned. Raises `NotFoundError` for a session that
-        does not exist or was deleted, unless `create`: then it is made, from the record given or with its id alone.
+        One driver call once the session is known, however long the conversation is. With `unique`, a message whose id
+        exists already is not added again: the stored one is returned. Raises `NotFoundError` if the session does not
+        exist, unless `create` is set: then it is created, from the given record or with its id only.
         """
         wanted = Message.of(message)
         try:
@@ -180,22 +180,22 @@ class SessionRepository:
         *,
         create: bool | SessionRecord | Mapping[str, Any] = False,
     ) -> Sequence[Message]:
-        """Append messages, all of them or none, and return them as stored. `create` and errors are as in `add_message`."""
+        """Append messages, all or none, and return them as stored. `create` and errors are as in `add_message`."""
         wanted = [Message.of(message) for message in messages]
         return await self._in_session(session_id, create, lambda: self._messages.add_all(session_id, wanted))
 
     async def pop_message(self, session_id: str) -> Message | None:
-        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+        """Remove the newest message and return it; `None` if there is none. Forks keep it.
 
-        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
-        is returned. Three driver calls.
+        Concurrent calls get different messages. An unreadable message is removed and logged, and the one before it is
+        returned. Three driver calls.
         """
         return await self._messages.pop(session_id)
 
     async def _in_session(
         self, session_id: str, create: bool | SessionRecord | Mapping[str, Any], add: Callable[[], Awaitable[R]]
     ) -> R:
-        """Call `add`, making the session if it does not exist and `create` asks for it."""
+        """Call `add`. If the session does not exist and `create` is set, create it."""
         while True:
             try:
                 return await add()
@@ -215,38 +215,38 @@ class SessionRepository:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Listing[Message]:
-        """The messages of a session in the order of adding; none for a session that does not exist.
+        """List the messages of a session in the order they were added; none if the session does not exist.
 
-        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them
-        first; the page's cursor then leads to those before.
+        `before` and `after` are seq numbers, exclusive. `last=50` returns the newest 50, oldest first; the
+        page's cursor then leads to the ones before.
         """
         return self._messages.list(session_id, last=last, before=before, after=after, limit=limit, cursor=cursor)
 
     async def count_messages(self, session_id: str) -> int:
-        """How many messages a session has, without reading them; 0 for a session that does not exist."""
+        """Return how many messages a session has, without reading them; 0 if the session does not exist."""
         return await self._messages.count(session_id)
 
     async def clear_messages(self, session_id: str) -> int:
-        """Remove all messages of a session, which stays; return how many there were."""
+        """Remove all messages of a session, but not the session; return how many there were."""
         return await self._messages.clear(session_id)
 
     async def truncate_after_message(self, session_id: str, message: str | int) -> int:
-        """Remove every message behind one, named by id or seq, atomically; return how many went.
+        """Remove every message after one, given by id or seq, atomically; return how many were removed.
 
-        Raises `NotFoundError` for an id that is not there.
+        Raises `NotFoundError` for an unknown id.
         """
         return await self._messages.truncate_after(session_id, message)
 
-    # For what sessions belong to, and what cleans up.
+    # For images and containers, which sessions belong to, and for retention.
 
     def find_sessions_by_image_id(
         self, image_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Listing[SessionRecord]:
-        """The sessions of an image, newest first."""
+        """List the sessions of an image, newest first."""
         return self._records.find("image", image_id, limit=limit, cursor=cursor)
 
     def removal(self, session_id: str) -> Removal:
-        """How a session is removed with its messages."""
+        """Return how to remove a session with its messages."""
         log = self._messages.log(session_id)
 
         def plan(reads: ReadSet) -> list[Write]:
@@ -255,16 +255,16 @@ class SessionRepository:
         return Removal([self._records.key(session_id), *log.keys], plan)
 
     async def removals(self, session_id: str) -> Sequence[Removal]:
-        """How a session is removed, and what belongs to it: nothing else."""
+        """Return how to remove a session. Nothing else belongs to it."""
         return [self.removal(session_id)]
 
     @property
     def retained(self) -> Retained:
-        """What a retention policy acts on."""
+        """Return what a retention policy acts on."""
         return Retained(self._records, self.removals, logs=_MESSAGES)
 
     async def _ensure(self, record: SessionRecord) -> None:
-        """Make a session with its log, or whichever of the two is missing."""
+        """Create a session with its log, or whichever of the two is missing."""
         log = self._messages.log(record.session_id)
         at = self._records.key(record.session_id)
         keys = [at, *log.keys]

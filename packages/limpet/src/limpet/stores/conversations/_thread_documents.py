@@ -1,4 +1,4 @@
-"""What of threads is not in their records: counts, the index by user and agent, and marks of deletions."""
+"""What threads store outside of their records: counts, the index by user and agent, and marks of deletions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["both", "id_of_deleted", "with_messages"]
 
 
 def with_messages(record: ThreadRecord, head: Item | None, counter: Item | None) -> ThreadRecord:
-    """A thread with how many messages it has, and when they changed last."""
+    """Return a thread with its message count and the time when its messages last changed."""
     count = visible(head, counter)
     if not count or counter is None:
         return record
@@ -24,12 +24,12 @@ def with_messages(record: ThreadRecord, head: Item | None, counter: Item | None)
 
 
 def both(user_id: str, agent_name: str) -> str:
-    """The value of the index by user and agent."""
+    """Return the value of the index by user and agent."""
     return to_json([user_id, agent_name]).decode()
 
 
 def id_of_deleted(item: Item) -> str:
-    """Which thread the mark of a deletion names. Raises `CorruptDataError`."""
+    """Return the id in the mark of a deleted thread. Raises `CorruptDataError`."""
     try:
         match from_json(item.value or ""):
             case [str(thread_id)]:

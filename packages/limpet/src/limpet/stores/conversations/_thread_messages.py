@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class NewThread(TypedDict, total=False):
-    """What a thread is made with where it does not exist: `user_id` and `agent_name` are required."""
+    """How to create a thread that does not exist: `user_id` and `agent_name` are required."""
 
     user_id: Required[str]
     agent_name: Required[str]
@@ -39,7 +39,7 @@ class ThreadMessages(ABC):
 
     @abstractmethod
     async def _in_thread(self, thread_id: str, create: NewThread | None, add: Callable[[], Awaitable[R]]) -> R:
-        """Call `add`, making the thread if it does not exist and `create` says with what."""
+        """Call `add`. If the thread does not exist and `create` is given, create it."""
 
     async def add_message(
         self,
@@ -52,12 +52,12 @@ class ThreadMessages(ABC):
         create: NewThread | None = None,
         **more: Any,
     ) -> ThreadMessage:
-        """Append a message and return it as stored: with its id, timestamp and seq.
+        """Append a message and return it as stored, with its id, timestamp and seq.
 
-        `more` is whatever else belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, fields of your own. One
-        driver call once the thread is known. With `unique` a message whose id was added with `unique` already, in shared
-        history too, is not added again: the stored one is returned. A thread that does not exist is made where `create`
-        says with what, else `NotFoundError` is raised. Raises `InvalidValueError`.
+        `more` is anything else that belongs to it: `metadata`, `name`, `tool_calls`, `tool_call_id`, your own fields.
+        One driver call once the thread is known. With `unique`, a message whose id was already added with `unique`,
+        even in shared history, is not added again: the stored one is returned. A thread that does not exist is created
+        as `create` says; without `create`, `NotFoundError` is raised. Raises `InvalidValueError`.
         """
         fields = {**more, "role": role, "content": content} | ({} if id is None else {"id": id})
         message = as_record(ThreadMessage, fields)
@@ -77,12 +77,13 @@ class ThreadMessages(ABC):
         metadata: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         if_match: Etag | None = None,
     ) -> Sequence[ThreadMessage]:
-        """Append messages, a turn say, all of them or none, and return them as stored.
+        """Append messages, such as those of a turn, all or none, and return them as stored.
 
-        `metadata` is a function of the thread's metadata that returns the new ones: they are stored in the same batch as
-        the messages. It may run again if someone else writes first, so no change is lost; what it raises stores nothing.
-        `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record has changed. `create` is
-        as in `add_message`. One driver call once the thread is known, two with `metadata` or `if_match`. Raises `NotFoundError`.
+        `metadata` is a function that takes the thread's metadata and returns the new metadata, which is stored in the
+        same batch as the messages. It may run again if someone else writes first, so no change is lost; what it raises
+        stores nothing. `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record
+        has changed. `create` is as in `add_message`. One driver call once the thread is known, two with `metadata` or
+        `if_match`. Raises `NotFoundError`.
         """
         records = [as_record(ThreadMessage, message) for message in messages]
         if metadata is None and if_match is None:
@@ -103,10 +104,10 @@ class ThreadMessages(ABC):
         return await self._in_thread(thread_id, create, lambda: self._messages.add_with(thread_id, records, [at], plan))
 
     async def pop_message(self, thread_id: str) -> ThreadMessage | None:
-        """Remove the newest message and return it, or `None` where there is none. Forks keep it.
+        """Remove the newest message and return it; `None` if there is none. Forks keep it.
 
-        Concurrent calls get different messages. A message that cannot be read is removed and logged, and the one before it
-        is returned. Three driver calls.
+        Concurrent calls get different messages. An unreadable message is removed and logged, and the one before it is
+        returned. Three driver calls.
         """
         return await self._messages.pop(thread_id)
 
@@ -121,19 +122,19 @@ class ThreadMessages(ABC):
         cursor: str | None = None,
         offset: int = 0,
     ) -> Listing[ThreadMessage]:
-        """The messages of a thread in the order of adding; none for a thread that does not exist.
+        """List the messages of a thread in the order they were added; none if the thread does not exist.
 
-        `before` and `after` are seq numbers, excluded themselves. `last=50` gives the newest 50, oldest of them first; the
-        page's cursor then leads to those before. `offset` skips as many from the start, without reading them.
+        `before` and `after` are seq numbers, exclusive. `last=50` returns the newest 50, oldest first; the page's
+        cursor then leads to the ones before. `offset` skips messages from the start, without reading them.
         """
         return self._messages.list(
             thread_id, last=last, before=before, after=after, limit=limit, cursor=cursor, offset=offset
         )
 
     async def update_message(self, thread_id: str, message: str | int, **changes: Any) -> ThreadMessage:
-        """Change fields of a message, named by id or seq, and return it; its id, number and timestamp stay.
+        """Change fields of a message, given by id or seq, and return it. Its id, number and timestamp do not change.
 
-        Raises `NotFoundError` for one that is not there, and `UnsupportedError` for one that a fork shares.
+        Raises `NotFoundError` if there is no such message, and `UnsupportedError` if a fork shares it.
         """
         fixed = {"id", "timestamp"} & changes.keys()
         if fixed:
@@ -145,27 +146,27 @@ class ThreadMessages(ABC):
         )
 
     async def delete_message(self, thread_id: str, message: str | int) -> bool:
-        """Remove one message, named by id or seq; return whether it was there. Forks keep it."""
+        """Remove one message, given by id or seq; return whether it was there. Forks keep it."""
         return await self._messages.remove(thread_id, message)
 
     async def count_messages(self, thread_id: str) -> int:
-        """How many messages a thread has, without reading them; 0 for a thread that does not exist."""
+        """Return how many messages a thread has, without reading them; 0 if the thread does not exist."""
         return await self._messages.count(thread_id)
 
     async def clear_messages(self, thread_id: str) -> int:
-        """Remove all messages of a thread, which stays as it is; return how many there were. Forks keep theirs."""
+        """Remove all messages of a thread, but not the thread; return how many there were. Forks keep theirs."""
         return await self._messages.clear(thread_id)
 
     async def truncate_after_message(self, thread_id: str, message: str | int) -> int:
-        """Remove every message behind one, named by id or seq, atomically; return how many went.
+        """Remove every message after one, given by id or seq, atomically; return how many were removed.
 
-        Raises `NotFoundError` for an id that is not there.
+        Raises `NotFoundError` for an unknown id.
         """
         return await self._messages.truncate_after(thread_id, message)
 
 
 def messages_of_threads(driver: Driver) -> Messages[ThreadMessage]:
-    """All of them, on a driver."""
+    """Return the messages of all threads on a driver."""
     return Messages(driver, _MESSAGES, "thread", _load, THREAD_MESSAGE)
 
 

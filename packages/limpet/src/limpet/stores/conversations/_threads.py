@@ -44,7 +44,7 @@ R = TypeVar("R")
 
 _DELETED = name("threads.deleted")
 _AT_ONCE = 20
-"""Approvals that go in the batch which removes their thread; more of them go right after it."""
+"""How many approvals are deleted in the same batch as their thread. The rest are deleted right after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ class ThreadStats:
     threads: int
     feedback: int
     messages: int | None
-    """`None` unless asked for."""
+    """`None` unless requested."""
 
 
 @checked_arguments
 class ThreadStore(ThreadMessages):
-    """Threads by id, user and agent, newest first; messages in the order of adding."""
+    """Threads by id, user and agent, newest first; messages in the order they were added."""
 
     def __init__(self, driver: Driver, approvals: ApprovalStore, checkpoints: CheckpointStore) -> None:
         self._driver = driver
@@ -81,7 +81,7 @@ class ThreadStore(ThreadMessages):
         self._messages = messages_of_threads(driver)
         self._count = Counter(driver, "threads")
         self.feedback: FeedbackStore = FeedbackStore(driver, self._records)
-        """What people thought of threads and messages; `persistence.feedback` is the same."""
+        """What people think of threads and messages; the same as `persistence.feedback`."""
 
     async def create(
         self,
@@ -93,9 +93,9 @@ class ThreadStore(ThreadMessages):
         id: str | None = None,
         exist_ok: bool = False,
     ) -> ThreadRecord:
-        """Make a thread, with an id of its own unless one is given. Two driver calls.
+        """Create a thread, with a generated id unless one is given. Two driver calls.
 
-        Raises `ConflictError` where the id is taken, unless `exist_ok`: then the thread that is there is returned, unchanged.
+        Raises `ConflictError` if the id is taken, unless `exist_ok`: then the existing thread is returned, unchanged.
         """
         moment = utc_now()
         fields = {
@@ -138,7 +138,7 @@ class ThreadStore(ThreadMessages):
         return None if record is None or item is None else (with_messages(record, head, counter), item.etag)
 
     async def exists(self, thread_id: str) -> bool:
-        """Whether there is such a thread; it is not read. One driver call."""
+        """Return whether there is such a thread, without reading it. One driver call."""
         return await self._records.exists(thread_id)
 
     def list(
@@ -150,10 +150,10 @@ class ThreadStore(ThreadMessages):
         cursor: str | None = None,
         offset: int = 0,
     ) -> Listing[ThreadRecord]:
-        """The threads of a user, of an agent, of both, or all, made last first. A page is three driver calls.
+        """List the threads of a user, of an agent, of both, or all, newest first. A page is three driver calls.
 
-        Lists are in order of creation, so no thread moves while someone pages. `offset` reads what it skips: prefer the
-        page's cursor on instead.
+        Lists are in order of creation, so no thread moves while someone pages. `offset` reads what it skips, so prefer
+        the page's cursor.
         """
         index, value = "all", ""
         if user_id is not None and agent_name is not None:
@@ -192,7 +192,8 @@ class ThreadStore(ThreadMessages):
     ) -> ThreadRecord:
         """Change the title, replace the metadata (`metadata=`), or merge into it, one level deep (`merge_metadata=`).
 
-        Concurrent merges are all kept. Raises `NotFoundError`, and `InvalidValueError` for both kinds of metadata at once.
+        Concurrent merges are all kept. Raises `NotFoundError`, and `InvalidValueError` if both kinds of metadata are
+        given.
         """
         if metadata is not KEEP and merge_metadata is not None:
             raise InvalidValueError("metadata= replaces and merge_metadata= merges: pass only one")
@@ -214,11 +215,12 @@ class ThreadStore(ThreadMessages):
             return with_messages(record, *await self._driver.get(self._messages.log(thread_id).keys))
 
     async def delete(self, thread_id: str) -> bool:
-        """Remove a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
+        """Delete a thread with its messages, feedback, checkpoints and approvals; return whether there was one.
 
-        To readers, the thread, its messages, feedback and checkpoints disappear in one batch, however many there are, and so do its first
-        twenty approvals; the rest goes right after. If this stops half-way, `persistence.collect_garbage()`, or creating a
-        thread with that id, finishes it. Messages that forks share stay as long as a fork needs them.
+        For readers, the thread, its messages, feedback and checkpoints disappear in one batch, however many there are,
+        and so do its first twenty approvals; the rest follows right after. If this is interrupted,
+        `persistence.collect_garbage()`, or creating a thread with that id, finishes it. Messages that forks share are
+        kept as long as a fork needs them.
         """
         approvals = (await self._approvals.removals(thread_id))[:_AT_ONCE]
         log = self._messages.log(thread_id)
@@ -243,9 +245,9 @@ class ThreadStore(ThreadMessages):
         return True
 
     async def stats(self, *, messages: bool = False) -> ThreadStats:
-        """How many threads and how much feedback there is, exactly: two driver calls, however many there are.
+        """Return exactly how many threads and how much feedback there is, in two driver calls, however many there are.
 
-        `messages` adds up what each thread has: exact too, but two small items are read for each thread.
+        `messages` adds up the messages of all threads: also exact, but it reads two small items per thread.
         """
         total = None
         if messages:
@@ -253,9 +255,9 @@ class ThreadStore(ThreadMessages):
         return ThreadStats(await self._count.total(), await self.feedback.count(), total)
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return await self._records.repair(dry_run=dry_run)
 
@@ -271,11 +273,11 @@ class ThreadStore(ThreadMessages):
         user_id: str | None = None,
         id: str | None = None,
     ) -> ThreadRecord:
-        """A thread of its own that shares the messages up to `at` (a seq or an id; all there are), that one included.
+        """Create a thread that shares the messages up to and including `at` (a seq or an id; default: all).
 
         The same few driver calls whatever the length: nothing is copied, and shared messages keep their ids, times and
-        numbers. User, agent and metadata are the parent's unless given, and the title is "Fork of" and the parent's. Raises
-        `NotFoundError` for a thread or message that is not there, `ConflictError` where the id is taken, `TooLargeError` for
+        numbers. User, agent and metadata default to the parent's, and the title to "Fork of" and the parent's. Raises
+        `NotFoundError` if the thread or message does not exist, `ConflictError` if the id is taken, `TooLargeError` for
         a fork of forks, more than 128 deep.
         """
         if isinstance(at, str):
@@ -323,16 +325,16 @@ class ThreadStore(ThreadMessages):
                 return found
 
     async def lineage(self, thread_id: str) -> Lineage[ThreadRecord]:
-        """All that a thread was forked from, and all that was forked from it, directly or not; deleted ancestors too.
+        """Return what a thread was forked from, and what was forked from it, directly or not, and deleted ancestors.
 
         Four driver calls for a family of up to 200. Raises `NotFoundError`.
         """
         return await lineage(self._records, thread_id, _ancestors, "thread")
 
-    # How.
+    # Implementation.
 
     async def finish_deletions(self) -> int:
-        """Finish the deletions that stopped half-way; return how many. `persistence.collect_garbage()` calls it."""
+        """Finish interrupted deletions; return how many. `persistence.collect_garbage()` calls this."""
         ended = 0
         async for item in scan_all(self._driver, _DELETED):
             try:
@@ -343,14 +345,14 @@ class ThreadStore(ThreadMessages):
         return ended
 
     async def _finish(self, thread_id: str) -> None:
-        """Remove what hung on a thread that was deleted. Safe to repeat: no thread of that id can be made meanwhile."""
+        """Remove what belonged to a deleted thread. Safe to repeat: no thread with that id can be created meanwhile."""
         await self.feedback.clear(thread_id)
         for removal in await self._approvals.removals(thread_id):
             await transact(self._driver, removal.keys, lambda reads, plan=removal.plan: Plan(plan(reads), None))  # type: ignore[misc]
         await self._driver.apply([Delete(key(_DELETED, text(thread_id)))])
 
     async def _in_thread(self, thread_id: str, create: NewThread | None, add: Callable[[], Awaitable[R]]) -> R:
-        """Call `add`, making the thread if it does not exist and `create` says with what."""
+        """Call `add`. If the thread does not exist and `create` is given, create it."""
         while True:
             try:
                 return await add()
@@ -360,7 +362,7 @@ class ThreadStore(ThreadMessages):
             await self.create(**create, id=thread_id, exist_ok=True)
 
     def _keys(self, thread_id: str) -> tuple[Key, Key, Key]:
-        """What making and deleting a thread has to know, besides its log."""
+        """Return what creating and deleting a thread needs to read, besides its log."""
         return self._records.key(thread_id), key(_DELETED, text(thread_id)), self._count.shard()
 
     def _plan_new(self, reads: ReadSet, record: ThreadRecord) -> Sequence[Write]:
@@ -379,7 +381,7 @@ class ThreadStore(ThreadMessages):
 
 
 class _NotGone(Exception):
-    """A thread of that id was deleted, and what hung on it is not all removed yet."""
+    """A thread with that id was deleted, and not everything that belonged to it is removed yet."""
 
 
 def _ancestors(record: ThreadRecord) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Events and jobs. For this floor; the public doors are `limpet.stores` and `limpet.events`."""
+"""Events and jobs. Internal to this floor; import from `limpet.stores` and `limpet.events`."""
 
 from ._event_documents import Event, Recovered
 from ._events import EventQueue

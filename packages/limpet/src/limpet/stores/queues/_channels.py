@@ -1,4 +1,4 @@
-"""Creating the channel of an event queue, and removing it once it is empty."""
+"""Creating the channel of an event queue, and removing it when it is empty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["create_channel", "remove_if_empty"]
 
 
 async def create_channel(driver: Driver, log: Log, channel: str) -> None:
-    """Create a channel, with its name in the list of them, unless it is there."""
+    """Create a channel, and add its name to the list of channels, unless it exists."""
     listed = key(CHANNELS, text(channel))
 
     def plan(reads: ReadSet) -> Plan[None]:
@@ -20,7 +20,7 @@ async def create_channel(driver: Driver, log: Log, channel: str) -> None:
 
 
 async def remove_if_empty(driver: Driver, log: Log, channel: str) -> None:
-    """Remove a channel that has no events left. Its numbers go on for a month, so that cursors stay true."""
+    """Remove a channel that has no events left. Its numbering is kept for a month, so that cursors remain valid."""
 
     def plan(reads: ReadSet) -> Plan[list[Write]]:
         head, counter = (reads[at] for at in log.keys)

@@ -33,10 +33,10 @@ class Event:
 
     channel: str
     cursor: str
-    """Its place in the channel: later events have cursors that sort behind it. Pass it on as it came."""
+    """Its position in the channel: the cursors of later events sort after it. Pass it back unchanged."""
     event: Any
     published_at: datetime
-    """By the backend's clock. The order is that of the cursors."""
+    """By the backend's clock. The cursors define the order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +46,23 @@ class Recovered:
     events: list[Event]
     """In order."""
     has_more: bool
-    """Whether there were more of them: ask again, after the last one's cursor."""
+    """Whether there were more: call again with the last event's cursor."""
     lost: int
-    """How many events before the first of these, and after the cursor that was given, retention has removed."""
+    """How many events after the given cursor, and before the first of these, retention has removed."""
 
 
 def log_base(channel: str) -> Key:
-    """Where the log of a channel lies."""
+    """Return the key of a channel's log."""
     return key(LOGS, text(channel))
 
 
 def ack_key(channel: str, consumer: str) -> Key:
-    """Where a consumer's acknowledgement lies."""
+    """Return the key of a consumer's acknowledgement."""
     return key(ACKS, text(channel), text(consumer))
 
 
 def position_of(cursor: str | None) -> int | None:
-    """The number that a cursor stands for; `None`, or an empty text, is the very beginning."""
+    """Return the number that a cursor stands for. `None` and empty text are the very beginning."""
     if cursor is None or cursor == "":
         return None
     if not isinstance(cursor, str) or len(cursor) != 16 or not (cursor.isascii() and cursor.isdecimal()):
@@ -71,14 +71,14 @@ def position_of(cursor: str | None) -> int | None:
 
 
 def acknowledged(value: str) -> int:
-    """The number of the last event that was acknowledged. Raises `CorruptDataError`."""
+    """Return the number of the last acknowledged event. Raises `CorruptDataError`."""
     if not value.isdecimal():
         raise CorruptDataError(f"an acknowledgement says {value!r}, which is not a number")
     return int(value)
 
 
 def to_event(channel: str, entry: Entry) -> Event:
-    """The event in an entry. Raises `CorruptDataError`."""
+    """Return the event in an entry. Raises `CorruptDataError`."""
     try:
         event = load_value(entry.value, EVENT, f"event {entry.seq} of the channel {channel!r}")
     except CorruptDataError as error:

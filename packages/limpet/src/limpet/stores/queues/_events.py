@@ -72,8 +72,9 @@ Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
 class EventQueue:
     """Channels of events, each in the order that the store assigns. Created by `persistence.events()` and `create_queue`.
 
-    An event is stored when `publish` returns. If it raises, repeat it; only after `OutcomeUnknownError` may the event
-    be stored twice. Every subscriber sees every event from where it starts, in order, and again after its last ack.
+    An event is stored when `publish` returns. If `publish` raises, repeat it: only after `OutcomeUnknownError` can the
+    event be stored twice. Every subscriber sees all events from its start, in order; events after its last ack come
+    again.
     """
 
     def __init__(
@@ -90,10 +91,10 @@ class EventQueue:
     ) -> None:
         """Keep events for `retention` (`None`: no limit), and at most `max_count` events per channel.
 
-        With `acknowledged`, also delete what every consumer of its channel has acknowledged; a channel without consumers
-        keeps everything. A consumer that acknowledges nothing for `consumer_ttl` is forgotten. `prune_interval` is how often
-        one of all open queues prunes (`None`: only `prune` does). `poll` is after how many seconds a
-        subscriber looks again if the driver has no change notifications.
+        With `acknowledged`, also delete what every consumer of its channel has acknowledged; a channel without
+        consumers keeps everything. A consumer that acknowledges nothing for `consumer_ttl` is forgotten.
+        `prune_interval` is how often one of all open queues prunes (`None`: only `prune` does). `poll` is how many
+        seconds pass before a subscriber looks again if the driver has no change notifications.
         """
         if poll <= 0:
             raise ConfigurationError(f"poll is {poll}: pass more than 0 seconds")
@@ -118,8 +119,8 @@ class EventQueue:
     async def publish(self, channel: str, event: Any) -> str:
         """Store an event (JSON; models, dates and so on are converted), notify the subscribers, and return its cursor.
 
-        One driver call once the channel is known; concurrent calls travel together. Raises `InvalidValueError` for
-        a value that would come back as something else, and `TooLargeError`.
+        One driver call once the channel is known; concurrent calls travel together. Raises `InvalidValueError` for a
+        value that would come back changed, and `TooLargeError`.
         """
         self._check()
         value = dump_plain(event, "the event", convert=True)
@@ -138,10 +139,10 @@ class EventQueue:
     # Reading.
 
     async def recover(self, channel: str, after: str | None = None, *, limit: int = 1000) -> Recovered:
-        """The events behind a cursor (`None`: from the first that is left), at most `limit`; none of an unknown channel.
+        """Return at most `limit` events after a cursor (`None`: from the first one left); none for an unknown channel.
 
-        The page ends before an event that cannot be read; where it is the first one, its `CorruptDataError` is raised, and
-        `error.cursor` leads on behind it. Raises `InvalidCursorError` for a cursor that this channel has not given out.
+        The page ends before an unreadable event. If that is the first one, its `CorruptDataError` is raised; continue
+        with `error.cursor`. Raises `InvalidCursorError` for a cursor that this channel did not issue.
         """
         self._check()
         if limit < 1:
@@ -164,10 +165,11 @@ class EventQueue:
     async def stream(
         self, channel: str, *, after: str | None = None, consumer: str | None = None
     ) -> AsyncGenerator[Event, None]:
-        """History, then live, without a gap or a double: every event behind `after`, or behind a consumer's last ack.
+        """Yield past and live events without gaps or duplicates: all after `after`, or after a consumer's last ack.
 
-        `after` goes before the ack. Without either from the first that is left. Ends with the queue. Raises `CorruptDataError` for an event that
-        cannot be read (go on after `error.cursor`), `EventsLostError` for a reader that fell behind the retention, `InvalidCursorError` for a cursor that this channel has not given out.
+        `after` takes precedence over the ack. Without either, starts with the first event that is left. Ends with the
+        queue. Raises `CorruptDataError` for an unreadable event (continue with `error.cursor`), `EventsLostError` if
+        the reader fell behind the retention, `InvalidCursorError` for a cursor that this channel did not issue.
         """
         self._check()
         if consumer is not None and after is None:
@@ -176,33 +178,33 @@ class EventQueue:
         log, fresh = self._log(channel), True
         with self._wakeups.waiting(log.base) as woken:
             while not self._closed:
-                woken.clear()  # before reading: whoever publishes from here on wakes us again
+                woken.clear()  # before reading: whoever publishes from now on wakes us again
                 try:
                     entries, more = await log.read_part(after=position, limit=_PAGE, past_damage=True)
                 except ClosedError:
                     if self._closed:
-                        return  # closed while we read
+                        return  # closed meanwhile
                     raise
                 for entry in entries:
                     if position is not None and entry.seq > position + 1:
                         raise EventsLostError(channel, lost=entry.seq - position - 1, resume=number(entry.seq - 1))
                     position = entry.seq
-                    yield to_event(channel, entry)  # one that cannot be read raises an error with its cursor
+                    yield to_event(channel, entry)  # an unreadable one raises an error with its cursor
                 if not entries and fresh and (lost := await self._lost(channel, position)):
                     raise EventsLostError(channel, lost=lost, resume=number((position or 0) + lost))
-                if not more:  # that was the end: there is more only where somebody woke us
+                if not more:  # that was the end: there is more only if something woke us
                     await woken.wait()
                 fresh = False
 
     async def subscribe(
         self, channel: str, callback: Callback, *, after: str | None = None, consumer: str | None = None
     ) -> Unsubscribe:
-        """Call back with every event from now on, or behind `after` or a consumer's last ack; return how to end it.
+        """Call back with every event from now on, or after `after` or a consumer's last ack; return how to end it.
 
-        `after` goes before the ack; a consumer without one begins with the first event that is left.
-        One call at a time, in order; a coroutine is awaited. What a callback raises is logged (`limpet`), and so is
-        what was lost because the callback fell behind the retention, or cannot be read; the next event comes all the same. Raises `InvalidCursorError`
-        for a cursor that this channel has not given out.
+        `after` takes precedence over the ack; a consumer without an ack starts with the first event that is left. The
+        callback gets one call at a time, in order; if it is a coroutine function, it is awaited. Errors that it raises,
+        events lost because it fell behind the retention, and unreadable events are logged (`limpet`); then the next
+        event follows. Raises `InvalidCursorError` for a cursor that this channel did not issue.
         """
         self._check()
         if consumer is not None and after is None:
@@ -222,12 +224,12 @@ class EventQueue:
 
         return unsubscribe
 
-    # What was seen.
+    # Acknowledgements.
 
     async def ack(self, consumer: str, channel: str, cursor: str) -> None:
-        """Note that a consumer has seen everything up to this cursor. It only ever moves forward.
+        """Note that a consumer has seen everything up to this cursor. Acknowledgements only move forward.
 
-        Raises `InvalidCursorError` for one that this channel has not given out.
+        Raises `InvalidCursorError` for a cursor that this channel did not issue.
         """
         self._check()
         position = position_of(cursor)
@@ -246,7 +248,7 @@ class EventQueue:
         await transact(self._driver, [at, counter], plan)
 
     async def get_cursor(self, consumer: str, channel: str) -> str | None:
-        """What a consumer acknowledged last; `None` where it never did, or not for so long that it was forgotten."""
+        """Return what a consumer last acknowledged; `None` if it never did, or so long ago that it was forgotten."""
         self._check()
         (item,) = await self._driver.get([ack_key(channel, consumer)])
         return None if item is None else number(acknowledged(str(item.value)))
@@ -254,7 +256,7 @@ class EventQueue:
     # Upkeep.
 
     async def prune(self) -> int:
-        """Remove the events that are not kept; return how many. Any process may call it, at any time."""
+        """Delete the events that need not be kept; return how many. Any process can call this at any time."""
         removed = 0
         now = await backend_now_ms(self._driver)
         async for item in scan_all(self._driver, CHANNELS):
@@ -273,7 +275,7 @@ class EventQueue:
         return removed
 
     def channels(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
-        """Every channel that has events, or had some at the last `prune`, in the driver's order of their names."""
+        """List every channel that has events, or had some at the last `prune`, in the driver's order of names."""
         self._check()
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
@@ -283,9 +285,9 @@ class EventQueue:
         return Listing(["channels"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(CHANNELS))
 
     async def delete(self, channel: str) -> bool:
-        """Remove a channel with its events and acknowledgements; return whether there was one.
+        """Delete a channel with its events and acknowledgements; return whether there was one.
 
-        Whoever publishes to it makes it anew. Its numbers go on for a month, so a cursor never means another event.
+        Publishing creates it again. Its numbering continues for a month, so a cursor never refers to another event.
         """
         self._check()
         log = self._log(channel)
@@ -301,12 +303,12 @@ class EventQueue:
         return bool(writes)
 
     async def aclose(self) -> None:
-        """End all streams and subscriptions, then what belongs to the queue. Closing twice does nothing."""
+        """End all streams and subscriptions, then close what belongs to the queue. Closing twice does nothing."""
         if self._closed:
             return
         ensure_owner(self._driver)
         self._closed = True
-        running = asyncio.get_running_loop()  # in a child of fork the parent's tasks never end
+        running = asyncio.get_running_loop()  # in a forked child, the parent's tasks never end
         tasks = [t for t in self._subscribers if t is not asyncio.current_task() and t.get_loop() is running]
         for task in tasks:
             task.cancel()
@@ -331,14 +333,14 @@ class EventQueue:
         await self.aclose()
 
     async def start(self) -> None:
-        """Start pruning in the background. `async with` does it."""
+        """Start pruning in the background. `async with` does this."""
         if self._upkeep is not None:
             await self._upkeep.__aenter__()
 
     # How.
 
     async def _lost(self, channel: str, position: int | None) -> int:
-        """How many events behind a position are gone, where a read found none behind it."""
+        """Return how many events after a position are gone, if a read found none after it."""
         if position is None:
             return 0
         log = self._log(channel)
@@ -348,7 +350,9 @@ class EventQueue:
             raise InvalidCursorError(
                 f"{number(position)!r} is not a cursor of the channel {channel!r}: read it from the start"
             )
-        entries = await log.read(after=position, limit=1, past_damage=True)  # again: something may have come since
+        entries = await log.read(
+            after=position, limit=1, past_damage=True
+        )  # again: one may have arrived since
         return (entries[0].seq if entries else following) - position - 1
 
     async def _serve(self, channel: str, callback: Callback, after: str | None) -> None:

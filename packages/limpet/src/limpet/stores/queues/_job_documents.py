@@ -27,24 +27,24 @@ __all__ = [
 __all__ += ["up_to"]
 
 _LONGEST_ERROR = 10_000
-"""Characters of an error that are kept beside a job."""
+"""Characters of an error that are stored with a job."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that was tried for the last time."""
+    """A job after its last attempt."""
 
     id: str
     value: Any
     attempts: int
     error: str | None
-    """What the last try said of it, where it said something."""
+    """The error of the last attempt, if there was one."""
     raw: str | None = None
-    """Of a job that could not be read: what was stored, where it is text. Its value is `None`, it cannot be revived."""
+    """For an unreadable job: what was stored, if that is text. Its value is `None`, and it cannot be revived."""
 
 
 def up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
-    """As many as one batch can take, at least one."""
+    """Return as many as fit in one batch, at least one."""
     for count, entry in enumerate(entries):
         size -= len(entry.value)
         if size < 0 and count > 0:
@@ -53,33 +53,33 @@ def up_to(size: int, entries: Sequence[Entry]) -> Sequence[Entry]:
 
 
 def check_id(id: str) -> str:
-    """The id of a job. Raises `InvalidValueError` for what is none."""
+    """Check the id of a job. Raises `InvalidValueError`."""
     if not isinstance(id, str) or len(id) != 16 or not (id.isascii() and id.isdecimal()):
         raise InvalidValueError(f"{id!r} is not a job id: pass ids on unchanged")
     return id
 
 
 def number_of(item: Item) -> int:
-    """The number in an item. Raises `CorruptDataError`."""
+    """Return the number in an item. Raises `CorruptDataError`."""
     if not isinstance(item.value, str) or not item.value.isdecimal():
         raise CorruptDataError(f"the item at {item.key!r} should be a number")
     return int(item.value)
 
 
 def shown_error(error: str | None) -> str | None:
-    """An error's text as it can be stored, whatever is in it."""
+    """Return an error's text in a form that can be stored, whatever it contains."""
     if error is None or len(error) <= _LONGEST_ERROR:
         return None if error is None else error.encode(errors="backslashreplace").decode()
     return f"{shown_error(error[:_LONGEST_ERROR])}... ({len(error):,} characters)"
 
 
 def dump_state(state: dict[str, Any]) -> str:
-    """A claimed job, or a dead letter, as it is stored: its value was checked when it was put."""
+    """Return the stored form of a claimed job or a dead letter. Its value was checked when it was put."""
     return stamp_object(to_json(state).decode(), CLAIMED_JOB.version)
 
 
 def load_state(item: Item) -> dict[str, Any]:
-    """The claimed job, or dead letter, in an item. Raises `CorruptDataError`."""
+    """Return the claimed job or dead letter in an item. Raises `CorruptDataError`."""
     state = load_object(item.value, CLAIMED_JOB, f"the job at {item.key!r}")
     if not isinstance(state.get("attempts"), int) or "value" not in state:
         raise CorruptDataError(f"the item at {item.key!r} is not a job")
@@ -87,7 +87,7 @@ def load_state(item: Item) -> dict[str, Any]:
 
 
 def dead_letter(item: Item) -> DeadLetter | CorruptDataError:
-    """The dead letter in an item, or why it cannot be read."""
+    """Return the dead letter in an item, or why it cannot be read."""
     try:
         state = load_state(item)
     except CorruptDataError as error:
@@ -97,7 +97,7 @@ def dead_letter(item: Item) -> DeadLetter | CorruptDataError:
 
 
 def unreadable_state(error: CorruptDataError, stored: Value | None, attempts: int) -> dict[str, Any]:
-    """What is kept of a job that cannot be read. One that a newer release wrote is not: `FormatError` is raised again."""
+    """Return what is kept of an unreadable job. If a newer release wrote it, `FormatError` is raised again."""
     if isinstance(error, FormatError):
         raise error
     raw = stored if isinstance(stored, str) and not isinstance(stored, Unreadable) else None

@@ -1,4 +1,4 @@
-"""The work queue: each job is done by one worker, comes back if the worker dies, and may end as a dead letter."""
+"""The work queue: each job is done by one worker, comes back if the worker dies, and can end as a dead letter."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _TAKEN, _LEASES, _DEAD = name("work.taken"), name("work.leases"), name("work.dea
 _PAGE = 500
 _TRIES = 200
 _CLAIM_BYTES = 1 << 20
-"""How much of jobs one claim takes, where it is more than one job: it has to fit into one batch."""
+"""Maximum bytes of jobs in one claim of several jobs: they must fit in one batch."""
 _LONGEST_PAUSE = 300.0
 
 
@@ -72,10 +72,11 @@ _LONGEST_PAUSE = 300.0
 class WorkQueue:
     """Jobs by name, each done once by each group of workers. `persistence.work(name)` makes one; that costs nothing.
 
-    A job that is claimed is its worker's for `lease`, and longer while he renews it. Then another may claim it,
-    with `attempts` one higher; after `max_attempts` it is a dead letter. What it does outside may happen twice, where a
-    worker dies after it and before `complete`. Jobs are handed out in order, those that came back first. A group begins
-    with its first `claim`, at the oldest job that is still there; from then on nothing is removed that it did not claim.
+    A claimed job belongs to its worker for `lease`, and longer if the worker renews it. After that, another worker can
+    claim it, with `attempts` increased by one; after `max_attempts` it becomes a dead letter. External effects of a job
+    can happen twice, if a worker dies before `complete`. Jobs are handed out in order, those that came back first. A
+    group starts with its first `claim`, at the oldest job that still exists; from then on, no job is removed that it
+    has not claimed.
     """
 
     def __init__(
@@ -107,12 +108,12 @@ class WorkQueue:
         self._dead = _below(_DEAD, queue, group)
         self._one_at_a_time = asyncio.Lock()
         self._looked = 0.0
-        """When this one last looked for what came back."""
+        """When this queue last looked for jobs that came back."""
 
     async def put(self, *values: Any) -> list[str]:
-        """Add jobs (plain JSON; models, dates and the like become that), all or none; return their ids. One driver call, when warm.
+        """Add jobs (JSON; models and dates are converted), all or none; return their ids. One driver call when warm.
 
-        Raises `InvalidValueError` for what would come back as something else, and `TooLargeError`.
+        Raises `InvalidValueError` for a value that would come back changed, and `TooLargeError`.
         """
         if not values:
             raise InvalidValueError("put() needs at least one job")
@@ -127,26 +128,26 @@ class WorkQueue:
                 return [number(first + n) for n in range(len(written))]
 
     async def claim(self, *, limit: int = 1, wait: float = 0.0) -> list[Job]:
-        """Take up to `limit` jobs, waiting for up to `wait` seconds for the first of them; none where there are none.
+        """Claim up to `limit` jobs, waiting for up to `wait` seconds for the first; return `[]` if there is none.
 
-        A claim that raises `OutcomeUnknownError` may have claimed jobs: they come back after `lease`.
+        If this raises `OutcomeUnknownError`, it may have claimed jobs: they come back after `lease`.
         """
         if limit < 1:
             raise InvalidValueError(f"limit is {limit}: it must be at least 1")
         until = monotonic() + wait
         with self._wakeups.waiting(self._log.base) if wait > 0 else nullcontext(asyncio.Event()) as woken:
             while True:
-                woken.clear()  # before looking: whoever puts from here on wakes us again
+                woken.clear()  # before looking: whoever puts from now on wakes us again
                 jobs = await take(self._look(limit), _give_back)
                 left = until - monotonic()
                 if jobs or left <= 0:
                     return jobs
-                with suppress(TimeoutError):  # what comes back tells nobody: look again now and then
+                with suppress(TimeoutError):  # jobs that come back notify nobody, so look again now and then
                     async with asyncio.timeout(min(left, self._poll)):
                         await woken.wait()
 
     async def depth(self) -> int:
-        """How many jobs this group has not claimed yet, without a scan. Those that it has claimed are not counted."""
+        """Return how many jobs this group has not claimed yet, without a scan."""
         head, counter, following = await self._driver.get([*self._log.keys, self._next])
         left = visible(head, counter)
         if counter is None or following is None:
@@ -154,11 +155,11 @@ class WorkQueue:
         return min(left, max(0, number_of(counter) - number_of(following)))
 
     async def claimed(self) -> int:
-        """How many jobs were claimed and neither completed nor given up: those that wait for another try, too."""
+        """Return how many jobs are claimed, not completed or given up, including those waiting for another attempt."""
         return len([item async for item in scan_all_each(self._driver, self._taken, values=False)])
 
     def dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[DeadLetter]:
-        """The jobs that were tried for the last time, oldest first."""
+        """List the jobs that failed their last attempt, oldest first."""
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[DeadLetter | CorruptDataError], str | None]:
             page = await scan_each(self._driver, Range(self._dead, after=position, limit=count))
@@ -187,14 +188,14 @@ class WorkQueue:
         return revived
 
     async def delete(self, id: str) -> bool:
-        """Remove a dead letter for good; return whether there was one."""
+        """Delete a dead letter for good; return whether there was one."""
         try:
             await self._driver.apply([Delete(key(self._dead, check_id(id)), If.PRESENT)])
         except ConflictError:
             return False
         return True
 
-    # How.
+    # Implementation.
 
     async def _create(self) -> None:
         listed = key(_QUEUES, text(self.name))
@@ -206,7 +207,7 @@ class WorkQueue:
         await transact(self._driver, self._log.keys, plan)
 
     async def _look(self, limit: int) -> list[Job]:
-        """What came back first, then what is new. A busy queue looks for the former once in `poll` only."""
+        """First look for jobs that came back, then for new ones. A busy queue does the former only once per `poll`."""
         started = monotonic()
         due = started - self._looked >= self._poll
         jobs = await self._come_back(limit) if due else []
@@ -218,7 +219,7 @@ class WorkQueue:
         return jobs
 
     async def _come_back(self, limit: int) -> list[Job]:
-        """Jobs whose worker is gone, or whose pause is over."""
+        """Jobs whose worker is gone, or whose delay has passed."""
         started = monotonic()
         jobs: list[Job] = []
         taken = Range(self._taken, limit=_PAGE, values=False)
@@ -249,7 +250,7 @@ class WorkQueue:
                 dead = dump_state(unreadable_state(error, taken.value, 1))
                 return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), dead)], None)
             if state["attempts"] >= self._max_attempts:
-                # Whoever took it meanwhile has changed it: its etag stands for the lease, too.
+                # Whoever took it meanwhile has changed it, so its etag also stands for the lease.
                 return Plan([Delete(taken.key, taken.etag), Put(key(self._dead, id), dump_state(state))], None)
             state = {**state, "attempts": state["attempts"] + 1}
             writes: list[Write] = [claim.put, Put(taken.key, dump_state(state), taken.etag)]
@@ -258,7 +259,7 @@ class WorkQueue:
         return await transact(self._driver, [item.key, lease], plan)
 
     async def _new(self, limit: int) -> list[Job]:
-        """The next jobs that nobody of the group has claimed."""
+        """The next jobs that nobody in the group has claimed."""
         limit = min(limit, (self._driver.capabilities.max_writes - 1) // 2)
         tries = 0
         while True:
@@ -268,7 +269,7 @@ class WorkQueue:
             entries = up_to(_CLAIM_BYTES, found)
             if not entries and item is not None:
                 return []
-            following = entries[-1].seq + 1 if entries else 0  # nothing yet: the group is known from here on
+            following = entries[-1].seq + 1 if entries else 0  # nothing yet: the group is known from now on
             jobs = []
             writes: list[Write] = [Put(self._next, str(following), If.ABSENT if item is None else item.etag)]
             for entry in entries:
@@ -285,7 +286,7 @@ class WorkQueue:
                 jobs.append(Job(self, id, state, claim))
             try:
                 await self._driver.apply(writes)
-            except ConflictError:  # others of the group were faster
+            except ConflictError:  # others in the group were faster
                 tries += 1
                 if tries == _TRIES:
                     raise
@@ -294,7 +295,7 @@ class WorkQueue:
             else:
                 if jobs or not entries:
                     return jobs
-                tries = 0  # all of these went to the dead letters: look behind them
+                tries = 0  # all of these became dead letters: look further
 
     def _lease(self, taken: Item) -> Key:
         return key(self._leases, split(taken.key)[-1])
@@ -311,10 +312,10 @@ class WorkQueue:
 
 @checked_arguments
 class Job(ClaimedItem):
-    """A job that is ours for now: complete it, or let it be tried again.
+    """A claimed job: complete it, or let it be tried again.
 
-    `async with job:` renews it while the block runs, completes it when the block ends well, and lets it be tried again
-    later when it raises; the exception goes on.
+    `async with job:` renews it while the block runs, completes it when the block succeeds, and lets it be tried again
+    later if the block raises; the exception propagates.
     """
 
     def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], claim: OwnedItem) -> None:
@@ -322,7 +323,7 @@ class Job(ClaimedItem):
         self.id = id
         self.value: Any = state["value"]
         self.attempts: int = state["attempts"]
-        """How often it was claimed, this time included."""
+        """How many times it was claimed, including this time."""
         self._queue = queue
         self._lease = claim.put.key
 
@@ -330,13 +331,13 @@ class Job(ClaimedItem):
         return f"Job(id={self.id!r}, value={self.value!r}, attempts={self.attempts})"
 
     async def complete(self) -> None:
-        """Complete the job. Raises `LeaseLostError` if it had come back: then another worker does it, or has done it."""
+        """Complete the job. Raises `LeaseLostError` if it came back: then another worker does it, or has done it."""
         await self._end(lambda: self._claim.write(lambda etag: [Delete(self._lease, etag), Delete(self._at)]))
 
     async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
-        """Let it be tried again after `delay` (by default longer each time); after the last try it is a dead letter.
+        """Let it be tried again after `delay` (default: longer each time); after the last attempt it is a dead letter.
 
-        Raises `LeaseLostError` where it had come back.
+        Raises `LeaseLostError` if it had come back.
         """
         if delay is None:
             delay = min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1))
@@ -360,29 +361,32 @@ class Job(ClaimedItem):
         if error is None:
             await self.complete()
         else:
-            stopped = not isinstance(error, Exception)  # cancelled: no fault of the job's
+            stopped = not isinstance(error, Exception)  # cancelled: not the job's fault
             await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
 
 
 async def _give_back(jobs: Sequence[Job]) -> None:
-    """Let others claim what nobody will work on, at once."""
+    """At once, let others claim what nobody will work on."""
     for job in jobs:
         with suppress(LeaseLostError):
             await job.retry(delay=0)
 
 
 def work_wakeups(driver: Driver) -> Wakeups:
-    """What wakes those who wait for a job, for all queues of a place."""
+    """Return what wakes tasks that wait for jobs, for all queues of a database."""
     return Wakeups(driver, _LOGS, 0.5)
 
 
 async def collect_jobs(driver: Driver) -> int:
-    """Remove the jobs that every group of their queue has claimed; return how many. What is claimed has its own copy."""
+    """Remove the jobs that every group of their queue has claimed; return how many.
+
+    Claimed jobs have their own copy.
+    """
     removed = 0
     async for listed in scan_all(driver, _QUEUES):
         queue = str(listed.value)
         try:
-            # A group that comes while we look misses nothing that is put after it came: these numbers are all smaller.
+            # A group that starts meanwhile misses nothing that is put after its start: these numbers are all smaller.
             groups = [number_of(item) async for item in scan_all(driver, key(_GROUPS, text(queue)))]
             if groups:
                 removed += await Log(driver, key(_LOGS, text(queue))).trim(min(groups))

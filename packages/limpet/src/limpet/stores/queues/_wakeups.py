@@ -15,14 +15,14 @@ from ...driver.kit import forked_since
 __all__ = ["Wakeups"]
 
 _ANYWAY = 5.0
-"""Seconds after which everybody looks again although nobody said anything: change notifications may be lost."""
+"""Seconds after which every task looks again even if nothing woke it: change notifications may be lost."""
 
 
 class Wakeups:
-    """One watch on a driver for however many wait; it begins with the first of them and ends with the last."""
+    """One watch on a driver for any number of waiting tasks. It starts with the first and ends with the last."""
 
     def __init__(self, driver: Driver, base: Key, poll: float) -> None:
-        """`poll` is after how many seconds who waits is woken where the driver tells of no changes."""
+        """`poll` is how many seconds pass before a task is woken if the driver has no change notifications."""
         self._driver = driver
         self._base = base
         self.poll = poll
@@ -33,7 +33,7 @@ class Wakeups:
 
     @contextmanager
     def waiting(self, at: Key) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something below `at` may have changed; who waits clears it before looking."""
+        """Yield an event that is set whenever something below `at` may have changed. Clear it before looking."""
         woken = asyncio.Event()
         self._waiting.setdefault(at, set()).add(woken)
         if not self._tasks:
@@ -50,14 +50,14 @@ class Wakeups:
                 self._end()
 
     def wake(self, at: Key | None) -> None:
-        """Something below `at` has changed, or anything (`None`)."""
+        """Note that something below `at` has changed, or anything (`None`)."""
         for woken in (
             self._waiting.get(at, ()) if at is not None else [w for all in self._waiting.values() for w in all]
         ):
             woken.set()
 
     async def close(self) -> None:
-        """Wake everybody for the last time."""
+        """Wake all tasks for the last time."""
         self.wake(None)
         self._end()
         if self._ending and not forked_since(self._process):
@@ -87,5 +87,5 @@ class Wakeups:
                     for at in {at for changed in keys for at in accumulate(changed.split("!"), "{}!{}".format)}:
                         if at in self._waiting:
                             self.wake(at)
-            await asyncio.sleep(self.poll)  # who may not listen looks now and then
+            await asyncio.sleep(self.poll)  # without a watch, look now and then
             self.wake(None)

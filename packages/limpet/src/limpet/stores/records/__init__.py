@@ -1,4 +1,7 @@
-"""Typed values by key, and the states of agents. For this floor; the public doors are `limpet.stores` and `limpet.state`."""
+"""Typed values by key, and the states of agents.
+
+Internal to this floor; import from `limpet.stores` and `limpet.state`.
+"""
 
 from ._history import HISTORY, Revision, Revisions
 from ._key_value import KeyValueStore

@@ -18,7 +18,7 @@ __all__ = ["HISTORY", "Revision", "Revisions", "saved_at"]
 T = TypeVar("T")
 
 HISTORY = name("history")
-"""Below it, and the key of a state: which revisions there are, and below that the revisions by number."""
+"""Below it and a state's key: which revisions exist, and below that the revisions by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Revision(Generic[T]):
     """A state as it was saved."""
 
     number: int
-    """Ascending from 1, never used twice for one state."""
+    """Ascending from 1, never reused for the same state."""
     saved_at: datetime
     """UTC, by the backend's clock."""
     state: T
@@ -39,31 +39,34 @@ class _Kept:
 
 
 class Revisions:
-    """Where the revisions of the state at `at` lie, and how they change. Only who holds the state's lease writes them."""
+    """Where the revisions of the state at `at` are, and how they change.
+
+    Only the holder of the state's lease writes them.
+    """
 
     def __init__(self, at: Key) -> None:
         self.base: Key = key(HISTORY, at)
 
     def key(self, revision: int) -> Key:
-        """Where a revision lies."""
+        """Return the key of a revision."""
         return f"{self.base}!{number(revision)}"
 
     def plan_add(self, item: Item | None, stored: str, keep: int) -> Sequence[Write]:
-        """The writes that add a revision and remove the oldest, so that `keep` are left."""
+        """Return the writes that add a revision and remove the oldest, so that `keep` are left."""
         kept = self._kept(item)
         new = kept.last + 1
         numbers = (*kept.numbers, new)[-keep:]
         return [Put(self.key(new), stored), *self._writes(kept, _Kept(new, numbers))]
 
     def plan_drop(self, item: Item | None, stale: Collection[int] | None = None) -> Sequence[Write]:
-        """The writes that remove every stale revision (`None`: every one); none where there is none."""
+        """Return the writes that remove all stale revisions (`None`: all revisions); none if there are none."""
         kept = self._kept(item)
         numbers = tuple(n for n in kept.numbers if stale is not None and n not in stale)
         return [] if numbers == kept.numbers else self._writes(kept, replace(kept, numbers=numbers))
 
     def _writes(self, old: _Kept, new: _Kept) -> Sequence[Write]:
         value = to_json({"last": new.last, "kept": new.numbers}).decode()
-        ttl = None if new.numbers else COUNTER_TTL_MS  # so that numbers go on, but not for ever
+        ttl = None if new.numbers else COUNTER_TTL_MS  # so that numbering continues, but not for ever
         return [Put(self.base, value, None, ttl), *(Delete(self.key(n)) for n in old.numbers if n not in new.numbers)]
 
     def _kept(self, item: Item | None) -> _Kept:
@@ -80,7 +83,7 @@ class Revisions:
     async def read(
         self, driver: Driver, *, before: int | None = None, limit: int | None = None, values: bool = True
     ) -> tuple[Sequence[tuple[int, Item]], bool]:
-        """The revisions below `before`, newest first, at most `limit`, and whether there are more. Two driver calls."""
+        """Return the newest revisions below `before`, at most `limit`, and whether there are more. Two driver calls."""
         (item,) = await driver.get([self.base])
         all_of_them = [n for n in self._kept(item).numbers[::-1] if before is None or n < before]
         numbers = all_of_them[:limit]
@@ -90,5 +93,5 @@ class Revisions:
 
 
 def saved_at(item: Item) -> datetime:
-    """When an item was written, by the backend's clock."""
+    """Return when an item was written, by the backend's clock."""
     return datetime.fromtimestamp(item.updated_at / 1000, UTC)

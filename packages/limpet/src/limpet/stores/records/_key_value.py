@@ -43,13 +43,13 @@ _VERSION = "version"
 
 @checked_arguments
 class KeyValueStore(Generic[V]):
-    """The values of one type in one namespace. Making the object does no IO; keep it, it is what knows the type.
+    """The values of one type in one namespace. Creating the object does no I/O. Keep it: it knows the type.
 
-    `kind` is a pydantic model, or any type that pydantic can adapt. Stores on one namespace share its data, and each
-    reads it as its own type. What `get` returned is the caller's own: changing it changes nothing that is stored.
+    `kind` is a pydantic model, or any type that pydantic can adapt. Stores on the same namespace share its data, and
+    each reads it as its own type. What `get` returns belongs to the caller: changing it does not change what is stored.
 
-    A value that is not a valid `kind` raises a `CorruptDataError` that names it, in every method that reads values;
-    `migrations` repair it: it is migrated when read and stored in the current version when next written.
+    Every method that reads values raises a `CorruptDataError`, which names the value, if it is not a valid `kind`. With
+    `migrations`, values are migrated when they are read, and stored in the current version when they are next written.
     """
 
     _ROOT: ClassVar[Key] = name("kv")
@@ -65,17 +65,17 @@ class KeyValueStore(Generic[V]):
     # One value.
 
     async def get(self, key: str) -> V | None:
-        """Return the value or `None`. One driver call, like every method that does not say otherwise."""
+        """Return the value, or `None`. Like all methods that do not say otherwise, this is one driver call."""
         found = await self.get_with_etag(key)
         return None if found is None else found[0]
 
     async def get_with_etag(self, key: str) -> tuple[V, Etag] | None:
-        """The value with its version, for `set(..., if_match=etag)`."""
+        """Return the value with its etag, for `set(..., if_match=etag)`."""
         (item,) = await self._driver.get([self.at(key)])
         return None if item is None else (self.decode(item, key), item.etag)
 
     async def exists(self, key: str) -> bool:
-        """Whether there is a value; it is not read."""
+        """Return whether there is a value, without reading it."""
         (item,) = await self._driver.get([self.at(key)], values=False)
         return item is not None
 
@@ -88,10 +88,10 @@ class KeyValueStore(Generic[V]):
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store a value, new or not, and return its etag. What was there is replaced, its expiry too.
+        """Store a value, new or not, and return its etag. An existing value is replaced, including its expiry.
 
-        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
-        not hold, `InvalidValueError` for a value that is not of the store's type or would not come back equal.
+        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` if `if_match` or `if_absent` does
+        not hold, `InvalidValueError` for a value that is not of the store's type or would come back changed.
         """
         if if_absent and if_match is not None:
             raise InvalidValueError("if_match and if_absent exclude each other: pass only one")
@@ -116,11 +116,10 @@ class KeyValueStore(Generic[V]):
         """Replace a value with `change(value)`, starting over if someone else writes first; return the new value.
 
         `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
-        `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes a retry after
-        `OutcomeUnknownError` safe: with the same token it changes nothing a second time. Raises `ConflictError` where
-        that token came with another function; the same token for another key is another call.
-
-        What is not a function is the new value itself, as in Naylence: the last writer wins.
+        `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes it safe to retry after
+        `OutcomeUnknownError`: with the same token, nothing is changed a second time. Raises `ConflictError` if
+        the token came with another function; the same token for another key is another call.
+        Anything but a function is the new value itself, as in Naylence: the last writer wins.
         """
         at = self.at(key)
 
@@ -135,7 +134,7 @@ class KeyValueStore(Generic[V]):
                 )
             return Plan([Put(at, self.encode(key, changed), item.etag, KEEP)], changed)
 
-        given = change if callable(change) else partial(str, self.encode(key, change))  # told apart by its contents
+        given = change if callable(change) else partial(str, self.encode(key, change))  # told apart by what it contains
         receipt = Receipt.of(once, "update", at, given)
         async with changing(self._driver, at):
             try:
@@ -147,7 +146,7 @@ class KeyValueStore(Generic[V]):
                 return found[0]
 
     async def delete(self, key: str, *, if_match: Etag | None = None) -> bool:
-        """Remove a value; return whether there was one. Raises `ConflictError` with `if_match`."""
+        """Delete a value; return whether there was one. Raises `ConflictError` with `if_match`."""
         try:
             await self._driver.apply([Delete(self.at(key), if_match or If.PRESENT)])
         except ConflictError:
@@ -167,7 +166,8 @@ class KeyValueStore(Generic[V]):
     async def set_many(self, values: Mapping[str, V], *, ttl: float | timedelta | None = None) -> dict[str, Etag]:
         """Store several values, all or none, and return their etags.
 
-        Raises `TooLargeError`, and stores nothing, for more than the driver takes in one batch: use several calls.
+        Raises `TooLargeError`, and stores nothing, if the driver does not accept that many in one batch: use several
+        calls.
         """
         ttl_ms = ttl_to_ms(ttl)
         puts = {key: Put(self.at(key), self.encode(key, value), None, ttl_ms) for key, value in values.items()}
@@ -176,7 +176,7 @@ class KeyValueStore(Generic[V]):
         return {key: put.etag for key, put in puts.items()}
 
     def keys(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
-        """Every key in order; values are not read, so keys of values that cannot be read come too."""
+        """Yield every key in order. Values are not read, so this includes the keys of unreadable values."""
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
             page = await self._driver.scan(Range(self.base, after=position, limit=count, values=False))
@@ -186,7 +186,7 @@ class KeyValueStore(Generic[V]):
         return Listing([self.base, "keys"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
-        """Every key with its value, in the order of the keys: `dict(await store.list())` has all of them in memory."""
+        """List every key with its value, in key order. `dict(await store.list())` loads all of them into memory."""
 
         async def fetch(
             position: str | None, count: int
@@ -197,23 +197,23 @@ class KeyValueStore(Generic[V]):
         return Listing([self.base, "list"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
     async def clear(self) -> int:
-        """Remove every value of the namespace; return how many. Not atomic, safe to repeat."""
+        """Delete every value in the namespace; return how many. Not atomic, safe to repeat."""
         return await self._driver.clear(self.base)
 
-    # For what is built on it: where a value lies and how it is stored.
+    # For code built on this: where a value is, and how it is stored.
 
     def at(self, key: str) -> Key:
-        """Where the value lies."""
+        """Return the key of the value in the database."""
         return f"{self.base}!{text(_checked(key, 'key'))}"
 
     def encode(self, key: str, value: V) -> str:
-        """What is stored: JSON text, below a header where the version or a true key has to be kept."""
+        """Return the stored form: JSON text, below a header if the version or a real key must be kept."""
         version = self._codec.version
         meta = {} if version == 1 else {_VERSION: version}
         return str(write(self.at(key), (self.namespace, key), self._codec.dump(value), meta))
 
     def decode(self, item: Item, key: str) -> V:
-        """The value in an item. Raises `CorruptDataError` also for another one under a colliding digest."""
+        """Return the value in an item. Raises `CorruptDataError`, also for another key with the same digest."""
         found, value = self._pair(item)
         if found != key:
             raise CorruptDataError(f"the item at {item.key!r} contains the record {found!r}, not {key!r}")

@@ -24,36 +24,36 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOST = 256
-"""Revisions kept at most: that many can be removed in one batch."""
+"""Maximum number of revisions: that many can be removed in one batch."""
 
 
 class _States(KeyValueStore[T]):
-    """Where states lie: apart from the records, so that neither a listing nor a `clear` of a namespace meets them."""
+    """Where states are: apart from the records, so that neither listing nor clearing a namespace affects them."""
 
     _ROOT: ClassVar[Key] = name("state")
 
 
 def lease_of(driver: Driver, at: Key) -> Lease:
-    """What protects the state at `at`."""
+    """Return the lease that protects the state at `at`."""
     return Lease(driver, key(name("lease"), at))
 
 
 @checked_arguments
 class AgentState(Generic[T]):
-    """One state of type `kind`, at `key` in a namespace of its own kind. Making the object does no I/O.
+    """One state of type `kind`, at `key` in a namespace for states. Creating the object does no I/O.
 
         async with agent.state as state:
             state.count += 1
 
-    In the block the state is held by a lease: one owner at a time, across tasks and processes. It is saved at the end
-    in one batch with the release of the lease: only if it changed, and not after an exception. What a caller does with
-    the object afterwards changes nothing. At most three driver calls if nobody else wants the state, two if the
-    same object used it last.
+    A lease holds the state during the block: one owner at a time, across tasks and processes. At the end, one batch
+    saves the state and releases the lease. It is only saved if it changed, and not after an exception. Changing the
+    object afterwards has no effect. At most three driver calls if nobody else wants the state, two if the same object
+    used it last.
 
-    Entering raises `LeaseTimeoutError` if someone else holds it for too long, `NestedLeaseError` in a task that holds
-    it already, `CorruptDataError` for a state that is not a valid `kind`. Leaving raises `LeaseLostError` if the
-    process was stopped for longer than the lease lasts and someone else took over, and `InvalidValueError` for a state
-    that would not come back; in both cases nothing is saved.
+    Entering raises `LeaseTimeoutError` if someone else holds it for too long, `NestedLeaseError` in a task that already
+    holds it, `CorruptDataError` if the state is not a valid `kind`. Leaving raises `LeaseLostError` if the process was
+    stopped for longer than the lease lasts and someone else took over, and `InvalidValueError` for a state that would
+    come back changed; in both cases nothing is saved.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class AgentState(Generic[T]):
     ) -> None:
         """`factory` creates the initial state (default: `kind()`); nothing is stored until it changes.
 
-        `history` is how many revisions are kept, the newest one among them. `lease` is how many seconds after its
-        owner's death the state can be had again; while the owner lives the lease is renewed. `timeout` is how many
+        `history` is how many revisions are kept, including the newest. `lease` is how many seconds after its owner's
+        death the state becomes available again; while the owner is alive, the lease is renewed. `timeout` is how many
         seconds to wait for another owner (`None`: no limit).
         """
         if not 0 <= history <= _MOST:
@@ -124,12 +124,12 @@ class AgentState(Generic[T]):
             return await result if isinstance(result, Awaitable) else result
 
     async def get_state(self) -> T:
-        """A copy of what was saved last, or of the first state; no waiting. One driver call."""
+        """Return a copy of what was last saved, or of the initial state, without waiting. One driver call."""
         (item,) = await self._driver.get([self._at])
         return self._load(item)
 
     async def clear_state(self, *, history: bool = False) -> bool:
-        """Remove the state, waiting for its owner; return whether there was one. With `history` its revisions go, too."""
+        """Delete the state, after waiting for its owner; return whether there was one. Revisions are deleted too."""
         async with self._hold(history=history) as handle:
             item = handle.reads[self._at]
             writes: list[Write] = [] if item is None else [Delete(self._at, item.etag)]
@@ -138,7 +138,7 @@ class AgentState(Generic[T]):
             handle.saves = [*writes, self._lease.fading_fence(handle)]
         return item is not None
 
-    # How.
+    # Implementation.
 
     def _hold(self, *, history: bool = False) -> AbstractAsyncContextManager[LeaseHandle]:
         reading = [self._at, self._revisions.base] if self._keep or history else [self._at]
@@ -162,7 +162,7 @@ class AgentState(Generic[T]):
         return writes
 
     def _load(self, item: Item | None) -> T:
-        if item is None:  # a copy of the first one too: a factory may give the same object every time
+        if item is None:  # a copy of the initial one too: a factory may return the same object every time
             item = Item(self._at, self._records.encode(self.key, self._first()), new_etag(), 0)
         return self._records.decode(item, self.key)
 
@@ -183,14 +183,14 @@ class AgentState(Generic[T]):
 
 @checked_arguments
 class StateHistory(Generic[T]):
-    """What a state was: its last revisions, kept where the state was made with `history=`."""
+    """The earlier revisions of a state, kept if the state was created with `history=`."""
 
     def __init__(self, state: AgentState[T], driver: Driver) -> None:
         self._state = state
         self._driver = driver
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[Revision[T]]:
-        """Every revision that is kept, newest first. A page is two driver calls."""
+        """List all revisions that are kept, newest first. A page is two driver calls."""
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[Revision[T]], str | None]:
             before = None if position is None else int(position)
@@ -200,12 +200,15 @@ class StateHistory(Generic[T]):
         return Listing([self._state._revisions.base, "history"], fetch, limit=limit, cursor=cursor, positions=Numbers())
 
     async def get(self, number: int) -> Revision[T] | None:
-        """One revision, `None` where it is not kept."""
+        """Return one revision; `None` if it is not kept."""
         (item,) = await self._driver.get([self._state._revisions.key(number)])
         return None if item is None else self._revision(number, item)
 
     async def restore(self, number: int) -> T:
-        """Make the state what it was, as a new revision, waiting for its owner; return it. Raises `NotFoundError`."""
+        """Make the state what it was, as a new revision, after waiting for its owner; return it.
+
+        Raises `NotFoundError`.
+        """
         state = self._state
         async with state._hold() as handle:
             revision = await self.get(number)

@@ -1,4 +1,4 @@
-"""Plain keys and values, and blobs. For this floor; the public door is `limpet.stores`."""
+"""Plain keys and values, and blobs. Internal to this floor; import from `limpet.stores`."""
 
 from ._blobs import BlobStore
 from ._plain import read, true_paths, write

@@ -33,12 +33,12 @@ class _Readable(Protocol):
 
 
 Source: TypeAlias = bytes | _Readable | AsyncIterable[bytes] | Iterable[bytes]
-"""Bytes, a binary file, or whatever gives pieces of bytes."""
+"""Bytes, a binary file, or an iterable of bytes."""
 
 
 @checked_arguments
 class BlobStore:
-    """Bytes by id, newest first. A blob is there once all of it is stored, and never changes."""
+    """Bytes by id, newest first. A blob exists once all of it is stored, and never changes."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = content_driver(driver)
@@ -60,10 +60,10 @@ class BlobStore:
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> BlobRecord:
-        """Store bytes, in constant memory however long they are, and return what is known of them.
+        """Store bytes of any length in constant memory, and return their record.
 
-        A file is read from where it stands, in a thread, and left open. Raises `ConflictError` for an id that is taken;
-        what had been stored of it is freed.
+        A file is read from its current position, in a thread, and left open. Raises `ConflictError` if the id is taken;
+        what had been stored is then freed.
         """
         owner = new_etag()
         chosen = uuid4().hex if id is None else id
@@ -95,17 +95,17 @@ class BlobStore:
         return await self._records.get(id)
 
     async def exists(self, id: str) -> bool:
-        """Whether there is such a blob."""
+        """Return whether there is such a blob."""
         return await self._records.exists(id)
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[BlobRecord]:
-        """All blobs, newest first, without their bytes."""
+        """List all blobs, newest first, without their bytes."""
         return self._records.all(limit=limit, cursor=cursor)
 
     async def read(self, id: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `end` (not included), in pieces, in constant memory.
+        """Yield the bytes from `start` up to `end` (exclusive) in pieces, in constant memory.
 
-        Raises `NotFoundError`, and `CorruptDataError` where it was deleted meanwhile.
+        Raises `NotFoundError`, and `CorruptDataError` if the blob is deleted meanwhile.
         """
         record = await self._records.get(id)
         if record is None:
@@ -124,13 +124,13 @@ class BlobStore:
         raise CorruptDataError(f"the blob {id!r} ends after {at} of {record.size} bytes: it was deleted, or is damaged")
 
     async def read_bytes(self, id: str, *, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes of a blob, or a range of them, at once. Raises `NotFoundError`."""
+        """Return the bytes of a blob, or a range of them, all at once. Raises `NotFoundError`."""
         return b"".join([piece async for piece in self.read(id, start=start, end=end)])
 
     async def delete(self, id: str) -> bool:
-        """Remove a blob and free what no other one holds; return whether there was one.
+        """Delete a blob and free what no other blob uses; return whether there was one.
 
-        Who reads it at the moment gets `CorruptDataError` for what is gone.
+        Readers of the blob get `CorruptDataError` when they reach what is gone.
         """
         at = self._records.key(id)
 
@@ -144,9 +144,9 @@ class BlobStore:
         return owner is not None
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
-        """Compare every record with its index entries and mend these; with `dry_run` only count what is wrong.
+        """Compare every record with its index entries and repair these; with `dry_run`, only count what is wrong.
 
-        Needed only after something else changed the data.
+        Only needed after something else changed the data.
         """
         return await self._records.repair(dry_run=dry_run)
 
@@ -178,7 +178,7 @@ def _checked(piece: object) -> bytes:
 
 
 async def _cut(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of one size: so the same content is cut alike, however it came."""
+    """Yield the same bytes in pieces of one size, so that identical content is cut the same way, however it arrived."""
     rest = bytearray()
     async for piece in pieces:
         rest += piece

@@ -1,4 +1,4 @@
-"""Which driver serves which paths, and iterating over several of them in order."""
+"""Which driver serves which paths, and iterating over several drivers in order."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ __all__ = ["Mount", "Mounts"]
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A driver and the path below which it serves."""
+    """A driver, and the path below which it serves."""
 
     base: Path
     driver: Driver
-    """Open."""
+    """Must be open."""
 
     def inner(self, path: Path) -> Path:
-        """A path as the driver knows it: without the base of the mount."""
+        """Return the path on the driver: without the base of the mount."""
         return path[len(self.base) :]
 
 
 class Mounts:
-    """The longest mount that a path lies at or below serves it; the root serves the rest."""
+    """A path is served by the longest mount at or above it, or else by the root."""
 
     def __init__(self, root: Driver) -> None:
         self._mounts: dict[Path, Mount] = {(): Mount((), root)}
 
     def add(self, base: Path, driver: Driver) -> None:
-        """Mount an open driver. Raises `ConfigurationError` where something is mounted already."""
+        """Mount an open driver. Raises `ConfigurationError` if something is already mounted there."""
         self.ensure_free(base)
         self._mounts[base] = Mount(base, driver)
 
     def ensure_free(self, base: Path) -> None:
-        """Raise `ConfigurationError` unless something may be mounted at `base`."""
+        """Raise `ConfigurationError` unless something can be mounted at `base`."""
         if base in self._mounts:
             raise ConfigurationError(f"something is already mounted at {join(base)!r}: unmount it first")
 
@@ -51,18 +51,18 @@ class Mounts:
         return self._mounts.pop(base).driver
 
     def below(self, base: Path) -> list[Mount]:
-        """Every mount that serves something below `base`: the one that serves `base`, then those within."""
+        """Return every mount that serves something below `base`: the one that serves `base`, then those within."""
         inside = [mount for at, mount in self._mounts.items() if len(at) > len(base) and at[: len(base)] == base]
         return [self.serving(base), *sorted(inside, key=lambda mount: mount.base)]
 
     def serving(self, path: Path) -> Mount:
-        """The mount that serves a path."""
+        """Return the mount that serves a path."""
         if len(self._mounts) == 1:
             return self._mounts[()]
         return next(self._mounts[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self._mounts)
 
     async def walk(self, base: Path, *, values: bool) -> AsyncIterator[tuple[Mount, Item]]:
-        """Every item below `base`, in key order across all mounts, in constant memory; what a mount hides is left out."""
+        """Yield every item below `base`, in key order across all mounts, in constant memory, except hidden items."""
         async with AsyncExitStack() as stack:
             heads: list[tuple[str, tuple[Mount, Item], AsyncGenerator[Item, None]]] = []
 
@@ -93,19 +93,19 @@ class Mounts:
         )
 
     def ensure_owner(self) -> None:
-        """Raise `ForeignLoopError` where a driver is open on another event loop."""
+        """Raise `ForeignLoopError` if a driver is open on another event loop."""
         for mount in self._mounts.values():
             ensure_owner(mount.driver)
 
     async def close(self) -> None:
-        """Close every driver, the last mounted first, whatever fails."""
+        """Close every driver, last mounted first, even if some fail."""
         async with AsyncExitStack() as stack:
             for mount in self._mounts.values():
                 stack.push_async_callback(mount.driver.close)
 
 
 def _position(mount: Mount, item: Item) -> str:
-    """Where an item lies in the storage as a whole."""
+    """Return the position of an item in the whole storage."""
     if not mount.base:
         return item.key
     return key_of(mount.base) + item.key[len(key_of(())) :]

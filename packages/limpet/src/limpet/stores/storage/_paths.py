@@ -1,4 +1,4 @@
-"""`users:alice` to segments, and segments to encoded keys."""
+"""Split `users:alice` into segments, and turn segments into encoded keys."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["ROOT", "Path", "join", "key_of", "split"]
 Path: TypeAlias = tuple[str, ...]
 
 ROOT = name("storage")
-"""The first segment of every plain key: what stores keep lies beside it."""
+"""The first segment of every plain key. What stores keep is next to it."""
 
 
 def split(written: str) -> Path:
-    """The segments of a key as the application writes it; `""` has none.
+    """Return the segments of an application's key; `""` has none.
 
-    Only `:` separates, and nothing is merged or cut: `a/b`, `a:b`, `a::b` and `a?b` are four keys.
+    Only `:` separates, and nothing is merged or removed: `a/b`, `a:b`, `a::b` and `a?b` are four different keys.
     """
     if not isinstance(written, str):
         raise InvalidKeyError(f"a key must be a string like 'users:alice', not {type(written).__name__}")
@@ -33,5 +33,5 @@ def join(path: Path) -> str:
 
 @lru_cache(maxsize=2048)
 def key_of(path: Path) -> Key:
-    """Where a path lies on its driver."""
+    """Return the key of a path on its driver."""
     return key(ROOT, *map(text, path))

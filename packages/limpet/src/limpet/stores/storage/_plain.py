@@ -1,7 +1,8 @@
 """The stored form of a plain value: JSON text or raw bytes, with a header line only if needed.
 
-The header is `#limpet ` and a JSON object with `path` (where the key holds only a digest of it) and `meta` (what the
-application set with `set_meta`, or the version of a typed value). No JSON text begins with `#`; raw bytes that begin so get a header too.
+The header is `#limpet ` and a JSON object with `path` (if the key contains only a digest of it) and `meta` (what the
+application set with `set_meta`, or the version of a typed value). JSON never starts with `#`; raw bytes that start with
+`#limpet ` get a header too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _HEADER = "#limpet "
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A stored value taken apart."""
+    """A stored value, parsed."""
 
     path: Path
     payload: Value
@@ -33,7 +34,7 @@ class Plain:
 
     @property
     def value(self) -> Any:
-        """The value as it went in."""
+        """The value as it was stored by the caller."""
         return self.payload if isinstance(self.payload, bytes) else _parse(self.payload, self.path)
 
     @property
@@ -43,7 +44,7 @@ class Plain:
 
 
 def write(key: Key, path: Path, payload: Value, meta: Mapping[str, Any]) -> Value:
-    """The value to store."""
+    """Return the value to store."""
     digested = '"' in key
     looks_alike = isinstance(payload, bytes) and payload.startswith(_HEADER.encode())
     if not (meta or digested or looks_alike):
@@ -55,7 +56,7 @@ def write(key: Key, path: Path, payload: Value, meta: Mapping[str, Any]) -> Valu
 
 
 def read(item: Item) -> Plain:
-    """Take a stored value apart. Raises `CorruptDataError` for what Limpet did not write."""
+    """Parse a stored value. Raises `CorruptDataError` for anything that Limpet did not write."""
     if isinstance(item.value, Unreadable):
         raise item.value.error
     value, header = item.value if item.value is not None else "", None
@@ -77,9 +78,9 @@ def read(item: Item) -> Plain:
 
 
 async def true_paths(driver: Driver, items: Sequence[Item]) -> list[Path | None]:
-    """The paths of items that were listed without their values; `None` for one that is gone since.
+    """Return the real paths of items listed without their values; `None` for one that is gone.
 
-    Digested keys need their values after all: one more driver call where there are any.
+    Digested keys require the values: one more driver call, if there are any.
     """
     digested = [item.key for item in items if '"' in item.key]
     limit = driver.capabilities.max_keys

@@ -26,20 +26,20 @@ __all__ = ["Meta", "Storage"]
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known of an item beside its value."""
+    """What is known of an item besides its value."""
 
     etag: Etag
     updated_at: datetime
     """UTC, by the backend's clock."""
     ttl: float | None
-    """Seconds left until it expires; `None`: it does not."""
+    """Seconds until it expires; `None`: never."""
     data: Mapping[str, Any]
     """What the application set with `set_meta`."""
 
 
 @checked_arguments
 class Storage:
-    """Items by keys like `users:alice`: JSON values that come back with the type they had, or raw bytes.
+    """Items by keys like `users:alice`: JSON values, which come back with their type, or raw bytes.
 
     Only `:` separates segments; keys are never cut or merged. Made by `create_storage`; close it, or use it in
     `async with`. Methods raise `InvalidKeyError` for an empty key and whatever the driver raises.
@@ -58,7 +58,7 @@ class Storage:
     # Reading.
 
     async def has_item(self, key: str) -> bool:
-        """Whether there is an item; its value is not read."""
+        """Return whether there is an item, without reading its value."""
         mount, at, _ = self._locate(key)
         (item,) = await mount.driver.get([at], values=False)
         return item is not None
@@ -88,7 +88,7 @@ class Storage:
         return None if item is None else read(item).raw
 
     async def get_meta(self, key: str) -> Meta | None:
-        """Return etag, time of the last write, time left and the application's metadata, or `None`."""
+        """Return etag, time of the last write, time to live and the application's metadata, or `None`."""
         mount, at, _ = self._locate(key)
         (item,) = await mount.driver.get([at])
         if item is None:
@@ -97,7 +97,7 @@ class Storage:
         return Meta(item.etag, updated_at, None if item.ttl_ms is None else item.ttl_ms / 1000, read(item).meta)
 
     async def get_keys(self, base: str = "") -> AsyncIterator[str]:
-        """Every key below `base` (not `base` itself), in key order, mounts included, in constant memory."""
+        """Yield every key below `base` (not `base` itself), in key order, including mounts, in constant memory."""
         async for path in self._paths((*self._base, *split(base))):
             yield join(path[len(self._base) :])
 
@@ -113,10 +113,10 @@ class Storage:
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store a JSON value and return its etag. Everything that was there is replaced: value, expiry and metadata.
+        """Store a JSON value and return its etag. An existing item is replaced: value, expiry and metadata.
 
-        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` where `if_match` or `if_absent` does
-        not hold, `InvalidValueError` for a value that would come back as something else.
+        `ttl` is in seconds (or a timedelta), more than 0. Raises `ConflictError` if `if_match` or `if_absent` does
+        not hold, `InvalidValueError` for a value that would come back changed.
         """
         return await self._set(key, dump_plain(value, "the value"), ttl, meta, if_match, if_absent)
 
@@ -130,7 +130,7 @@ class Storage:
         if_match: Etag | None = None,
         if_absent: bool = False,
     ) -> Etag:
-        """Store bytes and return their etag; else as `set_item`."""
+        """Store bytes and return their etag; otherwise like `set_item`."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise InvalidValueError(
                 f"set_item_raw takes bytes, not {type(value).__name__}: use set_item for JSON values"
@@ -143,8 +143,8 @@ class Storage:
     ) -> dict[str, Etag]:
         """Store several JSON values and return their etags, all or none of those on one driver.
 
-        More than the driver takes in one batch is a `TooLargeError`, unless `atomic=False`: then each value is stored
-        by itself, and a failure in the middle leaves those that were stored.
+        Raises `TooLargeError` if the driver does not accept that many in one batch, unless `atomic=False`: then each
+        value is stored separately, and a failure halfway leaves those that were stored.
         """
         ttl_ms = ttl_to_ms(ttl)
         located = {key: self._locate(key) for key in items}
@@ -159,7 +159,7 @@ class Storage:
         return {key: put.etag for key, put in puts.items()}
 
     async def remove_item(self, key: str, *, if_match: Etag | None = None) -> bool:
-        """Remove an item with its metadata; return whether there was one. Raises `ConflictError` with `if_match`."""
+        """Delete an item with its metadata; return whether there was one. Raises `ConflictError` with `if_match`."""
         mount, at, path = self._locate(key)
         try:
             await mount.driver.apply([Delete(at, if_match or If.PRESENT)])
@@ -171,7 +171,7 @@ class Storage:
         return True
 
     async def set_meta(self, key: str, data: Mapping[str, Any]) -> None:
-        """Replace the application's metadata of an item; its value and expiry stay. Raises `NotFoundError`."""
+        """Replace the application's metadata of an item, keeping its value and expiry. Raises `NotFoundError`."""
         dump_plain(dict(data), "meta")
         await self._change(key, lambda plain: Plain(plain.path, plain.payload, data))
 
@@ -180,13 +180,13 @@ class Storage:
         await self._change(key, lambda plain: Plain(plain.path, plain.payload, {}))
 
     async def clear(self, base: str = "") -> int:
-        """Remove every item below `base` (not `base` itself, nothing beside it), mounts included; return how many."""
+        """Delete every item below `base` (not `base` itself), including mounts; return how many."""
         path = (*self._base, *split(base))
         removed = 0
         mounts = self._mounts.below(path)
         for mount in mounts:
             start = path if len(path) > len(mount.base) else mount.base
-            if len(mounts) > 1 or self._watchers.want(mount):  # what a mount hides stays, watchers hear of each key
+            if len(mounts) > 1 or self._watchers.want(mount):  # keep hidden items; notify of each key
                 removed += await self._clear_visible(mount, start)
             else:
                 removed += await mount.driver.clear(key_of(mount.inner(start)))
@@ -195,9 +195,9 @@ class Storage:
     # Mounts, prefixes, watching, snapshots.
 
     async def mount(self, base: str, driver: str | Driver) -> None:
-        """Let another driver serve `base` and everything below; what lies there meanwhile is hidden, not removed.
+        """Let another driver serve `base` and everything below it. Existing items there are hidden, not deleted.
 
-        Raises `ConfigurationError` where something is mounted at `base` already.
+        Raises `ConfigurationError` if something is already mounted at `base`.
         """
         path = (*self._base, *self._key(base))
         self._mounts.ensure_free(path)
@@ -210,27 +210,27 @@ class Storage:
         self._watchers.mounted(self._mounts.serving(path))
 
     async def unmount(self, base: str) -> None:
-        """Close what is mounted at `base`; what it hid is seen again. Raises `NotFoundError`."""
+        """Close what is mounted at `base`; hidden items become visible again. Raises `NotFoundError`."""
         path = (*self._base, *split(base))
         unmounted = self._mounts.remove(path)
         await self._watchers.unmounted(path)
         await unmounted.close()
 
     def get_mounts(self, base: str = "") -> dict[str, Driver]:
-        """What is mounted at and below `base`, by where; `""` is the root."""
+        """Return what is mounted at and below `base`, by path; `""` is the root."""
         path = (*self._base, *split(base))
         found = {mount.base: mount.driver for mount in self._mounts.below(path) if mount.base[: len(path)] == path}
         return {join(at[len(self._base) :]): driver for at, driver in found.items()}
 
     def with_prefix(self, prefix: str) -> Storage:
-        """This storage as seen from `prefix`: the same items, mounts and watchers, keys without it. No boundary."""
+        """Return a view of this storage from `prefix`: the same items, mounts and watchers, with shorter keys."""
         return self._seen_from((*self._base, *split(prefix)))
 
     async def watch(self, callback: Callback, base: str = "") -> Unwatch:
-        """Call `callback(event, key)` after items below `base` changed: `"update"` or `"remove"`; returns a function that ends it.
+        """Call `callback(event, key)` after items below `base` change; return a function to end it.
 
-        Where the driver declares `watch`, changes by other processes are seen too, and all of them as hints: they may
-        come twice, late, or (after a lost connection) not at all; expiry sends none.
+        The event is `"update"` or `"remove"`. If the driver declares `watch`, changes by other processes are included,
+        and no call is guaranteed: it may come twice, late, or (after a lost connection) not at all. Expiry causes none.
         """
         return await self._watchers.add(callback, (*self._base, *split(base)), self._base)
 
@@ -239,7 +239,10 @@ class Storage:
         await self._watchers.remove(self._base)
 
     async def snapshot(self, base: str = "") -> dict[str, Any]:
-        """Every value below `base` by its key from there, raw ones as bytes. Not one moment: items are read in order."""
+        """Return every value below `base` by its key relative to `base`, raw ones as bytes.
+
+        Not one moment: read in order.
+        """
         path = (*self._base, *split(base))
         values = {}
         async for mount, item in self._mounts.walk(path, values=True):
@@ -248,7 +251,7 @@ class Storage:
         return values
 
     async def restore_snapshot(self, snapshot: Mapping[str, Any], base: str = "", *, replace: bool = False) -> None:
-        """Store every value of a snapshot below `base`; with `replace` what is there and not in it is removed."""
+        """Store every value of a snapshot below `base`; with `replace`, delete existing items that are not in it."""
         view = self.with_prefix(base) if base else self
         if replace:
             for key in [key async for key in view.get_keys() if key not in snapshot]:
@@ -259,7 +262,10 @@ class Storage:
         await view.set_items({k: v for k, v in snapshot.items() if not isinstance(v, bytes)}, atomic=False)
 
     async def aclose(self) -> None:
-        """Wait for what is under way, end every watch, close every mount and the root. Every prefix view ends with it."""
+        """Wait for calls under way, end every watch, close every mount and the root.
+
+        This also ends all prefix views.
+        """
         await run_to_end(self._close())
 
     async def _close(self) -> None:
@@ -275,7 +281,7 @@ class Storage:
     ) -> None:
         await self.aclose()
 
-    # How.
+    # Implementation.
 
     def _seen_from(self, base: Path) -> Storage:
         view = Storage.__new__(Storage)

@@ -1,4 +1,4 @@
-"""Watchers of a storage: told of this process's writes directly, and of others' by the driver's watch."""
+"""Watchers of a storage: notified of this process's writes directly, and of others' by the driver's watch."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ Unwatch: TypeAlias = Callable[[], Awaitable[None]]
 
 
 _MOST = 1000
-"""Changes kept for a callback that is slow, the latest of each key; beyond, the oldest are dropped."""
+"""Changes that are kept for a slow callback, the latest of each key; beyond this, the oldest are dropped."""
 
 
 class _Watcher:
-    """A callback, called for one change at a time. What happens to a key before its turn is one change: the last one."""
+    """A callback, called for one change at a time.
+
+    If a key changes again before its turn, only the last change counts.
+    """
 
     def __init__(self, callback: Callback, path: Path, view: Path) -> None:
-        """Changes below `path` are reported, and to it itself, as keys without the prefix `view`."""
+        """Changes at and below `path` are reported, with keys that omit the prefix `view`."""
         self.callback = callback
         self.path = path
         self.view = view
@@ -73,7 +76,7 @@ class Watchers:
         self._listening: set[asyncio.Task[None]] = set()
 
     async def add(self, callback: Callback, path: Path, view: Path) -> Unwatch:
-        """Begin a watch; return a function that ends it."""
+        """Start a watch; return a function that ends it."""
         watcher = _Watcher(callback, path, view)
         self._watchers.append(watcher)
         await asyncio.gather(*(self._listen(mount) for mount in self._mounts.below(path)))
@@ -92,7 +95,7 @@ class Watchers:
         await self._settle(ended)
 
     def want(self, mount: Mount) -> bool:
-        """Whether our own writes on a mount are to be reported by us, and somebody listens."""
+        """Return whether this process must report its own writes on a mount, and someone is watching."""
         return not mount.driver.capabilities.watch and any(self._reaches(watcher, mount) for watcher in self._watchers)
 
     def wrote(self, mount: Mount, event: Event, path: Path) -> None:
@@ -101,14 +104,14 @@ class Watchers:
             self._notify(event, path)
 
     def mounted(self, mount: Mount) -> None:
-        """Listen to a new mount, where somebody watches above it."""
+        """Watch a new mount, if someone watches above it."""
         if any(self._reaches(watcher, mount) for watcher in self._watchers):
             task = asyncio.create_task(self._listen(mount))
             self._listening.add(task)
             task.add_done_callback(self._listening.discard)
 
     async def unmounted(self, base: Path) -> None:
-        """Stop listening to a mount that is about to be closed."""
+        """Stop watching a mount that is about to be closed."""
         task = self._tasks.pop(base, None)
         if task is not None:
             task.cancel()
@@ -126,7 +129,7 @@ class Watchers:
         waiting = asyncio.create_task(live.wait())
         await asyncio.wait({subscription, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        if subscription.done():  # it ends only by an error, or with the driver
+        if subscription.done():  # it only ends with an error, or with the driver
             del self._tasks[mount.base]
             await subscription
 
@@ -138,7 +141,7 @@ class Watchers:
                 found = await mount.driver.get(keys)
             except (ClosedError, ForkedError):
                 raise
-            except LimpetError as error:  # the next notification may fare better
+            except LimpetError as error:  # the next notification may succeed
                 _logger.warning("what a notification was about could not be read: %s", error)
                 continue
             for key, item in zip(keys, found, strict=True):
@@ -149,7 +152,7 @@ class Watchers:
                     continue
                 if item is not None:
                     self._notify("update", (*mount.base, *path))
-                elif '"' not in key:  # of a digested key that is gone nobody knows the text
+                elif '"' not in key:  # the text of a deleted, digested key is unknown
                     self._notify("remove", (*mount.base, *path))
 
     def _notify(self, event: Event, path: Path) -> None:
@@ -158,7 +161,7 @@ class Watchers:
                 watcher.report(event, path)
 
     async def _settle(self, ended: Iterable[_Watcher]) -> None:
-        """Wait for the calls of ended watches, but not for one that ends its own."""
+        """Wait for the callbacks of ended watches, but not for one that ends its own."""
         running = {watcher.task for watcher in ended if watcher.task is not None} | self._listening
         running.discard(asyncio.current_task())
         if running:
@@ -169,7 +172,7 @@ class Watchers:
 
 
 async def call_back(callback: Callback, event: Event, key: str) -> None:
-    """A callback's error is the application's: it breaks neither the write that it hears of nor other watches."""
+    """A callback's error is the application's: it affects neither the write that triggered it nor other watches."""
     try:
         result = callback(event, key)
         if inspect.isawaitable(result):

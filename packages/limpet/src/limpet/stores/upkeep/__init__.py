@@ -1,4 +1,4 @@
-"""Retention, and the task that applies it. For this floor; the public door is `limpet.stores`."""
+"""Retention, and the task that applies it. Internal to this floor; import from `limpet.stores`."""
 
 from ._retention import (
     Retention,

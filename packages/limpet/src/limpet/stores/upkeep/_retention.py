@@ -24,9 +24,9 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """What to keep: nothing that was last written longer ago than `max_age`, and the newest `max_count` of the rest.
+    """What to keep: what was last written less than `max_age` ago, and of that the newest `max_count`.
 
-    Ages are judged by the backend's clock.
+    Ages are measured with the backend's clock.
     """
 
     max_age: timedelta | None = None
@@ -41,32 +41,32 @@ class Retention:
             raise ConfigurationError(f"max_count is {self.max_count}: it would delete everything; use clear() for that")
 
     def cutoff(self, now: int) -> int:
-        """What was last written before this moment goes: milliseconds since 1970, as `now`."""
+        """What was last written before this moment is deleted: milliseconds since 1970, like `now`."""
         return 0 if self.max_age is None else now - round(self.max_age.total_seconds() * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicies:
-    """How long which store keeps what; `None`: for ever.
+    """How long each store keeps its records; `None`: for ever.
 
-    A container, an image or a session goes with all that belongs to it. By age it goes only when everything that belongs to
-    it is too old, by count when it is not among those saved last; a session counts as saved when its messages change, too.
+    A container, an image or a session is deleted with everything that belongs to it: by age, only when all of that is
+    too old; by count, when it is not among the last saved. Changing a session's messages counts as saving it.
     """
 
     containers: Retention | None = None
     images: Retention | None = None
     sessions: Retention | None = None
     messages: Retention | None = None
-    """Of each session."""
+    """The messages of each session."""
     history: Retention | None = None
-    """The revisions of each agent state. A state that is held at the time is left to the next pass."""
+    """The revisions of each agent state. If a state is held at the time, it is left to the next pass."""
     kv: Mapping[str, Retention] = field(default_factory=dict)
     """By namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionReport:
-    """How many records one pass removed because of each policy, without what belonged to them."""
+    """How many records one pass deleted because of each policy, without what belonged to them."""
 
     containers: int = 0
     images: int = 0
@@ -77,7 +77,7 @@ class RetentionReport:
 
 
 async def prune_kv(driver: Driver, base: Key, retention: Retention, now: int) -> int:
-    """Remove the records of a namespace that should not be kept; return how many. What is written meanwhile stays."""
+    """Delete the records of a namespace that should not be kept; return how many. What is written meanwhile is kept."""
     removed = 0
     chunk: list[list[Write]] = []
 
@@ -97,7 +97,7 @@ async def prune_kv(driver: Driver, base: Key, retention: Retention, now: int) ->
 
 
 async def prune_records(driver: Driver, retained: Retained, retention: Retention, now: int) -> int:
-    """Remove the records of a kind that should not be kept, with what belongs to them; return how many."""
+    """Delete the records of a kind that should not be kept, with what belongs to them; return how many."""
     removed = 0
     async for item, moment in _stale(driver, retained.records.base, retention, now, retained.logs):
         try:
@@ -112,7 +112,7 @@ async def prune_records(driver: Driver, retained: Retained, retention: Retention
         limit = cutoff if moment < cutoff else None
         if limit is not None and not await _all_older(driver, belonging, limit):
             continue
-        # The record itself goes last: where this ends in the middle, the next pass finds it again.
+        # The record itself is deleted last: if this is interrupted, the next pass finds it again.
         for removal in belonging:
             await _remove(driver, removal, limit)
         removed += await _remove(driver, own, moment + 1)
@@ -150,7 +150,7 @@ async def trim_log(log: Log, retention: Retention, now: int) -> int:
 
 
 async def prune_history(driver: Driver, retention: Retention, now: int) -> int:
-    """Remove the revisions of all agent states that should not be kept; return how many."""
+    """Delete the revisions of all agent states that should not be kept; return how many."""
     removed = 0
     async for item in scan_all_each(driver, HISTORY, values=False):
         if is_number(split(item.key)[-1]):
@@ -179,9 +179,9 @@ async def prune_history(driver: Driver, retention: Retention, now: int) -> int:
 async def _stale(
     driver: Driver, base: Key, retention: Retention, now: int, logs: Key | None = None
 ) -> AsyncIterator[tuple[Item, int]]:
-    """The items below `base` that should not be kept, without their values, and when each was last written.
+    """Yield the items below `base` that should not be kept, without values, and when each was last written.
 
-    In memory are no more than `max_count` of them.
+    No more than `max_count` items are in memory.
     """
     cutoff = retention.cutoff(now)
     newest: list[tuple[int, Key, Item]] = []
@@ -213,7 +213,7 @@ async def _all_older(driver: Driver, removals: Sequence[Removal], limit: int) ->
 
 
 async def _remove(driver: Driver, removal: Removal, limit: int | None) -> bool:
-    """Remove a record unless something of it was written at `limit` or later; return whether it was."""
+    """Remove a record unless something of it was written at `limit` or later; return whether it was removed."""
 
     def plan(reads: ReadSet) -> Plan[Sequence[Write]]:
         kept = limit is not None and any(item and item.updated_at >= limit for item in reads.values())

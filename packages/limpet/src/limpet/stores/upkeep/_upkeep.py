@@ -1,4 +1,4 @@
-"""Upkeep in the background, in one process at a time of all that share a database."""
+"""Background upkeep, in one process at a time of all that share a database."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _logger = logging.getLogger("limpet")
 
 
 class Upkeep:
-    """Does its work in the background while its block runs: at once, and then every so often.
+    """Works in the background while its block runs: at once, and then at intervals.
 
-    Of all processes that run it on one place only one works at a time, and its pass counts for all. A pass that fails
-    is logged (`limpet`) and tried again the next time.
+    Of all processes that run it on one database, only one works at a time, and its pass counts for all. If a pass
+    fails, the error is logged (`limpet`), and the next pass tries again.
     """
 
     def __init__(
         self, driver: Driver, work: Callable[[], Awaitable[object]], every: timedelta, *, name: str = "upkeep"
     ) -> None:
-        """Those of the same `name` share the work."""
+        """Objects with the same `name` share the work."""
         self._every = every.total_seconds()
         if self._every <= 0:
             raise ConfigurationError(f"every is {every}: pass more than 0 seconds")
@@ -40,7 +40,7 @@ class Upkeep:
         self._work = work
         self._task: asyncio.Task[None] | None = None
         self.passes: int = 0
-        """How many passes this object has done."""
+        """How many passes this object has completed."""
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -49,7 +49,7 @@ class Upkeep:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():  # not in a child of fork
+        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():  # not in a forked child
             self._task.cancel()
             await asyncio.wait([self._task])
             if not self._task.cancelled():
@@ -72,7 +72,7 @@ class Upkeep:
         """Do a pass if one is due; return the seconds until the next one."""
         async with self._lease.hold(timeout=0, reading=[self._done]) as handle:
             done = handle.reads[self._done]
-            if done is not None and done.ttl_ms is not None:  # else it is our own, from before the pause
+            if done is not None and done.ttl_ms is not None:  # otherwise it is our own, from before the pause
                 return done.ttl_ms / 1000
             await self._work()
             self.passes += 1
