@@ -28,7 +28,7 @@ def drivers(json: AsJson = False) -> None:
         return
     shown = table("scheme", "package", "atomic", "durable", "shared", "watch", "value")
     for column in shown.columns:
-        column.no_wrap = column.header != "package"  # a stranger's may be long: what is typed stays whole
+        column.no_wrap = column.header != "package"  # other packages' names may be long
         column.overflow = "fold"
     by_class: dict[tuple[str, str], dict[str, Any]] = {}
     for row in (row for row in rows if row["scheme"]):

@@ -50,12 +50,12 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def as_text(text: object) -> str:
-    """Text of somebody else for `out.print`: neither markup nor control characters do anything."""
+    """Return untrusted text for `out.print`: markup and control characters have no effect."""
     return escape(printable(str(text)))
 
 
 def show_json(value: Any) -> None:
-    """Print JSON, indented, without colours or wrapping, and without what a terminal would obey."""
+    """Print JSON, indented, without colours or wrapping, and without control characters."""
     typer.echo(printable_json(to_json(value, indent=2).decode()))
 
 

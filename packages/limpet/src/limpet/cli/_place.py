@@ -1,4 +1,4 @@
-"""Opening the database that a command is given, through the wrappers that wrote it."""
+"""Open the database of a command, through the wrappers that wrote it."""
 
 from __future__ import annotations
 

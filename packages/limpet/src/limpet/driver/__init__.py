@@ -1,4 +1,7 @@
-"""Floor 1, the contract: what every driver promises, and the driver in memory. Authors' tools are in `limpet.driver.kit`."""
+"""The first floor, the contract: what every driver promises, and the in-memory driver.
+
+For authors: `limpet.driver.kit`.
+"""
 
 from ._capabilities import Capabilities
 from ._driver import VERBS, Driver

@@ -24,19 +24,19 @@ VERBS: Final[Mapping[str, Literal["reads", "writes"]]] = MappingProxyType(
         "purge": "writes",
     }
 )
-"""What each verb does to the stored data. `health` writes only when it is called with `probe=True`."""
+"""What each verb does to the stored data. `health` writes only if it is called with `probe=True`."""
 
 
 class Driver(ABC):
     """What Limpet asks of a backend. Authors subclass `BaseDriver`; wrappers subclass `Wrapper`.
 
-    Every key is encoded (see `limpet.driver.key`). Every call may raise `UnavailableError` (worth a retry),
+    Every key is encoded (see `limpet.driver.key`). Every call can raise `UnavailableError` (worth a retry),
     `ClosedError`, `ForeignLoopError`, `ForkedError`, `InvalidKeyError`, `TooLargeError` and `CorruptDataError`.
     A driver belongs to the event loop and the process that opened it.
     """
 
     capabilities: Capabilities
-    """Exact after `open`; the class attribute is its upper bound."""
+    """Exact after `open`. The class attribute is the upper bound."""
 
     @property
     @abstractmethod
@@ -45,9 +45,9 @@ class Driver(ABC):
 
     @property
     def tls_problem(self) -> str | None:
-        """Why somebody on the network could read or change what this driver sends, and what to do; `None` if nobody can.
+        """Return why others on the network could read or change what is sent, and what to do; `None` if nobody can.
 
-        `require_tls` refuses a driver that has such a problem. Known before `open`.
+        `require_tls` refuses a driver with such a problem. Known before `open`.
         """
         return f"{type(self).__name__} does not say whether its connections are protected by TLS"
 
@@ -62,7 +62,7 @@ class Driver(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Wait for the calls under way, then free everything that `open` took. Closing twice does nothing."""
+        """Wait for calls under way, then free everything that `open` acquired. Closing twice does nothing."""
 
     # The three verbs.
 
@@ -70,42 +70,42 @@ class Driver(ABC):
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         """Return one item or `None` for each key, in order, in one round trip and as one snapshot.
 
-        Sees every write that returned before this call, by any process. A key may be asked for twice.
+        Sees every write by any process that returned before this call. A key may occur twice.
         """
 
     @abstractmethod
     async def commit(self, units: Sequence[Unit]) -> list[Outcome]:
         """Apply independent units, each all or nothing; return one outcome for each, in order.
 
-        A unit is a batch, or an `Append`. Batches are serialisable. Outcomes are: `None`, the batch was applied,
-        once; a number, the first one that an append was given; an exception, why the unit was not applied.
-        `ConflictError` (names at least one key, each of which failed), a limit and `UnavailableError` mean that nothing
-        was written; `OutcomeUnknownError` means once or not at all, possibly a moment later, and so does a cancelled call.
-
-        Raises only what concerns every unit, such as `ClosedError`. Units may be applied in any order.
-        Where `capabilities.atomic` is `item`, a batch of two writes is an `UnsupportedError`.
+        A unit is a batch, or an `Append`. Batches are serializable. The outcome of a unit is `None` if the batch was
+        applied, once; the first number of an append; or an exception that says why the unit was not applied.
+        `ConflictError` (names at least one key, each of which failed), an exceeded limit and `UnavailableError` mean
+        that nothing was written. `OutcomeUnknownError` means once or not at all, possibly a moment later, and so does a
+        cancelled call. Only errors that concern every unit are raised, such as `ClosedError`. Units may be applied in
+        any order. If `capabilities.atomic` is `item`, a batch of
+        two writes has the outcome `UnsupportedError`.
         """
 
     @abstractmethod
     async def scan(self, range: Range) -> Page:
         """Return one page of a range, as a snapshot; nothing stays open.
 
-        A page may be short or empty: only `next is None` is the end, else continue with `range.beyond(page)`. Across
-        pages an item that was there throughout comes exactly once, any other at most once.
+        A page may be short or empty: only `next is None` is the end; otherwise continue with `range.beyond(page)`.
+        Across pages, an item that exists throughout is returned exactly once, any other at most once.
         """
 
-    # The same write for one unit. These are final, so a wrapper that overrides `commit` sees every write.
+    # The same for one unit. These are final, so a wrapper that overrides `commit` sees every write.
 
     @final
     async def apply(self, batch: Batch) -> None:
-        """Commit one batch, and raise its outcome unless it was applied."""
+        """Commit one batch, and raise its outcome if it was not applied."""
         (outcome,) = await self.commit((batch,))
         if isinstance(outcome, Exception):
             raise outcome
 
     @final
     async def append(self, log: Key, puts: Sequence[Put], check: Check) -> int:
-        """Commit one `Append`, and return the first number or raise the outcome."""
+        """Commit one `Append`, and return the first number, or raise the outcome."""
         (outcome,) = await self.commit((Append(log, tuple(puts), check),))
         if isinstance(outcome, int):
             return outcome
@@ -115,22 +115,22 @@ class Driver(ABC):
 
     @abstractmethod
     async def clear(self, base: Key) -> int:
-        """Delete all descendants of `base`, not `base` itself; return how many. Not atomic, safe to repeat."""
+        """Delete all descendants of `base`, but not `base` itself; return how many. Not atomic, safe to repeat."""
 
     @abstractmethod
     async def purge(self) -> int:
-        """Free the space of expired items now; return how many. Nothing sees them either way."""
+        """Free the space of expired items now; return how many. They are invisible in any case."""
 
     @abstractmethod
     async def health(self, *, probe: bool = False) -> Health:
-        """Ask the backend for a sign of life and for what an operator should know. Writes nothing without `probe`."""
+        """Check that the backend responds, and return what an operator should know. Writes nothing without `probe`."""
 
     @abstractmethod
     def watch(self, base: Key) -> AsyncIterator[frozenset[Key] | None]:
         """Iterate over notifications about changes below `base`: a set of keys, or `None` for "look again".
 
-        `None` comes first, once the watch is live, and after every reconnect. Notifications may come twice or be lost,
-        and expiry sends none: read by cursor, and look every few seconds anyway. Raises `UnsupportedError` where
+        `None` comes first, once the watch is live, and after every reconnect. Notifications can be repeated or lost,
+        and expiry causes none: read by cursor, and look every few seconds anyway. Raises `UnsupportedError` if
         `capabilities.watch` is not declared.
         """
 

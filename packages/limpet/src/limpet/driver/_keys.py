@@ -1,8 +1,8 @@
-"""Segments to one encoded key and back.
+"""Encode segments as one key, and decode them.
 
-A key is ordered segments. `!` stands between them and every character up to `#` is written `#hh`, so that the
-plain order of the encoded text is the order by segments and then by UTF-8 bytes: `v1 < v1 x < v1-b < v10`.
-A segment shows its kind: a name of ours (`[a-z][a-z0-9_.-]*`), a number (16 decimal digits), or text from a
+A key is a sequence of segments, separated by `!`. Every character up to `#` is written as `#hh`, so that encoded keys
+sort by segment and then by UTF-8 bytes: `v1 < v1 x < v1-b < v10`.
+A segment shows its kind: a name chosen by a program (`[a-z][a-z0-9_.-]*`), a number (16 decimal digits), or text from a
 user (`@...`).
 """
 
@@ -35,7 +35,7 @@ MAX_KEY_BYTES = 1024
 MAX_TEXT = 8192
 """Characters of one text in a key: an id, a namespace, a channel."""
 _LONG = 200
-"""Encoded bytes beyond which text is cut and digested."""
+"""Text with more encoded bytes than this is truncated and digested."""
 _PREFIX = 160
 _MAX_NUMBER = 10**16 - 1
 
@@ -50,25 +50,25 @@ _KEY = re.compile(f"{_SEGMENT}(?:!{_SEGMENT})*")
 
 
 def name(segment: str) -> str:
-    """A segment that is a word of ours: lower-case letters, digits, `_`, `.` and `-`."""
+    """Return a segment for a name chosen by the program: lower-case letters, digits, `_`, `.` and `-`."""
     if not _NAME.fullmatch(segment):
         raise InvalidKeyError(f"{segment!r} is not a name: start with a-z, then use a-z, 0-9, '_', '.' or '-'")
     return segment
 
 
 def number(value: int) -> str:
-    """A segment that is a whole number from 0 to 9,999,999,999,999,999; numbers sort as numbers."""
+    """Return a segment for a whole number from 0 to 9,999,999,999,999,999. Numbers sort by value."""
     if not 0 <= value <= _MAX_NUMBER:
         raise InvalidKeyError(f"{value} is not a number segment: use 0 to {_MAX_NUMBER}")
     return f"{value:016d}"
 
 
 def text(value: str) -> str:
-    """A segment that holds any text of a user.
+    """Return a segment for any user text.
 
-    Text of more than 200 encoded bytes becomes its longest prefix of whole characters within 160, a `"`, and 22
-    characters of its SHA-256: equality still works, the order is by that form, and the true text has to be kept
-    in the value. Raises `InvalidKeyError` for a lone surrogate, and for more than 8,192 characters.
+    Text of more than 200 encoded bytes becomes its longest prefix of whole characters within 160 bytes, a `"`, and 22
+    characters of its SHA-256. Equality still works, the order is by that form, and the real text must be stored in the
+    value. Raises `InvalidKeyError` for a lone surrogate, and for more than 8,192 characters.
     """
     if len(value) > MAX_TEXT:
         raise InvalidKeyError(
@@ -99,7 +99,7 @@ def text(value: str) -> str:
 
 
 def key(*segments: str) -> Key:
-    """Join encoded segments (from `name`, `number`, `text`, or whole keys) to a key of at most 1,024 bytes."""
+    """Join encoded segments (from `name`, `number`, `text`, or whole keys) into a key of at most 1,024 bytes."""
     joined = "!".join(segments)
     if not joined:
         raise InvalidKeyError("a key needs at least one segment")
@@ -111,12 +111,12 @@ def key(*segments: str) -> Key:
 
 
 def split(encoded: Key) -> tuple[str, ...]:
-    """The encoded segments of a key."""
+    """Return the encoded segments of a key."""
     return tuple(encoded.split("!"))
 
 
 def text_of(segment: str) -> str | None:
-    """The text in a text segment; `None` where it is a digest and the true text stands in the value."""
+    """Return the text in a text segment; `None` if it is a digest and the real text is in the value."""
     if not segment.startswith("@"):
         raise InvalidKeyError(f"{segment!r} is not a text segment: text begins with '@'")
     if '"' in segment:
@@ -125,53 +125,53 @@ def text_of(segment: str) -> str | None:
 
 
 def is_number(segment: str) -> bool:
-    """Whether an encoded segment is a number."""
+    """Return whether an encoded segment is a number."""
     return len(segment) == 16 and segment.isdecimal() and segment.isascii()
 
 
-# What the name or number at the end of a key says of the item: for wrappers, which know no structures.
+# What the name or number at the end of a key says about the item: for wrappers, which know no structures.
 
 _COUNTER = "!n"
 _FENCE = "!fence"
 
 
 def counter_key(log: Key) -> Key:
-    """Where the next number of a log is kept. Backends count it up, unless a wrapper numbers appends itself."""
+    """Return the key for the next number of a log. Backends increment it, unless a wrapper numbers appends itself."""
     return key(log + _COUNTER)
 
 
 def is_counter(encoded: Key) -> bool:
-    """Whether a key is that of a log's counter."""
+    """Return whether a key is that of a log's counter."""
     return encoded.endswith(_COUNTER)
 
 
 def fence_key(lease: Key) -> Key:
-    """Where the fence of a lease is kept: its etag lets the owner of the lease write, so it must not change."""
+    """Return the key of a lease's fence. Its etag lets the owner of the lease write, so it must not change."""
     return key(lease + _FENCE)
 
 
 def lease_of(fence: Key) -> Key:
-    """The key of the lease whose fence this is."""
+    """Return the key of the lease whose fence this is."""
     return fence.removesuffix(_FENCE)
 
 
 def is_fence(encoded: Key) -> bool:
-    """Whether a key is that of a lease's fence."""
+    """Return whether a key is that of a lease's fence."""
     return encoded.endswith(_FENCE)
 
 
 def entry_key(entries: Key, n: int) -> Key:
-    """Where an append stores the put of this number: it adds the number to the key of the put."""
+    """Return where an append stores the put with this number: it adds the number to the key of the put."""
     return f"{entries}!{number(n)}"
 
 
 def is_entry(encoded: Key) -> bool:
-    """Whether a key ends with a number, as those that an append makes do."""
+    """Return whether a key ends with a number, as the keys of an append do."""
     return is_number(encoded[-16:])
 
 
 def check_key(encoded: object) -> None:
-    """Refuse whatever is not an encoded key. Drivers see encoded keys only."""
+    """Refuse anything that is not an encoded key. Drivers only see encoded keys."""
     if not isinstance(encoded, str):
         raise InvalidKeyError(f"a key must be str, not {type(encoded).__name__}: build it with limpet.driver.key()")
     if len(encoded) > MAX_KEY_BYTES:  # before the cache, which would keep it, and the pattern, which would read it
@@ -180,7 +180,7 @@ def check_key(encoded: object) -> None:
 
 
 def check_counter(encoded: object) -> None:
-    """Refuse whatever is not the encoded key of a log's counter."""
+    """Refuse anything that is not the encoded key of a log's counter."""
     if not isinstance(encoded, str) or not encoded.endswith(_COUNTER):
         check_key(encoded)
         raise InvalidKeyError(

@@ -1,4 +1,4 @@
-"""The driver that keeps everything in this process: for tests, caches, and as the model of what a driver does."""
+"""The driver that keeps everything in this process: for tests, for caches, and as the model of what drivers do."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FREED_PER_WRITE = 64
 
 
 class MemoryDriver(BaseDriver):
-    """An ordered map in this process. It ends with the driver: nothing is durable, nothing is shared.
+    """An ordered map in this process. It disappears with the driver: nothing is durable or shared.
 
-    Stored values are immutable (`str`, `bytes`), so no caller can change one through what was returned. Expired
-    items are freed by the writes that follow, a few each, and by `purge`.
+    Stored values are immutable (`str`, `bytes`), so no caller can change one through a returned value. Later writes
+    free expired items, a few each, and so does `purge`.
     """
 
     capabilities: Capabilities = Capabilities(
@@ -40,7 +40,7 @@ class MemoryDriver(BaseDriver):
     )
 
     def __init__(self, *, clock: Callable[[], int] = host_now_ms) -> None:
-        """`clock` gives milliseconds since 1970 and is the backend's clock."""
+        """`clock` returns milliseconds since 1970 and is the backend's clock."""
         super().__init__()
         self._clock = clock
         self._records: dict[Key, Record] = {}
@@ -50,7 +50,7 @@ class MemoryDriver(BaseDriver):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`memory://`, which has no options."""
+        """Return the driver for `memory://`, which has no options."""
         if url.removeprefix("memory:").strip("/"):
             raise ConfigurationError("memory:// takes no path and no options, because two memory drivers share nothing")
         return cls()

@@ -17,7 +17,7 @@ C = TypeVar("C", bound=_Closable)
 
 
 class Opening(Generic[C]):
-    """Something that is opened by `await` (and then closed by its user) or by `async with` (and closed at the end)."""
+    """Something opened by `await` (its user closes it) or by `async with` (closed at the end)."""
 
     def __init__(self, open: Callable[[], Awaitable[C]]) -> None:
         self._open = open
@@ -36,7 +36,7 @@ class Opening(Generic[C]):
         if self._opened is not None:
             await self._opened.aclose()
 
-    if not TYPE_CHECKING:  # a type checker knows by itself that it is not there
+    if not TYPE_CHECKING:  # type checkers must not see it
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(f"there is no {name!r} before it is open: put 'await' or 'async with' in front of it")

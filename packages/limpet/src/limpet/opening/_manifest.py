@@ -15,25 +15,29 @@ from ..wrappers import MANIFEST, Encrypted, ReadOnly, Wrapper, layers
 __all__ = ["FORMAT", "MANIFEST", "check_manifest", "written_through"]
 
 FORMAT = 1
-"""Written by this release; frozen: key encoding, etag form, item metadata."""
+"""The format that this release writes. Frozen: key encoding, form of etags, item metadata."""
 
 _OLDEST_READER = 1
 
 _YEAR_2000, _YEAR_2200 = 946_684_800_000, 7_258_118_400_000
-"""Milliseconds since 1970. A driver that counts in seconds or not at all is below."""
+"""In milliseconds since 1970. A driver that counts in seconds, or not at all, is below this."""
 
 
 async def written_through(driver: Driver) -> Sequence[str] | None:
-    """The names of the wrappers that wrote a place, the innermost first; `None` for a new place. Raises `FormatError`."""
+    """Return the names of the wrappers that wrote a database, innermost first; `None` if it is new.
+
+    Raises `FormatError`.
+    """
     (item,) = await driver.get([MANIFEST])
     return None if item is None else _read(item)["wrappers"]
 
 
 async def check_manifest(driver: Driver) -> None:
-    """Read the manifest below all wrappers and compare it with them; write it where the place is new.
+    """Read the manifest below all wrappers and compare it with them. If the database is new, write the manifest.
 
-    Raises `FormatError` for a place of a newer release, `WrongStackError` for another stack of wrappers, and
-    `NotFoundError` for a new place that is opened for reading only, and `ConfigurationError` for a driver that cannot tell the time.
+    Raises `FormatError` for a database of a newer release, `WrongStackError` for another stack of wrappers,
+    `NotFoundError` if a new database is opened read-only, and `ConfigurationError` for a driver that cannot tell the
+    time.
     """
     found = layers(driver)
     stack = [layer.stored_as for layer in reversed(found) if isinstance(layer, Wrapper) and layer.stored_as]
@@ -43,7 +47,7 @@ async def check_manifest(driver: Driver) -> None:
         raise NotFoundError("this database was never written: open it without read_only() first, or check the URL")
     written = to_json({"format": FORMAT, "oldest_reader": _OLDEST_READER, "wrappers": stack}).decode()
     if item is None:
-        with suppress(ConflictError):  # somebody else opened the same new place
+        with suppress(ConflictError):  # someone else opened the same new database
             await innermost.apply([Put(MANIFEST, written, If.ABSENT)])
         (item,) = await innermost.get([MANIFEST])
     if item is None:
@@ -56,7 +60,7 @@ async def check_manifest(driver: Driver) -> None:
 
 
 def _check_clock(item: Item, driver: str) -> None:
-    """Leases, expiry and retention need to know when something was written."""
+    """Leases, expiry and retention need to know when items were written."""
     if not isinstance(item.updated_at, int) or not _YEAR_2000 <= item.updated_at < _YEAR_2200:
         raise ConfigurationError(
             f"{driver} cannot be used: it says that its manifest was written at {item.updated_at!r}, which is not a time in "

@@ -17,7 +17,7 @@ __all__ = ["OnDemand"]
 
 
 class OnDemand(Driver):
-    """What `open_driver` opens, opened by the first call. That call raises what opening raises, and the next one tries again."""
+    """A driver that the first call opens. That call raises what opening raises, and the next one tries again."""
 
     capabilities: Capabilities
 
@@ -83,7 +83,7 @@ class OnDemand(Driver):
                 await changes.aclose()
 
     async def opened(self) -> Driver:
-        """The driver itself, open."""
+        """Return the open driver itself."""
         if self._driver is None:
             async with self._opening:
                 if self._closed:

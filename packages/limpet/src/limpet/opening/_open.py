@@ -23,15 +23,15 @@ __all__ = ["assembled", "default_url", "open_driver"]
 
 
 class _Borrowed(Wrapper):
-    """Around a driver that the application opened, and so closes."""
+    """Wraps a driver that the application opened, and will close."""
 
     async def close(self) -> None:
         pass
 
 
 def default_url() -> str:
-    """Where "nothing" is: `limpet.db` in `LIMPET_HOME`, or else in the user's data folder."""
-    from platformdirs import user_data_path  # here, so that naming a database does not pay for it
+    """Return the default location: `limpet.db` in `LIMPET_HOME`, or in the user's data folder."""
+    from platformdirs import user_data_path  # here, because naming a database does not need it
 
     home = os.environ.get("LIMPET_HOME")
     folder = Path(home).expanduser().absolute() if home else user_data_path("limpet", appauthor=False)
@@ -39,15 +39,15 @@ def default_url() -> str:
 
 
 async def open_driver(target: str | Driver | None, **options: Unpack[OpeningOptions]) -> Driver:
-    """Open a URL, a driver, or the default place, with plug-ins, batching and wrappers around it; check the manifest.
+    """Open a URL, a driver, or the default database, with plug-ins, batching and wrappers; check the manifest.
 
-    The first of `wrappers` is the outermost. A driver that is open already is used and never closed; one that is not
-    is opened here and closed with the place. `plugins` names the packages whose plug-ins and drivers may be loaded, as
-    `LIMPET_PLUGINS` does; each one named must work, else its `PluginError` is raised.
+    The first of `wrappers` is the outermost. A driver that is already open is used and never closed; otherwise it is
+    opened here and closed with the database. `plugins` names the packages whose plug-ins and drivers may be loaded,
+    like `LIMPET_PLUGINS`; if a named one does not work, its `PluginError` is raised.
     """
     if isinstance(target, str):
         target = SecretUrl(target)
-    from ..plugins import broken_plugins, call  # here: pluggy is wanted at the first opening and not at import
+    from ..plugins import broken_plugins, call  # here: importing limpet does not need pluggy
 
     plugins = options.get("plugins")
     driver, url = assembled(target, **options)
@@ -78,7 +78,7 @@ def assembled(
     require_encryption: bool | None = None,
     require_tls: bool | None = None,
 ) -> tuple[Driver, str | None]:
-    """A driver with everything around it, not opened yet, and its URL as it may be shown. No I/O except imports."""
+    """Return a driver with everything around it, not opened yet, and its URL for messages. No I/O except imports."""
     from ..plugins import call
 
     if target is None:

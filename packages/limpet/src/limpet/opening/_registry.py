@@ -1,4 +1,4 @@
-"""From a URL scheme to a driver class, through entry points that are loaded one by one when named."""
+"""Find the driver class for a URL scheme. Entry points are loaded one by one, when they are needed."""
 
 from __future__ import annotations
 
@@ -43,21 +43,24 @@ _SQLALCHEMY = re.compile(
     r"(?:aiosqlite|pysqlite|pysqlcipher|asyncpg|psycopg|psycopg_async|psycopg2|pg8000|aiomysql|asyncmy|pymysql|mysqldb)://",
     re.IGNORECASE,
 )
-"""The client libraries of SQLAlchemy's URLs. Any other scheme with a plus is a scheme of its own, like `redis+cluster`."""
+"""The client libraries in SQLAlchemy's URLs.
+
+Any other scheme with a plus is a scheme of its own, like `redis+cluster`.
+"""
 
 
 def installed_drivers(plugins: Iterable[str] | None = None) -> dict[str, EntryPoint]:
-    """Scheme to entry point of every driver that is installed and allowed, by name. Nothing is imported.
+    """Return the entry points of all drivers that are installed and allowed, by scheme. Imports nothing.
 
-    Where several packages claim a scheme the first one by name is given here, and `driver_class` refuses.
+    If several packages claim a scheme, this returns the first one by name, and `driver_class` refuses.
     """
     return {scheme: entries[0] for scheme, entries in claimed_schemes(plugins).items()}
 
 
 def claimed_schemes(plugins: Iterable[str] | None = None) -> dict[str, list[EntryPoint]]:
-    """Scheme to the entry points of the packages that claim it, of those that `plugins` (or `LIMPET_PLUGINS`) allows.
+    """Return by scheme the entry points of the packages that claim it and that `plugins` (or `LIMPET_PLUGINS`) allows.
 
-    A package that the switch names goes before one that is allowed anyway.
+    A package that is named there takes precedence over one that is always allowed.
     """
     allowed = allowed_packages(plugins)
     claims: dict[str, list[EntryPoint]] = {}
@@ -73,8 +76,8 @@ def claimed_schemes(plugins: Iterable[str] | None = None) -> dict[str, list[Entr
 def driver_class(scheme: str, plugins: Iterable[str] | None = None) -> type[Driver]:
     """Import the driver for a scheme.
 
-    Raises `DriverNotFoundError`, which names the extra to install, or `PluginError` where several packages claim the
-    scheme or the one that does cannot be used.
+    Raises `DriverNotFoundError`, which names the extra to install, or `PluginError` if several packages claim the
+    scheme, or the one that does cannot be used.
     """
     entries = claimed_schemes(plugins).get(scheme, [])
     if not entries:
@@ -101,9 +104,9 @@ def class_at(entry: EntryPoint) -> type[Driver]:
 
 
 def driver_from_url(url: str, plugins: Iterable[str] | None = None) -> Driver:
-    """The driver that a URL describes, not opened yet. No I/O except the import.
+    """Return the driver for a URL, not opened yet. No I/O except the import.
 
-    The client library that SQLAlchemy's URLs name (`postgresql+asyncpg://`) is left out: a driver chooses its own.
+    The client library in SQLAlchemy's URLs (`postgresql+asyncpg://`) is ignored: a driver chooses its own.
     """
     url = SecretUrl(_SQLALCHEMY.sub(r"\1://", url, count=1))
     scheme = parse_url(url).scheme

@@ -1,4 +1,4 @@
-"""What an operator may insist on: encryption, and TLS to the backend."""
+"""What an operator can require: encryption, and TLS to the backend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 
 
 def check_encryption(driver: Driver, required: bool | None) -> None:
-    """Refuse a stack that stores plaintext where encryption is required. `None`: `LIMPET_REQUIRE_ENCRYPTION` decides.
+    """Refuse a stack that stores plaintext if encryption is required. `None`: `LIMPET_REQUIRE_ENCRYPTION` decides.
 
     Raises `ConfigurationError`, before anything is opened.
     """
@@ -27,7 +27,7 @@ def check_encryption(driver: Driver, required: bool | None) -> None:
 
 
 def check_tls(driver: Driver, required: bool | None) -> None:
-    """Refuse a driver whose connections can be read or changed on the way. `None`: `LIMPET_REQUIRE_TLS` decides.
+    """Refuse a driver whose connections can be read or changed by others. `None`: `LIMPET_REQUIRE_TLS` decides.
 
     Raises `ConfigurationError`, before anything is sent.
     """
@@ -37,7 +37,7 @@ def check_tls(driver: Driver, required: bool | None) -> None:
 
 
 def _why(what: str, required: bool | None) -> str | None:
-    """Why it is required; `None` where it is not."""
+    """Return why it is required; `None` if it is not."""
     if required is not None:
         return f"require_{what} is set" if required else None
     variable = f"LIMPET_REQUIRE_{what.upper()}"

@@ -60,7 +60,7 @@ class EventQueue(Root[AsyncEventQueue]):
         """Call back with every event from now on, or after `after` or a consumer's last ack; return how to end it.
 
         `after` takes precedence over the ack; a consumer without an ack starts with the first event that is left. The
-        callback gets one call at a time, in order; if it is a coroutine function, it is awaited. Errors that it raises,
+        callback gets one call at a time, in order. Errors that it raises,
         events lost because it fell behind the retention, and unreadable events are logged (`limpet`); then the next
         event follows. Raises `InvalidCursorError` for a cursor that this channel did not issue.
         """

@@ -1,4 +1,4 @@
-"""What authors of drivers and wrappers use to keep the contract."""
+"""What authors of drivers and wrappers use to fulfil the contract."""
 
 from ..._secrets import SecretText, SecretUrl, hidden, hide_password, without_frames
 from ._base import BaseDriver

@@ -39,18 +39,18 @@ _CLEARED = 256
 
 
 class BaseDriver(Driver):
-    """Write `_open`, `_close`, `_fetch`, `_commit` and `_list`; the public verbs are here, once.
+    """Implement `_open`, `_close`, `_fetch`, `_commit` and `_list`; this class implements the public verbs.
 
-    This class refuses what is invalid, too large or closed, and callers on another event loop or in a forked process;
-    bounds groups and pages; counts calls, so that `close` waits for them; and after a lost answer reads back, sends
-    again where that is safe, or reports that the outcome is unknown. List the client library's errors in
+    It refuses invalid or too large arguments, calls after closing, and callers on another event loop or in a forked
+    process. It limits groups and pages, and counts calls, so that `close` waits for them. After a lost answer it reads
+    back, sends again if that is safe, or reports that the outcome is unknown. List the client library's errors in
     `client_errors` and translate them in `_translate`.
     """
 
     client_errors: ClassVar[tuple[type[Exception], ...]] = ()
     """The base classes of every error that the client library raises."""
     only_reads = False
-    """Set by `read_only()` before it opens: nothing will be written, so `_open` must not need to, nor write by itself."""
+    """Set by `read_only()` before opening: nothing will be written, so `_open` must not write either."""
 
     def __init__(self) -> None:
         self._owner: Owner | None = None
@@ -59,47 +59,47 @@ class BaseDriver(Driver):
         self._busy = 0
         self._idle = asyncio.Event()
         self._opening: asyncio.Lock | None = None
-        self.__closing: asyncio.Task[None] | None = None  # mangled, as `__end` is: authors have names of their own
+        self.__closing: asyncio.Task[None] | None = None  # mangled, like `__end`, so that authors can use these names
 
-    # What an author writes.
+    # What an author implements.
 
     @abstractmethod
     async def _open(self) -> None:
-        """Connect, create what is missing, set `self.capabilities` to what was found. Clean up when it fails."""
+        """Connect, create what is missing, and set `self.capabilities` to what was found. Clean up on failure."""
 
     @abstractmethod
     async def _close(self) -> None:
-        """Free what `_open` took. No other call is under way."""
+        """Free what `_open` acquired. No other call is under way."""
 
     @abstractmethod
     async def _fetch(self, keys: Sequence[Key], values: bool) -> Sequence[Item | None]:
         """Return one item or `None` for each key, in order, in one round trip, as one snapshot; expired means `None`.
 
-        `values=False` saves reading values; returning them all the same is allowed.
+        With `values=False`, values need not be read; returning them is allowed.
         """
 
     @abstractmethod
     async def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
-        """Evaluate and write independent units in any order, each all or nothing; return one outcome for each, in order.
+        """Evaluate and write independent units in any order, each all or nothing; return their outcomes, in order.
 
-        Lock or begin, read `keys_to_read(units)`, call `evaluate`, write its effects, commit. `Append` units come only
-        where `capabilities.append` is declared. Raise only when the fate of *all* of them is the same.
+        Lock or begin, read `keys_to_read(units)`, call `evaluate`, write its effects, commit. There are `Append` units
+        only if `capabilities.append` is declared. Raise an error only if it is the outcome of *all* units.
         """
 
     @abstractmethod
     async def _list(self, range: Range) -> Page:
-        """Return one page of a range, in order, without expired items; `to_page` cuts an ordered run of items to one."""
+        """Return one page of a range, in order, without expired items. `to_page` cuts ordered items to a page."""
 
-    # What an author may write, too. All of these are called between `_open` and `_close`, which waits for them.
+    # What an author may also implement. These are called between `_open` and `_close`, which waits for them.
 
     def _translate(self, error: Exception) -> LimpetError:
-        """Return one of ours for an error of `client_errors`: `UnavailableError(sent=...)` where the connection failed."""
+        """Return Limpet's error for one of `client_errors`: `UnavailableError(sent=...)` if the connection failed."""
         raise error
 
     async def _clear(self, base: Key) -> tuple[int, bool]:
         """Delete some of the descendants of `base`; return how many, and whether there may be more.
 
-        Called again until there are none, so one call may be short. The default deletes a page at a time.
+        Called again until there are none, so each call can be short. The default deletes a page at a time.
         """
         page = await self._list(Range(base, limit=_CLEARED, values=False))
         at_once = 1 if self.capabilities.atomic == "item" else self.capabilities.max_writes
@@ -110,21 +110,22 @@ class BaseDriver(Driver):
         return len(page.items), page.next is not None
 
     async def _purge(self) -> tuple[int, bool]:
-        """Free some expired items; return how many, and whether there may be more. The default knows none."""
+        """Free some expired items; return how many, and whether there may be more. The default does nothing."""
         return 0, False
 
     async def _health(self) -> Health:
         """Describe the backend without writing: product, version, clock, problems.
 
-        The default only reads. It cannot tell the time, so `health(probe=True)` finds that out by writing.
+        The default only reads. It cannot tell the time, so `health(probe=True)` determines that by writing.
         """
         await self._list(Range(limit=1, values=False))
         return Health(type(self).__name__, "unknown", None)
 
     def _watch(self, base: Key) -> AsyncGenerator[frozenset[Key] | None, None]:
-        """Iterate over notifications, as `watch` says; needed where `capabilities.watch` is declared.
+        """Iterate over notifications, as `watch` says. Required if `capabilities.watch` is declared.
 
-        Raise `ClosedError` once the driver is closed. `notifications` does all of it around a connection that listens.
+        Raise `ClosedError` once the driver is closed. `notifications` does all of this, given a connection that
+        listens.
         """
         raise UnsupportedError(
             f"{type(self).__name__} declares 'watch' but has no _watch(): implement it, or do not declare it"
@@ -132,7 +133,10 @@ class BaseDriver(Driver):
 
     @property
     def connections_made(self) -> int:
-        """How many connections were made so far: a server that restarted, perhaps empty, is reached over another one."""
+        """How many connections were made so far.
+
+        A server that restarted, perhaps empty, can only be reached over a new one.
+        """
         return 0
 
     # The verbs.
@@ -162,7 +166,7 @@ class BaseDriver(Driver):
             self._owner = Owner()
 
     def ensure_owner(self) -> None:
-        """Raise `ForeignLoopError` where this is another event loop than the one that it is open on: it may not be closed here."""
+        """Raise `ForeignLoopError` on any event loop but the one that this driver is open on: it cannot be closed here."""
         ended = self.__closing is not None and self.__closing.done()
         if self._owner is not None and not ended and not self._owner.is_forked:
             self._owner.check(type(self).__name__)
@@ -178,7 +182,7 @@ class BaseDriver(Driver):
             self.__closing = asyncio.create_task(self.__end())
         elif self.__closing.done():
             return
-        await asyncio.shield(self.__closing)  # a caller who is cancelled leaves the closing to go on
+        await asyncio.shield(self.__closing)  # if the caller is cancelled, closing continues
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         validate_get(keys, self.capabilities)
@@ -237,10 +241,10 @@ class BaseDriver(Driver):
         return self._watched(base)
 
     def _cannot_watch(self) -> str:
-        """Why `capabilities.watch` is false, and what would help: the beginning of a sentence."""
+        """Return why `capabilities.watch` is false, and what would help: the beginning of a sentence."""
         return f"{type(self).__name__} does not declare 'watch': open a driver that does"
 
-    # How.
+    # Implementation.
 
     async def _watched(self, base: Key) -> AsyncGenerator[frozenset[Key] | None, None]:
         async with aclosing(self._watch(base)) as notifications:
@@ -249,7 +253,7 @@ class BaseDriver(Driver):
                     yield keys
 
     async def _repeated(self, act: Callable[[], Awaitable[tuple[int, bool]]]) -> int:
-        """In many short steps, so that others get their turn between them; `close` waits for all of them."""
+        """Run in many short steps, so that other calls get their turn in between; `close` waits for all of them."""
         total, more = 0, True
         with self._call():
             while more:
@@ -301,7 +305,7 @@ class BaseDriver(Driver):
     async def _sent(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         try:
             return await self._commit(units)
-        except LimpetError as error:  # first, for ours are OSErrors, which may be a client's errors too
+        except LimpetError as error:  # first, because Limpet's errors are OSErrors, which may be a client's errors too
             failure = error
         except self.client_errors as error:
             failure = self._translate(error)
@@ -323,7 +327,7 @@ class BaseDriver(Driver):
         return await resolve_lost_answer(unit, cause, fetch, send)
 
     async def _compare_and_set(self, appends: Mapping[int, Append]) -> dict[int, Outcome]:
-        """Appends to one log as one batch, different logs side by side."""
+        """Run the appends to one log as one batch, and different logs concurrently."""
         logs: dict[tuple[Key, Check], list[int]] = {}
         for place, unit in appends.items():
             logs.setdefault((unit.log, unit.check), []).append(place)
@@ -377,7 +381,7 @@ class BaseDriver(Driver):
 
     @contextmanager
     def _call(self) -> Iterator[None]:
-        """Around the rarer verbs: open, counted, the client's errors translated."""
+        """Use around the rarer verbs: checks, counts the call, and translates the client's errors."""
         self._enter()
         try:
             with self._translated():

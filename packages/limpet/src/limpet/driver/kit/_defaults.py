@@ -26,7 +26,7 @@ async def backoff(attempt: int) -> None:
 
 
 async def append_by_compare_and_set(driver: Driver, unit: Append) -> int:
-    """Append by writing the counter under its etag until nobody else was faster; return the first number."""
+    """Append by compare-and-set on the counter until it succeeds; return the first number."""
     attempt = 0
     (counter,) = await driver.get([unit.log])
     while True:
@@ -62,7 +62,7 @@ async def scan_all(driver: Driver, base: Key, *, values: bool = True) -> AsyncGe
 
 
 async def scan_pages(scan: Callable[[Range], Awaitable[Page]], range: Range) -> AsyncGenerator[Page, None]:
-    """Iterate over the pages of a range, which may be short or empty in between. `scan` is a driver's, or one like it."""
+    """Iterate over the pages of a range. Pages can be short or empty. `scan` is a driver's method, or one like it."""
     rest: Range | None = range
     while rest is not None:
         page = await scan(rest)
@@ -71,7 +71,7 @@ async def scan_pages(scan: Callable[[Range], Awaitable[Page]], range: Range) -> 
 
 
 async def probe_clock(driver: Driver) -> int:
-    """Write an item that expires after a second and read it back: when it was written is the backend's time."""
+    """Write an item that expires after a second and read it back: its write time is the backend's time."""
     probe = Put(key(name("health"), text(new_etag())), "", None, 1000)
     await driver.apply([probe])
     (item,) = await driver.get([probe.key], values=False)

@@ -1,4 +1,4 @@
-"""One pure function decides what a group of units does. Every driver that locks and then writes uses it."""
+"""One pure function decides what a group of units does. Used by every driver that locks and then writes."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ _CONFLICT_BYTES = 1024 * 1024
 _LAST = 10**16 - 1
 
 
-class Record(NamedTuple):  # made for every row that is read or written: a dataclass takes three times as long
+class Record(NamedTuple):  # created for every row that is read or written, and a dataclass takes three times as long
     """What a backend stores at a key."""
 
     value: Value | None
-    """`None` where the driver did not read it (see `keys_to_read`)."""
+    """`None` if the driver did not read it (see `keys_to_read`)."""
     etag: Etag
     updated_at: int
     expires_at: int | None = None
     """Milliseconds since 1970 by the backend's clock."""
 
     def gone(self, now: int) -> bool:
-        """Whether it has expired: from that very millisecond nothing sees it."""
+        """Return whether it has expired. From that very millisecond on, it is invisible."""
         return self.expires_at is not None and self.expires_at <= now
 
     def item(self, key: Key, now: int, *, values: bool = True) -> Item:
-        """As callers see it, with the time that is left."""
+        """Return the item as callers see it, with its remaining time to live."""
         left = None if self.expires_at is None else max(1, self.expires_at - now)
         return Item(key, self.value if values else None, self.etag, self.updated_at, left)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What becomes of a group of units."""
+    """The result of evaluating a group of units."""
 
     outcomes: list[Outcome]
     """One for each unit, in order."""
     effects: dict[Key, Record | None]
-    """What to write: a record to store, or `None` to delete. Keys that no unit changed are left out."""
+    """What to write: a record to store, or `None` to delete. Unchanged keys are left out."""
 
 
 def keys_to_read(units: Sequence[Unit]) -> dict[Key, bool]:
-    """The keys to lock and read first, in key order; `True` where the value is needed and not only its etag."""
+    """Return the keys to lock and read first, in key order: `True` if the value is needed, not only its etag."""
     keys: dict[Key, bool] = {}
     for unit in units:
         if isinstance(unit, Append):
@@ -64,10 +64,10 @@ def keys_to_read(units: Sequence[Unit]) -> dict[Key, bool]:
 
 
 def evaluate(units: Sequence[Unit], now: int, items: Mapping[Key, Record | None]) -> Evaluation:
-    """Evaluate units one after the other, each against what the earlier ones left.
+    """Evaluate units in order, each on top of the effects of the earlier ones.
 
-    `now` is the backend's clock in milliseconds, taken after the locks. `items` holds what is stored at every key
-    of `keys_to_read(work)`; a missing or expired one counts as absent. Nothing is written here.
+    `now` is the backend's clock in milliseconds, read after locking. `items` contains what is stored at every key
+    of `keys_to_read(work)`; a missing or expired item counts as absent. This writes nothing.
     """
     seen = _Overlay(items, now)
     return Evaluation(
@@ -90,7 +90,7 @@ class _Overlay:
         for write in batch:
             record = self.live(write.key)
             if isinstance(write, Put) and record is not None and record.etag == write.etag:
-                return None  # it meets its own etag: this very batch was applied before
+                return None  # it finds its own etag: this very batch was applied before
             if write.cond is not None and not _holds(write.cond, record):
                 failed.append(write.key)
         if failed:
@@ -147,5 +147,5 @@ def _holds(cond: Cond, record: Record | None) -> bool:
 
 
 def counter_value(value: Value | None) -> int | None:
-    """The number that a log's counter holds, `None` where it is none."""
+    """Return the number in a log's counter; `None` if it is not a number."""
     return int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else None

@@ -1,9 +1,9 @@
 """A lock between processes, on a file: for drivers that store data on this machine's disk.
 
 The lock is `flock`, which belongs to the open file and not to the process: two drivers of one process exclude each
-other, which POSIX record locks would not do. But a child of `fork` shares its parent's open files, and would keep
-the lock after the parent has died. So a child closes its copies before anything else runs in it, and a lock that it
-takes itself is on a file that it opened itself.
+other, which POSIX record locks would not do. But a forked child shares its parent's open files, and would keep
+the lock after the parent has died. So a child closes its copies before anything else runs in it, and the locks that it
+acquires are on files that it opened itself.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class FileLock:
-    """Exclusive or shared, held for the length of a `with` block; the system releases it when a process dies.
+    """An exclusive or shared lock, held for a `with` block. The system releases it when the process dies.
 
-    Waiting is bounded: `UnavailableError` after `timeout` seconds, also while the holder is stopped. Whoever waits
-    is served before those that come later, so one that releases and takes it again cannot starve the others. Where the
-    system knows no shared lock on files (Windows), shared is exclusive. Not for two threads at once. After a `fork`
-    the lock stays with the parent: the child holds nothing, and may take it like any other process.
+    Waiting is limited: `UnavailableError` is raised after `timeout` seconds, even if the holder is stopped. Waiting
+    processes are served in order, so one that releases the lock and acquires it again cannot starve the others. If the
+    system has no shared file locks (Windows), shared means exclusive. Not for use by two threads at once. After a
+    `fork`, the lock stays with the parent: the child holds nothing, and can acquire it like any other process.
 
-    Uses `path` and `path` + `.turn`, which are made when missing and stay; their folder must exist. A symbolic link,
-    folder or device at their places is a `ConfigurationError`, and so is a file system without locks.
+    Uses `path` and `path` + `.turn`, which are created if missing and kept; their folder must exist. Raises
+    `ConfigurationError` if one of them is a symbolic link, folder or device, or if the file system has no locks.
     """
 
     def __init__(
         self, path: str, *, timeout: float, folder: Callable[[], int] | None = None, create: bool = True
     ) -> None:
-        """`folder` gives a descriptor of the folder of `path`, for callers that do not trust the folders above it.
+        """`folder` returns a descriptor of the folder of `path`, for callers that do not trust the folders above it.
 
-        Without `create` missing files are a `FileNotFoundError`, for callers that only read.
+        Without `create`, missing files raise `FileNotFoundError`, for callers that only read.
         """
         self._path = path
         self._timeout = timeout
@@ -55,7 +55,10 @@ class FileLock:
 
     @contextmanager
     def held(self, *, shared: bool = False, timeout: float | None = None) -> Iterator[None]:
-        """Hold the lock. Raises `UnavailableError` when others keep it for longer than the timeout, or than this one."""
+        """Hold the lock.
+
+        Raises `UnavailableError` if it cannot be acquired within the timeout (default: the object's).
+        """
         self.acquire(shared=shared, timeout=timeout)
         try:
             yield
@@ -63,10 +66,11 @@ class FileLock:
             self.release()
 
     def acquire(self, *, shared: bool = False, timeout: float | None = None) -> None:
-        """Take the lock; raises as `held` does."""
+        """Acquire the lock. Raises what `held` raises."""
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         try:
-            # Who waits for the lock keeps the turn meanwhile: a stream of readers, or a writer in a hurry, queues behind.
+            # A process that waits for the lock keeps the turn meanwhile, so a stream of readers, or an eager writer,
+            # queues behind it.
             self._take(self._turn, False, deadline)
             try:
                 self._take(self._held, shared, deadline)
@@ -81,17 +85,17 @@ class FileLock:
             raise
 
     def release(self) -> None:
-        """Give the lock back; nothing happens where it is not held."""
+        """Release the lock. Does nothing if it is not held."""
         self._held.release()
 
     def close(self) -> None:
-        """Give the file handles back."""
+        """Close the file handles."""
         self._held.close()
         self._turn.close()
 
     def _take(self, handle: _Handle, shared: bool, deadline: float) -> None:
         while handle.take(shared, deadline):
-            if handle is self._turn or handle.is_current():  # without the turn only the order suffers
+            if handle is self._turn or handle.is_current():  # without the turn, only the order suffers
                 return
             handle.close()  # the file was removed, so this lock excludes no one
         raise UnavailableError(
@@ -101,7 +105,7 @@ class FileLock:
 
 
 class _Handle:
-    """One file to lock, opened when first needed."""
+    """One file to lock, opened when it is first needed."""
 
     def __init__(self, path: str, folder: Callable[[], int] | None, create: bool) -> None:
         self._path = path
@@ -109,11 +113,11 @@ class _Handle:
         self._folder = folder
         self._name = path if folder is None else os.path.basename(path)
         self._opened: tuple[int, int] | None = None
-        """The descriptor, and in which process it was opened (see `_forks`)."""
+        """The descriptor, and the process in which it was opened (see `_forks`)."""
         self._identity: tuple[int, int] | None = None
 
     def take(self, shared: bool, deadline: float) -> bool:
-        """Lock, or return `False` at the deadline."""
+        """Lock the file, or return `False` at the deadline."""
         fd = self._fd
         if fd is None:
             fd = self._open()
@@ -130,11 +134,11 @@ class _Handle:
         return False
 
     def _wait(self, fd: int, shared: bool, deadline: float) -> bool:
-        # The system's own queue is fair and wakes at once, but cannot be told to stop: so a thread waits in it.
+        # The system's own queue is fair and wakes at once, but waiting in it cannot be stopped, so a thread waits.
         waiter = _Waiter(fd, shared)
         if waiter.wait(deadline - time.monotonic()):
             return True
-        self._opened = None  # the thread still holds it, and closes it when its turn comes
+        self._opened = None  # the thread still holds it, and closes it when it gets the lock
         return False
 
     @property
@@ -152,7 +156,7 @@ class _Handle:
         return fd
 
     def is_current(self) -> bool:
-        """Whether the locked file still is the one at the path."""
+        """Return whether the locked file is still the one at the path."""
         try:
             folder = None if self._folder is None else self._folder()
             found = os.stat(self._name, dir_fd=folder, follow_symlinks=False)
@@ -168,7 +172,7 @@ class _Handle:
     def close(self) -> None:
         fd = self._fd
         if fd is not None:
-            _unlock(fd)  # closing would not, while a child that was not forked by Python has the file open
+            _unlock(fd)  # closing would not unlock while a child that was not forked by Python has the file open
             _close(fd)
         self._opened = None
 
@@ -206,7 +210,7 @@ class _Waiter:
 
 
 def _open_plain(name: str, folder: int | None, path: str, create: bool) -> int:
-    """A descriptor of a plain file, made when missing; nothing else is opened, and no link is followed."""
+    """Return a descriptor of a regular file, created if missing. Never opens anything else or follows a link."""
     while True:
         try:
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -231,7 +235,7 @@ def _open_plain(name: str, folder: int | None, path: str, create: bool) -> int:
         except OSError as error:
             if error.errno not in _NO_RIGHT:
                 raise
-            return os.open(name, os.O_RDONLY | _SAFELY, dir_fd=folder)  # enough for a lock, on most file systems
+            return os.open(name, os.O_RDONLY | _SAFELY, dir_fd=folder)  # sufficient for a lock on most file systems
 
 
 def _close(fd: int) -> None:
@@ -241,10 +245,10 @@ def _close(fd: int) -> None:
 
 
 _forks = 0
-"""How many forks lie between this process and the one that imported this module."""
+"""How many forks are between this process and the one that imported this module."""
 _descriptors: set[int] = set()
 _forking = threading.RLock()
-"""No fork happens while a descriptor is opened and not yet in the set."""
+"""Prevents forks while a descriptor is open and not yet in the set."""
 
 
 def _in_child() -> None:

@@ -18,40 +18,40 @@ from ..._errors import ForkedError
 __all__ = ["Inherited", "check_loop", "check_process", "descriptor_of", "forked_since", "hang_up", "silence"]
 
 _PATIENCE = 5.0
-"""Seconds for which a fork waits at most until nothing is half done."""
+"""Maximum seconds that a fork waits until nothing is half done."""
 
 
 class Inherited(ABC):
-    """Something that a child of `fork` must let go of. Call `inherited()` once it may be forked.
+    """Something that a forked child must release. Call `inherited()` once it may be forked.
 
-    None of the three methods may raise. They run in the thread that forks.
+    None of the three methods may raise an error. They run in the forking thread.
     """
 
     def before_fork(self, deadline: float) -> None:
-        """In the parent: wait until nothing is half done, until `time.monotonic()` reaches the deadline at most."""
+        """In the parent: wait until nothing is half done, at most until `time.monotonic()` reaches the deadline."""
         return
 
     def after_fork(self) -> None:
-        """In the parent: go on."""
+        """In the parent: continue."""
         return
 
     @abstractmethod
     def forked(self) -> None:
-        """In the child, whose other threads are gone: let go of everything, without a word to a server or a file."""
+        """In the child, whose other threads are gone: release everything, without sending or writing anything."""
 
     def inherited(self) -> None:
-        """From now on, and for as long as it lives, this object is told of forks."""
+        """Notify this object of forks from now on, for as long as it lives."""
         with _mutex:
             _things.add(self)
 
 
 def forked_since(process: int) -> bool:
-    """Whether this is a child of the process with that number (`os.getpid()`), and not that process itself."""
+    """Return whether this process is a child of the process with that id (`os.getpid()`), not that process itself."""
     return process != os.getpid()
 
 
 def check_process(opened_by: int, what: str) -> None:
-    """Raises `ForkedError` unless this is the process that opened it."""
+    """Raise `ForkedError` unless this is the process that opened it."""
     if forked_since(opened_by):
         raise ForkedError(
             f"{what} was opened by the parent of this process, before a fork: open a new one here, on an event loop of "
@@ -60,7 +60,7 @@ def check_process(opened_by: int, what: str) -> None:
 
 
 def check_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Raises `ForkedError` for an event loop that drivers were opened on in a parent of this process."""
+    """Raise `ForkedError` for an event loop on which drivers were opened in a parent of this process."""
     if _loops.setdefault(loop, os.getpid()) != os.getpid():
         raise ForkedError(
             "this event loop belongs to the parent of this process, which forked it: start a new one in this process "
@@ -72,15 +72,15 @@ _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
 
 def _isolate(loop: asyncio.AbstractEventLoop) -> None:
-    """In a child: let an inherited event loop, should somebody run it, take no events from the parent's.
+    """In a child: make sure that an inherited event loop, if someone runs it, takes no events from the parent's.
 
-    The two share an `epoll` and the socket that wakes the loop for threads: one that the child reads the parent misses,
-    and its call hangs. The loop still hears that what was silenced has ended.
+    The two share an `epoll` and the socket that wakes the loop for threads. If the child reads such an event, the
+    parent misses it, and its call hangs. The loop still learns that the silenced sockets have ended.
     """
     selector = getattr(loop, "_selector", None)
     waking = [plug for name in ("_ssock", "_csock") if (plug := getattr(loop, name, None)) is not None]
     if loop.is_closed() or not isinstance(selector, selectors.EpollSelector) or len(waking) != 2:
-        return  # another loop than asyncio's, or a system whose queues of events no child inherits
+        return  # not an asyncio loop, or a system where children do not inherit event queues
     with select.epoll() as fresh:
         os.dup2(fresh.fileno(), selector.fileno(), inheritable=False)
     for inherited, ours in zip(waking, socket.socketpair(), strict=True):
@@ -93,9 +93,9 @@ def _isolate(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def silence(descriptor: int) -> None:
-    """Put a dead socket in the place of an inherited one: what is written goes nowhere, what is read is the end.
+    """Replace an inherited socket by a dead one: what is written goes nowhere, and reading returns the end.
 
-    The parent's connection is not touched, and neither is its event loop, whose `epoll` the child shares.
+    This affects neither the parent's connection nor its event loop, whose `epoll` the child shares.
     """
     ours, other = socket.socketpair()
     try:
@@ -108,16 +108,16 @@ def silence(descriptor: int) -> None:
 
 
 def descriptor_of(transport: asyncio.BaseTransport | None) -> int | None:
-    """The descriptor of a transport's socket, `None` where it is closed."""
+    """Return the descriptor of a transport's socket; `None` if it is closed."""
     plug = None if transport is None else transport.get_extra_info("socket")
     return None if plug is None or plug.fileno() < 0 else int(plug.fileno())
 
 
 def hang_up(transport: asyncio.BaseTransport | None) -> None:
-    """End a connection for the server too, although a child of a fork may have its socket open."""
+    """End a connection for the server too, even if a forked child has its socket open."""
     if (descriptor := descriptor_of(transport)) is None:
         return
-    with socket.socket(fileno=os.dup(descriptor)) as plug, suppress(OSError):  # it may have ended by itself
+    with socket.socket(fileno=os.dup(descriptor)) as plug, suppress(OSError):  # it may have ended on its own
         plug.shutdown(socket.SHUT_RDWR)
 
 
@@ -125,7 +125,7 @@ _silenced: set[int] = set()
 _mutex = threading.RLock()
 _things: WeakSet[Inherited] = WeakSet()
 _told: list[Inherited] = []
-"""Those that were told of the fork that is under way."""
+"""The objects that were notified of the current fork."""
 
 
 def _before() -> None:

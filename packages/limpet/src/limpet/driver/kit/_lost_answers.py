@@ -1,4 +1,4 @@
-"""After a lost answer: was the unit applied, refused, or is that unknown? Only what cannot happen twice is sent again."""
+"""After a lost answer: was the unit applied, or refused? Only what cannot happen twice is sent again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._evaluate import counter_value
 __all__ = ["Fetch", "Send", "resolve_lost_answer"]
 
 Fetch: TypeAlias = Callable[[Sequence[Key]], Awaitable[Sequence[Item | None]]]
-"""Items without their values, in order; the value of a log's counter may come."""
+"""Returns items in order, without their values; the value of a log's counter may be included."""
 Send: TypeAlias = Callable[[Unit], Awaitable[Outcome]]
 
 _TRIES = 5
@@ -23,9 +23,9 @@ _TAIL = 256
 
 
 async def resolve_lost_answer(unit: Unit, cause: UnavailableError, fetch: Fetch, send: Send) -> Outcome:
-    """Find out what became of a unit whose answer was lost.
+    """Determine the outcome of a unit whose answer was lost.
 
-    One of its own etags in the store proves that a batch was applied. A batch that puts or deletes something under an
+    If one of its etags is stored, the batch was applied. A batch that puts or deletes something under an
     etag is sent again, since its condition lets it happen only once. Any other batch, and an append, is only read back.
     """
     if isinstance(unit, Append):
@@ -37,11 +37,11 @@ async def resolve_lost_answer(unit: Unit, cause: UnavailableError, fetch: Fetch,
                 return None
             if resend:
                 answer = await send(unit)
-                # Refused now, for whatever reason: somebody wrote after the first sending was applied, or instead of it.
+                # Refused now, for any reason: someone wrote after the first attempt was applied, or instead of it.
                 return _unknown(cause) if isinstance(answer, Exception) else answer
         except UnavailableError:
             await backoff(attempt + 4)
-        except LimpetError as error:  # the rights, the password, damage: nothing of that says what became of the write
+        except LimpetError as error:  # permissions, password, damage: none of these says whether the write was applied
             return _unknown(cause, error)
         else:
             break

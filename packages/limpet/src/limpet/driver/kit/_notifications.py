@@ -17,13 +17,13 @@ from ._paging import below
 __all__ = ["Subscription", "notifications"]
 
 _MOST = 32 * 1024 * 1024
-"""Characters of the keys that are kept for a slow consumer; beyond, all that is left of them is "look again"."""
+"""Maximum characters of keys that are kept for a slow consumer; beyond this, they are replaced by "look again"."""
 _SLOWEST = 5.0
-"""Seconds between two attempts to connect again, at most."""
+"""Maximum seconds between two attempts to reconnect."""
 
 
 class Subscription:
-    """The keys that a watch was told have changed, each once, until somebody takes them. Of too many, it forgets which."""
+    """The changed keys of a watch, each once, until someone takes them. If there are too many, it forgets which."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()
@@ -33,7 +33,7 @@ class Subscription:
         self._told = asyncio.Event()
 
     def push(self, keys: str | Sequence[str]) -> None:
-        """Keys that changed; as text a line each. None at all: "look again"."""
+        """Add changed keys, one per line if given as text. None at all means "look again"."""
         told = (keys.split("\n") if keys else []) if isinstance(keys, str) else keys
         self._look_again |= not told
         for key in told:
@@ -47,12 +47,12 @@ class Subscription:
         self._told.set()
 
     def end(self) -> None:
-        """The connection is over."""
+        """Note that the connection is over."""
         self._ended = True
         self._told.set()
 
     async def next(self) -> frozenset[str] | None:
-        """All keys told since the last call, an empty set for "look again", `None` at the end."""
+        """Return all keys since the last call; an empty set for "look again", `None` at the end."""
         await self._told.wait()
         if not self._keys and not self._look_again:
             return None
@@ -75,11 +75,11 @@ async def notifications(
     translate: Callable[[Exception], LimpetError],
     closed: Callable[[], bool],
 ) -> AsyncGenerator[frozenset[Key] | None, None]:
-    """What `watch` gives: `None` once live and after every reconnect, then the keys below `base` that changed.
+    """Iterate for `watch`: `None` once live and after every reconnect, then the changed keys below `base`.
 
-    `listen` connects and tells a `Subscription` what it hears for as long as its block lasts; `errors` are the client's,
-    and `translate` makes ours of them. Raises `ClosedError` once `closed` says that the driver was closed, and
-    `ConfigurationError` where it can't begin for want of a right, say; once it was live it goes on trying.
+    `listen` connects, and pushes what it receives to a `Subscription` during its block; `errors` are the client's,
+    and `translate` converts them. Raises `ClosedError` once `closed` says that the driver was closed, and
+    `ConfigurationError` if it cannot start, for example without permission; after it was live, it keeps trying.
     """
     low, high = below(base)
     attempt, live = 0, False
@@ -95,7 +95,7 @@ async def notifications(
                     keys, foreign = _keys_between(told, low, high)
                     if keys:
                         yield keys
-                    if foreign or not told:  # anybody may send on a channel: then look for yourself
+                    if foreign or not told:  # anybody can send on a channel, so look again
                         yield None
         except errors as error:
             ours = error if isinstance(error, LimpetError) else translate(error)
@@ -108,7 +108,7 @@ async def notifications(
 
 
 def _keys_between(told: Iterable[str], low: Key, high: Key | None) -> tuple[frozenset[Key], bool]:
-    """The keys from `low` to below `high`, and whether something there is no key."""
+    """Return the keys from `low` (inclusive) to `high` (exclusive), and whether something there is not a key."""
     keys = set()
     foreign = False
     for said in told:

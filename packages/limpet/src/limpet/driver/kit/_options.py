@@ -1,4 +1,4 @@
-"""URLs to keyword arguments, and URLs without passwords for messages."""
+"""Convert URLs to keyword arguments, and remove passwords from URLs for messages."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class Url:
 
     scheme: str
     rest: str
-    """Everything between `://` and `?`: for a driver whose URL is a path."""
+    """Everything between `://` and `?`: for drivers whose URL is a path."""
     username: str | None
     password: str | None
     host: str | None
     port: int | None
     path: str
-    """With its leading slash, empty where there is none."""
+    """With its leading slash; empty if there is none."""
     query: Mapping[str, str]
     hosts: tuple[tuple[str, int | None], ...] = ()
-    """Every host of `a:1,b:2` with its port: for backends that are several servers. `host` and `port` are the first."""
+    """Every host of `a:1,b:2` with its port, for backends with several servers. `host` and `port` are the first."""
 
-    def __repr__(self) -> str:  # a part may be that of a password that was not percent-encoded
+    def __repr__(self) -> str:  # a part may contain some of a password that was not percent-encoded
         return f"<Url {self.scheme}://...>"
 
 
@@ -56,7 +56,7 @@ _STRIPPED = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def parse_url(url: str) -> Url:
-    """Take a driver's URL apart. Raises `ConfigurationError` where it is none; no password is in the message."""
+    """Parse a driver's URL. Raises `ConfigurationError` if it is invalid; the message never contains a password."""
     url = SecretUrl(url)
     if not _SCHEME.match(url):
         shown = f"{url.split(':', 1)[0][:20]}:..." if ":" in url else hide_password(url)
@@ -70,7 +70,7 @@ def parse_url(url: str) -> Url:
 
 
 def parse_server_url(url: str) -> Url:
-    """Like `parse_url`, for a URL that names a host: an `@` that ends no user and password is refused as well."""
+    """Like `parse_url`, for a URL with a host: also refuses an `@` that does not end user and password."""
     parts = parse_url(url)
     if "@" in url.split("://", 1)[1].partition("/")[2] or "@" in url.partition("?")[2] or "#" in url:
         raise ConfigurationError(f"{hide_password(url)!r} has '@' or '#' in an unusual place: {_SEPARATES}")
@@ -78,7 +78,10 @@ def parse_server_url(url: str) -> Url:
 
 
 def _parts(url: SecretUrl) -> Url | str:
-    """The parts of a URL, or what is wrong with it. No error leaves here, since some of urllib's quote a password."""
+    """Return the parts of a URL, or what is wrong with it.
+
+    Raises nothing, since some of urllib's errors quote a password.
+    """
     try:
         parts = urlsplit(str(url))
         hosts = tuple(_host(each) for each in parts.netloc.rpartition("@")[2].split(",") if each)
@@ -127,9 +130,9 @@ def check_counts(**options: object) -> None:
 
 
 def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The URL's query as keyword arguments: `known` maps each option to its type, as pydantic understands it.
+    """Return the URL's query as keyword arguments. `known` maps each option to its type, for pydantic.
 
-    Raises `ConfigurationError` for an unknown option (and names the nearest one) or a value that does not fit.
+    Raises `ConfigurationError` for an unknown option (and names the nearest one) or a value of the wrong type.
     """
     options: dict[str, Any] = {}
     for option, written in url.query.items():
@@ -146,11 +149,11 @@ def read_options(url: Url, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def option_types(options: type[Any], *, elsewhere: Iterable[str] = ()) -> dict[str, Any]:
-    """Name and type of each field of a dataclass of options, for `read_options`; not those that a URL spells elsewhere."""
+    """Return name and type of an options dataclass's fields, for `read_options`, except those elsewhere in the URL."""
     types = get_type_hints(options)
     return {field.name: types[field.name] for field in fields(options) if field.name not in set(elsewhere)}
 
 
 def keywords(options: Any) -> dict[str, Any]:
-    """The fields of a dataclass of options as keyword arguments, for the constructor that takes the same ones."""
+    """Return the fields of an options dataclass as keyword arguments, for a constructor that takes the same ones."""
     return {field.name: getattr(options, field.name) for field in fields(options)}

@@ -1,4 +1,4 @@
-"""Who may use what was opened: the event loop and the process that opened it."""
+"""Who may use an open driver: the event loop and the process that opened it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ __all__ = ["Owner"]
 
 
 class Owner:
-    """The event loop and the process in which this was made.
+    """The event loop and the process in which this was created.
 
-    Every call compares `here` with where it is, in the caller's own line: a function for that would cost as much as the rest.
+    Every call compares `here` with its own loop and process inline, because a function call would cost as much as the
+    rest.
     """
 
     __slots__ = ("here",)
@@ -31,5 +32,5 @@ class Owner:
 
     @property
     def is_forked(self) -> bool:
-        """Whether this process is a child of the one that opened it."""
+        """Return whether this process is a child of the one that opened it."""
         return forked_since(self.here[1])

@@ -1,4 +1,4 @@
-"""Cutting a sequence of items to one page."""
+"""Cut a sequence of items to one page."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ._values import size_of
 __all__ = ["PAGE_BYTES", "below", "between", "to_page"]
 
 PAGE_BYTES = 1024 * 1024
-"""A page stops near this many bytes of values."""
+"""A page ends near this many bytes of values."""
 
 _AFTER_SEGMENTS = '"'
-"""The character behind `!`: everything below `base` lies between `base + "!"` and `base + '"'`."""
+"""The character after `!`: everything below `base` is between `base + "!"` and `base + '"'`."""
 
 
 def below(base: Key) -> tuple[str, str | None]:
-    """The half-open range of keys that holds the descendants of `base`: lower end (included) and upper end (not)."""
+    """Return the half-open range of keys of the descendants of `base`: start (inclusive) and end (exclusive)."""
     return (base + "!", base + _AFTER_SEGMENTS) if base else ("", None)
 
 
 def between(range: Range) -> tuple[str, str | None]:
-    """The half-open range of keys that a scan goes through: lower end (included) and upper end (not)."""
+    """Return the half-open range of keys that a scan covers: start (inclusive) and end (exclusive)."""
     low, high = below(range.base)
     if range.after is not None:
         low = max(low, range.after + "\0")
@@ -32,7 +32,7 @@ def between(range: Range) -> tuple[str, str | None]:
 
 
 def to_page(items: Iterable[Item], limit: int) -> Page:
-    """Take items, already in order, until `limit` or about 1 MiB; reads one more to know whether that was the end."""
+    """Take ordered items up to `limit` or about 1 MiB. Reads one more to know whether that was the end."""
     taken: list[Item] = []
     size = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""For drivers that lock, evaluate and then write: retrying a transaction, and turning an evaluation into rows."""
+"""For drivers that lock, evaluate and then write: retry a transaction, and turn an evaluation into rows."""
 
 from __future__ import annotations
 
@@ -32,41 +32,44 @@ class SerializationFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """What to write, each in key order."""
+    """What to write, in key order."""
 
     changed: dict[Key, Record]
     """Rows to update."""
     new: dict[Key, Record]
-    """Rows to insert. If one exists by now, the race is lost."""
+    """Rows to insert. If one exists by now, the race was lost."""
     deleted: list[Key]
 
 
 def row_changes(
     units: Sequence[Unit], evaluation: Evaluation, records: Mapping[Key, Record | None], now: int
 ) -> RowChanges:
-    """Turn an evaluation into rows to insert, update and delete. `records` holds the rows that exist, including expired ones."""
+    """Turn an evaluation into rows to insert, update and delete.
+
+    `records` contains the existing rows, including expired ones.
+    """
     changed: dict[Key, Record] = {}
     new: dict[Key, Record] = {}
     for key, record in evaluation.effects.items():
         if record is not None:
             (changed if key in records else new)[key] = record
-        elif key not in records:  # put and deleted in one round: absent it has to stay until the end
+        elif key not in records:  # put and deleted in one round: it must stay absent until the end
             new[key] = Record("", new_etag(), now, 0)
     deleted = sorted(key for key, record in evaluation.effects.items() if record is None and key in records)
     for unit, outcome in zip(units, evaluation.outcomes, strict=True):
         if outcome is None and not isinstance(unit, Append) and len(unit) > 1:
             for write in unit:
                 if isinstance(write, Delete) and write.key not in records:
-                    # Nothing to delete, and nobody may put something there before this batch has ended: an item
-                    # that expired long ago holds the place, whatever a reader's clock says that began before us.
+                    # Nothing to delete, and nobody may put something there before this batch has ended. An item that
+                    # expired long ago keeps the key, whatever the clock of a reader that started before us says.
                     new.setdefault(write.key, Record("", new_etag(), now, 0))
     return RowChanges(dict(sorted(changed.items())), dict(sorted(new.items())), deleted)
 
 
 def unconditional_puts(units: Sequence[Unit]) -> list[Put] | None:
-    """Return the puts in key order if every unit is a batch of unconditional puts, otherwise `None`.
+    """Return the puts in key order if every unit is a batch of unconditional puts; otherwise `None`.
 
-    Such units need no reading, and one statement writes each batch whole.
+    Such units require no reading, and one statement writes each batch.
     """
     puts: dict[Key, Put] = {}
     for unit in units:
@@ -88,7 +91,7 @@ async def retry_transaction(
 ) -> list[Outcome]:
     """Run a transaction until it raises no `SerializationFailure`, for about `seconds`.
 
-    Raises what `play` raises, with `sent` if a part of the units was committed before, and `UnavailableError` if it
+    Raises what `play` raises, with `sent` if part of the units was committed before, and `UnavailableError` if it
     keeps losing.
     """
     until = monotonic() + seconds
@@ -101,9 +104,7 @@ async def retry_transaction(
         attempt += 1
         if monotonic() > until:
             raise UnavailableError(f"{place}: a write lost {attempt} races in a row: retry") from cause
-        if (
-            len(units) > 1 and attempt > 1
-        ):  # together they lost twice; one by one, each holds its locks for a shorter time
+        if len(units) > 1 and attempt > 1:  # together they lost twice; one by one, each holds its locks for less time
             outcomes: list[Outcome] = []
             for unit in units:
                 try:

@@ -1,4 +1,4 @@
-"""The errors that every driver of a server raises, in the same words: `place` says which server it is."""
+"""The errors of all server drivers, in the same words. `place` says which server it is."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ NONSENSE = (
     ValueError,
     struct.error,
 )
-"""What client libraries, and who reads what they gave, raise where a server makes no sense."""
+"""What client libraries, and code that parses their results, raise if a server sends nonsense."""
 
 _ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
 
 
 @contextmanager
 def understood(place: str, client_errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Around what is asked of a server that may be none: what no such server sends is an `UnavailableError`.
+    """Use around requests to what may not be the right kind of server: nonsense becomes an `UnavailableError`.
 
-    `client_errors` of a library pass, although some of them are builtin ones too.
+    A library's `client_errors` pass unchanged, although some of them are builtin errors too.
     """
     passing: tuple[type[Exception], ...] = (LimpetError, *client_errors)
     try:
@@ -52,7 +52,7 @@ def understood(place: str, client_errors: tuple[type[Exception], ...]) -> Iterat
 
 
 def quoted(said: object) -> str:
-    """What a server or a client library says, for a message: in short, and without the arguments that it repeats."""
+    """Return what a server or a client library says, for a message: shortened, without the arguments it repeats."""
     return _ARGUMENTS.sub("", str(said))[:500]
 
 
@@ -70,12 +70,12 @@ def no_connection_in_time(place: str) -> UnavailableError:
 
 
 def unreachable(place: str, error: object, *, sent: bool = False) -> UnavailableError:
-    """The connection failed. After a lost answer (`sent`) the base class says what to do."""
+    """The connection failed. After a lost answer (`sent`), the base class says what to do."""
     advice = "" if sent else ": check whether it is running, then retry"
     shown = quoted(error) or type(error).__name__
     return UnavailableError(f"{place} cannot be reached ({shown}){advice}", sent=sent)
 
 
 def credentials_refused(place: str, said: object) -> ConfigurationError:
-    """The server knows neither this user nor this password."""
+    """The server does not accept this user with this password."""
     return ConfigurationError(f"{place} refused the user or the password: check them in the URL ({quoted(said)})")

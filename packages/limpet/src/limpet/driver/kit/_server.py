@@ -20,21 +20,24 @@ _FREE_SECONDS = 1.0
 
 
 class ServerClient(Protocol):
-    """What a `ServerDriver` asks of its client."""
+    """What a `ServerDriver` requires of its client."""
 
     closed: bool
 
     async def close(self) -> None:
-        """Set `closed`, end the subscriptions, and close what is ours. An application's own client stays open."""
+        """Set `closed`, end the subscriptions, and close our own connections.
+
+        An application's own client stays open.
+        """
 
 
 C = TypeVar("C", bound=ServerClient)
 
 
 class ServerDriver(BaseDriver, Generic[C]):
-    """A `BaseDriver` whose backend is a server: write `_connect` and `_prepare` in the place of `_open` and `_close`.
+    """A `BaseDriver` whose backend is a server: implement `_connect` and `_prepare` instead of `_open` and `_close`.
 
-    With `capabilities.watch`, write `_listening` in the place of `_watch`.
+    With `capabilities.watch`, implement `_listening` instead of `_watch`.
     """
 
     capabilities: Capabilities
@@ -46,18 +49,18 @@ class ServerDriver(BaseDriver, Generic[C]):
 
     @abstractmethod
     def _connect(self) -> C:
-        """Make the client, without any I/O."""
+        """Create the client, without any I/O."""
 
     @abstractmethod
     async def _prepare(self, client: C) -> Capabilities:
-        """Connect, create what is missing, and return what was found. The client is closed when this fails."""
+        """Connect, create what is missing, and return what was found. If this fails, the client is closed."""
 
     def _place(self) -> str:
-        """Which server it is, for messages: without the password."""
+        """Return which server it is, for messages, without the password."""
         return type(self).__name__
 
     def _listening(self, subscription: Subscription) -> AbstractAsyncContextManager[None]:
-        """Connect, and push every notification to the subscription for as long as the block lasts."""
+        """Connect, and push every notification to the subscription during the block."""
         raise NotImplementedError(f"{type(self).__name__} declares 'watch' but has no _listening()")
 
     @property
@@ -92,7 +95,7 @@ class ServerDriver(BaseDriver, Generic[C]):
         )
 
     def _may_free(self) -> bool:
-        """Whether a write should free a few expired items: about once a second."""
+        """Return whether a write should free a few expired items: about once a second."""
         now = monotonic()
         if now < self._free_next:
             return False

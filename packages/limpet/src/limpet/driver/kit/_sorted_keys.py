@@ -13,7 +13,7 @@ _LOAD = 1000
 
 
 class SortedKeys:
-    """A sorted set of keys: adding, removing and entering the order anywhere take logarithmic time."""
+    """A sorted set of keys. Adding, removing, and starting anywhere in the order take logarithmic time."""
 
     __slots__ = ("_last", "_lists")
 
@@ -23,7 +23,7 @@ class SortedKeys:
         self._last = [part[-1] for part in self._lists]
 
     def add(self, key: Key) -> None:
-        """Add a key that is not there yet."""
+        """Add a key that is not in the set."""
         if not self._lists:
             self._lists.append([key])
             self._last.append(key)
@@ -38,7 +38,7 @@ class SortedKeys:
             self._last[at] = part[-1]
 
     def remove(self, key: Key) -> None:
-        """Remove a key that is there."""
+        """Remove a key that is in the set."""
         at = bisect_left(self._last, key)
         part = self._lists[at]
         del part[bisect_left(part, key)]
@@ -48,7 +48,7 @@ class SortedKeys:
             del self._lists[at], self._last[at]
 
     def between(self, low: Key, high: Key | None, *, reverse: bool = False) -> Iterator[Key]:
-        """Keys with `low <= key < high` (`None`: no end), in order or in reverse."""
+        """Yield keys with `low <= key < high` (`None`: no end), in order or in reverse."""
         if reverse:
             return self._backwards(low, high)
         return self._forwards(low, high)

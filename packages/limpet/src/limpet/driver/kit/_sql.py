@@ -1,4 +1,4 @@
-"""Shared by the drivers of SQL servers: reads and transactions on a lent connection, and what a lost race means."""
+"""Shared by the drivers of SQL servers: reads and transactions on a borrowed connection, and recognizing lost races."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from ._server import ServerClient, ServerDriver
 __all__ = ["SqlClient", "SqlCommands", "SqlDriver"]
 
 _FREED = 100
-"""Expired items that a write removes at most, about once a second."""
+"""Maximum expired items that a write removes, about once a second."""
 
 T = TypeVar("T")
 
 
 class SqlClient(ServerClient, Protocol):
-    """What an `SqlDriver` asks of its client, beside what a `ServerDriver` asks."""
+    """What an `SqlDriver` requires of its client, besides what a `ServerDriver` requires."""
 
     def connection(self) -> AbstractAsyncContextManager[Any]:
-        """Lend a connection for the length of the block."""
+        """Lend a connection for a block."""
 
 
 class SqlCommands(Protocol):
     """The statements that both verbs and upkeep need, each one or a few round trips on the connection."""
 
     async def fetch(self, connection: Any, keys: Sequence[Key], values: bool) -> list[Item | None]:
-        """The live items at these keys, in order, as one statement sees them."""
+        """Return the live items at these keys, in order, as seen by one statement."""
 
     async def list_page(self, connection: Any, range: Range) -> Page:
-        """The page that `scan` returns."""
+        """Return the page for `scan`."""
 
     async def clear(self, connection: Any, base: Key) -> tuple[int, bool]:
-        """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
+        """Remove some of what is below `base`. Return how many live items that were, and whether there may be more."""
 
     async def free(self, connection: Any, limit: int = ...) -> tuple[int, bool]:
-        """Remove up to `limit` expired items that nobody uses: how many, and whether more may be left."""
+        """Remove up to `limit` expired items that nobody uses. Return how many, and whether there may be more."""
 
 
 C = TypeVar("C", bound=SqlClient)
@@ -51,42 +51,42 @@ Commit: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class SqlDriver(ServerDriver[C]):
-    """A `ServerDriver` whose backend has transactions: write the abstract methods below.
+    """A `ServerDriver` whose backend has transactions: implement the abstract methods below.
 
-    `_translate` takes `sent=`, which is true where a write or a commit may have happened despite the error.
+    `_translate` takes `sent=`, which is true if a write or a commit may have happened despite the error.
     """
 
     _commands: SqlCommands
     """Set in the constructor, or by `_prepare`."""
     _timeout: float
-    """Seconds for which a write that loses races is tried again. Set in the constructor."""
+    """How many seconds a write that loses races is retried. Set in the constructor."""
 
     @abstractmethod
     async def _at_once(self, connection: Any, units: Sequence[Unit]) -> Sequence[Outcome] | None:
-        """Commit the units with a statement that is a transaction of its own; `None` where they need several."""
+        """Commit the units with one statement that is its own transaction; return `None` if they need several."""
 
     @abstractmethod
     async def _begin(self, connection: Any, units: Sequence[Unit]) -> tuple[Sequence[Outcome], Commit | None]:
-        """Begin a transaction, lock and evaluate. The outcomes, and what commits; `None` where nothing was written.
+        """Begin a transaction, lock and evaluate. Return the outcomes, and how to commit (`None`: nothing was written).
 
-        Raises `SerializationFailure` to be called once more.
+        Raise `SerializationFailure` to be called once more.
         """
 
     @abstractmethod
     async def _roll_back(self, connection: Any) -> None:
-        """Undo what was begun, where there is still a connection to say so."""
+        """Undo what was begun, if the connection still exists."""
 
     @abstractmethod
     def _is_race(self, error: Exception) -> bool:
-        """Whether the transaction came to nothing because of others: it is tried again."""
+        """Return whether the transaction failed because of others, so that it is retried."""
 
     @abstractmethod
     def _is_over(self, connection: Any) -> bool:
-        """Whether the server has ended this connection."""
+        """Return whether the server has ended this connection."""
 
     @abstractmethod
     def _translate(self, error: Exception, *, sent: bool = False) -> LimpetError:
-        """One of ours for an error of the client."""
+        """Return Limpet's error for an error of the client."""
 
     async def _on_connection(self, act: Callable[[Any], Awaitable[T]]) -> T:
         return await on_connection(self._opened.connection, act, ended=self._is_over, errors=self.client_errors)
@@ -138,7 +138,7 @@ class SqlDriver(ServerDriver[C]):
         return await self._removing(self._commands.free)
 
     async def _removing(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Again after a deadlock: what was removed by then is there again."""
+        """Run again after a deadlock, which undid what had been removed."""
         async with self._opened.connection() as connection:
             for attempt in count(1):
                 try:

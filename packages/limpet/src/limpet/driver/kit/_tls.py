@@ -9,15 +9,15 @@ from ..._errors import ConfigurationError
 __all__ = ["tls_failure_reason", "tls_context"]
 
 _REFUSALS = ("ALERT", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNSUPPORTED_PROTOCOL")
-"""OpenSSL's names for refusals that a retry does not change; everything else is a connection that broke."""
+"""OpenSSL's names for failures that a retry does not change. Anything else is a broken connection."""
 
 
 def tls_context(
     *, ca: str | None = None, cert: str | None = None, key: str | None = None, check_hostname: bool = True
 ) -> ssl.SSLContext:
-    """A context that trusts the system's authorities, or only those in the file `ca`, and shows `cert` with its `key`.
+    """Return a context that trusts the system's authorities, or only those in `ca`, and presents `cert` with `key`.
 
-    All three are paths of PEM files; the key may stand in `cert`. Raises `ConfigurationError` where one cannot be used.
+    All three are paths of PEM files; the key may be in `cert`. Raises `ConfigurationError` if one cannot be used.
     """
     if key is not None and cert is None:
         raise ConfigurationError("ssl_key needs ssl_cert: pass the certificate that the key belongs to")
@@ -28,13 +28,13 @@ def tls_context(
         if cert is not None:
             reading = f"ssl_cert {cert!r}" + (f" or ssl_key {key!r}" if key is not None else "")
             context.load_cert_chain(cert, key, password=_no_password)
-    except OSError as error:  # OpenSSL's own errors are among them
+    except OSError as error:  # includes OpenSSL's own errors
         raise ConfigurationError(f"{reading} cannot be used ({error}): pass a file in PEM format") from error
     return context
 
 
 def tls_failure_reason(error: BaseException) -> str | None:
-    """Why a TLS handshake failed and would fail again, with what to do, if that is behind a client's error."""
+    """Return why a TLS handshake failed and would fail again, and what to do, if that caused a client's error."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__

@@ -14,7 +14,7 @@ from ._values import size_of
 __all__ = ["MAX_PAGE", "validate_base", "validate_get", "validate_range", "validate_unit"]
 
 MAX_PAGE = 1000
-"""Items in one page at most; a larger limit gets this many, and `next`."""
+"""Maximum items in one page. A larger limit returns this many, and `next`."""
 
 _NUMBER_BYTES = 17
 _ETAG_LENGTH = 22
@@ -31,7 +31,7 @@ def validate_get(keys: Sequence[Key], capabilities: Capabilities) -> None:
 
 
 def validate_base(base: Key) -> None:
-    """Refuse what is neither a key nor `""`, which stands for everything."""
+    """Refuse anything that is neither a key nor `""`, which means everything."""
     if base != "":
         check_key(base)
 

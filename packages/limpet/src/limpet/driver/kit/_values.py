@@ -1,4 +1,4 @@
-"""Sizes of values, and the mark with which a text-only or bytes-only backend distinguishes text from bytes."""
+"""Sizes of values, and the mark by which a text-only or bytes-only backend distinguishes text from bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BYTES = b"b"
 
 
 def size_of(value: Value) -> int:
-    """Bytes of the value, of its UTF-8 where it is text. Raises `InvalidValueError` for a lone surrogate."""
+    """Return the size of a value in bytes (text: of its UTF-8). Raises `InvalidValueError` for a lone surrogate."""
     if isinstance(value, bytes) or value.isascii():
         return len(value)
     try:
@@ -23,7 +23,7 @@ def size_of(value: Value) -> int:
 
 
 def to_bytes(value: Value) -> bytes:
-    """One byte string that tells text from bytes: for a backend with a single binary column."""
+    """Return bytes that distinguish text from bytes, for a backend with a single binary column."""
     return _TEXT + value.encode() if isinstance(value, str) else _BYTES + value
 
 

@@ -24,15 +24,17 @@ class _Job:
 
 
 class Worker:
-    """A thread that runs jobs one after the other, in the order given.
+    """A thread that runs jobs one after the other, in order.
 
-    It is a daemon: forgetting to close a driver never hangs the interpreter's exit. A caller that is cancelled
-    before its turn takes its job with it; one that is cancelled in mid-job leaves the job to finish.
+    It is a daemon: forgetting to close a driver never blocks the interpreter's exit. If a caller is cancelled before
+    its turn, its job is dropped; if it is cancelled during the job, the job still finishes.
     """
 
     def __init__(self, name: str, *, idle: Callable[[], float | None] | None = None) -> None:
-        """`idle` is called in the thread whenever nothing waits; it returns the seconds until it wants to be called
-        again, `None` for not before the next job. It must not raise."""
+        """`idle` is called in the thread whenever there are no jobs. It must not raise.
+
+        It returns the seconds until it should be called again, or `None` to wait for the next job.
+        """
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._last: Callable[[], object] | None = None
         self._idle = idle
@@ -40,7 +42,7 @@ class Worker:
         self._thread.start()
 
     async def run(self, function: Callable[[], T]) -> T:
-        """What `function` returns or raises, from the thread."""
+        """Run `function` in the thread; return its result or raise its error."""
         job = _Job(function, asyncio.get_running_loop())
         self._jobs.put(job)
         try:
@@ -51,7 +53,7 @@ class Worker:
         return result
 
     def stop(self, last: Callable[[], object] | None = None) -> None:
-        """End the thread after the jobs that were given, and after `last`. No IO, does not wait."""
+        """End the thread after all submitted jobs and `last`. Does no I/O, and does not wait."""
         self._last = last
         self._jobs.put(None)
 
@@ -64,7 +66,7 @@ class Worker:
                 return
             if not job.abandoned:
                 _do(job)
-            del job  # what a job holds must not live until the next one comes
+            del job  # what a job references must not live until the next one
 
     def _next(self) -> _Job | None:
         while True:

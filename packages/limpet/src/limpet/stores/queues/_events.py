@@ -202,7 +202,7 @@ class EventQueue:
         """Call back with every event from now on, or after `after` or a consumer's last ack; return how to end it.
 
         `after` takes precedence over the ack; a consumer without an ack starts with the first event that is left. The
-        callback gets one call at a time, in order; if it is a coroutine function, it is awaited. Errors that it raises,
+        callback gets one call at a time, in order; a coroutine is awaited. Errors that it raises,
         events lost because it fell behind the retention, and unreadable events are logged (`limpet`); then the next
         event follows. Raises `InvalidCursorError` for a cursor that this channel did not issue.
         """
@@ -350,9 +350,7 @@ class EventQueue:
             raise InvalidCursorError(
                 f"{number(position)!r} is not a cursor of the channel {channel!r}: read it from the start"
             )
-        entries = await log.read(
-            after=position, limit=1, past_damage=True
-        )  # again: one may have arrived since
+        entries = await log.read(after=position, limit=1, past_damage=True)  # again: one may have arrived since
         return (entries[0].seq if entries else following) - position - 1
 
     async def _serve(self, channel: str, callback: Callback, after: str | None) -> None:
