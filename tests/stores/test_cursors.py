@@ -18,6 +18,10 @@ HIDDEN = "hidden-from-bob"
 Make = Callable[..., Listing[Any]]
 
 
+def parent(who: str, n: int) -> Any:
+    return {"parent_id": f"{who}-{n - 1}"} if n else {}
+
+
 async def fill(persistence: Persistence) -> dict[str, tuple[Make, Make]]:
     """Every list of the library, each with one on something else that the cursor of the first must not open."""
     bob, other = persistence.kv(dict, "bob"), persistence.kv(dict, HIDDEN)
@@ -35,7 +39,7 @@ async def fill(persistence: Persistence) -> dict[str, tuple[Make, Make]]:
             await persistence.feedback.create("bob-t0", rating=n + 1, user_id=who, id=thread)
             await persistence.approvals.create(thread, agent_name=who, node_name="n", state=1, id=thread)
             await persistence.blobs.create(b"x", id=thread)
-            await persistence.checkpoints.put(who, {"n": n}, metadata={"who": who}, id=f"{who}-{n}")
+            await persistence.checkpoints.put(who, {"n": n}, metadata={"who": who}, id=f"{who}-{n}", **parent(who, n))
             await persistence.checkpoints.put(who, {"n": n}, namespace=f"{who}-ns{n}")
         for _ in range(8):
             await sessions.add_message(f"{who}-s0", UserMessage(content=who))
@@ -91,6 +95,16 @@ async def fill(persistence: Persistence) -> dict[str, tuple[Make, Make]]:
             lambda **more: checkpoints.list("bob", filter={"who": "bob"}, **more),
             lambda **more: checkpoints.list("bob", **more),
         ),
+        "checkpoints of all namespaces": (
+            lambda **more: checkpoints.list("bob", namespace=None, **more),
+            lambda **more: checkpoints.list(HIDDEN, namespace=None, **more),
+        ),
+        "checkpoints of all threads": (
+            lambda **more: checkpoints.list(None, filter={"who": "bob"}, **more),
+            lambda **more: checkpoints.list(None, filter={"who": HIDDEN}, **more),
+        ),
+        "history of a checkpoint": (lambda **more: checkpoints.history("bob", **more), checkpoints.threads),
+        "threads of checkpoints": (checkpoints.threads, lambda **more: checkpoints.history("bob", id="bob-1", **more)),
         "namespaces": (
             lambda **more: checkpoints.namespaces("bob", **more),
             lambda **more: checkpoints.namespaces(HIDDEN, **more),
@@ -114,7 +128,7 @@ async def test_a_cursor_leads_on_in_its_own_list_and_opens_no_other(lists: dict[
                 await elsewhere(limit=1, cursor=page.cursor)
         with pytest.raises(InvalidCursorError, match="damaged"):
             await make(limit=1, cursor=f"{page.cursor[:-2]}{'AA' if page.cursor[-2:] != 'AA' else 'BB'}")
-        if what in ("containers", "blobs"):
+        if what in ("containers", "blobs", "checkpoints of all threads", "threads of checkpoints"):
             continue  # lists of everybody's
         shown = urlsafe_b64decode(page.cursor + "=" * (-len(page.cursor) % 4))
         assert HIDDEN.encode() not in shown, what

@@ -101,9 +101,9 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
 
     def list(
         self,
-        thread_id: str,
+        thread_id: str | None,
         *,
-        namespace: str = "",
+        namespace: str | None = "",
         before: str | None = None,
         filter: Mapping[str, Any] | None = None,
         limit: int | None = None,
@@ -111,18 +111,41 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
     ) -> Listing[CheckpointRecord]:
         """The checkpoints of a thread in a namespace, the latest first, whole.
 
-        `before` is an id: those that come before it in the order; `NotFoundError` for one that is not there, unless it is
-        a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that the metadata has
-        to have. A page is two driver calls, and one more for each 500 parts.
+        The namespace `None` stands for all of them, the thread `None` for all threads: one after the other, in the driver's
+        order of their names. `before` is an id: those that come before it in the order; `NotFoundError` for one that is not
+        there, unless it is a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that
+        the metadata has to have. A page is two driver calls, one more for each 500 parts, and a few for each further namespace.
         """
         return Listing(
             self._portal,
             self._inner.list(thread_id, namespace=namespace, before=before, filter=filter, limit=limit, cursor=cursor),
         )
 
+    def history(
+        self,
+        thread_id: str,
+        *,
+        namespace: str = "",
+        id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[CheckpointRecord]:
+        """A checkpoint, or the latest, then its parent, and so on to the first, or to one whose parent is not there.
+
+        About two driver calls for each 50 of them, where they lie right before each other in the order, else for each.
+        Raises `NotFoundError` where there is no checkpoint `id`.
+        """
+        return Listing(
+            self._portal, self._inner.history(thread_id, namespace=namespace, id=id, limit=limit, cursor=cursor)
+        )
+
     def namespaces(self, thread_id: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
-        """The namespaces of a thread, in the driver's order of their names."""
+        """The namespaces in which a thread has had checkpoints, in the driver's order of their names."""
         return Listing(self._portal, self._inner.namespaces(thread_id, limit=limit, cursor=cursor))
+
+    def threads(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
+        """The ids of all threads with checkpoints, in the driver's order. One driver call a page."""
+        return Listing(self._portal, self._inner.threads(limit=limit, cursor=cursor))
 
     def delete(self, thread_id: str) -> bool:
         """Remove all checkpoints of a thread in one step, whatever their number; return whether there were any."""

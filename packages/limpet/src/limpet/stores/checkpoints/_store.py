@@ -8,20 +8,20 @@ from typing import Any
 from uuid import uuid4
 
 from ..._arguments import checked_arguments
-from ..._errors import CorruptDataError, InvalidCursorError, InvalidValueError, NotFoundError
-from ..._json import check_plain, dump_plain
-from ...driver import Driver, Key, Range, Write, key
+from ..._errors import InvalidValueError, NotFoundError
+from ..._json import check_plain
+from ...driver import Driver, Key, Write
 from ...records import CheckpointRecord
-from ...structures import KeysBelow, Listing, Plan, Positions, ReadSet, transact
-from .._formats import PENDING_WRITE
+from ...structures import Listing, Plan, ReadSet, transact
 from ._copy import copy_thread
-from ._documents import AT_ONCE, dump, load_namespace, steps_before
-from ._keys import NAMESPACES, Address, is_sort, up_to
-from ._parts import Node, take_apart
+from ._documents import steps_before
+from ._keys import Address, up_to
+from ._listing import list_ancestors, list_checkpoints, list_namespaces, list_threads
+from ._parts import take_apart
 from ._prune import prune_thread
 from ._reading import Reader
 from ._threads import ThreadCache, ThreadMovedError, ThreadRoot, root_of, thread_key
-from ._writing import NewParts, put_document, put_pending
+from ._writing import NewParts, dump_write, nodes_of_channels, put_document, put_pending
 
 __all__ = ["CheckpointStore"]
 
@@ -86,7 +86,7 @@ class CheckpointStore:
                 "metadata": take_apart(dict(metadata or {}), parts, "metadata", "the metadata"),
             }
             if channels or versions:
-                document["channels"] = _nodes(root, namespace, channels or {}, versions, encode, parts)
+                document["channels"] = nodes_of_channels(root, namespace, channels or {}, versions, encode, parts)
                 document["versions"] = versions
             if len(parts.puts) > _WORTH_LOOKING and not root.learned and not root.fresh:
                 root.learned = True
@@ -139,7 +139,7 @@ class CheckpointStore:
         while given and (root := await self._root(thread_id)) is not None:
             parts = NewParts(root)
             written = {
-                (task_id, number): _pending(task_id, task_path, channel, value, parts, replace)
+                (task_id, number): dump_write(task_id, task_path, channel, value, parts, replace)
                 for number, (channel, value) in given.items()
             }
             address = Address(root.base, namespace, checkpoint_id)
@@ -180,9 +180,9 @@ class CheckpointStore:
 
     def list(
         self,
-        thread_id: str,
+        thread_id: str | None,
         *,
-        namespace: str = "",
+        namespace: str | None = "",
         before: str | None = None,
         filter: Mapping[str, Any] | None = None,
         limit: int | None = None,
@@ -190,52 +190,36 @@ class CheckpointStore:
     ) -> Listing[CheckpointRecord]:
         """The checkpoints of a thread in a namespace, the latest first, whole.
 
-        `before` is an id: those that come before it in the order; `NotFoundError` for one that is not there, unless it is
-        a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that the metadata has
-        to have. A page is two driver calls, and one more for each 500 parts.
+        The namespace `None` stands for all of them, the thread `None` for all threads: one after the other, in the driver's
+        order of their names. `before` is an id: those that come before it in the order; `NotFoundError` for one that is not
+        there, unless it is a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that
+        the metadata has to have. A page is two driver calls, one more for each 500 parts, and a few for each further namespace.
         """
-        wanted = dict(filter or {})
+        return list_checkpoints(self._reader, thread_id, namespace, before, filter or {}, limit, cursor)
 
-        async def fetch(
-            position: str | None, count: int
-        ) -> tuple[Sequence[CheckpointRecord | CorruptDataError], str | None]:
-            while (root := await self._reader.there(thread_id)) is not None:
-                address = Address(root.base, namespace, before or "")
-                try:
-                    end = None if position is None else key(address.documents, position)
-                    if before is not None:  # for a cursor too, which must not lead behind it
-                        bound = key(address.documents, await self._bound(root, address))
-                        end = bound if end is None else min(end, bound)
-                    count = min(count, AT_ONCE)
-                    found = await self._reader.page(root, namespace, end, count, 3 * count + 8)
-                except ThreadMovedError:
-                    continue
-                matching = [
-                    each
-                    for each in found.records
-                    if isinstance(each, CorruptDataError) or wanted.items() <= each.metadata.items()
-                ]
-                return matching, found.steps[-1].sort if found.more else None
-            return [], None
+    def history(
+        self,
+        thread_id: str,
+        *,
+        namespace: str = "",
+        id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[CheckpointRecord]:
+        """A checkpoint, or the latest, then its parent, and so on to the first, or to one whose parent is not there.
 
-        query = ["checkpoints", thread_id, namespace, str(before), dump_plain(wanted, "filter")]
-        return Listing(query, fetch, limit=limit, cursor=cursor, positions=_Sorts())
+        About two driver calls for each 50 of them, where they lie right before each other in the order, else for each.
+        Raises `NotFoundError` where there is no checkpoint `id`.
+        """
+        return list_ancestors(self._reader, thread_id, namespace, id, limit, cursor)
 
     def namespaces(self, thread_id: str, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
-        """The namespaces of a thread, in the driver's order of their names."""
+        """The namespaces in which a thread has had checkpoints, in the driver's order of their names."""
+        return list_namespaces(self._reader, thread_id, limit, cursor)
 
-        async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
-            base = await self._base(thread_id)
-            if base is None:
-                return [], None
-            below = KeysBelow(key(base, NAMESPACES))  # known only here: a thread that is made anew has another base
-            after = None if position is None else below.read(position)
-            page = await self._driver.scan(Range(key(base, NAMESPACES), after=after, limit=count))
-            found = [load_namespace(item) for item in page.items]
-            following = None if page.next is None else below.written(page.next)
-            return [str(each["namespace"]) for each in found if each.get("shown")], following
-
-        return Listing(["checkpoint namespaces", thread_id], fetch, limit=limit, cursor=cursor)
+    def threads(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
+        """The ids of all threads with checkpoints, in the driver's order. One driver call a page."""
+        return list_threads(self._reader, limit, cursor)
 
     # Whole threads.
 
@@ -291,60 +275,3 @@ class CheckpointStore:
         (item,) = await self._driver.get([thread_key(thread_id)])
         root = root_of(thread_id, item)
         return root_of(thread_id, item, anew=True) if root.state != "kept" else root
-
-    async def _base(self, thread_id: str) -> Key | None:
-        (item,) = await self._driver.get([thread_key(thread_id)])
-        root = root_of(thread_id, item)
-        return root.base if root.is_there else None
-
-    async def _bound(self, root: ThreadRoot, address: Address) -> str:
-        """Where the checkpoint `address` is in the order. Raises `NotFoundError`."""
-        if address.sort is not None:
-            return address.sort
-        sort = await self._reader.sort_of(root, address)
-        if sort is not None:
-            (doc,) = await self._driver.get([address.document(sort)], values=False)
-            if doc is not None:
-                return sort
-        await self._reader.confirm(root)
-        raise NotFoundError(f"there is no checkpoint {address.id!r} in the thread {root.thread_id!r}")
-
-
-class _Sorts(Positions):
-    """Positions are places in the order of checkpoints."""
-
-    def read(self, written: str) -> str:
-        if not is_sort(written):
-            raise InvalidCursorError("the cursor is damaged: pass page.cursor on unchanged")
-        return written
-
-
-def _nodes(
-    root: ThreadRoot,
-    namespace: str,
-    channels: Mapping[str, Any],
-    versions: Mapping[str, str | int | float],
-    encode: Callable[[Any], Any] | None,
-    parts: NewParts,
-) -> dict[str, Node]:
-    nodes: dict[str, Node] = {}
-    for name, value in channels.items():
-        if not isinstance(name, str):
-            raise InvalidValueError(f"{name!r} is not the name of a channel: use a string")
-        known = root.channels.get((namespace, name))
-        if known is not None and name in versions and known[0] == versions[name]:
-            nodes[name] = known[1]
-        else:
-            plain = value if encode is None else encode(value)
-            nodes[name] = take_apart(plain, parts, name, f"the channel {name!r}")
-    return nodes
-
-
-def _pending(task_id: str, task_path: str, channel: str, value: Any, parts: NewParts, replaced: bool) -> str:
-    node = take_apart(value, parts, channel, "the write")
-    write: dict[str, Any] = {"task": task_id, "channel": channel, "node": node}
-    if task_path:
-        write["path"] = task_path
-    if replaced:
-        write["replaced"] = True
-    return dump(write, PENDING_WRITE)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..._errors import ConflictError, CorruptDataError
+from ..._errors import ConflictError, CorruptDataError, InvalidValueError
 from ...driver import Cond, Driver, If, Item, Key, Put, Value, Write
 from ...driver.kit import size_of
 from ...structures import Plan, ReadSet, transact
-from .._formats import CHECKPOINT_NAMESPACE
+from .._formats import CHECKPOINT_NAMESPACE, PENDING_WRITE
 from ._documents import AT_ONCE, BATCH_BYTES, dump, load_namespace
 from ._keys import Address, Sort, part_key, position
-from ._parts import digest_of
+from ._parts import Node, digest_of, take_apart
 from ._threads import Ref, ThreadMovedError, ThreadRoot
 
-__all__ = ["NewParts", "position_in", "put_document", "put_pending"]
+__all__ = ["NewParts", "dump_write", "nodes_of_channels", "position_in", "put_document", "put_pending"]
 
 _FOR_THE_REST = 8
 """Writes in the last batch beside parts and pending writes."""
@@ -187,3 +187,36 @@ def _batches(puts: Sequence[Put], count: int) -> Iterator[Sequence[Put]]:
         size += size_of(put.value)
     if start < len(puts):
         yield puts[start:]
+
+
+def nodes_of_channels(
+    root: ThreadRoot,
+    namespace: str,
+    channels: Mapping[str, Any],
+    versions: Mapping[str, str | int | float],
+    encode: Callable[[Any], Any] | None,
+    parts: NewParts,
+) -> dict[str, Node]:
+    """The nodes of channels: known ones where their version is, else of what `encode` makes of them."""
+    nodes: dict[str, Node] = {}
+    for name, value in channels.items():
+        if not isinstance(name, str):
+            raise InvalidValueError(f"{name!r} is not the name of a channel: use a string")
+        known = root.channels.get((namespace, name))
+        if known is not None and name in versions and known[0] == versions[name]:
+            nodes[name] = known[1]
+        else:
+            plain = value if encode is None else encode(value)
+            nodes[name] = take_apart(plain, parts, name, f"the channel {name!r}")
+    return nodes
+
+
+def dump_write(task_id: str, task_path: str, channel: str, value: Any, parts: NewParts, replaced: bool) -> str:
+    """A pending write as it is stored."""
+    node = take_apart(value, parts, channel, "the write")
+    write: dict[str, Any] = {"task": task_id, "channel": channel, "node": node}
+    if task_path:
+        write["path"] = task_path
+    if replaced:
+        write["replaced"] = True
+    return dump(write, PENDING_WRITE)
