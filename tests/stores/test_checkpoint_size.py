@@ -13,6 +13,10 @@ from limpet import create_persistence
 TURNS, STEPS = 200, 3
 
 
+def bytes_in(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.iterdir())
+
+
 @pytest.mark.parametrize("as_channels", [True, False], ids=["channels", "whole"])
 async def test_two_hundred_turns_of_three_steps_take_about_three_times_their_text(
     as_channels: bool, tmp_path: Path
@@ -50,5 +54,5 @@ async def test_two_hundred_turns_of_three_steps_take_about_three_times_their_tex
         assert messages == (latest.channels if as_channels else latest.checkpoint["channel_values"])["messages"]
         assert len(messages) == 2 * TURNS
     text = sum(len(message["content"]) for message in messages)
-    stored = sum(each.stat().st_size for each in tmp_path.iterdir())
+    stored = bytes_in(tmp_path)
     assert stored < 3 * text

@@ -147,9 +147,20 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
         """The ids of all threads with checkpoints, in the driver's order. One driver call a page."""
         return Listing(self._portal, self._inner.threads(limit=limit, cursor=cursor))
 
-    def delete(self, thread_id: str) -> bool:
-        """Remove all checkpoints of a thread in one step, whatever their number; return whether there were any."""
-        return self._call(self._inner.delete, thread_id)
+    def delete(self, thread_id: str, *, ids: Sequence[str] | None = None, namespace: str = "") -> bool:
+        """Remove all checkpoints of a thread in one step, whatever their number; return whether there were any.
+
+        With `ids` only these of a namespace, some hundred at a time, with their pending writes; parts that nothing uses any
+        more are freed by the next pruning.
+        """
+        return self._call(self._inner.delete, thread_id, ids=ids, namespace=namespace)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> int:
+        """Remove the checkpoints whose metadata has one of these texts as its `run_id`; return how many.
+
+        Reads the root of each thread, a few hundred a call, and of those that have the runs what was put since they began.
+        """
+        return self._call(self._inner.delete_for_runs, run_ids)
 
     def copy(self, source: str, target: str) -> int:
         """Copy all checkpoints, with their pending writes, to another thread; return how many items that were.
@@ -159,10 +170,17 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
         """
         return self._call(self._inner.copy, source, target)
 
-    def prune(self, thread_id: str, *, max_count: int | None = None, max_age: float | timedelta | None = None) -> int:
+    def prune(
+        self,
+        thread_id: str,
+        *,
+        max_count: int | None = None,
+        max_age: float | timedelta | None = None,
+        keep: Callable[[CheckpointRecord], bool] | None = None,
+    ) -> int:
         """Remove the checkpoints that are not among the last `max_count` of their namespace, or older than `max_age`.
 
-        Returns how many. The latest of each namespace always stays, and so does one that is put while this runs. Parts
-        that the remaining checkpoints need stay; the others are freed when they are an hour old.
+        Those of them for which `keep` returns true stay too. Returns how many were removed. The latest of each namespace always stays, and so does one that
+        is put while this runs. Parts that the remaining checkpoints need stay; the others are freed when they are an hour old.
         """
-        return self._call(self._inner.prune, thread_id, max_count=max_count, max_age=max_age)
+        return self._call(self._inner.prune, thread_id, max_count=max_count, max_age=max_age, keep=keep)

@@ -8,7 +8,7 @@ from ..._errors import ConflictError, NotFoundError
 from ...driver import Driver, Item, Key, Put, key, split
 from ...driver.kit import scan_all, size_of
 from ._documents import AT_ONCE, BATCH_BYTES
-from ._keys import DOCUMENTS, INDEX, NAMESPACES, PARTS
+from ._keys import DOCUMENTS, INDEX, NAMESPACES, PARTS, RUNS
 from ._threads import ThreadRoot, root_of, thread_key
 
 __all__ = ["copy_thread", "snapshot"]
@@ -68,6 +68,6 @@ async def _rewrite(driver: Driver, root: ThreadRoot, puts: Sequence[Put]) -> Non
 
 async def snapshot(driver: Driver, base: Key) -> AsyncIterator[Item]:
     """All of a thread. What documents need is read after them: somebody may put more meanwhile."""
-    for kind in (DOCUMENTS, INDEX, NAMESPACES, PARTS):
+    for kind in (DOCUMENTS, INDEX, RUNS, NAMESPACES, PARTS):
         async for item in scan_all(driver, key(base, kind)):
             yield item

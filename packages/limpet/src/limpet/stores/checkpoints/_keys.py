@@ -14,6 +14,7 @@ __all__ = [
     "INDEX",
     "NAMESPACES",
     "PARTS",
+    "RUNS",
     "Address",
     "Sort",
     "is_sort",
@@ -22,11 +23,12 @@ __all__ = [
     "position",
     "sort_in",
     "sort_of_id",
+    "run_key",
     "up_to",
     "write_number",
 ]
 
-DOCUMENTS, INDEX, NAMESPACES, PARTS = name("d"), name("i"), name("n"), name("p")
+DOCUMENTS, INDEX, NAMESPACES, PARTS, RUNS = name("d"), name("i"), name("n"), name("p"), name("r")
 
 Sort = str
 """The number segments by which checkpoints are in order: one, a position, or three, an ordered id. Compared as text."""
@@ -72,6 +74,11 @@ def sort_in(at: Key) -> tuple[Sort, bool]:
     segments = split(at)[4:]
     count = 3 if segments and segments[0] >= number(_IDS) else 1
     return "!".join(segments[:count]), len(segments) <= count
+
+
+def run_key(base: Key, run_id: str) -> Key:
+    """What is there if a thread has had checkpoints of a run; below it, the first one of each namespace."""
+    return key(base, RUNS, text(run_id))
 
 
 def part_key(base: Key, writer: int, at: int) -> Key:

@@ -7,13 +7,13 @@ from typing import Any, TypeAlias
 
 from ..._errors import CorruptDataError, InvalidCursorError, InvalidValueError, NotFoundError
 from ..._json import dump_plain
-from ...driver import Item, Key, Range, key
+from ...driver import Key, Range, key
 from ...records import CheckpointRecord
 from ...structures import KeysBelow, Listing, Positions
 from ._documents import AT_ONCE, load_namespace
 from ._keys import NAMESPACES, Address, Sort, is_sort, up_to
 from ._reading import Found, Reader
-from ._threads import THREADS, ThreadMovedError, ThreadRoot, root_of
+from ._threads import THREADS, ThreadMovedError, ThreadRoot, root_at
 
 __all__ = ["list_ancestors", "list_checkpoints", "list_namespaces", "list_threads"]
 
@@ -105,7 +105,7 @@ class _Walk:
                 return None
             at = first
         (item,) = await self._reader.driver.get([_read(THREADS, at)])
-        root = _root_at(item)
+        root = None if item is None else root_at(item)
         return None if root is None else await self._reader.there(root.thread_id)
 
     async def _following(self, at: str) -> str | None:
@@ -116,8 +116,7 @@ class _Walk:
         while rest is not None:
             page = await self._reader.driver.scan(rest)
             for item in page.items:
-                root = _root_at(item)
-                if root is not None and root.is_there:
+                if root_at(item).is_there:
                     return _below(THREADS, item.key)
             rest = rest.beyond(page)
         return None
@@ -220,8 +219,8 @@ def list_threads(reader: Reader, limit: int | None, cursor: str | None) -> Listi
 
     async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
         page = await reader.driver.scan(Range(THREADS, after=position, limit=count))
-        roots = [_root_at(item) for item in page.items]
-        return [root.thread_id for root in roots if root is not None and root.is_there], page.next
+        roots = [root_at(item) for item in page.items]
+        return [root.thread_id for root in roots if root.is_there], page.next
 
     return Listing(["checkpoint threads"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(THREADS))
 
@@ -268,13 +267,6 @@ def _read(base: Key, at: str) -> Key:
     if not read.startswith(f"{base}!"):
         raise _damaged()
     return read
-
-
-def _root_at(item: Item | None) -> ThreadRoot | None:
-    """The root in an item, which has the thread's id itself."""
-    if item is None:
-        return None
-    return root_of(str(item.value).partition(" ")[2].partition(" ")[2].partition(" ")[2], item)
 
 
 def _damaged() -> InvalidCursorError:

@@ -8,12 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 from ..._arguments import checked_arguments
-from ..._errors import InvalidValueError, NotFoundError
+from ..._errors import InvalidKeyError, InvalidValueError, NotFoundError
 from ..._json import check_plain
-from ...driver import Driver, Key, Write
+from ...driver import MAX_TEXT, Driver, Key, Write
 from ...records import CheckpointRecord
 from ...structures import Listing, Plan, ReadSet, transact
 from ._copy import copy_thread
+from ._delete import delete_checkpoints, delete_runs
 from ._documents import steps_before
 from ._keys import Address, up_to
 from ._listing import list_ancestors, list_checkpoints, list_namespaces, list_threads
@@ -65,6 +66,7 @@ class CheckpointStore:
         checkpoint with a parent in a thread that was deleted less than an hour ago.
         """
         id = uuid4().hex if id is None else id
+        run = (metadata or {}).get("run_id")
         versions = dict(versions or {})
         for name, version in versions.items():
             if not isinstance(name, str) or isinstance(version, bool) or not isinstance(version, (str, int, float)):
@@ -80,11 +82,13 @@ class CheckpointStore:
                     )
                 root = await self._anew(thread_id)
             parts = NewParts(root)
-            document = {
+            document: dict[str, Any] = {
                 "parent": parent_id,
                 "node": take_apart(checkpoint, parts, "checkpoint"),
                 "metadata": take_apart(dict(metadata or {}), parts, "metadata", "the metadata"),
             }
+            if isinstance(run, str) and len(run) <= MAX_TEXT:
+                document["run"] = run
             if channels or versions:
                 document["channels"] = nodes_of_channels(root, namespace, channels or {}, versions, encode, parts)
                 document["versions"] = versions
@@ -223,14 +227,27 @@ class CheckpointStore:
 
     # Whole threads.
 
-    async def delete(self, thread_id: str) -> bool:
-        """Remove all checkpoints of a thread in one step, whatever their number; return whether there were any."""
+    async def delete(self, thread_id: str, *, ids: Sequence[str] | None = None, namespace: str = "") -> bool:
+        """Remove all checkpoints of a thread in one step, whatever their number; return whether there were any.
+
+        With `ids` only these of a namespace, some hundred at a time, with their pending writes; parts that nothing uses any
+        more are freed by the next pruning.
+        """
+        if ids is not None:
+            return await delete_checkpoints(self._driver, thread_id, namespace, _texts(ids, "ids"))
         thread = thread_key(thread_id)
 
         def plan(reads: ReadSet) -> Plan[bool]:
             return Plan(self.plan_delete(reads, thread_id), root_of(thread_id, reads[thread]).is_there)
 
         return await transact(self._driver, [thread], plan)
+
+    async def delete_for_runs(self, run_ids: Sequence[str]) -> int:
+        """Remove the checkpoints whose metadata has one of these texts as its `run_id`; return how many.
+
+        Reads the root of each thread, a few hundred a call, and of those that have the runs what was put since they began.
+        """
+        return await delete_runs(self._driver, _texts(run_ids, "run_ids"))
 
     def keys(self, thread_id: str) -> Sequence[Key]:
         """What `plan_delete` has to know."""
@@ -252,14 +269,19 @@ class CheckpointStore:
         return await copy_thread(self._driver, source, target)
 
     async def prune(
-        self, thread_id: str, *, max_count: int | None = None, max_age: float | timedelta | None = None
+        self,
+        thread_id: str,
+        *,
+        max_count: int | None = None,
+        max_age: float | timedelta | None = None,
+        keep: Callable[[CheckpointRecord], bool] | None = None,
     ) -> int:
         """Remove the checkpoints that are not among the last `max_count` of their namespace, or older than `max_age`.
 
-        Returns how many. The latest of each namespace always stays, and so does one that is put while this runs. Parts
-        that the remaining checkpoints need stay; the others are freed when they are an hour old.
+        Those of them for which `keep` returns true stay too. Returns how many were removed. The latest of each namespace always stays, and so does one that
+        is put while this runs. Parts that the remaining checkpoints need stay; the others are freed when they are an hour old.
         """
-        return await prune_thread(self._driver, thread_id, max_count, max_age)
+        return await prune_thread(self._driver, thread_id, max_count, max_age, keep)
 
     # How.
 
@@ -275,3 +297,10 @@ class CheckpointStore:
         (item,) = await self._driver.get([thread_key(thread_id)])
         root = root_of(thread_id, item)
         return root_of(thread_id, item, anew=True) if root.state != "kept" else root
+
+
+def _texts(given: Sequence[str], what: str) -> Sequence[str]:
+    for each in given:
+        if not isinstance(each, str):
+            raise InvalidKeyError(f"{what} takes strings, not {type(each).__name__}")
+    return given

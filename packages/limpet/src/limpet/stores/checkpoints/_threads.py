@@ -12,10 +12,10 @@ from ..._errors import CorruptDataError
 from ...driver import Check, Delete, If, Item, Key, Put, Write, key, name, number, text
 from ...structures import garbage_record
 
-__all__ = ["Ref", "THREADS", "ThreadCache", "ThreadMovedError", "ThreadRoot", "root_of", "thread_key"]
+__all__ = ["Ref", "THREADS", "ThreadCache", "ThreadMovedError", "ThreadRoot", "root_at", "root_of", "thread_key"]
 
 THREADS, _BASE = name("checkpoints.threads"), name("checkpoints")
-_STATES = ("kept", "copying", "deleted")
+_STATES = ("kept", "copying", "closing", "deleted")
 _THREADS_REMEMBERED, _PARTS_REMEMBERED, _ITEMS_REMEMBERED, _STREAMS = 256, 200_000, 4096, 64
 _TOMBSTONE_MS = 60 * 60 * 1000
 _MANY = 10_000
@@ -57,6 +57,8 @@ class ThreadRoot:
     """What lies below it, as far as this process knows: namespaces, and positions of ids."""
     channels: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)
     """By namespace and name, the last version of a channel that was seen, and its node."""
+    runs: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By run and namespace, the first checkpoint as the index says."""
     streams: dict[str, list[int]] = field(default_factory=dict)
     """For each list that this process adds to: a writer of its own, so that its parts have consecutive numbers."""
 
@@ -67,7 +69,7 @@ class ThreadRoot:
     @property
     def is_there(self) -> bool:
         """Whether it is to be seen."""
-        return not self.fresh and self.state == "kept"
+        return not self.fresh and self.state in ("kept", "closing")
 
     def is_named_by(self, item: Item | None) -> bool:
         """Whether the item says that this is where the thread lies, and all of it."""
@@ -78,28 +80,35 @@ class ThreadRoot:
 
     def guard(self) -> Sequence[Write]:
         """The writes that make the rest of their batch stand or fall with the thread."""
-        if self.item is not None and not self.fresh:
+        if self.item is not None and not self.fresh and self.state != "closing":
             return [Check(self.thread, self.item.etag)]
         return self.rewritten()
 
     def rewritten(self) -> Sequence[Write]:
         """The writes that store the item itself, in place of what was there."""
         put = Put(
-            self.thread, self._value(self.removals, self.state), If.ABSENT if self.item is None else self.item.etag
+            self.thread,
+            self._value(self.removals, "kept" if self.state == "closing" else self.state),
+            If.ABSENT if self.item is None else self.item.etag,
         )
         return [put] if self.gone is None else [put, garbage_record(_MANY, prefixes=(key(_BASE, number(self.gone)),))]
 
     def removing(self) -> Put:
         """The write for a batch that removes or replaces something: from there on nobody counts on what was stored before."""
         assert self.item is not None
-        return Put(self.thread, self._value(self.removals + 1, self.state), self.item.etag)
+        return Put(self.thread, self._value(self.removals + 1, "kept"), self.item.etag)
 
     def after(self, removing: Put, known: Mapping[bytes, Ref] | None = None) -> ThreadRoot:
         """This root once the batch with that write was applied. `known` are parts that a document needs that was put with it."""
         item = Item(self.thread, removing.value, removing.etag, 0)
         return ThreadRoot(
-            self.thread, self.thread_id, self.incarnation, self.removals + 1, self.state, item, known=dict(known or {})
+            self.thread, self.thread_id, self.incarnation, self.removals + 1, item=item, known=dict(known or {})
         )
+
+    def closing(self) -> Put:
+        """The write that announces a deletion: whoever puts something afterwards takes that back."""
+        assert self.item is not None
+        return Put(self.thread, self._value(self.removals + 1, "closing"), self.item.etag)
 
     def deleted(self) -> Sequence[Write]:
         """The writes that remove all of it for whoever reads, promise to free it, and keep late writes out for an hour."""
@@ -114,6 +123,7 @@ class ThreadRoot:
         if isinstance(guard[0], Put):
             self.item = Item(self.thread, guard[0].value, guard[0].etag, 0)
             self.gone, self.fresh = None, False
+            self.state = "kept" if self.state == "closing" else self.state
 
     def next_ref(self, stream: str) -> Ref:
         """A number for a part that is about to be stored; it is never given again, whatever becomes of that."""
@@ -179,3 +189,8 @@ def root_of(thread_id: str, item: Item | None, *, anew: bool = False) -> ThreadR
                 return ThreadRoot(thread, thread_id, randbelow(10**16), item=item, fresh=True, gone=gone)
             return ThreadRoot(thread, thread_id, int(incarnation), int(removals), state, item)
     raise CorruptDataError(f"the item at {thread!r} does not name any checkpoints")
+
+
+def root_at(item: Item) -> ThreadRoot:
+    """What an item says that was found without knowing its thread, whose id it has itself."""
+    return root_of(str(item.value).split(" ", 3)[-1], item)

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError
-from ...driver import Cond, Driver, If, Item, Key, Put, Value, Write
+from ..._json import load_plain
+from ...driver import Cond, Driver, If, Item, Key, Put, Value, Write, key, text
 from ...driver.kit import size_of
 from ...structures import Plan, ReadSet, transact
 from .._formats import CHECKPOINT_NAMESPACE, PENDING_WRITE
 from ._documents import AT_ONCE, BATCH_BYTES, dump, load_namespace
-from ._keys import Address, Sort, part_key, position
+from ._keys import Address, Sort, is_sort, part_key, position, run_key
 from ._parts import Node, digest_of, take_apart
 from ._threads import Ref, ThreadMovedError, ThreadRoot
 
-__all__ = ["NewParts", "dump_write", "nodes_of_channels", "position_in", "put_document", "put_pending"]
+__all__ = ["NewParts", "dump_write", "first_of_run", "nodes_of_channels", "position_in", "put_document", "put_pending"]
 
+_RUNS_REMEMBERED = 1024
 _FOR_THE_REST = 8
 """Writes in the last batch beside parts and pending writes."""
 
@@ -63,12 +67,14 @@ async def put_document(
     last = await parts.store_first(driver)
     removing = root.removing() if root.item is not None and not root.fresh else None
     guard = root.guard()
+    firsts: dict[tuple[str, str], Sort] = {}
 
     def plan(reads: ReadSet) -> Plan[tuple[bool, dict[Key, Item | None]]]:
         found: dict[Key, Item | None] = {}
         sort, writes = _located(reads, root, address, found, shown=True)
         at = address.document(sort)
         there = reads.get(at)
+        writes += _run_indexed(reads, root, address, document.get("run"), sort, firsts)
         writes += [*last, Put(at, dump({"id": address.id, **document}), _as_read(there))]
         if there is None:
             return Plan([*guard, *writes], (False, found))
@@ -85,6 +91,9 @@ async def put_document(
         root.written(guard)
         root.known.update(parts.used)
     root.remember(found)
+    if len(root.runs) >= _RUNS_REMEMBERED:
+        root.runs.clear()
+    root.runs.update(firsts)
     versions = document.get("versions", {})
     for name, node in document.get("channels", {}).items():
         if name in versions:
@@ -109,11 +118,11 @@ async def put_pending(
         sort, located = _located(reads, root, address, found, shown=False)
         puts: list[Write] = []
         for (task_id, at), value in writes.items():
-            key = address.write(sort, task_id, at)
+            own = address.write(sort, task_id, at)
             if replaces(at):
-                puts.append(Put(key, value))
-            elif reads.get(key) is None:
-                puts.append(Put(key, value, If.ABSENT))
+                puts.append(Put(own, value))
+            elif reads.get(own) is None:
+                puts.append(Put(own, value, If.ABSENT))
         return Plan([*guard, *located, *puts, *last], found) if puts else Plan([], None)
 
     found = await transact(driver, _keys(address), plan, assume=_assumed(root, address))
@@ -164,6 +173,35 @@ def _located(
         writes.append(Put(at, dump(changed, CHECKPOINT_NAMESPACE), _as_read(there)))
     found.update({each.key: Item(each.key, each.value, each.etag, 0) for each in writes if isinstance(each, Put)})
     return sort, writes
+
+
+def _run_indexed(
+    reads: ReadSet, root: ThreadRoot, address: Address, run: str | None, sort: Sort, firsts: dict[tuple[str, str], Sort]
+) -> Sequence[Put]:
+    """The writes by which a run is found, unless it is known to be: from its first checkpoint in this namespace on."""
+    if run is None:
+        return []
+    known = root.runs.get((run, address.namespace))
+    if known is not None and known <= sort:
+        return []
+    at = run_key(root.base, run)
+    there = reads.get(key(at, text(address.namespace)))
+    first = sort if there is None else min(sort, first_of_run(there)[1])
+    firsts[run, address.namespace] = first
+    if there is not None and first == first_of_run(there)[1]:
+        return []
+    return [
+        Put(at, ""),
+        Put(key(at, text(address.namespace)), to_json([address.namespace, first]).decode(), _as_read(there)),
+    ]
+
+
+def first_of_run(item: Item) -> tuple[str, Sort]:
+    """The namespace of a run, and its first checkpoint there. Raises `CorruptDataError`."""
+    match load_plain(item.value, f"the item at {item.key!r}"):
+        case [str(namespace), str(sort)] if is_sort(sort):
+            return namespace, sort
+    raise CorruptDataError(f"the item at {item.key!r} is not the first checkpoint of a run", key=item.key)
 
 
 def position_in(index: Item) -> Sort:
