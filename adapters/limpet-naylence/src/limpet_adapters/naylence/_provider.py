@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from limpet import Persistence, open_persistence, open_persistence_from_env
 from limpet.stores import KeyValueStore
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from naylence.fame.profile import RegisterProfileOptions
 from naylence.fame.profile import register_profile as register
@@ -26,27 +26,29 @@ class LimpetStorageProvider:
 
     async def get_kv_store(self, model_cls: type[V], namespace: str) -> LimpetKeyValueStore[V]:
         """The records of a namespace, as models of one class."""
-        return LimpetKeyValueStore(self.persistence.kv(model_cls, namespace))
+        return LimpetKeyValueStore(model_cls, self.persistence.kv(dict[str, Any], namespace))
 
 
 class LimpetKeyValueStore(Generic[V]):
-    """Naylence's `KeyValueStore`."""
+    """Naylence's `KeyValueStore`: a model is stored as the JSON that it dumps, and read as its class."""
 
-    def __init__(self, records: KeyValueStore[V]) -> None:
+    def __init__(self, model_cls: type[V], records: KeyValueStore[dict[str, Any]]) -> None:
+        self._model_cls = model_cls
         self.records = records
         """The store behind it, which can do more: `update(key, function)`, etags, expiry."""
 
     async def set(self, key: str, value: V) -> None:
         """Store a value, new or not."""
-        await self.records.set(key, value)
+        await self.records.set(key, self._dump(value))
 
     async def update(self, key: str, value: V) -> None:
         """Replace a value. Raises `NotFoundError`, which is a `KeyError`, if there is none."""
-        await self.records.replace(key, value)
+        await self.records.replace(key, self._dump(value))
 
     async def get(self, key: str) -> V | None:
         """Return the value, or `None`."""
-        return await self.records.get(key)
+        stored = await self.records.get(key)
+        return None if stored is None else self._model_cls.model_validate(stored)
 
     async def delete(self, key: str) -> None:
         """Remove a value, if there is one."""
@@ -54,7 +56,16 @@ class LimpetKeyValueStore(Generic[V]):
 
     async def list(self) -> dict[str, V]:
         """Return every value by its key."""
-        return dict(await self.records.list())
+        return {key: self._model_cls.model_validate(stored) for key, stored in await self.records.list()}
+
+    def _dump(self, value: V) -> dict[str, Any]:
+        """As Naylence dumps it, but with every `None` that the class accepts when it is read."""
+        stored = value.model_dump(mode="json", by_alias=True)
+        try:
+            self._model_cls.model_validate(stored)
+        except ValidationError:
+            stored = value.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return stored
 
 
 class LimpetStorageProviderConfig(StorageProviderConfig):  # type: ignore[misc]
