@@ -1,4 +1,4 @@
-"""The client: one of our own, or the application's, which may be Motor's. No write passes through its retries."""
+"""The client: our own, or the application's, which may be Motor's. Writes are never retried by it."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ __all__ = ["PAGE_BYTES", "Answer", "Client", "Place", "Transaction", "done"]
 T = TypeVar("T")
 
 PAGE_BYTES = 1024 * 1024
-"""A page stops near this many bytes of values."""
+"""A page ends near this many bytes of values."""
 
 _BARE = {"etag": 1, "updatedAt": 1, "expiresAt": 1, "now": "$$NOW"}
 _VALUES = {"value": 1, **_BARE}
 _COMMAND_BYTES = 16_000_000
 _AROUND = 3072
-"""Bytes of a statement that are not the value: the key, twice, and all the names."""
+"""The size of a statement without the value: the key, twice, and all names."""
 _IDLE = 0.5
-"""Seconds after which a connection may have ended without our knowing: pymongo does not listen to one that is idle."""
+"""Seconds after which an idle connection may have ended unnoticed: pymongo does not watch idle connections."""
 
 
 class Answer(NamedTuple):
-    """What a server says of statements."""
+    """What a server says about statements."""
 
     found: int
-    """Documents that they matched, made or deleted."""
+    """How many documents they matched, created or deleted."""
     failed: dict[int, Mapping[str, Any]]
-    """By its place, what is said of each statement that was refused."""
+    """By index, the error of each refused statement."""
 
 
 class Place(NamedTuple):
-    """Where calls go."""
+    """Where calls are sent."""
 
     client: Any
     database: Any
@@ -55,20 +55,20 @@ class Place(NamedTuple):
 
 
 class Transaction(NamedTuple):
-    """One that has begun."""
+    """A transaction that has started."""
 
     at: Place
     session: Any
 
 
 class Client:
-    """Sends what the driver asks for, each call within the time-out, whatever the client's own settings are."""
+    """Sends the driver's calls, each with a time-out, whatever the client's own settings are."""
 
     def __init__(self, options: Options, borrowed: Any) -> None:
         self.options = options
         self.closed = False
         self.tells_time = True
-        """Whether the server knows `$$NOW`."""
+        """Whether the server supports `$$NOW`."""
         self.owned = borrowed is None
         if borrowed is not None and (
             isinstance(borrowed, pymongo.MongoClient) or not hasattr(borrowed, "start_session")
@@ -85,12 +85,12 @@ class Client:
         self.at = self._place(self._made() if borrowed is None else borrowed)
 
     def reading(self, level: str) -> None:
-        """Read as of the majority (`snapshot`, `majority`), or what a server that stands alone has (`local`)."""
+        """Read what the majority has (`snapshot`, `majority`), or what a standalone server has (`local`)."""
         self._level = level
         self.at = self._place(self.at.client)
 
     async def call(self, act: Callable[[Place], Awaitable[T]], at: Place | None = None) -> T:
-        """One call, within the time-out; on a client of our own, of as many at once as it may have connections."""
+        """Make one call, with a time-out; with our own client, as many at once as it can have connections."""
         if not self.owned:
             with pymongo.timeout(self.options.timeout):
                 return await act(at or self.at)
@@ -108,7 +108,7 @@ class Client:
         at = at or self.at
         try:
             if not at.client.topology_description.has_writable_server():
-                with pymongo.timeout(self.options.connect_timeout):  # to find one, for which the call has other time
+                with pymongo.timeout(self.options.connect_timeout):  # to find a server, which has a time-out of its own
                     await at.client.admin.command("ping")
             with pymongo.timeout(self.options.timeout):
                 answer = await act(at)
@@ -121,7 +121,7 @@ class Client:
         return answer
 
     async def command(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the server something that changes nothing; once more where the connection had ended meanwhile."""
+        """Send the server a command that changes nothing, and again if the connection had ended."""
         try:
             return await self._command(command)
         except (errors.ServerSelectionTimeoutError, errors.NetworkTimeout):
@@ -130,13 +130,13 @@ class Client:
             return await self._command(command)
 
     async def clock(self) -> int:
-        """The server's clock, in milliseconds since 1970."""
+        """Return the server's clock, in milliseconds since 1970."""
         return int((await self.command({"hello": 1}))["localTime"])
 
     async def find(
         self, query: Mapping[str, Any], *, values: bool, within: Transaction | None = None, limit: int = 0
     ) -> list[dict[str, Any]]:
-        """All documents, in any order, with the server's time in `now` where the server knows `$$NOW`."""
+        """Return all documents, in any order, with the server's time in `now` if the server supports `$$NOW`."""
         session = within.session if within is not None else None
 
         async def read(at: Place) -> list[dict[str, Any]]:
@@ -147,7 +147,10 @@ class Client:
         return await self.call(read, within.at if within is not None else None)
 
     async def run(self, query: Mapping[str, Any], *, values: bool, reverse: bool, limit: int) -> list[dict[str, Any]]:
-        """Up to `limit` documents in the order of their keys, with `now` like `find`; behind about 1 MiB one more."""
+        """Return up to `limit` documents in key order, with `now` as in `find`.
+
+        Ends with the first one after about 1 MiB.
+        """
 
         async def read(at: Place) -> list[dict[str, Any]]:
             documents: list[dict[str, Any]] = []
@@ -170,12 +173,13 @@ class Client:
         statements: Sequence[Mapping[str, Any]],
         within: Transaction | None = None,
     ) -> Answer:
-        """As many commands as it takes, their statements independent of each other outside of a transaction.
+        """Send as many commands as necessary. Outside of a transaction, their statements are independent.
 
-        Outside of one it raises ours: `UnavailableError` with `sent` where some of it may have happened, or may not last.
+        Outside of a transaction, it raises Limpet's errors: `UnavailableError` with `sent` if some may have happened,
+        or may not last.
         """
         if within is None and monotonic() - self._used > _IDLE:
-            await self.command({"ping": 1})  # so that no write is sent to nobody, and its outcome unknown
+            await self.command({"ping": 1})  # so that writes are never sent to a dead server, with an unknown outcome
         total = place = 0
         failed: dict[int, Mapping[str, Any]] = {}
         for part in _parts(statements):
@@ -190,9 +194,9 @@ class Client:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A transaction, committed at the end of the block and aborted by whatever is raised in it.
+        """A transaction, committed at the end of the block, and aborted by any error in it.
 
-        Raises `UnavailableError` with `sent` where nobody knows whether it was committed.
+        Raises `UnavailableError` with `sent` if it is unknown whether it was committed.
         """
         at = self.at
         session = await done(at.client.start_session(causal_consistency=False))
@@ -217,16 +221,16 @@ class Client:
                     raise
                 raise of_mongodb(error, self.options.place, sent=True) from without_frames(error)
         finally:
-            with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+            with suppress(*CLIENT_ERRORS):  # an error while giving it back says nothing about the call
                 await session.end_session()
 
     @asynccontextmanager
     async def listening(self, subscription: Subscription, hear: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-        """Let `hear` go on for the length of the block, until it ends or somebody closes."""
+        """Keep `hear` running during the block, until it ends or the client is closed."""
 
         async def listen() -> None:
             try:
-                with suppress(*CLIENT_ERRORS):  # the end, whatever it was: the watch begins anew
+                with suppress(*CLIENT_ERRORS):  # whatever ended it, the watch starts again
                     await hear()
             finally:
                 subscription.end()
@@ -237,14 +241,14 @@ class Client:
             yield
         finally:
             self._listening.discard(subscription)
-            while not ear.done():  # pymongo loses a cancellation that comes while it begins to ask
+            while not ear.done():  # pymongo loses cancellations that arrive while it starts a request
                 ear.cancel()
                 await asyncio.wait([ear], timeout=0.1)
             if not ear.cancelled():
                 ear.result()
 
     async def close(self) -> None:
-        """Close what is ours; the application's client stays open."""
+        """Close our own client. The application's stays open."""
         self.closed = True
         for subscription in self._listening:
             subscription.end()
@@ -288,11 +292,11 @@ class Client:
     def _made(self) -> AsyncMongoClient[dict[str, Any]]:
         milliseconds = int(self.options.connect_timeout * 1000)
         with catch_warnings():
-            simplefilter("error", UserWarning)  # it warns of an option that it then leaves out
+            simplefilter("error", UserWarning)  # it only warns about options that it ignores
             try:
                 return AsyncMongoClient(
                     self.options.url,
-                    maxPoolSize=0,  # we count the calls ourselves; a watch has a connection beside them
+                    maxPoolSize=0,  # we count the calls ourselves; a watch has an additional connection
                     connectTimeoutMS=milliseconds,
                     serverSelectionTimeoutMS=milliseconds,
                     retryWrites=False,
@@ -314,7 +318,7 @@ class Client:
         return Place(client, database, database.get_collection(self.options.collection))
 
     def _renew(self, at: Place) -> None:
-        """Connect anew: where one connection is dead in silence the others probably are, and each would cost a time-out."""
+        """Reconnect: if one connection is dead, the others probably are too, and each would cost a time-out."""
         if self.closed or at is not self.at:
             return
         self.at = self._place(self._made())
@@ -323,7 +327,7 @@ class Client:
         parting.add_done_callback(self._parting.discard)
 
     async def _part(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
-        """Close a client when nobody can be waiting for it any more."""
+        """Close a client when no caller can be waiting for it any more."""
         try:
             await asyncio.sleep(self.options.timeout)
         finally:
@@ -331,7 +335,7 @@ class Client:
 
 
 def _parts(statements: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """pymongo sends no command that is larger than a document may be."""
+    """pymongo cannot send a command larger than a document."""
     part: list[Mapping[str, Any]] = []
     room = _COMMAND_BYTES
     for statement in statements:
@@ -348,5 +352,5 @@ def _parts(statements: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str
 
 
 async def done(made: Any) -> Any:
-    """What pymongo gives as a coroutine and Motor as it is, or the other way round."""
+    """Return the result, whether or not the library's method is a coroutine (they differ in pymongo and Motor)."""
     return await made if isawaitable(made) else made

@@ -32,11 +32,11 @@ Statement: TypeAlias = tuple[Verb, dict[str, Any]]
 
 _REMOVED_AT_ONCE = 1000
 _LASTING = {"expiresAt": {"$exists": False}}
-"""Of an item that does not expire nobody has to be asked what time it is."""
+"""For items that do not expire, the current time does not matter."""
 
 
 async def fetch(client: Client, keys: Sequence[Key], values: bool) -> list[Item | None]:
-    """The live items at these keys, in order, in one round trip."""
+    """Return the live items at these keys, in order, in one round trip."""
     records, now = await _read(client, keys, values=values)
     return [
         None if (record := records.get(key)) is None or record.gone(now) else record.item(key, now, values=values)
@@ -45,7 +45,7 @@ async def fetch(client: Client, keys: Sequence[Key], values: bool) -> list[Item 
 
 
 async def list_page(client: Client, range: Range) -> Page:
-    """One page, by a range of `_id`; it is short where some of what was examined has expired."""
+    """Return one page, by a range of `_id`. It is short if some of the examined items have expired."""
     low, high = between(replace(range, after=None))
     bounds: dict[str, Any] = {"$gte": low} if range.after is None or range.after < low else {"$gt": range.after}
     if high is not None:
@@ -68,14 +68,14 @@ async def list_page(client: Client, range: Range) -> Page:
 
 
 def is_plain(write: Write) -> bool:
-    """Whether it asks for nothing, and so needs no reading."""
+    """Return whether it is unconditional, and so needs no reading."""
     return write.cond is None and not (isinstance(write, Put) and write.ttl_ms is KEEP)
 
 
 async def group(client: Client, writes: Sequence[Write]) -> list[Outcome | SerializationFailure]:
-    """Independent plain writes: one command for the puts and one for the deletes.
+    """Write independent unconditional units: one command for the puts and one for the deletes.
 
-    A put that meets an item with its own etag, or somebody who makes the same key, has lost a race.
+    A put that finds its own etag, or another writer creating the same key, has lost a race.
     """
     now = await client.clock() if any(isinstance(write, Put) and write.ttl_ms is not None for write in writes) else 0
     outcomes: list[Outcome | SerializationFailure] = [None] * len(writes)
@@ -89,10 +89,10 @@ async def group(client: Client, writes: Sequence[Write]) -> list[Outcome | Seria
 
 
 async def lone(client: Client, write: Write) -> Outcome:
-    """A batch of one write, in one statement where no clock has to be asked. Raises `SerializationFailure`.
+    """Apply a batch of one write, in one statement if no clock is needed. Raises `SerializationFailure`.
 
-    Else, and to find out why the statement found nothing: a look, the judge, and a statement that holds only while
-    nobody has changed what was seen.
+    Otherwise, or to find out why the statement matched nothing: read, evaluate, and send a statement that is only
+    applied if what was read has not changed.
     """
     if is_plain(write):
         (outcome,) = await group(client, [write])
@@ -116,9 +116,9 @@ async def lone(client: Client, write: Write) -> Outcome:
 
 
 async def play(client: Client, units: Sequence[Unit]) -> list[Outcome]:
-    """A round of batches in one transaction: read, judge, write, commit.
+    """Run a group of batches in one transaction: read, evaluate, write, commit.
 
-    Raises `SerializationFailure`, or an error of the client that is `transient`, where it has to be played again.
+    Raises `SerializationFailure`, or a client error that is `transient`, if it must be run again.
     """
     wanted = keys_to_read(units)
     early = None if client.tells_time else await client.clock()
@@ -127,8 +127,8 @@ async def play(client: Client, units: Sequence[Unit]) -> list[Outcome]:
         records, now = await _records(client, documents, early, clock=True)
         evaluation = evaluate(units, now, records)
         todo = row_changes(units, evaluation, records, now)
-        # A transaction notices who changes what it wrote, not who changes what it read: so it writes that too, and holds
-        # the place of what is absent by an item that has expired.
+        # A transaction notices changes to what it wrote, not to what it read. So it also writes what it read, and
+        # reserves absent keys with expired items.
         read = [key for key in _merely_read(units, evaluation) if key not in evaluation.effects]
         held = {key: Record("", new_etag(), now, now) for key in read if key not in records}
         statements = [_change(key, record, {}, upsert=True) for key, record in (held | todo.new | todo.changed).items()]
@@ -141,7 +141,7 @@ async def play(client: Client, units: Sequence[Unit]) -> list[Outcome]:
 
 
 async def clear(client: Client, base: Key) -> tuple[int, bool]:
-    """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
+    """Remove some of what is below `base`. Return how many live items that were, and whether there may be more."""
     page = await list_page(client, Range(base, limit=_REMOVED_AT_ONCE, values=False))
     low, high = below(base)
     bounds: dict[str, Any] = {"$gte": low}
@@ -154,7 +154,7 @@ async def clear(client: Client, base: Key) -> tuple[int, bool]:
 
 
 async def purge(client: Client) -> tuple[int, bool]:
-    """Free some expired items: how many, and whether more may be left."""
+    """Free some expired items. Return how many, and whether there may be more."""
     over = {"expiresAt": {"$lte": DatetimeMS(await client.clock())}}
     keys = [document["_id"] for document in await client.find(over, values=False, limit=_REMOVED_AT_ONCE)]
     freed = await _removed(client, {"_id": {"$in": keys}, **over}) if keys else 0
@@ -171,8 +171,10 @@ async def _read(
 
 
 async def _timed(client: Client, read: Callable[[], Awaitable[Documents]]) -> tuple[Documents, int | None]:
-    """Documents, and the time where they do not tell it and it matters: of before they were read, so that whatever seems
-    to have expired had done so, and was still there."""
+    """Return documents, and the time from before they were read, if it matters.
+
+    So whatever seems to have expired had done so, and still existed.
+    """
     documents = await read()
     if documents and documents[0].get("now") is not None:
         client.tells_time = True
@@ -185,7 +187,7 @@ async def _timed(client: Client, read: Callable[[], Awaitable[Documents]]) -> tu
 async def _records(
     client: Client, documents: Documents, now: int | None, *, clock: bool = False
 ) -> tuple[dict[Key, Record], int]:
-    """What was found, expired or not, and what time it was: asked for on its own only where `clock` is needed."""
+    """Return what was found, expired or not, and what time it was, requested separately only if `clock` is needed."""
     records = dict(record_of(document, client.options.place) for document in documents)
     if now is not None:
         return records, now
@@ -201,7 +203,7 @@ async def _removed(client: Client, query: Mapping[str, Any]) -> int:
 async def _found(
     client: Client, verb: Verb, statements: Sequence[Mapping[str, Any]], within: Transaction | None = None
 ) -> int:
-    """How many documents statements found or made; one whose key somebody else had made found none."""
+    """Return how many documents statements matched or created. If another writer created the key, none is matched."""
     answer = await client.write(verb, statements, within)
     for failed in answer.failed.values():
         if failed.get("code") != DUPLICATE:
@@ -223,7 +225,7 @@ def _plain(write: Write, now: int) -> Statement:
 
 
 def _guarded(write: Write) -> Statement | None:
-    """A statement that happens only if the condition holds, of an item that does not expire."""
+    """Return a statement that only applies if the condition holds, for an item that does not expire."""
     cond = write.cond
     if isinstance(write, Delete):
         return "delete", {"q": {"_id": write.key, **_LASTING, **_having(cond)}, "limit": 1}
@@ -252,7 +254,7 @@ def _put_by_the_servers_clock(put: Put, having: Mapping[str, Any], *, upsert: bo
 
 
 def _change(key: Key, record: Record | None, having: Mapping[str, Any], *, upsert: bool) -> Statement:
-    """Store a record in the place of what is there, or delete that."""
+    """Replace an existing document with a record, or delete it."""
     query = {"_id": key, **having}
     if record is None:
         return "delete", {"q": query, "limit": 1}
@@ -267,9 +269,10 @@ def _by_verb(row_changes: Sequence[Statement]) -> Iterable[tuple[Verb, list[dict
 
 
 def _merely_read(units: Sequence[Unit], evaluation: Evaluation) -> Iterable[Key]:
-    """The keys on which a verdict rests and which must not change before the round has ended.
+    """Return keys that outcomes depend on, and that must not change before the transaction ends.
 
-    Of a unit that changes nothing all is as of the moment of reading, unless it was judged by what the round writes.
+    For a unit that changes nothing, everything is as it was when it was read, unless it was evaluated on what the group
+    writes.
     """
     merely: dict[Key, None] = {}
     for unit, outcome in zip(units, evaluation.outcomes, strict=True):

@@ -36,14 +36,15 @@ _ANYWHERE = "mongodb://localhost:27017"
 _MIB = 1024 * 1024
 _DOCUMENT = 16 * _MIB
 _BESIDE = 4096
-"""Bytes of a document that are not the value: its key, its etag, its dates."""
+"""The size of a document without the value: its key, etag and dates."""
 
 
 class MongodbDriver(ServerDriver[Client]):
-    """Items in one collection of a MongoDB database, shared by any number of processes and machines.
+    """Stores items in one collection of a MongoDB database, shared by any number of processes and machines.
 
-    On a replica set, or a sharded cluster, a batch is a transaction and acknowledged means that the majority has it. A
-    server that stands alone has no transactions: it takes one item at a time, and `capabilities.atomic` is `item`.
+    On a replica set or a sharded cluster, a batch is a transaction, and an acknowledged write is stored on the
+    majority. A standalone server has no transactions: a batch can only contain one write (`capabilities.atomic` is
+    `item`).
     """
 
     capabilities = Capabilities(
@@ -73,11 +74,11 @@ class MongodbDriver(ServerDriver[Client]):
     ) -> None:
         """MongoDB's own connection string, or the application's `client`: used and never closed.
 
-        `client` is an `AsyncMongoClient` of pymongo or an `AsyncIOMotorClient`. The database is the one in the URL,
-        else `limpet`; the collection is made when it is missing. `transactions="true"` insists on them whatever the
-        server says of itself, `"false"` does without. `durability="process"` does not wait for the journal.
-        `pool_size` is how many connections are opened at most; `connect_timeout` and `timeout` are seconds. Raises
-        `ConfigurationError`; the server is asked by `open`.
+        `client` is pymongo's `AsyncMongoClient` or an `AsyncIOMotorClient`. The database is the one in the URL, or
+        `limpet`; the collection is created if it is missing. `transactions="true"` requires transactions whatever the
+        server reports, `"false"` does not use them. `durability="process"` does not wait for the journal. `pool_size`
+        is the maximum number of connections; `connect_timeout` and `timeout` are in seconds. Raises
+        `ConfigurationError`. Only `open` contacts the server.
         """
         super().__init__()
         url = SecretUrl(url)
@@ -127,12 +128,12 @@ class MongodbDriver(ServerDriver[Client]):
         )
 
     async def _insist(self, client: Client) -> None:
-        """Try a transaction: who says that the server has them may be wrong."""
+        """Try a transaction, in case the server does not support them after all."""
         async with client.transaction() as within:
             await client.find({"_id": ""}, values=False, within=within)
 
     async def _close(self) -> None:
-        while self._under_way:  # of callers who were cancelled
+        while self._under_way:  # from callers who were cancelled
             await asyncio.wait(self._under_way)
         await super()._close()
 
@@ -163,7 +164,7 @@ class MongodbDriver(ServerDriver[Client]):
         return [await _commands.lone(self._opened, unit[0])]
 
     async def _grouped(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Those that lost a race are written alone."""
+        """Writes that lost a race are then written alone."""
         found = await _commands.group(self._opened, writes)
         return [
             (await self._sent([[write]]))[0] if isinstance(outcome, SerializationFailure) else outcome
@@ -171,7 +172,7 @@ class MongodbDriver(ServerDriver[Client]):
         ]
 
     async def _one_by_one(self, writes: Sequence[Write]) -> list[Outcome]:
-        """On a server without transactions: what is plain travels together, the rest as far as connections go."""
+        """On a server without transactions: unconditional writes are sent together, the rest as connections allow."""
         room = asyncio.Semaphore(self._options.pool_size)
         outcomes: list[Outcome] = [None] * len(writes)
 
@@ -187,7 +188,7 @@ class MongodbDriver(ServerDriver[Client]):
         return outcomes
 
     async def _transacted(self, units: Sequence[Unit]) -> list[Outcome]:
-        """Once more where the connection had ended: nothing was committed."""
+        """Run again if the connection had ended: nothing was committed."""
         for last in (False, True):
             try:
                 return await _commands.play(self._opened, units)
@@ -221,8 +222,10 @@ class MongodbDriver(ServerDriver[Client]):
         return f"a standalone server has no change streams: {ADVICE}"
 
     async def _to_end(self, units: Coroutine[Any, Any, T]) -> T:
-        """Whoever is cancelled leaves it to go on: else a transaction stays open, and pymongo throws the connection away,
-        or loses the socket of one that it was making."""
+        """Let it finish even if the caller is cancelled.
+
+        Otherwise a transaction stays open, and pymongo drops the connection, or loses the socket of one being opened.
+        """
         task = asyncio.create_task(units)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)

@@ -1,4 +1,4 @@
-"""Translates pymongo's errors and the network's."""
+"""Translate pymongo's errors and the network's."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pymongo import errors
 __all__ = ["ADVICE", "CLIENT_ERRORS", "DUPLICATE", "of_mongodb", "of_reply", "transient"]
 
 CLIENT_ERRORS: tuple[type[Exception], ...] = (errors.PyMongoError, BSONError, OSError)
-"""Everything that the client raises; a time-out is an OSError too."""
+"""Everything that the client raises. A time-out is also an OSError."""
 
 ADVICE = (
     "make the server a replica set of one node: start mongod with --replSet rs0, run rs.initiate() once in mongosh, "
     "and open the driver again"
 )
-"""What to do where batches are asked for and the server is a standalone one."""
+"""What to do if batches are needed and the server is a standalone one."""
 
 DUPLICATE = 11000
 
@@ -39,12 +39,12 @@ _TOO_LARGE = {10334, 17280, 17419, 17420}
 _NOT_PRIMARY = {10058, 10107, 13435}
 """The server refused before it did anything."""
 _MAYBE_DONE = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 11600, 11601, 11602}
-"""It was ended in the middle: by a time-out, a shut-down, a new primary."""
+"""Interrupted halfway: by a time-out, a shutdown, a new primary."""
 _LOST_RACE = {112, 251}
 
 
 def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
-    """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
+    """Return Limpet's error for a client error; `sent` if a write or a commit may have happened nevertheless."""
     if isinstance(error, errors.OperationFailure):
         says = error if isinstance(error, errors.WriteConcernError) else str(error).partition(", full error:")[0]
         return _of_code(error.code, says, place, sent)
@@ -78,17 +78,17 @@ def of_mongodb(error: Exception, place: str, *, sent: bool = False) -> LimpetErr
 
 
 def _in_short(error: Exception) -> str:
-    """Which server said what, without the client's settings and its picture of the servers."""
+    """Return which server said what, without the client's settings and its view of the servers."""
     return re.sub(r" \(configured timeouts: [^)]*\)", "", str(error).partition(", Timeout: ")[0])
 
 
 def of_reply(said: Mapping[str, Any], place: str) -> LimpetError:
-    """One of ours for what a reply says of one write: it was refused, and nothing of it done."""
+    """Return Limpet's error for one write in a reply: it was refused, and nothing was done."""
     return _of_code(said.get("code"), said.get("errmsg", "no reason given"), place, False)
 
 
 def transient(error: Exception) -> bool:
-    """Whether a transaction ended without a trace, and may be played again."""
+    """Return whether a transaction ended without a trace, and can be run again."""
     labelled = isinstance(error, errors.PyMongoError) and error.has_error_label("TransientTransactionError")
     return labelled or (isinstance(error, errors.OperationFailure) and error.code in {*_LOST_RACE, DUPLICATE})
 

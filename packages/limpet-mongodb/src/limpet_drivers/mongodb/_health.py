@@ -1,4 +1,4 @@
-"""What the driver asks of a server and creates on it at open, and its health."""
+"""What the driver checks and creates on a server when it opens, and the server's health."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["ask_for_now", "examine", "is_replicated", "prepare"]
 
 
 def is_replicated(hello: dict[str, Any]) -> bool:
-    """Whether it says that it is a member of a replica set, or stands before a sharded cluster."""
+    """Return whether the server is a member of a replica set, or the router of a sharded cluster."""
     return "setName" in hello or hello.get("msg") == "isdbgrid"
 
 
 async def ask_for_now(client: Client) -> None:
-    """Find out whether reads can tell the time."""
+    """Find out whether reads can return the time."""
 
     async def ask(at: Place) -> bool:
         database = at.database.with_options(read_concern=ReadConcern("local"))
@@ -38,7 +38,7 @@ async def ask_for_now(client: Client) -> None:
 
 
 async def prepare(client: Client) -> None:
-    """Make the collection and its index when they are missing. Raises `ConfigurationError` for one of another kind."""
+    """Create the collection and its index if they are missing. Raises `ConfigurationError` for unsuitable ones."""
     options = client.options
 
     async def make(at: Place) -> None:
@@ -54,7 +54,7 @@ async def prepare(client: Client) -> None:
 
 
 async def examine(client: Client, *, batches: bool) -> Health:
-    """Ask for the facts, and for what an operator should know."""
+    """Read the facts, and what an operator should know."""
     hello, build = await client.command({"hello": 1}), await client.command({"buildInfo": 1})
     problems = []
     if not batches:
@@ -67,7 +67,7 @@ async def examine(client: Client, *, batches: bool) -> Health:
         engine = (await client.command({"serverStatus": 1})).get("storageEngine", {})
         if engine.get("persistent") is False:
             problems.append(f"the storage engine {engine.get('name')} does not store data on disk: use wiredTiger")
-    except errors.OperationFailure:  # it takes a right that few applications have
+    except errors.OperationFailure:  # this requires a right that few applications have
         engine = {}
     stands = hello.get("setName") or ("sharded cluster" if hello.get("msg") == "isdbgrid" else "standalone")
     details = {

@@ -1,4 +1,4 @@
-"""What is stored: one document for each item, an index that removes what has expired; and documents to items."""
+"""What is stored: one document per item, and an index that removes expired items; and documents to items."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["CODEC", "EXPIRY", "document_of", "misfit", "record_of", "removes_exp
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_MS
 )
-"""Whatever an application's client has set: plain dictionaries, and dates as whole milliseconds."""
+"""Whatever settings an application's client has: plain dictionaries, and dates as whole milliseconds."""
 
 EXPIRY = "limpet_expiry"
-"""The index by which the server removes items, up to a minute after their time. Sparse: most items do not expire."""
+"""The index by which the server removes items, up to a minute after they expire. Sparse: most items do not expire."""
 
 
 def document_of(key: Key, record: Record) -> dict[str, Any]:
-    """What is stored: a value as it came (bytes as binary data), and dates as dates."""
+    """Return what is stored: the value unchanged (bytes as binary data), and dates as dates."""
     found = {"_id": key, "value": record.value, "etag": record.etag, "updatedAt": DatetimeMS(record.updated_at)}
     return found if record.expires_at is None else {**found, "expiresAt": DatetimeMS(record.expires_at)}
 
 
 def misfit(known: Mapping[str, Any]) -> str | None:
-    """What is wrong with a collection, as the server lists it: keys sort by their bytes, and nothing is dropped."""
+    """Return what is wrong with a collection: keys must sort by bytes, and nothing may be dropped."""
     options = known.get("options", {})
     if (kind := known.get("type", "collection")) != "collection":
         return f"it is a {kind}"
@@ -40,12 +40,12 @@ def misfit(known: Mapping[str, Any]) -> str | None:
 
 
 def removes_expired(index: Mapping[str, Any]) -> bool:
-    """Whether this is the index by which the server removes what has expired, whatever its name."""
+    """Return whether the server removes expired items by this index, whatever its name."""
     return list(index.get("key", ())) == [("expiresAt", 1)] and "expireAfterSeconds" in index
 
 
 def record_of(document: Mapping[str, Any], place: str) -> tuple[Key, Record]:
-    """A document as it was found. Raises `CorruptDataError` for one that is not ours."""
+    """Return a document as a record. Raises `CorruptDataError` for one that is not ours."""
     key, value, etag = document.get("_id"), document.get("value"), document.get("etag")
     updated, expires = document.get("updatedAt"), document.get("expiresAt")
     if not (

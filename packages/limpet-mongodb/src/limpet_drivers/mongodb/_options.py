@@ -1,4 +1,4 @@
-"""Options: keyword arguments, their defaults, and their form in a URL."""
+"""The driver's options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Transactions: TypeAlias = Literal["auto", "true", "false"]
 Durability: TypeAlias = Literal["disk", "process"]
 
 DATABASE = "limpet"
-"""Where neither the URL nor a keyword names one."""
+"""If neither the URL nor a keyword names one."""
 
 _PASSED_ON = frozenset(
     {
@@ -38,7 +38,7 @@ _PASSED_ON = frozenset(
         "zlibCompressionLevel",
     }
 )  # fmt: skip
-"""What MongoDB's connection strings say and what is its client's business alone."""
+"""Parts of MongoDB's connection strings that only concern its client."""
 
 _ANSWERED: dict[str, tuple[frozenset[str], str]] = {
     "w": (frozenset({"majority"}), "every write waits for the majority"),
@@ -56,26 +56,26 @@ _ANSWERED: dict[str, tuple[frozenset[str], str]] = {
     "maxPoolSize": (frozenset(), "write pool_size=NUMBER"),
     "minPoolSize": (frozenset(), "connections are opened when they are first needed"),
 }
-"""What a copied connection string may say as well: the values that change nothing, and else what to write here."""
+"""Other options in copied connection strings: the values that change nothing, and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+    """The options of a driver, checked. Raises `ConfigurationError` if they cannot be used."""
 
     url: str = "mongodb://localhost:27017"
-    """As MongoDB's clients read it, without our options."""
+    """In the form of MongoDB's clients, without our options."""
     database: str | None = None
     """`None`: the one in the URL, or the default."""
     collection: str = "limpet"
     transactions: Transactions = "auto"
-    """Whether batches are atomic by transactions: as the server says of itself, or as we are told."""
+    """Whether batches are transactions: as the server reports, or as configured."""
     durability: Durability = "disk"
-    """Whether an acknowledged write is in the journal on the disk, of the majority of a replica set."""
+    """Whether an acknowledged write is in the journal on disk, in a replica set on the majority."""
     pool_size: int = 8
-    """Connections at most."""
+    """Maximum number of connections."""
     connect_timeout: float = 10.0
-    """Seconds for a server to be found, for a connection to be made, and for one to become free."""
+    """Seconds for finding a server, connecting to it, and waiting for a free connection."""
     timeout: float = 30.0
     """Seconds for one call to the server."""
 
@@ -107,7 +107,7 @@ class Options:
 
     @classmethod
     def from_url(cls, url: str) -> Options:
-        """`mongodb://user:password@host:port/database?collection=agents`; every option stands in the query."""
+        """Parse `mongodb://user:password@host:port/database?collection=agents`. Options are in the query."""
         parts = parse_server_url(url)
         theirs = _mongodbs_own(parts, ours=_OURS)
         ours = {name: value for name, value in parts.query.items() if name in _OURS}
@@ -115,12 +115,12 @@ class Options:
 
     @property
     def database_name(self) -> str:
-        """Where the collection lies."""
+        """The database of the collection."""
         return self.database or parse_server_url(self.url).path.removeprefix("/") or DATABASE
 
     @property
     def tls_problem(self) -> str | None:
-        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        """Return why others on the network could read or change what is sent; `None` if nobody can."""
         on = _uses_tls(parse_server_url(self.url))
         if not on:
             return f"{self.place} is reached without TLS: add tls=true to its URL"
@@ -132,7 +132,7 @@ class Options:
 
     @property
     def place(self) -> str:
-        """Where it is, for messages: without the password."""
+        """Where the server is, for messages, without the password."""
         return f"MongoDB at {hide_password(self.url.partition('?')[0])}, {self.database_name}.{self.collection}"
 
 
@@ -146,7 +146,7 @@ _OURS = option_types(Options, elsewhere=("url",))
 
 
 def _mongodbs_own(parts: Url, *, ours: Collection[str]) -> dict[str, str]:
-    """The options that are handed on to the client. Raises `ConfigurationError` for what is neither theirs nor ours."""
+    """Return the options that are passed to the client. Raises `ConfigurationError` for unknown ones."""
     names = {name.lower(): name for name in (*_PASSED_ON, *_ANSWERED)}
     theirs: dict[str, str] = {}
     for option, value in parts.query.items():
@@ -167,7 +167,7 @@ def _mongodbs_own(parts: Url, *, ours: Collection[str]) -> dict[str, str]:
 
 
 def _written(parts: Url, options: Mapping[str, str]) -> str:
-    """A connection string with MongoDB's own options only."""
+    """Return a connection string with MongoDB's own options only."""
     secret = "" if parts.password is None else f":{quote(parts.password, safe='')}"
     credentials = "" if parts.username is None else f"{quote(parts.username, safe='')}{secret}@"
     hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in parts.hosts or (("localhost", None),)]

@@ -17,7 +17,7 @@ from ._errors import CLIENT_ERRORS
 
 __all__ = ["watching"]
 
-# As a stage and not by `watch`, which begins anew in silence where a connection ends: who watches has to hear of that.
+# As a stage, not with `watch`, which silently restarts if a connection ends: watchers have to know.
 _CHANGES = [
     {"$changeStream": {}},
     {"$project": {"operationType": 1, "documentKey": 1, "updateDescription.updatedFields.etag": 1}},
@@ -27,12 +27,12 @@ _AWAIT_MS = 1000
 
 @asynccontextmanager
 async def watching(client: Client, subscription: Subscription) -> AsyncIterator[None]:
-    """Tell of every change of an item, once live, and of the end of the stream."""
+    """Push every change of an item, once live, until the stream ends."""
     opening = asyncio.create_task(_opened(client))
     try:
         changes = await asyncio.shield(opening)
     except asyncio.CancelledError:
-        # A task of its own, for pymongo loses a cancellation here, and this one would listen for ever.
+        # A separate task, because pymongo loses a cancellation here, and this one would listen for ever.
         await asyncio.wait([opening])
         if not opening.cancelled() and opening.exception() is None:
             await opening.result().close()
@@ -57,12 +57,12 @@ async def _opened(client: Client) -> Any:
         items = client.at.items.with_options(read_concern=ReadConcern("majority"))
         changes = await done(items.aggregate(_CHANGES, maxAwaitTimeMS=_AWAIT_MS))
         if not isinstance(client.at.client, AsyncMongoClient):
-            await changes.to_list(0)  # Motor asks the server only now
+            await changes.to_list(0)  # Motor only contacts the server now
     return changes
 
 
 def _keys(change: Mapping[str, Any]) -> str | None:
-    """The key that changed, an empty text for all of them, `None` for a document that was only checked."""
+    """Return the key that changed, an empty string for all keys, `None` for a document that was only checked."""
     updated = (change.get("updateDescription") or {}).get("updatedFields")
     if updated is not None and "etag" not in updated:
         return None

@@ -20,11 +20,11 @@ __all__ = ["Client", "place_of"]
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _LEAST_PACKET = 16 * 1024 * 1024
 _SPARE = 64 * 1024
-"""Bytes of a packet that are left to the words around the values."""
+"""Bytes of a packet that are reserved for the text around the values."""
 
 
 def place_of(options: Options, pool: Any | None) -> str:
-    """Where it is, for messages."""
+    """Return where the server is, for messages."""
     return options.place if pool is None else f"MySQL by the application's pool, table {options.table}"
 
 
@@ -61,11 +61,11 @@ class Client:
 
     @property
     def connections_made(self) -> int:
-        """How many connections were made so far, of our own."""
+        """How many connections the driver itself has made."""
         return self._own.made
 
     def connection(self) -> AbstractAsyncContextManager[Any]:
-        """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
+        """Lend a connection for one call. After an error it is not used again. Raises the client's errors."""
         return self._own.one() if self._pool is None else self._borrowed(self._pool)
 
     @asynccontextmanager
@@ -87,26 +87,26 @@ class Client:
             )
         try:
             if task is not None and task.cancelling() > asked:
-                raise asyncio.CancelledError  # lost where the pool connects, on Python 3.11
+                raise asyncio.CancelledError  # lost while the pool connects, on Python 3.11
             yield connection
         except BaseException:
             _library.abort(connection)
             raise
         finally:
-            with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+            with suppress(*CLIENT_ERRORS):  # an error while giving it back says nothing about the call
                 await _library.give_back(pool, connection)
 
     def alive(self, connection: Any) -> bool:
-        """Whether it can be used again."""
+        """Return whether it can be used again."""
         return _library.alive(connection)
 
     @property
     def room(self) -> int:
-        """Bytes of SQL that one statement may have, set by `learn`."""
+        """Maximum bytes of one SQL statement, set by `learn`."""
         return self._packet - _SPARE
 
     def learn(self, max_allowed_packet: int) -> None:
-        """What the server takes at once. Raises `ConfigurationError` where that is too little for us."""
+        """Find out how much the server accepts. Raises `ConfigurationError` if that is too little."""
         if max_allowed_packet < _LEAST_PACKET:
             raise ConfigurationError(
                 f"{self.place} takes {max_allowed_packet} bytes at most: set max_allowed_packet to 16M or more"
@@ -114,9 +114,9 @@ class Client:
         self._packet = max_allowed_packet
 
     async def run(self, connection: Any, *statements: str) -> list[Result]:
-        """Send statements as they are; what each of them gave. None after one that fails is done."""
+        """Send statements unchanged; return the result of each. After an error, no more are executed."""
         loop = asyncio.get_running_loop()
-        # A time-out of asyncio's costs a tenth of a short call.
+        # asyncio's time-out costs a tenth of a short call.
         late = loop.call_later(self.options.timeout, _library.abort, connection)
         try:
             if len(statements) == 1:
@@ -132,35 +132,35 @@ class Client:
             late.cancel()
 
     async def read(self, connection: Any, select: str) -> Sequence[Sequence[Any]]:
-        """The rows of one statement, which is one snapshot."""
+        """Return the rows of one statement, which is one snapshot."""
         if self._pool is None:
             (result,) = await self.run(connection, select)
-        else:  # whose session may keep a snapshot of long ago
+        else:  # its session may keep an old snapshot
             *_, result, _end = await self.run(connection, *self._beginning, select, "COMMIT")
         return result.rows
 
     async def write(self, connection: Any, statements: Sequence[str]) -> None:
-        """A whole transaction."""
+        """Run a whole transaction."""
         if self._pool is None and len(statements) == 1:
             await self.run(connection, *statements)
         else:
             await self.run(connection, *self._beginning, *statements, "COMMIT")
 
     async def begin(self, connection: Any, statements: Sequence[str]) -> list[Result]:
-        """Begin a transaction with these; what each of them gave."""
+        """Begin a transaction with these statements; return the result of each."""
         return (await self.run(connection, *self._beginning, *statements))[len(self._beginning) :]
 
     async def commit(self, connection: Any, statements: Sequence[str] = ()) -> None:
-        """End it with these."""
+        """Commit after these statements."""
         await self.run(connection, *statements, "COMMIT")
 
     async def rollback(self, connection: Any) -> None:
-        """Undo it, where there is still a connection to say so."""
+        """Roll back, if the connection still exists."""
         if self.alive(connection):
             await self.run(connection, "ROLLBACK")
 
     async def close(self) -> None:
-        """Close what is ours; the application's pool stays open."""
+        """Close our own connections. The application's pool stays open."""
         self.closed = True
         await self._own.close()
 
@@ -208,14 +208,14 @@ class Client:
 
 
 def _session(options: Options) -> tuple[str, str]:
-    """What a session of ours is set to, whatever the server's defaults are.
+    """Return the settings of our sessions, whatever the server's defaults are.
 
-    Who waits for a lock is told so before the call's time is over, and not left to wait after its caller has gone.
+    Waiting for a lock ends before the call's time-out, so that it does not continue after its caller has gone.
     """
     settings = {
         "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
         "time_zone": "'+00:00'",
-        "autocommit": 1,  # the library asks for it only where the server's first word says that it is off
+        "autocommit": 1,  # the library only sets it if the server's greeting says that it is off
         "innodb_lock_wait_timeout": max(1, int(options.timeout / 3)),
     }
     return (

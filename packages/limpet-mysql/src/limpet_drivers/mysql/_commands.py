@@ -29,11 +29,11 @@ __all__ = ["Commands"]
 _PAGE_BYTES = 1024 * 1024
 _REMOVED_AT_ONCE = 1000
 _KEYS_AT_ONCE = 500
-"""In one statement that locks: of more, MariaDB makes a table first, and may look through ours from its beginning."""
+"""Maximum keys in one locking statement: with more, MariaDB creates a temporary table and may scan ours."""
 
 _NOTHING = "''"
 _OTHERWISE = "etag <> VALUES(etag) OR expires_at <= VALUES(updated_at)"
-"""A put that meets its own etag was done before: it writes nothing. `etag` is the last one to be set."""
+"""A put that finds its own etag was applied before, and changes nothing. `etag` is set last."""
 _REPLACE = "ON DUPLICATE KEY UPDATE " + ", ".join(
     f"{name} = VALUES({name})" for name in ("value", "size", "updated_at", "expires_at", "etag")
 )
@@ -44,17 +44,17 @@ _REPLACE_OTHERS = "ON DUPLICATE KEY UPDATE " + ", ".join(
 
 
 class Commands:
-    """The statements for one table. None needs a parameter: what is the user's is written in hexadecimal digits."""
+    """The statements for one table. None has parameters: user data is written as hexadecimal digits."""
 
     def __init__(self, client: Client, names: Names) -> None:
         self._client = client
         self._items = names.items
         self._value = "value" if client.largest is None else f"IF(size > {client.largest + 1}, NULL, value)"
-        # By its key and nothing else: a scan would wait for locks on rows that are none of its business.
+        # Only by its key: a scan would wait for locks on unrelated rows.
         self._by_key = f"{names.items} AS items FORCE INDEX (PRIMARY)"
 
     async def fetch(self, connection: Any, keys: Sequence[Key], values: bool) -> list[Item | None]:
-        """The live items at these keys, in order, as one statement sees them."""
+        """Return the live items at these keys, in order, as seen by one statement."""
         rows = await self._client.read(
             connection,
             f"SELECT {packed(self._value if values else _NOTHING)} FROM {self._items} AS items WHERE id IN ({_list(keys)})",
@@ -67,7 +67,7 @@ class Commands:
         connection: Any,
         range: Range,
     ) -> Page:
-        """One page, read as one statement and so as one snapshot."""
+        """Return one page, read by one statement and so as one snapshot."""
         low, high = between(replace(range, after=None))
         within = [f"id >= {literal(low)}"] if low else []
         within += [f"id > {literal(range.after)}"] if range.after is not None else []
@@ -79,7 +79,7 @@ class Commands:
         if not range.values:
             rows = await self._client.read(connection, f"SELECT {packed(_NOTHING)} {found}")
             return to_page(map(item_of, rows), range.limit)
-        # Sizes first, which lie beside the values, and then the values of as many as fit.
+        # Read the sizes, which are stored separately, and then as many values as fit.
         rows = await self._client.read(
             connection,
             f"SELECT {packed(self._value)} FROM "
@@ -90,13 +90,13 @@ class Commands:
         items = list(map(item_of, rows))
         page = to_page(items, range.limit)
         if page.next is None and items and len(items) <= range.limit and _filled(items):
-            return Page(page.items, page.items[-1].key)  # the server stopped at the size
+            return Page(page.items, page.items[-1].key)  # the server stopped at the size limit
         return page
 
     async def put(self, connection: Any, puts: Sequence[Put]) -> None:
-        """Puts that ask for nothing, each under a key of its own, in one transaction.
+        """Run unconditional puts, each with a different key, in one transaction.
 
-        Their rows are locked before the time is read: what waits for another's write does not expire meanwhile.
+        The time is read after their rows are locked, so an item does not expire while waiting for another writer.
         """
         puts = sorted(puts, key=lambda put: put.key)
         alone = len(puts) == 1 and puts[0].ttl_ms is None and not self._client.options.multi_statements
@@ -116,10 +116,10 @@ class Commands:
         await self._client.write(connection, [*first, *self._inserts(rows, _REPLACE_OTHERS)])
 
     async def append(self, connection: Any, unit: Append) -> int | None:
-        """Append to a log that is as expected; `None` for what is refused, or begins a log: the judge says which.
+        """Append to a log in its expected state; `None` if it is refused or starts a log, which `evaluate` decides.
 
-        One round trip. The counter is locked first, as every batch does, and then the check, shared, so that it holds
-        until this commits and other logs' appends go on. Only then the time is read.
+        One round trip. The counter is locked first, as in every batch, and then the check, with a shared lock, so that
+        it holds until the commit and appends to other logs continue. Only then is the time read.
         """
         cond = "" if unit.check.cond is If.PRESENT else f" AND etag = {literal(unit.check.cond)}"
         check_row = f"{self._by_key} WHERE id = {literal(unit.check.key)}"
@@ -153,7 +153,10 @@ class Commands:
         return counted.inserted - len(unit.puts) if counted.inserted else None
 
     async def play(self, connection: Any, units: Sequence[Unit]) -> tuple[list[Outcome], list[str]]:
-        """Begin a transaction: lock and judge. The verdicts, and what to end it with. Raises `SerializationFailure`."""
+        """Begin a transaction, lock and evaluate.
+
+        Return the outcomes, and how to end it. Raises `SerializationFailure`.
+        """
         wanted = keys_to_read(units)
         results = await self._client.begin(connection, [*self._locks(wanted), f"SELECT {NOW}"])
         now = int(results[-1].rows[0][0])
@@ -161,7 +164,7 @@ class Commands:
         evaluation = evaluate(units, now, records)
         absent = [key for key in wanted if key not in records]
         if absent and any(isinstance(outcome, ConflictError) for outcome in evaluation.outcomes):
-            # What was locked stays as it is, what was absent may be there now: a refusal has to be true at one moment.
+            # What was locked cannot change, but what was absent may exist now: a refusal must be true at one moment.
             (result,) = await self._client.run(
                 connection, f"SELECT COUNT(*) FROM {self._by_key} WHERE id IN ({_list(absent)})"
             )
@@ -170,12 +173,12 @@ class Commands:
         todo = row_changes(units, evaluation, records, now)
         return evaluation.outcomes, [
             *self._inserts(rows_of(todo.changed), _REPLACE),
-            *self._inserts(rows_of(todo.new), ""),  # an error where somebody was faster
+            *self._inserts(rows_of(todo.new), ""),  # fails if another writer was faster
             *self._deletes(todo.deleted),
         ]
 
     async def clear(self, connection: Any, base: Key) -> tuple[int, bool]:
-        """Remove some of what is below `base`: how many live items that were, and whether there may be more."""
+        """Remove some of what is below `base`. Return how many live items that were, and whether there may be more."""
         low, high = below(base)
         within = [f"id >= {literal(low)}"]
         within += [f"id < {literal(high)}"] if high is not None else []
@@ -190,7 +193,7 @@ class Commands:
         return lived, len(keys) == _REMOVED_AT_ONCE
 
     async def free(self, connection: Any, limit: int = _REMOVED_AT_ONCE) -> tuple[int, bool]:
-        """Remove up to `limit` expired items that nobody uses: how many, and whether there may be more."""
+        """Remove up to `limit` expired items that nobody uses. Return how many, and whether there may be more."""
         some = (
             f"SELECT id FROM {self._items} WHERE expires_at <= {NOW} ORDER BY expires_at "
             f"LIMIT {limit} FOR UPDATE SKIP LOCKED"
@@ -201,7 +204,7 @@ class Commands:
         return len(keys), len(keys) > 0
 
     def _locks(self, wanted: dict[Key, bool]) -> Iterator[str]:
-        """The counters of logs first, then in key order, as everybody does."""
+        """Yield the counters of logs first, then the others in key order: everybody locks in this order."""
         counters = [key for key in wanted if is_counter(key)]
         others = [key for key in wanted if not is_counter(key)] if counters else list(wanted)
         for keys in (*_parts(counters), *_parts(others)):
@@ -215,7 +218,7 @@ class Commands:
             )
 
     def _inserts(self, rows: Iterable[str], otherwise: str) -> Iterator[str]:
-        """Rows in as few statements as the server's packets allow."""
+        """Yield rows in as few statements as the server's packets allow."""
         room = self._client.room
         part: list[str] = []
         size = 0

@@ -31,10 +31,10 @@ _MIB = 1024 * 1024
 
 
 class MysqlDriver(SqlDriver[Client]):
-    """Items in one table of a MySQL or MariaDB database, shared by any number of processes and machines.
+    """Stores items in one table of a MySQL or MariaDB database, shared by any number of processes and machines.
 
-    An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
-    clock; a lost race or a deadlock is played again.
+    An acknowledged write is committed. Batches lock their keys, in order, and are evaluated by the server's
+    clock. After a lost race or a deadlock, the transaction is retried.
     """
 
     capabilities = Capabilities(
@@ -73,11 +73,11 @@ class MysqlDriver(SqlDriver[Client]):
     ) -> None:
         """A server, or the application's own `pool` of aiomysql or asyncmy, which is used and never closed.
 
-        The database has to exist; the table is made when it is missing. `pool_size` is how many connections are opened
-        at most, each when it is first needed; `connect_timeout` and `timeout` are seconds. `ssl` is `disable`,
+        The database must exist; the table is created if it is missing. `pool_size` is the maximum number of
+        connections, opened when they are needed. `connect_timeout` and `timeout` are in seconds. `ssl` is `disable`,
         `require`, `verify-ca` or `verify-full`, with PEM files in `ssl_ca`, `ssl_cert` and `ssl_key`.
         `multi_statements=False` sends statements one by one, for a proxy that refuses several at once. `client` is the
-        library that connects. Raises `ConfigurationError`; the server is asked by `open`.
+        library that connects. Raises `ConfigurationError`. Only `open` contacts the server.
         """
         super().__init__()
         password = hidden(password)
@@ -129,7 +129,7 @@ class MysqlDriver(SqlDriver[Client]):
             await migrate(client, connection, self._names)
         self._commands = Commands(client, self._names)
         most = type(self).capabilities
-        room = min(client.room // 2, client.largest or client.room)  # half: values travel in hexadecimal digits
+        room = min(client.room // 2, client.largest or client.room)  # half: values are sent as hexadecimal digits
         return replace(most, durable=durability(server), max_value_bytes=min(most.max_value_bytes, room))
 
     async def _database(self, client: Client, connection: Any) -> str:

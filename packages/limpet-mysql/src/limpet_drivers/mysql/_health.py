@@ -27,13 +27,13 @@ _ASKED = (
     "wsrep_on",
 )
 Server = Mapping[str, str]
-"""Settings by their names in lower case; those that this server does not have are missing."""
+"""Settings by lower-case name, without those that this server does not have."""
 
 _LEAST = {"MySQL": (8, 0), "MariaDB": (10, 6)}
 
 
 async def look(client: Client, connection: Any) -> Server:
-    """The server's settings. Raises `ConfigurationError` for one that is too old."""
+    """Return the server's settings. Raises `ConfigurationError` if it is too old."""
     names = ", ".join(f"'{name}'" for name in _ASKED)
     rows = await client.read(connection, f"SHOW VARIABLES WHERE Variable_name IN ({names})")
     server = {_text(row[0]).lower(): _text(row[1]) for row in rows if len(row) == 2}
@@ -54,19 +54,19 @@ async def look(client: Client, connection: Any) -> Server:
 
 
 def product(server: Server) -> str:
-    """Who made it."""
+    """The name of the product."""
     return "MariaDB" if "mariadb" in server.get("version", "").lower() else "MySQL"
 
 
 def durability(server: Server) -> Literal["process", "disk"]:
-    """Whether a commit waits for the disk: with a binary log, what is missing there is undone after a crash."""
+    """Return whether a commit waits for the disk. With a binary log, what is missing in it is undone after a crash."""
     logged = server.get("log_bin", "OFF") not in ("ON", "1") or server.get("sync_binlog") == "1"
     synced = server.get("innodb_flush_log_at_trx_commit") == "1" and server.get("innodb_flush_method") != "nosync"
     return "disk" if synced and logged else "process"
 
 
 async def examine(client: Client, connection: Any, names: Names) -> Health:
-    """Ask for the facts, and for what an operator should know."""
+    """Read the facts, and what an operator should know."""
     server = await look(client, connection)
     ((clock,),) = await client.read(connection, f"SELECT {NOW}")
     sizes = await client.read(

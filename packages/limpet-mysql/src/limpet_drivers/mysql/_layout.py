@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ALIVE", "COLUMNS", "NOW", "Names", "item_of", "literal", "migrate", "packed", "record_of", "rows_of"]
 
 NOW = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
-"""Milliseconds since 1970 by the server's clock, at the beginning of the statement; no time zone is in it."""
+"""Milliseconds since 1970 by the server's clock, at the start of the statement, independent of time zones."""
 
 ALIVE = f"(expires_at IS NULL OR expires_at > {NOW})"
 _LEFT = f"expires_at - {NOW}"
@@ -28,9 +28,9 @@ COLUMNS = "(id, value, size, etag, updated_at, expires_at)"
 
 
 def packed(value: str, *, expires: str = _LEFT) -> str:
-    """A row as one column: each column more costs as much as the rest of a short call. No key and no etag has a blank.
+    """Return SQL for a row as one column: each additional column costs as much as the rest of a short call.
 
-    `value` is SQL; an empty one, which nothing stored is, says that it was not read.
+    Keys and etags contain no spaces. `value` is SQL. An empty one, which is never stored, means that it was not read.
     """
     expires = f"IF(expires_at IS NULL, '', {expires})"
     return f"CONCAT(items.id, ' ', etag, ' ', updated_at, ' ', {expires}, ' ', {value})"
@@ -40,7 +40,7 @@ _NO_TABLE = 1146
 
 
 class Names:
-    """The table and what hangs on it, quoted, in their database whatever the connection's own is."""
+    """The table and its related names, quoted, with their database, whatever the connection's own is."""
 
     def __init__(self, database: str, table: str) -> None:
         quoted = database.replace("`", "``")
@@ -50,13 +50,14 @@ class Names:
         self.database = database
         self.table = table
         self.lock = "limpet " + sha256(f"{database}.{table}".encode()).hexdigest()[:40]
-        """A lock's name is the server's, and of 64 characters at most."""
+        """Lock names are global to the server, and have at most 64 characters."""
 
 
 def _first(names: Names) -> Sequence[str]:
     return (
-        # VARBINARY: keys sort and differ by their bytes, whatever the server's collation. A value is a byte that tells
-        # text from bytes and then the value; its size stands beside it, so that a listing need not read it.
+        # VARBINARY: keys sort and differ by bytes, whatever the server's collation. A value is a byte that
+        # distinguishes text from bytes, followed by the value. Its size is stored separately, so that listing need not
+        # read the value.
         f"""
         CREATE TABLE IF NOT EXISTS {names.items} (
             id VARBINARY(1024) NOT NULL PRIMARY KEY,
@@ -80,11 +81,11 @@ def _first(names: Names) -> Sequence[str]:
 
 
 MIGRATIONS = (_first,)
-"""What leads from each version to the next. MySQL commits each statement of a schema by itself: all can be repeated."""
+"""The statements from each version to the next. MySQL commits each schema statement separately: all can be repeated."""
 
 
 async def migrate(client: Client, connection: Any, names: Names) -> None:
-    """Bring the tables to the newest version; however many processes start at once, one does it.
+    """Upgrade the tables to the newest version. However many processes start at once, only one does it.
 
     Raises `FormatError` for tables of a newer release.
     """
@@ -113,9 +114,9 @@ async def migrate(client: Client, connection: Any, names: Names) -> None:
 
 
 async def _check_names(client: Client, connection: Any, names: Names) -> str:
-    """Nobody else's under the names that we are about to take: the view of a table `x` is `x_view`, say.
+    """Check that the names are free, because others may use them: the view of a table `x` is `x_view`, for example.
 
-    Answers "view" where our view is there already: of somebody who was stopped while the tables were made.
+    Returns "view" if our view exists already, from a process that was stopped while creating the tables.
     """
     asked = f"SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = {_text(names.database)}"
     kinds = {
@@ -169,12 +170,12 @@ async def _version(client: Client, connection: Any, names: Names) -> int:
 
 
 def literal(text: str | bytes) -> str:
-    """Text or bytes in SQL: as hexadecimal digits, which no setting of a session reads in another way."""
+    """Return text or bytes as SQL: in hexadecimal digits, which mean the same in every session."""
     return f"x'{(text.encode() if isinstance(text, str) else text).hex()}'"
 
 
 def rows_of(records: Mapping[Key, Record]) -> list[str]:
-    """Rows of `COLUMNS` in SQL."""
+    """Return rows of `COLUMNS` as SQL."""
     rows = []
     for key, record in records.items():
         value = to_bytes(record.value if record.value is not None else "")
@@ -186,13 +187,13 @@ def rows_of(records: Mapping[Key, Record]) -> list[str]:
 
 
 def record_of(row: Sequence[Any]) -> tuple[Key, Record]:
-    """A packed row whose expiry is an instant."""
+    """Return a packed row whose expiry is a point in time."""
     key, value, etag, updated_at, expires_at = _unpacked(row)
     return key, Record(value, etag, updated_at, expires_at)
 
 
 def item_of(row: Sequence[Any]) -> Item:
-    """A packed row whose expiry is what is left."""
+    """Return a packed row whose expiry is a remaining time."""
     return Item(*_unpacked(row))
 
 

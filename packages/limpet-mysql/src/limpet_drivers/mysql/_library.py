@@ -1,4 +1,7 @@
-"""The client library, named here alone: aiomysql, or asyncmy, which is called alike. What is private to them is here too."""
+"""The client library: aiomysql, or asyncmy, which has the same interface.
+
+Only this module uses it, private parts included.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +34,17 @@ __all__ = [
 Library: TypeAlias = Literal["aiomysql", "asyncmy"]
 
 _LARGEST = {"asyncmy": 15 * 1024 * 1024}
-"""Bytes of a value that comes through: a row of 16 MiB, which is several packets, asyncmy takes for no row at all."""
+"""Bytes of the largest readable value: asyncmy does not recognize a row of 16 MiB, which takes several packets."""
 _TLS = 2048
-"""The bit by which a server says that it speaks TLS."""
+"""The bit by which a server announces TLS."""
 
 
 class Result(NamedTuple):
-    """What one statement gave."""
+    """The result of one statement."""
 
     rows: Sequence[Sequence[Any]]
     inserted: int
-    """What `LAST_INSERT_ID` was given, 0 where it was not reached."""
+    """What `LAST_INSERT_ID` was set to; 0 if it was not reached."""
 
 
 try:
@@ -50,19 +53,19 @@ except ImportError:
     ERRORS: tuple[type[Exception], ...] = (pymysql.MySQLError,)
 else:
     ERRORS = (pymysql.MySQLError, _AsyncmyError)
-"""Everything that a server answers and the libraries raise, with the error's number first in `args`."""
+"""All server errors that the libraries raise, with the error number first in `args`."""
 
 
 _CLEARTEXT = (b"mysql_clear_password", b"dialog")
-"""Authentication plugins that send the password as it is."""
+"""Authentication plugins that send the password in cleartext."""
 _UNDERSTOOD: tuple[type[Exception], ...] = (LimpetError, *ERRORS)
 _MALFORMED = 2027
 
 
 async def connect(library: Library, *, tls: Any, **how: Any) -> Any:
-    """A connection. With a context in `tls` no password is sent to a server that has no TLS.
+    """Connect. With a context in `tls`, no password is sent to a server without TLS.
 
-    Without one, and on no socket of this machine, no password is sent in cleartext.
+    Without one, no password is sent in cleartext, except over a socket on this machine.
     """
     connection = _class(library, checked=tls is not None, in_clear=tls is not None or bool(how.get("unix_socket")))(
         **{name: value for name, value in how.items() if value is not None},
@@ -72,7 +75,7 @@ async def connect(library: Library, *, tls: Any, **how: Any) -> Any:
         ssl=tls,
     )
     if library == "asyncmy":
-        connection._connect_timeout = None  # the caller's is around it all; this one loses cancellations on Python 3.11
+        connection._connect_timeout = None  # loses cancellations on Python 3.11; the caller has one around everything
     try:
         with _understood():
             await (connection._connect() if library == "aiomysql" else connection.connect())
@@ -84,7 +87,7 @@ async def connect(library: Library, *, tls: Any, **how: Any) -> Any:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """Both libraries trust that a server makes sense: what they raise of one that does not becomes one of their own."""
+    """Both libraries trust the server. What they raise on nonsense becomes one of their own errors."""
     try:
         yield
     except _UNDERSTOOD:
@@ -107,7 +110,7 @@ def _class(library: Library, *, checked: bool, in_clear: bool) -> Any:
         return module.Connection
 
     class Connection(module.Connection):  # type: ignore[name-defined, misc]
-        """Both go on without TLS where a server, or somebody between, says that it has none, and send what it asks for."""
+        """Both continue without TLS if anyone says that the server has none, and send whatever it requests."""
 
         async def _request_authentication(self) -> None:
             if checked and not self.server_capabilities & _TLS:
@@ -133,9 +136,9 @@ def _class(library: Library, *, checked: bool, in_clear: bool) -> Any:
 
 
 async def send(connection: Any, sql: str) -> list[Result]:
-    """Send one or several statements, separated by semicolons: what each of them gave, up to the first error.
+    """Send one or several statements, separated by semicolons. Return the results, up to the first error.
 
-    Not by a cursor, which asks for the warnings of every upsert: a round trip more.
+    This does not use a cursor, which would request the warnings of every upsert: one more round trip.
     """
     results = []
     with _understood():
@@ -149,12 +152,12 @@ async def send(connection: Any, sql: str) -> list[Result]:
 
 
 def largest(library: str) -> int | None:
-    """Bytes of the largest value that the library can read, where there is such a limit."""
+    """Bytes of the largest value that the library can read, if there is such a limit."""
     return _LARGEST.get(library)
 
 
 def alive(connection: Any) -> bool:
-    """Whether neither side has closed it, and nothing that nobody asked for has come."""
+    """Return whether neither side has closed it, and nothing unexpected has arrived."""
     if _library(connection) == "asyncmy":
         return bool(connection.connected) and not connection._stream_broken
     reader = connection._reader
@@ -162,7 +165,7 @@ def alive(connection: Any) -> bool:
 
 
 def abort(connection: Any) -> None:
-    """Close it at once, whatever is still to be sent: who waits for an answer is told that the connection is lost."""
+    """Close it at once, even if something is still to be sent. Waiting callers get a lost connection."""
     transport = _transport(connection)
     if transport is not None:
         hang_up(transport)
@@ -171,7 +174,7 @@ def abort(connection: Any) -> None:
 
 
 def descriptor(connection: Any) -> int | None:
-    """Its socket's, `None` where it is closed."""
+    """The descriptor of its socket; `None` if it is closed."""
     return descriptor_of(_transport(connection))
 
 
@@ -190,7 +193,7 @@ async def end(connection: Any) -> None:
 
 
 def library_of(pool: Any) -> str:
-    """Whose pool it is. Raises `ConfigurationError` for what is no pool of these libraries."""
+    """Return the library of a pool. Raises `ConfigurationError` for anything that is not one of their pools."""
     found = _library(pool)
     if not found:
         raise ConfigurationError(f"pool is a {type(pool).__name__}: pass a pool of aiomysql or asyncmy")
@@ -198,14 +201,14 @@ def library_of(pool: Any) -> str:
 
 
 async def give_back(pool: Any, connection: Any) -> None:
-    """Back to the application's pool, whose next one in line is told even if we are cancelled now."""
+    """Give a connection back to the application's pool, and wake its next waiter even if we are cancelled."""
     closed = not alive(connection)
     if closed:
         connection.close()
     released = pool.release(connection)
     if _library(pool) == "aiomysql":
         await asyncio.shield(released)
-        if closed:  # of a connection that is closed it tells nobody
+        if closed:  # it does not report closed connections
             await asyncio.shield(pool._wakeup())
 
 

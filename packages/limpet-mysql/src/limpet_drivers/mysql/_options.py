@@ -1,4 +1,4 @@
-"""Options: keyword arguments, their defaults, and their form in a URL."""
+"""The driver's options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _DATABASE = re.compile(r"[^`\x00/\\.]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+    """The options of a driver, checked. Raises `ConfigurationError` if they cannot be used."""
 
     host: str = "localhost"
     port: int = 3306
     user: str | None = None
-    """`None`: the name of the system's user, as `mysql` has it."""
+    """`None`: the name of the system user, as in `mysql`."""
     password: str | None = None
     database: str | None = None
-    """It has to exist. `None` is for a pool whose connections are in one already."""
+    """Must exist. `None` is for a pool whose connections already have one."""
     unix_socket: str | None = None
     """A path, instead of host and port."""
     ssl: Ssl = "disable"
     ssl_ca: str | None = None
-    """Paths of PEM files: who may have signed the server's certificate, and what to show it."""
+    """Paths of PEM files: the server certificate's authority, and the client certificate with its key."""
     ssl_cert: str | None = None
     ssl_key: str | None = None
     table: str = "limpet"
     pool_size: int = 8
-    """Connections at most."""
+    """Maximum number of connections."""
     connect_timeout: float = 10.0
-    """Seconds for a connection to be made, and for one to become free."""
+    """Seconds to wait for a new connection, and for a free one."""
     timeout: float = 30.0
     """Seconds for one call to the server."""
     multi_statements: bool = True
@@ -68,7 +68,7 @@ class Options:
 
     @classmethod
     def from_url(cls, url: str) -> Options:
-        """`mysql://user:password@host:port/database?table=agents`; every other option stands in the query."""
+        """Parse `mysql://user:password@host:port/database?table=agents`. All other options are in the query."""
         parts = parse_server_url(url)
         if len(parts.hosts) > 1:
             raise ConfigurationError(
@@ -81,18 +81,18 @@ class Options:
 
     @property
     def tls_problem(self) -> str | None:
-        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        """Return why others on the network could read or change what is sent; `None` if nobody can."""
         if self.unix_socket or self.ssl == "verify-full" or (self.ssl == "verify-ca" and self.ssl_ca is not None):
             return None
         return f"{self.place} is reached with ssl={self.ssl}, which stops no attacker on the way: set ssl=verify-full"
 
     @property
     def connecting(self) -> tuple[object, ...]:
-        """What says which server it is, and how to get there."""
+        """Return which server it is, and how to connect to it."""
         return (self.host, self.port, self.user, self.password, self.unix_socket, self.ssl, self.client)
 
     @property
     def place(self) -> str:
-        """Where it is, for messages: without the password."""
+        """Where the server is, for messages, without the password."""
         at = self.unix_socket or f"{self.host}:{self.port}"
         return f"MySQL at {at}, table {'' if self.database is None else f'{self.database}.'}{self.table}"

@@ -1,4 +1,4 @@
-"""No password in cleartext without TLS: asyncpg sends it to whoever asks for it, so what it writes is looked at."""
+"""No password in cleartext without TLS. asyncpg sends it to any server that asks, so what it writes is inspected."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 __all__ = ["CleartextGuard"]
 
 _DIGESTED = re.compile(rb"md5[0-9a-f]{32}\x00|SCRAM-SHA-256(?:-PLUS)?\x00.*|c=[A-Za-z0-9+/=]+,r=.*,p=.*", re.DOTALL)
-"""What may be answered to a server that asks for a proof of the password."""
+"""What may be sent to a server that requests proof of the password."""
 _TOKENS = (b"\x60", b"\xa1", b"NTLMSSP")
-"""How answers of GSSAPI and SSPI begin, in which there is no password."""
+"""How messages of GSSAPI and SSPI start, which contain no password."""
 
 
 class CleartextGuard:
-    """An event loop for `asyncpg.connect`, whose connections end before a password goes out in cleartext.
+    """An event loop for `asyncpg.connect` that closes connections before a password is sent in cleartext.
 
-    With `tls_counts` a connection on which TLS has begun may send one. Sockets of this machine always may.
+    With `tls_counts`, a connection that has started TLS may send one. Sockets on this machine always may.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, tls_counts: bool) -> None:
@@ -32,35 +32,35 @@ class CleartextGuard:
         return getattr(self._loop, name)
 
     async def create_connection(self, factory: Callable[[], Any], *args: Any, **options: Any) -> tuple[Any, Any]:
-        """What the loop's own does, with a transport that is watched."""
+        """Like the loop's own method, with an inspected transport."""
         transport, first = await self._loop.create_connection(lambda: _First(self, factory), *args, **options)
         return first.watched if options.get("ssl") is None or not self._tls_counts else transport, first.protocol
 
     async def start_tls(self, transport: Any, *args: Any, **options: Any) -> Any:
-        """What the loop's own does."""
+        """Like the loop's own method."""
         inner = transport.inner if isinstance(transport, _Watched) else transport
         secured = await self._loop.start_tls(inner, *args, **options)
         return secured if secured is None or self._tls_counts else self.watch(secured)
 
     def watch(self, transport: Any) -> _Watched:
-        """The transport, of which everything that is written is looked at until `end`."""
+        """Return a transport that inspects everything that is written, until `end`."""
         watched = _Watched(transport, self)
         self._watched.append(watched)
         return watched
 
     def abort(self) -> None:
-        """Close what was opened: the client forgets a connection on which a server made no sense."""
+        """Close what was opened: asyncpg forgets a connection if the server sent nonsense."""
         for each in self._watched:
             each.inner.abort()
 
     def end(self) -> None:
-        """The password is sent, or never will be: from now on nothing is looked at."""
+        """Stop inspecting: the password has been sent, or never will be."""
         for each in self._watched:
             each.write = each.inner.write  # type: ignore[method-assign]
 
 
 class _First(asyncio.Protocol):
-    """Only there to give the protocol that was meant the transport that is watched."""
+    """Only exists to give the actual protocol the inspected transport."""
 
     def __init__(self, guard: CleartextGuard, factory: Callable[[], Any]) -> None:
         self._guard = guard

@@ -29,7 +29,7 @@ __all__ = ["Client"]
 
 
 _QUIET = 10.0
-"""Seconds after which a connection that only listens is asked whether it is still there."""
+"""Seconds of silence after which a listening connection is checked."""
 
 
 class Client:
@@ -54,11 +54,11 @@ class Client:
 
     @property
     def connections_made(self) -> int:
-        """How many connections were made so far, of our own."""
+        """How many connections the driver itself has made."""
         return self._own.made
 
     def connection(self) -> AbstractAsyncContextManager[Any]:
-        """A connection for one call; one that fails is not given to the next. Raises the client's errors."""
+        """Lend a connection for one call. After an error it is not used again. Raises the client's errors."""
         return self._own.one() if self._pool is None else self._borrowed(self._pool)
 
     @asynccontextmanager
@@ -67,12 +67,12 @@ class Client:
         try:
             yield connection
         finally:
-            with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+            with suppress(*CLIENT_ERRORS):  # an error while giving it back says nothing about the call
                 await pool.release(connection)
 
     @asynccontextmanager
     async def listening(self, channel: str, subscription: Subscription) -> AsyncIterator[None]:
-        """Tell of every notification on the channel, and of the end of the connection."""
+        """Push every notification on the channel, and the end of the connection."""
 
         def hear(_connection: object, _pid: object, _channel: object, said: str) -> None:
             subscription.push(said)
@@ -80,7 +80,7 @@ class Client:
         def end(_connection: object) -> None:
             subscription.end()
 
-        # One beside those that calls share: a watch keeps it for as long as it lasts.
+        # A separate connection: a watch keeps it for as long as it lasts.
         connection: Any = await (self._pool.acquire() if self._pool is not None else self._connect())
         self._listening.add(subscription)
         if self._pool is None:
@@ -106,7 +106,7 @@ class Client:
                     await self._pool.release(connection)
 
     async def close(self) -> None:
-        """Close what is ours; the application's pool stays open."""
+        """Close our own connections. The application's pool stays open."""
         self.closed = True
         for subscription in self._listening:
             subscription.end()
@@ -115,7 +115,7 @@ class Client:
     async def _connect(self) -> asyncpg.Connection[Any]:
         options = self.options
         settings = {"application_name": "limpet", "jit": "off", "default_transaction_isolation": "read committed"}
-        settings["search_path"] = "pg_catalog"  # code that others put into a schema is not found
+        settings["search_path"] = "pg_catalog"  # so that other people's code in a schema is not found
         guard = CleartextGuard(asyncio.get_running_loop(), tls_counts=options.insists_on_tls)
         try:
             connection: asyncpg.Connection[Any] = await asyncpg.connect(
@@ -149,13 +149,13 @@ class Client:
             guard.end()
 
     def _told(self, guard: CleartextGuard) -> dict[str, Any]:
-        """What asyncpg is told; it takes no subclass of str."""
+        """Return what asyncpg accepts: it takes no subclass of str."""
         told = {name: str(value) if isinstance(value, str) else value for name, value in self._connecting.items()}
         return {**told, "loop": guard}
 
 
 async def _keep_asking(connection: Any, timeout: float) -> None:
-    """End a connection that does not answer any more: of one that is half-open nobody tells."""
+    """End a connection that does not respond any more: nothing reports a half-open one."""
     try:
         while True:
             await asyncio.sleep(_QUIET)

@@ -29,7 +29,7 @@ Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionPr
 
 _PAGE_BYTES = 1024 * 1024
 _LAST_KEY = "\U0010ffff"
-"""Above every key: a key begins with a letter, a digit or `@`."""
+"""Greater than every key: keys start with a letter, a digit or `@`."""
 _REMOVED_AT_ONCE = 1000
 
 
@@ -37,8 +37,8 @@ class Commands:
     """The statements for one table."""
 
     def __init__(self, names: Names) -> None:
-        # Functions are those of pg_catalog by name, and operators meet there the very types that they are asked for:
-        # what others make in a schema on the session's path is not considered. (Of several arrays, `unnest` is syntax.)
+        # Functions are named with pg_catalog, and operators have exactly the types that they are defined for, so what
+        # others create in a schema on the session's path is not considered. (With several arrays, `unnest` is syntax.)
         items = names.items
         left = f"CASE WHEN expires_at IS NOT NULL THEN greatest(expires_at - {BEGAN}, 1::bigint) END"
         alive = f"(expires_at IS NULL OR expires_at > {BEGAN})"
@@ -66,8 +66,8 @@ class Commands:
             "unnest(pg_catalog.string_to_array($1::text, ' '::text), $2::bytea[], "
             "pg_catalog.string_to_array($3::text, ' '::text), $4::bigint[]) AS new (key, value, etag, ttl)"
         )
-        # Its own etag means that a put was applied before. It is born expired where it waited for another's insert that
-        # was then rolled back: the caller puts it again.
+        # If a put finds its own etag, it was applied before. It may have expired already if it waited for another
+        # insert that was then rolled back: the caller puts it again.
         unless_done = "WHERE old.etag <> excluded.etag OR old.expires_at <="
         born_expired = f"RETURNING coalesce(old.expires_at <= {NOW}, false)"
         self._put_one = f"""
@@ -91,7 +91,7 @@ class Commands:
             {unless_done} excluded.updated_at {born_expired}
         """
         self._append = f"SELECT {names.append}($1, $2, $3, $4, $5, $6, $7, $8)"
-        # The counters of logs first, as an append does, which locks what it checks for as long.
+        # The counters of logs first, like an append, which locks its check for as long.
         self._lock = f"""
             WITH locked AS MATERIALIZED (
                 SELECT key, CASE WHEN key = ANY($2::text[]) THEN value END, etag, updated_at, expires_at
@@ -117,8 +117,8 @@ class Commands:
             )
             SELECT pg_catalog.count(*) FROM inserted
         """
-        # By key: where a row lies changes with every update of another. And what ends a loop is how many were found,
-        # not how many were removed.
+        # By key, because a row moves with every update of another. The loop ends by how many rows were found, not by
+        # how many were removed.
         self._clear = f"""
             WITH found AS MATERIALIZED (
                 SELECT key FROM {items} WHERE key >= $1::text AND key < $2::text ORDER BY key LIMIT {_REMOVED_AT_ONCE}
@@ -138,7 +138,7 @@ class Commands:
         """
 
     async def fetch(self, connection: Connection, keys: Sequence[Key], values: bool) -> list[Item | None]:
-        """The live items at these keys, in order, as one statement sees them."""
+        """Return the live items at these keys, in order, as seen by one statement."""
         rows = await connection.fetch(self._fetch[values], keys)
         found = {row[0]: item_of(row) for row in rows}
         return [found.get(key) for key in keys]
@@ -148,7 +148,7 @@ class Commands:
         connection: Connection,
         range: Range,
     ) -> Page:
-        """One page, read as one statement and so as one snapshot."""
+        """Return one page, read by one statement and so as one snapshot."""
         low, high = between(replace(range, after=None))
         rows = await connection.fetch(
             self._list[range.values, range.reverse],
@@ -159,16 +159,16 @@ class Commands:
         )
         page = to_page(map(item_of, rows), range.limit)
         if page.next is None and page.items and len(rows) <= range.limit and _filled(rows):
-            return Page(page.items, page.items[-1].key)  # the server stopped at the size
+            return Page(page.items, page.items[-1].key)  # the server stopped at the size limit
         return page
 
     async def put(self, connection: Connection, puts: Sequence[Put]) -> bool:
-        """Puts that ask for nothing, in key order and each under a key of its own, in one statement.
+        """Run unconditional puts, in key order and each with a different key, in one statement.
 
-        Answers whether they are there; else they have expired while they waited, and are to be put again.
+        Returns whether they exist. If not, they have expired while they waited, and must be put again.
 
-        Keys and etags, which hold no space, travel as one text each, and no ttl at all as no array: asyncpg takes a
-        microsecond and more for every element of an array.
+        Keys and etags, which contain no spaces, are each sent as one string, and no ttl as no array: asyncpg takes at
+        least a microsecond for every element of an array.
         """
         ttls = [put.ttl_ms if isinstance(put.ttl_ms, int) else None for put in puts]
         born_expired = await connection.fetch(
@@ -181,7 +181,10 @@ class Commands:
         return not any(row[0] for row in born_expired)
 
     async def append(self, connection: Connection, unit: Append) -> int | None:
-        """Append to a log that is as expected; `None` for what is refused, or begins a log: the judge says which."""
+        """Append to a log in its expected state.
+
+        Returns `None` if it is refused or starts a log: `evaluate` decides that.
+        """
         puts = unit.puts
         first = await connection.fetchval(
             self._append,
@@ -197,14 +200,14 @@ class Commands:
         return None if first is None else int(first)
 
     async def play(self, connection: Connection, units: Sequence[Unit]) -> list[Outcome]:
-        """Inside a transaction: lock, judge, write. Raises `SerializationFailure` where it has to be played again."""
+        """In a transaction: lock, evaluate, write. Raises `SerializationFailure` if it must be run again."""
         wanted = keys_to_read(units)
         rows = await connection.fetch(self._lock, list(wanted), [key for key, values in wanted.items() if values])
         now = int(rows[-1][3])
         records: dict[Key, Record | None] = dict(map(record_of, rows[:-1]))
         evaluation = evaluate(units, now, records)
         if len(wanted) > len(records) and any(isinstance(outcome, ConflictError) for outcome in evaluation.outcomes):
-            # What was locked is as of now, what was absent as of the beginning: a refusal has to be true at one moment.
+            # What was locked is current, what was absent is from the start: a refusal must be true at one moment.
             rows = await connection.fetch(self._look, list(wanted))
             if {row[0]: row[1] for row in rows} != {key: record.etag for key, record in records.items() if record}:
                 raise SerializationFailure
@@ -216,18 +219,18 @@ class Commands:
         return evaluation.outcomes
 
     async def clear(self, connection: Connection, base: Key) -> tuple[int, bool]:
-        """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
+        """Remove some of what is below `base`. Return how many live items that were, and whether there may be more."""
         low, high = below(base)
         found, lived = await connection.fetchrow(self._clear, low, _LAST_KEY if high is None else high) or (0, 0)
         return lived, found == _REMOVED_AT_ONCE
 
     async def free(self, connection: Connection, limit: int = _REMOVED_AT_ONCE) -> tuple[int, bool]:
-        """Remove up to `limit` expired items that nobody uses; answer how many, and whether there may be more."""
+        """Remove up to `limit` expired items that nobody uses. Return how many, and whether there may be more."""
         found, gone = await connection.fetchrow(self._free, limit) or (0, 0)
         return gone, found == limit
 
     async def warm(self, connection: Connection) -> None:
-        """Plan what writes need, by writing nothing: the first write is as fast as the second."""
+        """Prepare the plans that writes need, without writing: so the first write is as fast as the second."""
         await self.put(connection, [])
         await connection.fetch(self._put_one, "", [], "", [])
         await self.free(connection, 0)

@@ -34,10 +34,10 @@ _MIB = 1024 * 1024
 
 
 class PostgresqlDriver(SqlDriver[Client]):
-    """Items in one table of a PostgreSQL database, shared by any number of processes and machines.
+    """Stores items in one table of a PostgreSQL database, shared by any number of processes and machines.
 
-    An acknowledged write is committed. Batches lock the keys that they name, in order, and are judged by the server's
-    clock; a lost race or a deadlock is played again.
+    An acknowledged write is committed. Batches lock their keys, in order, and are evaluated by the server's
+    clock. After a lost race or a deadlock, the transaction is retried.
     """
 
     capabilities = Capabilities(
@@ -77,12 +77,13 @@ class PostgresqlDriver(SqlDriver[Client]):
     ) -> None:
         """A server, or the application's own `pool`, which is used and never closed.
 
-        What is left out is as `psql` would have it (`PGHOST`, `PGUSER`, ...). Of several hosts (`one:5432,two:5433`) the
-        one that can be written is used. `ssl` is libpq's `sslmode`; `ssl_ca` is the file of the authority to trust,
-        or `system`, `ssl_cert` and `ssl_key` are what to show. The table and its schema are made when
-        they are missing. `pool_size` is how many connections are opened at most, each when it is first needed;
-        `connect_timeout` and `timeout` are seconds. `watch=True` adds triggers that tell of every change, whoever makes
-        it. `pgbouncer=True` keeps nothing in a session, for a pooler in transaction mode. Raises `ConfigurationError`; the server is asked by `open`.
+        Defaults are those of `psql` (`PGHOST`, `PGUSER`, ...). Of several hosts (`one:5432,two:5433`), the writable one
+        is used. `ssl` is libpq's `sslmode`; `ssl_ca` is the file of the authority to trust, or `system`; `ssl_cert` and
+        `ssl_key` are the client certificate and its key. The table and its schema are created if they are missing.
+        `pool_size` is the maximum number of connections, opened when they are needed. `connect_timeout` and `timeout`
+        are in seconds. `watch=True` adds triggers that announce every change, whoever makes it. `pgbouncer=True` keeps
+        nothing in a session, for a pooler in transaction mode. Raises `ConfigurationError`. Only `open` contacts the
+        server.
         """
         super().__init__()
         password = hidden(password)
@@ -130,7 +131,7 @@ class PostgresqlDriver(SqlDriver[Client]):
             await migrate(connection, self._names, self._options.place)
             if self._options.watch:
                 await add_triggers(connection, self._names)
-            with suppress(*NO_RIGHTS):  # who may only read opens, too
+            with suppress(*NO_RIGHTS):  # a user with read-only access can open it too
                 await self._commands.warm(connection)
             durable = await durability(connection)
         return replace(type(self).capabilities, durable=durable, watch=self._options.watch)
@@ -141,7 +142,7 @@ class PostgresqlDriver(SqlDriver[Client]):
                 return await act(connection)
             except CLIENT_ERRORS as error:
                 if ends_connection(error) or ends_connection(error.__cause__):
-                    connection.terminate()  # the server has said so, and the socket may not have noticed yet
+                    connection.terminate()  # the server has announced it, and the socket may not have noticed yet
                 raise
 
         return await super()._on_connection(acting)

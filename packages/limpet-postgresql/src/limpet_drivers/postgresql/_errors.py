@@ -1,4 +1,4 @@
-"""Translates asyncpg's errors and the network's."""
+"""Translate asyncpg's errors and the network's."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CLIENT_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InternalClientError,
     OSError,
 )
-"""Everything that the client raises; a time-out is an OSError too."""
+"""Everything that the client raises. A time-out is also an OSError."""
 
 RACES = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
 )
-"""The transaction was rolled back because of others: it is played again."""
+"""The transaction was rolled back because of others: it is retried."""
 
 _CREDENTIALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
 NO_RIGHTS = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientPrivilegeError)
@@ -43,14 +43,14 @@ _DAMAGED = (
     asyncpg.IntegrityConstraintViolationError,
 )
 _POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-"""A statement that was prepared is not there, or another one is: on the way there is somebody who swaps connections."""
+"""A prepared statement is missing or a different one: a pooler in between swaps connections."""
 _TOO_LARGE = (asyncpg.ProgramLimitExceededError,)
 
 
 def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> LimpetError:
-    """One of ours for an error of the client; `sent` where a write or a commit may have happened all the same."""
+    """Return Limpet's error for a client error; `sent` if a write or a commit may have happened nevertheless."""
     if isinstance(error, asyncpg.PostgresError):
-        error.detail = None  # it may quote a whole row, and its text is what a traceback shows of a cause
+        error.detail = None  # it may quote a whole row, and a traceback shows its text as a cause
     if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if "rejected SSL upgrade" in str(error):
@@ -59,7 +59,7 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
         return credentials_refused(place, error)
     if isinstance(error, _POOLED) or "startup parameter" in str(error):
         return ConfigurationError(f"{place} is behind a pooler ({error}): pass pgbouncer=true")
-    if isinstance(error, asyncpg.ProtocolViolationError) and "authentication failed" in str(error):  # PgBouncer says so
+    if isinstance(error, asyncpg.ProtocolViolationError) and "authentication failed" in str(error):  # from PgBouncer
         return credentials_refused(place, error)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return ConfigurationError(f"{place}: there is no such database: create it first, with 'createdb' ({error})")
@@ -78,18 +78,18 @@ def of_postgresql(error: Exception, place: str, *, sent: bool = False) -> Limpet
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return UnavailableError(f"{place} takes no more connections: lower 'pool_size', or use a pooler ({error})")
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError):
-        # The server said so itself: it stops, has no room, was told to cancel. Whatever was under way is rolled back.
+        # The server itself reports it: it stops, is full, or was told to cancel. Whatever was under way is rolled back.
         return UnavailableError(f"{place} failed ({error}): check its log, then retry", sent=sent and _ends(error))
     return unreachable(place, error, sent=sent)
 
 
 def ends_connection(error: BaseException | None) -> bool:
-    """Whether the server said that it ends this connection: a backend was terminated, or the server stops."""
+    """Return whether the server ends this connection: a backend was terminated, or the server stops."""
     return isinstance(error, asyncpg.OperatorInterventionError) and not isinstance(error, asyncpg.QueryCanceledError)
 
 
 def _ends(error: asyncpg.PostgresError) -> bool:
-    """Whether the server ended the connection, maybe after it had committed."""
+    """Return whether the server ended the connection, perhaps after it had committed."""
     return isinstance(
         error, asyncpg.OperatorInterventionError | asyncpg.InternalServerError | asyncpg.PostgresSystemError
     )

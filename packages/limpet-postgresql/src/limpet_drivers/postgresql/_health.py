@@ -14,21 +14,21 @@ __all__ = ["check_path", "durability", "examine", "pooled"]
 
 
 async def durability(connection: Any) -> Literal["process", "disk"]:
-    """Whether a commit waits for the disk, for this user and database."""
+    """Return whether a commit waits for the disk, for this user and database."""
     fsync = await connection.fetchval("SHOW fsync")
     commit = await connection.fetchval("SHOW synchronous_commit")
     return "disk" if fsync == "on" and commit != "off" else "process"
 
 
 async def pooled(connection: Any, options: Options) -> bool:
-    """Whether what was set with the connection never arrived: a pooler answers for the server, and nobody told us."""
+    """Return whether connection settings never arrived: a pooler answers for the server, and we were not told."""
     return not options.pgbouncer and await connection.fetchval("SHOW jit") != "off"
 
 
 async def check_path(connection: Any, place: str) -> None:
-    """Raise `ConfigurationError` for a session that looks for functions and operators elsewhere before `pg_catalog`.
+    """Raise `ConfigurationError` if a session looks for functions and operators elsewhere before `pg_catalog`.
 
-    Whoever may create there could have the application run code of theirs.
+    Anyone who can create objects there could make the application run their code.
     """
     path = await connection.fetchval("SELECT pg_catalog.current_schemas(true)::text[]")
     others = [schema for schema in path if not schema.startswith("pg_temp_")]
@@ -39,7 +39,7 @@ async def check_path(connection: Any, place: str) -> None:
 
 
 async def examine(connection: Any, options: Options) -> Health:
-    """Ask for the facts, and for what an operator should know."""
+    """Read the facts, and what an operator should know."""
     names = Names(options.schema, options.table)
     version, clock, size, recovering = await connection.fetchrow(
         f"SELECT pg_catalog.current_setting('server_version'), {NOW}, "

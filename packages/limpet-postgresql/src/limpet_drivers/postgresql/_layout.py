@@ -14,17 +14,17 @@ __all__ = ["BEGAN", "MIGRATIONS", "NOW", "Names", "add_triggers", "item_of", "mi
 
 _MILLISECONDS = "pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.{}())::numeric * 1000.0)::bigint"
 NOW = _MILLISECONDS.format("clock_timestamp")
-"""Milliseconds since 1970 by the server's clock, at this very moment: what writes go by, once they have their locks."""
+"""Milliseconds since 1970 by the server's clock, at this very moment: used by writes, once they have their locks."""
 BEGAN = _MILLISECONDS.format("statement_timestamp")
-"""The same at the beginning of the statement: what reads go by, so that all rows are judged by one moment."""
+"""The same at the start of the statement: used by reads, so that all rows are evaluated at one moment."""
 _PATH = "SET search_path = pg_catalog, pg_temp"
-"""Of a function: whatever others make in a schema on the caller's path, it calls nothing of theirs."""
+"""For functions: whatever others create in a schema on the caller's path, our functions do not call it."""
 _INVOKER_VIEWS = 150_000
-"""Since PostgreSQL 15 a view can read with the rights, and by the row security, of who asks it."""
+"""Since PostgreSQL 15, a view can read with the rights, and the row security, of its caller."""
 
 
 class Names:
-    """The table and what hangs on it, quoted."""
+    """The table and its related names, quoted."""
 
     def __init__(self, schema: str, table: str) -> None:
         self.schema = f'"{schema}"'
@@ -38,14 +38,14 @@ class Names:
         self.trigger = f"{table}_notify"
         channel = f"{schema}.{table}"
         self.channel = channel if len(channel) < 64 else f"limpet.{sha256(channel.encode()).hexdigest()[:48]}"
-        """A channel's name has 63 characters at most."""
+        """Channel names have at most 63 characters."""
         self.lock = f"limpet {schema}.{table}"
 
 
 def _tables(names: Names, server: int) -> Sequence[str]:
     return (
-        # COLLATE "C": keys sort by their bytes, whatever the database's collation. A value is a byte that tells text
-        # from bytes and then the value: TEXT would refuse U+0000.
+        # COLLATE "C": keys sort by bytes, whatever the database's collation. A value is a byte that distinguishes text
+        # from bytes, followed by the value: TEXT would refuse U+0000.
         f"""
         CREATE TABLE {names.items} (
             key text COLLATE "C" PRIMARY KEY,
@@ -76,8 +76,8 @@ def _functions(names: Names, server: int) -> Sequence[str]:
             to_timestamp(updated_at / 1000.0) AS updated_at, to_timestamp(expires_at / 1000.0) AS expires_at
         FROM {names.items} WHERE expires_at IS NULL OR expires_at > {BEGAN}
         """,
-        # The counter first, as every batch does; the check is locked too, so it holds until this commits, and shared,
-        # so the appends to other logs that check the same go on. One "now", once both are locked.
+        # The counter first, as in every batch. The check is locked too, so it holds until the commit, with a shared
+        # lock, so that appends to other logs with the same check continue. One "now", once both are locked.
         f"""
         CREATE OR REPLACE FUNCTION {names.append}(
             counter text, checked text, cond text, counter_etag text, entries text[], vals bytea[], etags text[],
@@ -110,14 +110,14 @@ def _functions(names: Names, server: int) -> Sequence[str]:
 
 
 MIGRATIONS = (_tables, _functions)
-"""What leads from each version to the next; a database without our tables has version 0."""
+"""The statements from each version to the next. A database without our tables has version 0."""
 
 
 async def migrate(connection: Any, names: Names, place: str) -> None:
-    """Bring the tables to the newest version in one transaction; however many processes start at once, one does it.
+    """Upgrade the tables in one transaction. However many processes start at once, only one does it.
 
-    Raises `FormatError` for tables of a newer release, and `ConfigurationError` for a database that cannot hold all text
-    or has something else under one of our names.
+    Raises `FormatError` for tables of a newer release, and `ConfigurationError` for a database that cannot store all
+    text or has something else under one of our names.
     """
     encoding = await connection.fetchval("SELECT pg_catalog.current_setting('server_encoding')")
     if encoding != "UTF8":
@@ -149,7 +149,7 @@ async def _exists(connection: Any, relation: str) -> bool:
 
 
 async def _check_names(connection: Any, names: Names, place: str) -> None:
-    """Nobody else's under the names that we are about to take: the view of a table `x` is `x_view`, say."""
+    """Check that the names are free, because others may use them: the view of a table `x` is `x_view`, for example."""
     for relation in (names.items, names.view, f"{names.schema}.{names.expiry}"):
         if await _exists(connection, relation):
             raise ConfigurationError(
@@ -158,7 +158,7 @@ async def _check_names(connection: Any, names: Names, place: str) -> None:
 
 
 async def add_triggers(connection: Any, names: Names) -> None:
-    """Let the table tell of every change, whoever makes it; they stay until somebody drops them."""
+    """Make the table announce every change, whoever makes it. The triggers stay until someone drops them."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(f"{_PATH.replace('SET', 'SET LOCAL', 1)}")
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", names.lock)
@@ -204,12 +204,12 @@ async def _version(connection: Any, names: Names, place: str) -> int:
 
 
 def record_of(row: Any) -> tuple[Key, Record]:
-    """A row of (key, value or NULL, etag, updated_at, expires_at)."""
+    """Return the record in a row of (key, value or NULL, etag, updated_at, expires_at)."""
     key, value, etag, updated_at, expires_at = row
     return key, Record(None if value is None else from_bytes(value), etag, updated_at, expires_at)
 
 
 def item_of(row: Any) -> Item:
-    """A row of (key, value or NULL, etag, updated_at, what is left)."""
+    """Return the item in a row of (key, value or NULL, etag, updated_at, remaining time)."""
     key, value, etag, updated_at, left = row
     return Item(key, None if value is None else from_bytes(value), Etag(etag), updated_at, left)

@@ -1,4 +1,4 @@
-"""Options: keyword arguments, their defaults, and their form in a URL."""
+"""The driver's options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+    """The options of a driver, checked. Raises `ConfigurationError` if they cannot be used."""
 
     host: str | None = None
-    """`None`: what libpq's variables and defaults say (`PGHOST`, a local socket, ...); so for the next four.
+    """`None`: what libpq's variables and defaults say (`PGHOST`, a local socket, ...), as for the next four.
 
-    Several, as `one:5432,two:5433`, are asked in turn for the one that can be written.
+    Several hosts, such as `one:5432,two:5433`, are tried in turn until one is writable.
     """
     port: int | None = None
     user: str | None = None
@@ -32,22 +32,22 @@ class Options:
     database: str | None = None
     ssl: Ssl | None = None
     ssl_ca: str | None = None
-    """The file of the authority that signed the server's certificate; `system` for those that the system trusts."""
+    """The file of the authority that signed the server's certificate; `system`: those that the system trusts."""
     ssl_cert: str | None = None
-    """The file of our own certificate, for servers that ask for one."""
+    """The file of the client certificate, for servers that require one."""
     ssl_key: str | None = None
     schema: str = "public"
     table: str = "limpet"
     pool_size: int = 8
-    """Connections at most."""
+    """Maximum number of connections."""
     connect_timeout: float = 10.0
-    """Seconds for a connection to be made, and for one to become free."""
+    """Seconds to wait for a new connection, and for a free one."""
     timeout: float = 30.0
     """Seconds for one call to the server."""
     watch: bool = False
-    """Hints about changes, by triggers that cost every write a notification."""
+    """Change notifications, by triggers that cost every write a notification."""
     pgbouncer: bool = False
-    """Through a pooler that gives each transaction another connection: nothing is kept in a session."""
+    """For a pooler that gives each transaction another connection: nothing is kept in a session."""
 
     def __post_init__(self) -> None:
         for name in ("schema", "table"):
@@ -74,7 +74,7 @@ class Options:
 
     @classmethod
     def from_url(cls, url: str) -> Options:
-        """`postgresql://user:password@host:port/database?schema=agents`; every other option stands in the query."""
+        """Parse `postgresql://user:password@host:port/database?schema=agents`. All other options are in the query."""
         parts = parse_server_url(url)
         options = read_options(parts, option_types(cls, elsewhere=("port", "user", "password", "database")))
         database = parts.path.removeprefix("/")
@@ -91,13 +91,13 @@ class Options:
 
     @property
     def place(self) -> str:
-        """Where it is, for messages: without the password."""
+        """Where the server is, for messages, without the password."""
         at = f"{self.host or 'the default host'}{'' if self.port is None else f':{self.port}'}"
         return f"PostgreSQL at {at}, table {self.schema}.{self.table}"
 
     @property
     def tls_problem(self) -> str | None:
-        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        """Return why others on the network could read or change what is sent; `None` if nobody can."""
         if self.host is not None and self.host.startswith("/"):
             return None
         mode = self._mode
@@ -112,11 +112,14 @@ class Options:
 
     @property
     def insists_on_tls(self) -> bool:
-        """Whether nothing is sent without TLS. `prefer` and `allow` go on without it, whoever says that there is none."""
+        """Whether nothing is sent without TLS.
+
+        `prefer` and `allow` continue without it if anyone says that there is none.
+        """
         return self.ssl_ca is not None or self._mode in ("require", "verify-ca", "verify-full")
 
     def connecting(self) -> dict[str, Any]:
-        """What the client is told. Raises `ConfigurationError` for files that cannot be used."""
+        """Return the client's settings. Raises `ConfigurationError` for files that cannot be used."""
         names = ("host", "port", "user", "password", "database", "ssl")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.host is not None and "," in self.host:

@@ -1,4 +1,4 @@
-"""Sending commands: each is sent once, where the primary is, and it is known whether it was sent."""
+"""Send commands to the primary. Each is sent once, and it is known whether it was sent."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ._servers import heard, servers_of
 __all__ = ["Client"]
 
 _REFUSED = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError, exceptions.ReadOnlyError)
-"""A server is not, or no longer, or not yet the primary of all our keys; MOVED is an `AskError`. Nothing was done."""
+"""The server is not (yet, or any longer) the primary of all our keys; MOVED is an `AskError`. Nothing was done."""
 
 
 class UnconnectedError(UnavailableError):
-    """The primary could not be connected to: nothing was sent."""
+    """Could not connect to the primary: nothing was sent."""
 
 
 class Client:
@@ -51,24 +51,27 @@ class Client:
             socket=self._servers.descriptor,
         )
         self._patience = options.connect_timeout
-        """Seconds for which a call waits for another primary to take over."""
+        """How many seconds a call waits for another primary to take over."""
         self._told: asyncio.Task[None] | None = None
         self.closed = False
         self._listening: set[Subscription] = set()
 
     @property
     def connections_made(self) -> int:
-        """How many connections were made so far, of our own."""
+        """How many connections the driver itself has made."""
         return self._connections.made
 
     def opened(self) -> None:
-        """From now on a call waits for another primary as long as for an answer, and who tells of one is heard."""
+        """Let calls wait for another primary as long as for an answer, and listen to announcements of one."""
         self._patience = self.options.timeout
         if self._servers.tells:
             self._told = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
-        """A primary that was replaced goes on taking writes, which are lost, until the sentinels convert it: leave it."""
+        """A primary that was replaced keeps accepting writes, which are lost, until the sentinels demote it.
+
+        So leave it at once.
+        """
         process = os.getpid()
         while True:
             check_process(process, self.options.place)
@@ -80,14 +83,14 @@ class Client:
             await asyncio.sleep(uniform(0.5, 1.0))
 
     async def script(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
-        """Run a script. Raises `UnavailableError` with `sent` where it may have run, and never sends it twice."""
+        """Run a script. Raises `UnavailableError` with `sent` if it may have run, and never sends it twice."""
         try:
             return await self.command("EVALSHA", _digest(script), len(keys), *keys, *arguments)
         except exceptions.NoScriptError:
             return await self.command("EVAL", script, len(keys), *keys, *arguments)
 
     async def ask(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
-        """Run a script that only reads: once more where the connection was lost on the way, for that does no harm."""
+        """Run a script that only reads. If the connection is lost, it is sent once more, which does no harm."""
         try:
             return await self.script(script, keys, *arguments)
         except UnavailableError as error:
@@ -96,10 +99,10 @@ class Client:
         return await self.script(script, keys, *arguments)
 
     async def command(self, *words: Any) -> Any:
-        """Send one command and answer what the server says. Raises redis-py's `ResponseError`, else ours.
+        """Send one command and return the server's answer. Raises redis-py's `ResponseError`, or Limpet's errors.
 
-        In a cluster and behind sentinels, what was certainly not done is sent again: redirections are followed, and
-        the move of a slot or the election of another primary is waited for.
+        In a cluster and behind sentinels, a command that was certainly not executed is sent again: redirections are
+        followed, and calls wait while a slot is moved or another primary is elected.
         """
         until = monotonic() + self._patience
         beside: Address | None = None
@@ -114,15 +117,18 @@ class Client:
                 if not again and attempt == 0 and isinstance(error, exceptions.ReadOnlyError):
                     await self._connections.drop()
                     continue
-                if not again and isinstance(error, UnconnectedError):  # which is a word of ours, for here
+                if not again and isinstance(error, UnconnectedError):  # an error of this module only
                     raise UnavailableError(str(error)) from error.__cause__
                 if not again:
                     raise
-            await asyncio.sleep(uniform(0.5, 1.0) * min(0.5, 0.01 * (2 ** min(attempt, 9) - 1)))  # at once, at first
+            await asyncio.sleep(uniform(0.5, 1.0) * min(0.5, 0.01 * (2 ** min(attempt, 9) - 1)))  # first: no pause
         raise AssertionError("unreachable: the loop ends by an answer or an error")
 
     async def _followed(self, error: Exception) -> Address | None:
-        """Note where the primary is, by what was said; answer where the command alone has to be asked for."""
+        """Note where the primary is, according to an answer.
+
+        Returns the address if only this command must be sent elsewhere.
+        """
         if isinstance(error, exceptions.TryAgainError):
             return None
         address = None
@@ -140,7 +146,7 @@ class Client:
         asked = task.cancelling() if task is not None else 0
         try:
             async with self._connections.one() if beside is None else self._beside(beside) as connection:
-                # redis-py's asyncio connection does this in Python. (The stub speaks of a tuple of one.)
+                # redis-py's asyncio connection does this in Python. (Its stub requires a tuple of one.)
                 packed = hiredis.pack_command(words)  # type: ignore[arg-type]
                 sent = True
                 if beside is None and (link := self._servers.link(connection)) is not None:
@@ -157,7 +163,7 @@ class Client:
                     await connection.send_packed_command(packed, check_health=False)
                     try:
                         answer = await connection.read_response()
-                    except exceptions.ReadOnlyError:  # a primary no more: its name may belong to another by now
+                    except exceptions.ReadOnlyError:  # no longer a primary: its name may be another server's now
                         await connection.disconnect(nowait=True)
                         raise
                 if task is not None and task.cancelling() > asked:
@@ -183,7 +189,7 @@ class Client:
         return await self._made(self._servers.fresh(address))
 
     async def _made(self, connecting: Coroutine[Any, Any, Any]) -> Any:
-        """With a time-out of ours: redis-py's ends when the socket is connected, and a server may hang after that."""
+        """With our own time-out: redis-py's ends when the socket is connected, and a server may hang after that."""
         try:
             async with asyncio.timeout(self.options.connect_timeout):
                 return await connecting
@@ -199,7 +205,7 @@ class Client:
 
     @asynccontextmanager
     async def listening(self, channel: str, subscription: Subscription) -> AsyncIterator[None]:
-        """Tell of every message on the channel, once subscribed, until the connection ends."""
+        """Push every message on the channel, once subscribed, until the connection ends."""
         connection = await self._fresh()
         self._connections.add(connection)
 
@@ -217,7 +223,7 @@ class Client:
             async with asyncio.timeout(self.options.connect_timeout):
                 await connection.send_command("SUBSCRIBE", channel, check_health=False)
                 await connection.read_response(push_request=True)
-            ear = asyncio.create_task(hear())  # a task of its own, which a close can end
+            ear = asyncio.create_task(hear())  # a separate task, which closing can end
             yield
         finally:
             self._listening.discard(subscription)
@@ -228,7 +234,7 @@ class Client:
             await connection.disconnect(nowait=True)
 
     async def close(self) -> None:
-        """Close what is ours; the application's client stays open."""
+        """Close our own connections. The application's client stays open."""
         self.closed = True
         if self._told is not None:
             self._told.cancel()

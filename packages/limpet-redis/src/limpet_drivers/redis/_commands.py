@@ -21,7 +21,7 @@ _REMOVED_AT_ONCE = 1000
 
 
 async def fetch(client: Client, names: Names, keys: Sequence[Key], values: bool) -> list[Item | None]:
-    """The live items at these keys, in order, as one script sees them."""
+    """Return the live items at these keys, in order, as seen by one script."""
     now, *records = await client.ask(FETCH, names.all[:1], int(values), *keys)
     return [
         None if record is None else item_of(key, record, now, values=values)
@@ -34,7 +34,7 @@ async def list_page(
     names: Names,
     range: Range,
 ) -> Page:
-    """One page, read as one script and so as one snapshot."""
+    """Return one page, read by one script and so as one snapshot."""
     low, high = between(range)
     now, last, *found = await client.ask(
         LIST, names.all[:2], *_range(low, high), int(range.reverse), range.limit, int(range.values), _PAGE_BYTES
@@ -45,7 +45,7 @@ async def list_page(
 
 
 async def commit(client: Client, names: Names, units: Sequence[Unit]) -> list[Outcome]:
-    """Judge all units and write what comes of it, in one script."""
+    """Evaluate all units and write their effects, in one script."""
     arguments: list[Any] = [names.channel, _CONFLICT_BYTES, len(units)]
     for unit in units:
         arguments += _append(unit) if isinstance(unit, Append) else _batch(unit)
@@ -54,14 +54,14 @@ async def commit(client: Client, names: Names, units: Sequence[Unit]) -> list[Ou
 
 
 async def clear(client: Client, names: Names, base: Key) -> tuple[int, bool]:
-    """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
+    """Remove some of what is below `base`. Return how many live items that were, and whether there may be more."""
     low, high = below(base)
     gone, lived = await client.script(CLEAR, names.all, *_range(low, high), _REMOVED_AT_ONCE, names.channel)
     return lived, gone == _REMOVED_AT_ONCE
 
 
 async def purge(client: Client, names: Names) -> tuple[int, bool]:
-    """Free some expired items: how many, and whether more may be left."""
+    """Free some expired items. Return how many, and whether there may be more."""
     freed: int = await client.script(PURGE, names.all, _REMOVED_AT_ONCE)
     return freed, freed == _REMOVED_AT_ONCE
 

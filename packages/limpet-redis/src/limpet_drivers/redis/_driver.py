@@ -26,10 +26,10 @@ _MIB = 1024 * 1024
 
 
 class RedisDriver(ServerDriver[Client]):
-    """Items in three keys of a Redis or Valkey server or cluster, shared by any number of processes and machines.
+    """Stores items in three keys of a Redis or Valkey server or cluster, shared by any number of processes.
 
-    A batch, and whatever travels with it, is one script: atomic, judged by the server's clock. What an acknowledged
-    write survives is the server's setting; `capabilities.durable` says it.
+    A batch, and everything that is sent with it, is one script: atomic, and evaluated by the server's clock. The
+    server's settings decide what an acknowledged write survives; see `capabilities.durable`.
     """
 
     capabilities = Capabilities(
@@ -66,12 +66,12 @@ class RedisDriver(ServerDriver[Client]):
 
         The URL is that of a server (`redis://host:port/database`), of nodes of a cluster
         (`redis+cluster://host:port,host:port`) or of sentinels (`redis+sentinel://host:port,host:port/name/database`);
-        `rediss` in the place of `redis` is TLS. `base` is what the store's keys begin with: several live side by side,
-        in a cluster each in one slot. `pool_size` is how many connections are opened at most, each when it is first
-        needed; `connect_timeout` and `timeout` are seconds; so long does a call wait for a primary, too, where another
-        one may take over. A server that may drop any key when its memory is full is refused, unless
-        `eviction="allow"`. `ssl_ca` is the file of the authority to trust instead of the system's, `ssl_cert` and
-        `ssl_key` are what to show. Raises `ConfigurationError`; the server is asked by `open`.
+        `rediss` instead of `redis` uses TLS. `base` is the prefix of the database's keys: a server can have several
+        databases, and a cluster stores each in one slot. `pool_size` is the maximum number of connections, opened when
+        they are needed. `connect_timeout` and `timeout` are in seconds; `timeout` is also how long a call waits for
+        another primary to take over. A server that may drop any key when its memory is full is refused, unless
+        `eviction="allow"`. `ssl_ca` is the file of an authority to trust instead of the system's; `ssl_cert` and
+        `ssl_key` are the client certificate and its key. Raises `ConfigurationError`. Only `open` contacts the server.
         """
         super().__init__()
         url, sentinel_password = SecretUrl(url), hidden(sentinel_password)
@@ -87,7 +87,7 @@ class RedisDriver(ServerDriver[Client]):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`redis://user:password@host:port/database?base=agents&pool_size=4`, and so for clusters and sentinels."""
+        """Return the driver for `redis://user:password@host:port/database?base=agents&pool_size=4`, for example."""
         url = SecretUrl(url)
         return cls(**keywords(Options.from_url(url)))
 

@@ -1,4 +1,4 @@
-"""Translates redis-py's errors and the network's."""
+"""Translate redis-py's errors and the network's."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from redis import exceptions
 __all__ = ["CLIENT_ERRORS", "of_redis"]
 
 CLIENT_ERRORS: tuple[type[Exception], ...] = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-"""Everything that the client raises; a time-out is an OSError too."""
+"""Everything that the client raises. A time-out is also an OSError."""
 
 _REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
 
 def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bool = False) -> LimpetError:
-    """One of ours for an error of the client; `sent` where a script may have run, `connecting` where there was none."""
+    """Return Limpet's error for a client error; `sent` if a script may have run, `connecting` while connecting."""
     if (why := tls_failure_reason(error)) is not None:
         return ConfigurationError(f"{place}: {why}")
     if isinstance(error, _REFUSED) or _begins(error, "WRONGPASS", "NOAUTH"):
@@ -44,7 +44,7 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
         )
     if isinstance(error, exceptions.InvalidResponse) or "max bulk" in str(error):
         return TooLargeError(f"too large for {place} ({quoted(error)}): store it in parts")
-    if isinstance(error, exceptions.AskError):  # MOVED is one too
+    if isinstance(error, exceptions.AskError):  # includes MOVED
         return ConfigurationError(
             f"{place} is a node of a cluster ({quoted(error)}): write redis+cluster:// in its URL"
         )
@@ -56,7 +56,7 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
         )
     if isinstance(error, exceptions.TryAgainError):
         return UnavailableError(f"{place}: its slot is being moved to another node ({quoted(error)}): retry")
-    if "non local key" in str(error):  # a script was stopped in the middle: no script of ours can be
+    if "non local key" in str(error):  # a script was stopped halfway: none of Limpet's can be
         return UnavailableError(f"{place} stopped a script ({quoted(error)}): read back what it wrote", sent=sent)
     if _begins(error, "DB index is out of range"):
         return ConfigurationError(
@@ -65,7 +65,7 @@ def of_redis(error: Exception, place: str, *, sent: bool = False, connecting: bo
     if isinstance(error, exceptions.BusyLoadingError):
         return UnavailableError(f"{place} is loading its data ({quoted(error)}): retry in a moment")
     if isinstance(error, exceptions.ResponseError):
-        # The server refused the command, or is loading, busy or being moved: nothing of it was done.
+        # The server refused the command, or is loading, busy or being moved: nothing was executed.
         return UnavailableError(f"{place} refused a command ({quoted(error)}): check its log, then retry")
     if connecting and isinstance(error, TimeoutError | exceptions.TimeoutError):
         tls = " and whether it supports TLS there" if "rediss" in place else ""

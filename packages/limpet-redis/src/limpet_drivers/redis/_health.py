@@ -1,4 +1,4 @@
-"""The health of a server; one that hides its settings is assumed to be well configured."""
+"""The health of a server. If it hides its settings, it is assumed to be well configured."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ async def _setting(client: Client, name: str) -> str | None:
 
 
 async def durability(client: Client) -> Literal["process", "disk"]:
-    """Whether an answer waits for the disk."""
+    """Return whether the server writes to disk before it answers."""
     if await _setting(client, "appendonly") == "yes" and await _setting(client, "appendfsync") == "always":
         return "disk"
     return "process"
 
 
 async def evicts(client: Client) -> str | None:
-    """The policy by which the server may drop any key; `None` where it drops none of ours, which never expire."""
+    """Return the policy by which the server may drop any key; `None` if it drops none of ours, which never expire."""
     policy = await _setting(client, "maxmemory-policy")
     return policy if policy is not None and policy.startswith("allkeys-") else None
 
 
 async def examine(client: Client, names: Names) -> Health:
-    """Ask for the facts, and for what an operator should know."""
+    """Read the facts, and what an operator should know."""
     seconds, micros = await client.command("TIME")
     facts = dict(line.split(":", 1) for line in (await client.command("INFO")).decode().splitlines() if ":" in line)
     problems = []

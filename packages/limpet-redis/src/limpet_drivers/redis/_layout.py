@@ -1,4 +1,4 @@
-"""What is stored: three keys for a store, and records as the scripts read them."""
+"""What is stored: three keys per database, and the records that the scripts read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from limpet.driver.kit import from_bytes
 __all__ = ["Names", "item_of"]
 
 _HEAD = 54
-"""Etag (22), time of writing (16 digits), expiry (16 digits, 0 for none); then a byte that tells text from bytes."""
+"""Etag (22), write time (16 digits), expiry (16 digits, 0 for none); then a byte that distinguishes text from bytes."""
 
 
 class Names:
-    """The keys of one store. The braces are Redis's hash tag: all lie in one slot of a cluster."""
+    """The keys of one database. The braces are Redis's hash tag: all keys are in one slot of a cluster."""
 
     def __init__(self, base: str) -> None:
         self.items = f"{{{base}}}:items"
@@ -24,7 +24,7 @@ class Names:
 
 
 def item_of(key: Key, record: bytes, now: int, *, values: bool = True) -> Item:
-    """A record as callers see it. Raises `CorruptDataError` for what Limpet did not write."""
+    """Return a record as callers see it. Raises `CorruptDataError` for anything that Limpet did not write."""
     head = record[:_HEAD].decode("ascii", "replace")
     etag, updated_at, expires_at = head[:22], head[22:38], head[38:]
     if len(head) != _HEAD or not (updated_at.isdecimal() and expires_at.isdecimal()):

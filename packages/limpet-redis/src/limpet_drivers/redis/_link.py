@@ -1,4 +1,4 @@
-"""Commands on a connection that redis-py opened, without its stream: what arrives goes to hiredis and then to who waits."""
+"""Commands on a connection that redis-py opened, bypassing its stream: data goes to hiredis and then to the caller."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _GONE = "the server closed the connection"
 
 
 class Link(asyncio.Protocol):
-    """One command at a time. Half of what a short call costs through redis-py is its way through an asyncio stream.
+    """Sends one command at a time. In redis-py, half the cost of a short call is the asyncio stream.
 
-    redis-py connects, authenticates and disconnects; from here on the answers come to this object.
+    redis-py connects, authenticates and disconnects; from then on, this object receives the answers.
     """
 
     def __init__(self, connection: Any) -> None:
-        """`connection` is one of redis-py's, connected, and nothing was sent that is not answered."""
+        """`connection` is one of redis-py's, connected, with no answers outstanding."""
         self.is_lost = False
         self._transport: asyncio.Transport = connection._writer.transport
         self._reader = hiredis.Reader(
@@ -32,19 +32,20 @@ class Link(asyncio.Protocol):
         )
         self._waiting: asyncio.Future[Any] | None = None
         self._until = 0.0
-        """When the call that waits is late, by the event loop's clock."""
+        """When the waiting call times out, by the event loop's clock."""
         self._clock: asyncio.TimerHandle | None = None
         self._transport.set_protocol(self)
 
     async def ask(self, packed: bytes, timeout: float) -> Any:
-        """Send a command and return the answer, an error as one. Raises `TimeoutError`, or what the connection failed with.
+        """Send a command and return the answer; an error answer is returned too.
 
-        Whoever is cancelled, or waits in vain, leaves a connection that no one can use: `is_lost`.
+        Raises `TimeoutError`, or the error that ended the connection. If the call is cancelled or times out, the
+        connection can no longer be used: `is_lost`.
         """
         loop = asyncio.get_running_loop()
         waiting = self._waiting = loop.create_future()
         self._until = loop.time() + timeout
-        if self._clock is None:  # one for many calls: a timer costs as much as the rest of this
+        if self._clock is None:  # one for many calls, because a timer costs as much as the rest of this
             self._clock = loop.call_at(self._until, self._look, loop)
         try:
             self._transport.write(packed)
@@ -60,7 +61,7 @@ class Link(asyncio.Protocol):
         try:
             self._reader.feed(data)
             answer = self._reader.gets()
-            while isinstance(answer, hiredis.PushNotification):  # which is no answer
+            while isinstance(answer, hiredis.PushNotification):  # these are not answers
                 answer = self._reader.gets()
         except exceptions.RedisError as error:
             self._lose(error)
@@ -75,13 +76,13 @@ class Link(asyncio.Protocol):
             self._waiting.set_result(answer)
 
     def eof_received(self) -> None:
-        self._lose(exceptions.ConnectionError(_GONE))  # now, not a turn later: the next call may be about to begin
+        self._lose(exceptions.ConnectionError(_GONE))  # at once, because the next call may be about to start
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(exc or exceptions.ConnectionError(_GONE))
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End a call that is late. While there are calls, look again when the last one would be."""
+        """End a call that has timed out. While there are calls, check again when the last one would time out."""
         self._clock = None
         if self._waiting is None or self._waiting.done():
             return

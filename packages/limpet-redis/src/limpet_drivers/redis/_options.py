@@ -1,4 +1,4 @@
-"""Options: keyword arguments, their defaults, and their form in a URL."""
+"""The driver's options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PORTS = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a URL names: one server, nodes of a cluster, or sentinels and what they call the server."""
+    """What a URL names: one server, nodes of a cluster, or sentinels and their name for the server."""
 
     kind: Literal["single", "cluster", "sentinel"]
     hosts: tuple[Address, ...]
@@ -39,11 +39,11 @@ class Target:
     password: str | None
     database: int
     service: str | None
-    """What sentinels call the primary and its replicas."""
+    """The sentinels' name for the primary and its replicas."""
 
     @classmethod
     def of(cls, parts: Url) -> Target:
-        """Raises `ConfigurationError` where the URL names no such place."""
+        """Raises `ConfigurationError` if the URL is invalid."""
         protocol, _, kind = parts.scheme.partition("+")
         if protocol not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel"):
             raise ConfigurationError(f"{parts.scheme}:// is not redis://, redis+cluster:// or redis+sentinel://")
@@ -78,7 +78,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """Written out, without options."""
+        """The URL without options."""
         scheme = "rediss" if self.tls else "redis"
         scheme += "" if self.kind == "single" else f"+{self.kind}"
         secret = "" if self.password is None else f":{quote(self.password, safe='')}"
@@ -91,29 +91,29 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+    """The options of a driver, checked. Raises `ConfigurationError` if they cannot be used."""
 
     url: str = "redis://localhost:6379/0"
-    """Where: one server, a cluster, or what sentinels know."""
+    """Where to connect: one server, a cluster, or sentinels."""
     base: str = "limpet"
-    """What the store's keys begin with, in braces: all of them lie in one slot of a cluster."""
+    """The prefix of the database's keys, in braces: all of them are in one slot of a cluster."""
     pool_size: int = 8
     connect_timeout: float = 10.0
-    """Seconds for a connection to be made, and for one to become free."""
+    """Seconds to wait for a new connection, and for a free one."""
     timeout: float = 30.0
     """Seconds for one call to the server."""
     eviction: Eviction = "refuse"
-    """What to do with a server that may drop any key when its memory is full."""
+    """What to do if the server may drop any key when its memory is full."""
     ssl_ca: str | None = None
-    """The file of the authority that signed the server's certificate; `None` for those that the system trusts."""
+    """The file of the authority that signed the server's certificate; `None`: those that the system trusts."""
     ssl_cert: str | None = None
-    """The file of our own certificate, for servers that ask for one."""
+    """The file of the client certificate, for servers that require one."""
     ssl_key: str | None = None
     ssl_check_hostname: bool = True
-    """Whether the certificate must have the name by which the server was reached."""
+    """Whether the certificate must contain the host name that was connected to."""
     sentinel_username: str | None = None
     sentinel_password: str | None = None
-    """For the sentinels themselves, which have users of their own."""
+    """For the sentinels themselves, which have their own users."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, str) or not _BASE.fullmatch(self.base):
@@ -135,14 +135,14 @@ class Options:
 
     @classmethod
     def from_url(cls, url: str) -> Options:
-        """`redis://user:password@host:port/database?base=agents`; every option stands in the query."""
+        """Return the options in `redis://user:password@host:port/database?base=agents`. They are in the query."""
         parts = parse_server_url(url)
         options = read_options(parts, option_types(cls, elsewhere=("url",)))
         return cls(url=Target.of(parts).url, **options)
 
     @property
     def target(self) -> Target:
-        """The URL, taken apart."""
+        """The parsed URL."""
         parts = parse_server_url(self.url)
         if parts.query:
             raise ConfigurationError(
@@ -152,7 +152,7 @@ class Options:
 
     @property
     def tls_problem(self) -> str | None:
-        """Why somebody on the way could read or change what is sent; `None` if nobody can."""
+        """Return why others on the network could read or change what is sent; `None` if nobody can."""
         if not self.target.tls:
             return f"{self.place} is reached without TLS: write rediss:// in place of redis://"
         if not self.ssl_check_hostname and self.ssl_ca is None:
@@ -161,5 +161,5 @@ class Options:
 
     @property
     def place(self) -> str:
-        """Where it is, for messages: without the password."""
+        """Where the server is, for messages, without the password."""
         return f"Redis at {hide_password(self.url)}, base {self.base!r}"

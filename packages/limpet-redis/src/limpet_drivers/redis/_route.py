@@ -1,4 +1,4 @@
-"""Finding the primary that holds the driver's keys: the one server, the one that sentinels name, or the node with their slot."""
+"""Find the primary: the only server, the one that sentinels name, or the cluster node with the driver's slot."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ._options import Address
 __all__ = ["Ask", "Route", "Sentinels", "Single", "Slot"]
 
 Ask: TypeAlias = Callable[..., Awaitable[Any]]
-"""Send the words to the server at an address and answer what it says. Raises our errors."""
+"""Sends a command to the server at an address and returns the answer. Raises Limpet's errors."""
 
 
 class Route(ABC):
-    """How the primary is found."""
+    """How to find the primary."""
 
     moves = True
-    """Whether another server may take its place."""
+    """Whether another server may replace it."""
 
     @abstractmethod
     async def find(self, ask: Ask) -> Address:
-        """Where it is at this moment. Raises `UnavailableError` where nobody knows."""
+        """Return its current address. Raises `UnavailableError` if nobody knows it."""
 
 
 class Single(Route):
-    """One server, which is what it is."""
+    """One server, always the primary."""
 
     moves = False
 
@@ -40,7 +40,7 @@ class Single(Route):
 
 
 class Sentinels(Route):
-    """Whoever the sentinels say is the primary."""
+    """The server that the sentinels name as the primary."""
 
     def __init__(self, sentinels: Iterable[Address], service: str) -> None:
         self._sentinels = list(sentinels)
@@ -61,7 +61,7 @@ class Sentinels(Route):
                 continue
             if found is not None:
                 self._sentinels.remove(sentinel)
-                self._sentinels.insert(0, sentinel)  # one that answers is asked first the next time
+                self._sentinels.insert(0, sentinel)  # a sentinel that answers is asked first the next time
                 return found[0].decode(), int(found[1])
         if not failures:
             raise ConfigurationError(
@@ -71,7 +71,7 @@ class Sentinels(Route):
 
 
 class Slot(Route):
-    """The node of a cluster that serves our slot: all keys of a store lie in one."""
+    """The node of a cluster that serves our slot: all keys of a database are in the same one."""
 
     def __init__(self, nodes: Iterable[Address], slot: int) -> None:
         self._nodes = list(nodes)
@@ -80,7 +80,7 @@ class Slot(Route):
     async def find(self, ask: Ask) -> Address:
         failures = []
         for node in tuple(self._nodes):
-            # Each one is asked in turn: a node that has lost touch with the others would lead us back for ever.
+            # Each node is asked in turn: a node that has lost touch with the others would lead us back for ever.
             self._nodes.append(self._nodes.pop(0))
             try:
                 ranges = await ask(node, "CLUSTER", "SLOTS")

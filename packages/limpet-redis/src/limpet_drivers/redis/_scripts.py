@@ -1,10 +1,10 @@
 """The scripts: whole calls that run on the server, one at a time. Lua 5.1, on Redis 6.2 or newer and on Valkey.
 
-A store is three keys: a hash of the items, a sorted set of their keys (all of score 0, so it is in the order of the
-bytes), and a sorted set of those that expire, by when. All of a script's reading comes before its first write: an
-error in the middle would leave what was written. And no key is touched again once the last of it may be removed: while
-its slot is moved to another node, a key that is not there is refused, in the middle of a script too. For the same reason what only reads names the keys
-that it reads: so it goes on meanwhile.
+A database has three keys: a hash of the items, a sorted set of their keys (all with score 0, so it is sorted by
+bytes), and a sorted set of those that expire, by time. A script reads everything before its first write, because an
+error halfway would leave what was already written. And no key is used again once its last element may have been
+removed: while a key's slot is moved to another node, a missing key is refused, even in the middle of a script. For the
+same reason, scripts that only read name the keys that they read, so they keep working meanwhile.
 """
 
 __all__ = ["CLEAR", "COMMIT", "FETCH", "LIST", "PURGE"]

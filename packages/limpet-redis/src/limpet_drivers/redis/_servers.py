@@ -32,62 +32,62 @@ __all__ = ["Servers", "servers_of"]
 
 
 _QUIET = 10.0
-"""Seconds of silence after which a connection that only listens is asked whether it is still there."""
+"""Seconds of silence after which a listening connection is checked."""
 
 
 class Servers(ABC):
-    """Where connections come from. All methods raise the client's errors, or ours."""
+    """Where connections come from. All methods raise the client's errors, or Limpet's."""
 
     moves: bool
-    """Whether another server may take the place of the one that we speak to."""
+    """Whether another server may replace the current one."""
     tells: bool = False
-    """Whether somebody tells of a new primary (`switches`)."""
+    """Whether new primaries are announced (`switches`)."""
     most: int = 2**31
-    """Connections that there may be at once."""
+    """Maximum number of connections."""
     at: Address | None = None
-    """Where the primary was last; `None` where nobody asked yet, or where it has to be asked for again."""
+    """The last known address of the primary; `None` if unknown, or if it must be found again."""
 
     @abstractmethod
     async def connect(self) -> Any:
-        """A connection to the primary."""
+        """Connect to the primary."""
 
     @abstractmethod
     def keeps(self, connection: Any) -> bool:
-        """Whether the next call may have it; else it is ended."""
+        """Return whether the next call can have this connection; otherwise it is ended."""
 
     @abstractmethod
     async def end(self, connection: Any) -> None:
         """Close it, or give it back. Raises nothing."""
 
     def descriptor(self, connection: Any) -> int | None:
-        """The socket's, where the connection is ours and open: in a child of `fork` nothing is said on it."""
+        """Return the socket's descriptor if the connection is ours and open: a forked child must not send on it."""
         return None
 
     @abstractmethod
     async def fresh(self, address: Address | None = None) -> Any:
-        """One beside the others, for who closes it: to the primary, or to the node that a redirection names."""
+        """Return a separate connection, closed by the caller: to the primary, or to the node in a redirection."""
 
     def link(self, connection: Any) -> Link | None:
-        """What sends a command on a connection of ours; `None` where the connection does."""
+        """Return what sends commands on one of our connections; `None` if the connection itself does."""
         return None
 
     def moved(self, address: Address | None) -> None:
-        """The primary is at this address now, or nobody knows where: connections elsewhere are not kept."""
+        """Note that the primary is at this address now, or unknown: connections to other servers are not kept."""
         if self.moves:
             self.at = address
 
     def switches(self) -> AsyncIterator[Address]:
-        """Where the primary is, and then every other one that is told of, for as long as who tells can be heard."""
+        """Yield the primary's address, and then every new one that is announced, while announcements are received."""
         raise NotImplementedError
 
 
 class Own(Servers):
-    """Connections of our own. redis-py's retries are off."""
+    """Our own connections. redis-py's retries are off."""
 
     def __init__(self, options: Options, base: Names) -> None:
         target = options.target
         self._timeout = options.connect_timeout
-        self._asking = options.connect_timeout / (1 + len(target.hosts))  # so that all are asked in that time
+        self._asking = options.connect_timeout / (1 + len(target.hosts))  # so that all can be asked in that time
         self._common: dict[str, Any] = {
             "socket_timeout": None,  # ours is around the whole call; redis-py's loses cancellations on Python 3.11
             "socket_keepalive": True,
@@ -135,7 +135,7 @@ class Own(Servers):
         if at is None:
             at = self.at = await self._route.find(self._ask)
         connection = await self._connected(at, self._timeout, self._server)
-        if self._is_sentinel:  # they may not have noticed yet that it is no longer the primary
+        if self._is_sentinel:  # sentinels may not have noticed yet that it is no longer the primary
             role, *_ = await _said(connection, "ROLE")
             if role != b"master":
                 await connection.disconnect(nowait=True)
@@ -149,7 +149,7 @@ class Own(Servers):
         try:
             await connection.send_command("SUBSCRIBE", "+switch-master", check_health=False)
             await connection.read_response(push_request=True)
-            yield await self._route.find(self._ask)  # what was told before somebody listened
+            yield await self._route.find(self._ask)  # what was announced before anyone listened
             async for kind, *said in heard(connection, "+switch-master", self._asking):
                 if kind != b"message":
                     continue
@@ -177,7 +177,7 @@ class Own(Servers):
 
 
 class Pooled(Servers):
-    """Connections of the application's `Redis`."""
+    """The connections of the application's `Redis`."""
 
     moves = False
 
@@ -193,7 +193,7 @@ class Pooled(Servers):
             try:
                 return await self._pool.get_connection()
             except ConnectionError as error:
-                if "oo many connections" not in str(error):  # a pool that does not wait itself
+                if "oo many connections" not in str(error):  # a pool that does not wait
                     raise
                 if monotonic() > until:
                     raise UnavailableError(
@@ -207,7 +207,7 @@ class Pooled(Servers):
         return False  # the application wants it back
 
     async def end(self, connection: Any) -> None:
-        with suppress(*CLIENT_ERRORS):  # an error in giving it back says nothing of what was done
+        with suppress(*CLIENT_ERRORS):  # an error while giving it back says nothing about the call
             await self._pool.release(connection)
 
     async def fresh(self, address: Address | None = None) -> Any:
@@ -215,7 +215,7 @@ class Pooled(Servers):
 
 
 class Clustered(Servers):
-    """Connections of the application's `RedisCluster`, to the node that it knows for our slot, past its retries."""
+    """Connections of the application's `RedisCluster` to its node for our slot, bypassing its retries."""
 
     moves = True
 
@@ -270,9 +270,9 @@ class Clustered(Servers):
 
 
 async def heard(connection: Any, channel: str, timeout: float) -> AsyncIterator[list[Any]]:
-    """What comes on a connection that has subscribed, for as long as somebody is at the other end.
+    """Yield what arrives on a subscribed connection, as long as the other end responds.
 
-    Of a connection that is half-open nobody tells: after a silence it subscribes once more, which has an answer.
+    Nothing reports a half-open connection, so after a silence it subscribes again, which requires an answer.
     """
     asked = False
     while True:
@@ -288,7 +288,7 @@ async def heard(connection: Any, channel: str, timeout: float) -> AsyncIterator[
 
 
 def servers_of(options: Options, client: Redis | RedisCluster | None, names: Names) -> Servers:
-    """Raises `ConfigurationError` for a client with settings that change results, and for files that cannot be used."""
+    """Raises `ConfigurationError` for a client whose settings change results, and for unusable files."""
     if client is None:
         return Own(options, names)
     if isinstance(client, RedisCluster):
@@ -297,7 +297,7 @@ def servers_of(options: Options, client: Redis | RedisCluster | None, names: Nam
 
 
 class _Connection(Connection):
-    """With a TLS context of ours, which all connections share: redis-py would read every authority for each."""
+    """With a TLS context that all connections share: redis-py would load all authorities for each one."""
 
     def __init__(self, *, context: ssl.SSLContext | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -324,7 +324,7 @@ async def _said(connection: Any, *words: str) -> Any:
 
 
 def _alive(connection: Any) -> bool:
-    """Whether neither side has closed it; redis-py itself would look by reading, at every call."""
+    """Return whether neither side has closed it. redis-py itself would check by reading, at every call."""
     return bool(connection.is_connected) and not connection._reader.at_eof()
 
 

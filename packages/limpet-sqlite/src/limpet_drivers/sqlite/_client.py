@@ -1,4 +1,4 @@
-"""The connections: one that writes and one that reads, each with a thread of its own."""
+"""The connections: one that writes and one that reads, each with its own thread."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ T = TypeVar("T")
 
 _CACHE_KIB = 16 * 1024
 _WAL_BYTES = 64 * 1024 * 1024
-"""What the file of a burst of writes is cut back to."""
+"""After a burst of writes, the log file is truncated to this size."""
 _TURN_SECONDS = 0.002
-"""How long a process that keeps writing keeps the others out: taking turns after every write costs each a switch."""
+"""How long a process that keeps writing excludes the others: switching after every write is expensive."""
 _LINGER_SECONDS = 0.0003
-"""How long one that has nothing to write does."""
+"""How long a process with nothing to write keeps its turn."""
 _CLOSE_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
-"""How long a reader may go on with a file that was removed."""
+"""How long a reader may continue with a removed file."""
 
 
 class Client(Inherited):
-    """One database, open. In memory there is one connection, and it reads and writes.
+    """One open database. An in-memory database has one connection for reading and writing.
 
     SQLite counts, for each file, the locks that its process holds, and after a fork counts the parent's: connections to
     the same file in the child would hold none and not know it. So a fork waits until no call is inside SQLite, and the
-    child closes what it inherited, which forgets the count. Where a call does not end, the child refuses the file.
+    child closes what it inherited, which resets the count. If a call does not end, the child refuses the file.
     """
 
     def __init__(self, options: Options, *, only_reads: bool = False) -> None:
@@ -54,22 +54,22 @@ class Client(Inherited):
         self._reading: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
         self._locked_out_since: float | None = None
-        self._turn_ends = 0.0  # by the monotonic clock; 0: it is not ours
+        self._turn_ends = 0.0  # by the monotonic clock; 0: not our turn
         self._wrote = False
         self._identity: tuple[int, int] | None = None
         self._look_again = 0.0
         self._forked = False
         self._inside: set[threading.Lock] = set()
-        """A lock for each thread that calls SQLite, held meanwhile."""
+        """A lock for each thread that calls SQLite, held during calls."""
         self._writer_inside, self._reader_inside = self._gate(), self._gate()
         self._stopped: list[threading.Lock] = []
-        """Those that a fork holds."""
+        """The locks that a fork holds."""
         self._writer = Worker("limpet-sqlite writer", idle=self._idle)
         self._reader = self._writer
         self.inherited()
 
     async def open(self) -> None:
-        """Connect; make the folder, the file and the tables where they are missing."""
+        """Connect, and create the folder, the file and the tables if they are missing."""
         path = self.options.path
         if path is None:
             await self._writer.run(self._guard(self._connect_memory, self._writer_inside))
@@ -88,14 +88,14 @@ class Client(Inherited):
         await self._reader.run(self._guard(lambda: self._connect_reader(path), self._reader_inside))
 
     async def read(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Run it on the connection that reads."""
+        """Run a function on the reading connection."""
 
         def run() -> T:
             if self._snapshot is not None:
                 return self._snapshot.read(act)
             assert self._reading is not None
             now = monotonic()
-            if now >= self._look_again:  # a look costs a twentieth of a short read; every write takes one
+            if now >= self._look_again:  # checking costs a twentieth of a short read; every write checks
                 self._in_place(self._reading)
                 self._look_again = now + _LOOK_SECONDS
             return act(self._reading)
@@ -103,17 +103,17 @@ class Client(Inherited):
         return await self._reader.run(self._guard(run, self._reader_inside))
 
     async def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Run it on the connection that writes, when no other process writes.
+        """Run a function on the writing connection, when no other process writes.
 
-        Raises `UnavailableError` when others keep it from its turn for longer than the timeout. Then, and when its
-        caller is cancelled before its turn, it never runs.
+        Raises `UnavailableError` if other processes keep it from its turn for longer than the timeout. In that case,
+        and if its caller is cancelled before its turn, it never runs.
         """
         if self._only_reads:
             raise ReadOnlyError(f"{self.place} was opened with read_only(): open it without read_only() to write")
         return await self._in_turn(lambda: act(self._in_place(self._writing)))
 
     async def aside(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Run it on a connection and in a thread of its own: for what takes long and only reads."""
+        """Run a function on a separate connection and thread: for long reads."""
         path = self.options.path
         if path is None:
             return await self.write(act)
@@ -133,7 +133,7 @@ class Client(Inherited):
             worker.stop(lambda: self._inside.discard(inside))
 
     async def close(self) -> None:
-        """Close the connections after what they still have to do, and end the threads."""
+        """Close the connections after their remaining work, and end the threads."""
         try:
             if self._reader is not self._writer:
                 try:
@@ -145,19 +145,19 @@ class Client(Inherited):
             self._writer.stop()
 
     def forget(self) -> None:
-        """Close without waiting: for a driver that was dropped without `close`."""
+        """Close without waiting, for a driver that was dropped without `close`."""
         if not self._forked:
             if self._reader is not self._writer:
                 self._reader.stop(self._close_reader)
             self._writer.stop(self._close_writer)
 
     def before_fork(self, deadline: float) -> None:
-        """Let nobody be inside SQLite."""
+        """Wait until no call is inside SQLite."""
         waiting = (inside for inside in list(self._inside))
         self._stopped = [inside for inside in waiting if inside.acquire(timeout=max(0, deadline - monotonic()))]
 
     def after_fork(self) -> None:
-        """In the parent: go on."""
+        """In the parent: continue."""
         for inside in self._stopped:
             inside.release()
 
@@ -167,15 +167,15 @@ class Client(Inherited):
         opened = (self._reading, self._writing, None if self._snapshot is None else self._snapshot.connection)
         connections = [connection for connection in opened if connection is not None]
         if len(self._stopped) == len(self._inside):
-            # The parent keeps its locks, which are its process's, and they keep this from moving the log away: that
-            # takes the file for oneself alone.
+            # The parent keeps its locks, which belong to its process, and they prevent the child from moving the log
+            # away, which needs exclusive access to the file.
             with suppress(sqlite3.Error):
                 for connection in connections:
                     connection.close()
                 return
         if self._identity is not None:
             unusable.add(self._identity)
-        for connection in connections:  # to be closed by nobody: a thread that is gone holds its locks
+        for connection in connections:  # never to be closed: a thread that is gone holds its locks
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
     async def _in_turn(self, act: Callable[[], T]) -> T:
@@ -197,7 +197,7 @@ class Client(Inherited):
             raise
 
     def _patience(self, asked: float) -> float:
-        """How long a write may still wait: it does not begin anew for each of those that stood behind the first."""
+        """How long a write may still wait. The time does not start again for each write behind the first."""
         now = monotonic()
         if self._locked_out_since is None:
             self._locked_out_since = now
@@ -219,7 +219,7 @@ class Client(Inherited):
         lock.release()
 
     def _idle(self) -> float | None:
-        """Nothing waits to be written: keep the turn for a moment, for who writes one after the other asks again soon."""
+        """Nothing waits to be written. Keep the turn for a moment, because sequential writers soon ask again."""
         if self._lock is None or not self._turn_ends:
             return None
         if self._wrote and monotonic() < self._turn_ends:
@@ -236,7 +236,7 @@ class Client(Inherited):
     def _guard(
         self, act: Callable[[], T], inside: threading.Lock, first: Callable[[], None] | None = None
     ) -> Callable[[], T]:
-        """`act`, with errors of ours, and no fork in the middle; there may be one while `first` waits for its turn."""
+        """Run `act` with Limpet's errors and no fork in the middle; one may happen while `first` waits."""
 
         def guarded() -> T:
             try:
@@ -246,7 +246,7 @@ class Client(Inherited):
                     return act()
             except sqlite3.Error as error:
                 raise of_sqlite(error, self.place) from error
-            except LimpetError:  # some of ours are OSErrors as well
+            except LimpetError:  # some of Limpet's errors are OSErrors too
                 raise
             except OSError as error:
                 raise of_system(error, self.place) from error
@@ -273,7 +273,7 @@ class Client(Inherited):
         if version < len(MIGRATIONS):
             migrate(connection, self.place)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self.options.durability == 'disk' else 'NORMAL'}")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync leaves data in the disk's cache
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS, a plain fsync leaves data in the disk's cache
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -283,13 +283,13 @@ class Client(Inherited):
     def _connect_reader(self, path: Path) -> None:
         self._reading = connect(path, "rw", self.options.timeout)
         self._reading.execute("PRAGMA query_only = ON")
-        # Only writers move the log into the database, one at a time: two at once may meet SQLite's "WAL reset" bug,
-        # which corrupts a database and which 3.51.3 mended.
+        # Only writers move the log into the database, one at a time: two at once can meet SQLite's "WAL reset" bug,
+        # which corrupts databases and was fixed in 3.51.3.
         self._reading.execute("PRAGMA wal_autocheckpoint = 0")
         self._reading.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
     def _in_place(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
-        """The connection, while its file is where it was: what is written to a removed file is lost."""
+        """The connection, as long as its file is in its place: writes to a removed file are lost."""
         assert connection is not None
         if self._identity is not None:
             assert self.options.path is not None
@@ -319,10 +319,11 @@ class Client(Inherited):
             return
         self._give_turn(self._lock)
         try:
-            # The last connection moves the log into the database as it closes: alone, where that can be had.
+            # The last connection moves the log into the database when it closes: with exclusive access, if it can get
+            # it.
             with self._lock.held(timeout=_CLOSE_SECONDS), self._writer_inside:
                 self._writing.close()
-        except OSError:  # too many wait, or the folder is gone; one of ours is an OSError too
+        except OSError:  # too many wait, or the folder is gone; includes some of Limpet's errors
             with self._writer_inside:
                 self._writing.close()
         finally:

@@ -20,8 +20,8 @@ _FREED_PER_WRITE = 16
 _FREE_AGAIN_MS = 1000
 _REMOVED_AT_ONCE = 1000
 
-# One statement for many rows: each statement gives Python's lock away and takes it back, which is slow beside a
-# busy event loop. 50 rows of 5 variables stay below every limit that SQLite was ever built with (999).
+# One statement for many rows: each statement releases and acquires Python's lock, which is slow next to a busy event
+# loop. 50 rows of 5 variables stay below every limit that SQLite was ever built with (999).
 _ROWS = 50
 
 
@@ -34,7 +34,7 @@ def _upsert(rows: int) -> str:
 
 
 _PUT_ONE = _upsert(1) + " WHERE items.etag <> excluded.etag OR items.expires_at <= excluded.updated_at"
-"""The judge's verdict on a put without a condition, in one statement: its own etag means that it was applied before."""
+"""Evaluates an unconditional put in one statement. If it finds its own etag, it was applied before."""
 
 
 def _select(values: bool, rest: str) -> str:
@@ -54,7 +54,7 @@ _NEXT = (
     "AND length(value) BETWEEN 1 AND 15 AND value NOT GLOB '*[^0-9]*' AND EXISTS "
     "(SELECT 1 FROM items WHERE key = ? AND etag = ? AND (expires_at IS NULL OR expires_at > ?)) RETURNING value"
 )
-"""The judge's verdict on an append that is not refused: the log's next number, counted up."""
+"""Evaluates an append that is not refused: increments and returns the log's next number."""
 
 _DELETE_ONE = "DELETE FROM items WHERE key = ?"
 _DELETE_MANY = "DELETE FROM items WHERE key IN (SELECT value FROM json_each(?))"
@@ -64,27 +64,27 @@ _CLEAR = (
     "RETURNING expires_at"
 )
 _LAST_KEY = "\U0010ffff"
-"""Above every key: a key begins with a letter, a digit or `@`."""
+"""Greater than every key: keys start with a letter, a digit or `@`."""
 
 
 class Expiry:
-    """When writes look for expired items to free: while there are many each time, else once a second."""
+    """When writes look for expired items to free: every time while there are many, otherwise once a second."""
 
     def __init__(self) -> None:
         self._next = 0
 
     def due(self, now: int) -> bool:
-        """Whether the write of this millisecond should."""
-        return not now < self._next <= now + _FREE_AGAIN_MS  # also when the clock was set back
+        """Return whether the write in this millisecond should."""
+        return not now < self._next <= now + _FREE_AGAIN_MS  # also if the clock was set back
 
     def free(self, connection: sqlite3.Connection, now: int) -> None:
-        """Free a few."""
+        """Free a few expired items."""
         freed = _free(connection, now, _FREED_PER_WRITE)
         self._next = now if freed == _FREED_PER_WRITE else now + _FREE_AGAIN_MS
 
 
 def fetch(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> list[Item | None]:
-    """The live items at these keys, in order, as one statement sees them."""
+    """Return the live items at these keys, in order, as seen by one statement."""
     now = host_now_ms()
     records = _read(connection, keys, values)
     found: list[Item | None] = []
@@ -95,9 +95,9 @@ def fetch(connection: sqlite3.Connection, keys: Sequence[Key], values: bool) -> 
 
 
 def commit(connection: sqlite3.Connection, units: Sequence[Unit], place: str, expiry: Expiry) -> list[Outcome]:
-    """Judge all units and write what comes of it, in one transaction with one sync."""
+    """Evaluate all units and write their effects, in one transaction with one sync."""
     with _transaction(connection, place):
-        now = host_now_ms()  # once the file is ours: another program may have kept us waiting
+        now = host_now_ms()  # after getting the file: another program may have kept us waiting
         if len(units) == 1 and not expiry.due(now) and (put := _plain_put(units[0])) is not None:
             connection.execute(_PUT_ONE, _row(put, now))
             return [None]
@@ -115,7 +115,7 @@ def commit(connection: sqlite3.Connection, units: Sequence[Unit], place: str, ex
 
 
 def _plain_put(unit: Unit) -> Put | None:
-    """The put of a batch of one that asks for nothing: half of all writes, and it needs no reading."""
+    """Return the put of a batch that is one unconditional put: half of all writes are, and they need no reading."""
     if isinstance(unit, Append) or len(unit) != 1:
         return None
     (write,) = unit
@@ -123,7 +123,7 @@ def _plain_put(unit: Unit) -> Put | None:
 
 
 def _append_one(connection: sqlite3.Connection, unit: Unit, now: int) -> int | None:
-    """Append one entry to a log that is as expected; what is refused, or begins a log, is for the judge."""
+    """Append one entry to a log in its expected state. Anything else is left to `evaluate`."""
     if not isinstance(unit, Append) or len(unit.puts) > 1 or not isinstance(unit.check.cond, str):
         return None
     asked = (new_etag(), now, unit.log, now, unit.check.key, unit.check.cond, now)
@@ -145,19 +145,19 @@ def list_page(
     connection: sqlite3.Connection,
     range: Range,
 ) -> Page:
-    """One page, read as one statement and so as one snapshot."""
+    """Return one page, read by one statement and so as one snapshot."""
     now = host_now_ms()
     low, high = between(range)
     where = "key >= ? AND key < ? AND (expires_at IS NULL OR expires_at > ?)"
     order = "DESC" if range.reverse else "ASC"
     sql = _select(range.values, f"items WHERE {where} ORDER BY key {order} LIMIT ?")
-    # One row more than asked tells whether there is a next page. Closing ends the snapshot before its last row.
+    # One row more than requested shows whether there is a next page. Closing ends the snapshot before its last row.
     with closing(connection.execute(sql, (low, high or _LAST_KEY, now, range.limit + 1))) as rows:
         return to_page((record.item(key, now) for key, record in map(_record, rows)), range.limit)
 
 
 def clear(connection: sqlite3.Connection, base: Key, place: str) -> tuple[int, bool]:
-    """Remove some of what is below `base`: how many live items that were, and whether more may be left."""
+    """Remove some of what is below `base`. Return how many live items that were, and whether there may be more."""
     low, high = below(base)
     with _transaction(connection, place):
         now = host_now_ms()
@@ -166,7 +166,7 @@ def clear(connection: sqlite3.Connection, base: Key, place: str) -> tuple[int, b
 
 
 def purge(connection: sqlite3.Connection, place: str) -> tuple[int, bool]:
-    """Free some expired items: how many, and whether more may be left."""
+    """Free some expired items. Return how many, and whether there may be more."""
     with _transaction(connection, place):
         freed = _free(connection, host_now_ms(), _REMOVED_AT_ONCE)
     return freed, freed == _REMOVED_AT_ONCE
@@ -174,7 +174,7 @@ def purge(connection: sqlite3.Connection, place: str) -> tuple[int, bool]:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection, place: str) -> Iterator[None]:
-    """All or nothing; an error of the commit itself says that it may have happened."""
+    """All or nothing. If the commit itself fails, the error says that it may have happened."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -188,7 +188,7 @@ def _transaction(connection: sqlite3.Connection, place: str) -> Iterator[None]:
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:  # SQLite has rolled back by itself after some errors
+    if connection.in_transaction:  # after some errors, SQLite has already rolled back
         connection.execute("ROLLBACK")
 
 

@@ -25,10 +25,10 @@ _MIB = 1024 * 1024
 
 
 class SqliteDriver(BaseDriver):
-    """Items in one SQLite file that any number of processes on this machine share.
+    """Stores items in one SQLite file, which any number of processes on this machine can share.
 
-    An acknowledged write is on the disk. Reads see every write that was acknowledged before them, never wait for
-    writers, and block no event loop. Processes that write queue up in the order in which they come.
+    An acknowledged write is on disk. Reads see every write that was acknowledged before, never wait for
+    writers, and never block the event loop. Writing processes take turns in order of arrival.
     """
 
     capabilities = Capabilities(
@@ -43,11 +43,11 @@ class SqliteDriver(BaseDriver):
     client_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
 
     def __init__(self, path: str | os.PathLike[str], *, durability: Durability = "disk", timeout: float = 30.0) -> None:
-        """A file, made with its folders where it is missing, or `:memory:`, which ends with the driver.
+        """`path` is a file, created with its folders if missing, or `:memory:`, which disappears with the driver.
 
-        `durability="relaxed"` does not wait for the disk: after a loss of power the last writes may be missing,
-        never half of a batch. `timeout` is how many seconds a write waits for other processes before
-        `UnavailableError`. Raises `ConfigurationError`; the file is touched by `open`.
+        `durability="relaxed"` does not wait for the disk: after a power failure, the last writes may be missing, but
+        never half of a batch. `timeout` is how many seconds a write waits for other processes before it raises
+        `UnavailableError`. Raises `ConfigurationError`. Only `open` touches the file.
         """
         super().__init__()
         self._options = Options.from_path(path, durability, timeout)

@@ -1,4 +1,4 @@
-"""Translates SQLite's errors and the system's."""
+"""Translate SQLite's errors and the system's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from limpet import (
 __all__ = ["of_sqlite", "of_system"]
 
 _PRIMARY = 0xFF
-"""The low byte of an extended result code is the primary one."""
+"""The low byte of an extended result code is the primary code."""
 
 _DAMAGED = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
@@ -38,7 +38,7 @@ _NO_PATH = {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.
 
 
 def of_sqlite(error: sqlite3.Error, place: str, *, sent: bool = False) -> LimpetError:
-    """One of ours for an error of the client; `sent` where a commit raised it and may have happened all the same."""
+    """Return Limpet's error for a client error; `sent` if a commit raised it, which may have happened nevertheless."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return _without_code(error, place)
@@ -66,7 +66,7 @@ def of_sqlite(error: sqlite3.Error, place: str, *, sent: bool = False) -> Limpet
 
 
 def of_system(error: OSError, place: str) -> LimpetError:
-    """One of ours for an error of the operating system around the database's files."""
+    """Return Limpet's error for an error of the operating system with the database's files."""
     if error.errno in _NO_RIGHTS:
         return ReadOnlyError(f"{place} cannot be written ({error}): check the permissions on it and on its folder")
     if error.errno in _NO_PATH:
@@ -77,7 +77,7 @@ def of_system(error: OSError, place: str) -> LimpetError:
 
 
 def _without_code(error: sqlite3.Error, place: str) -> LimpetError:
-    """Errors that Python's module raises itself, before or after SQLite."""
+    """Errors that Python's module itself raises, before or after calling SQLite."""
     if isinstance(error, sqlite3.DataError) or "too large" in str(error) or "too big" in str(error):
         return TooLargeError(f"too large for {place} ({error}): store it in parts")
     if "decode" in str(error):

@@ -19,7 +19,7 @@ _LARGE_LOG = 256 * 1024 * 1024
 
 
 def examine(connection: sqlite3.Connection, options: Options) -> Health:
-    """Ask for the facts, and look through the file for damage for up to a second."""
+    """Read the facts, and look for damage in the file for up to a second."""
     details = {
         "journal_mode": str(connection.execute("PRAGMA journal_mode").fetchone()[0]),
         "durability": "no" if options.path is None else options.durability,
@@ -48,7 +48,7 @@ def examine(connection: sqlite3.Connection, options: Options) -> Health:
 
 
 def _look_for_damage(connection: sqlite3.Connection) -> list[str] | None:
-    """What `quick_check` says, `None` when it takes longer than a second."""
+    """Return the result of `quick_check`; `None` if it takes longer than a second."""
     until = monotonic() + _CHECK_SECONDS
     connection.set_progress_handler(lambda: monotonic() > until, _STEPS)
     try:

@@ -1,4 +1,4 @@
-"""The stored form: one table, its versions, and how to recognise files of other programs."""
+"""The stored form: one table, its versions, and recognizing files of other programs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["APPLICATION_ID", "MIGRATIONS", "identify", "migrate"]
 APPLICATION_ID = 0x4C494D50
 """`LIMP`, in the header of each of our files: `file` and SQLite show it."""
 
-# A rowid table, although the key is the primary key: WITHOUT ROWID is two to four times slower at 1 KB values and
-# takes three times the room. A value is stored as the TEXT or the BLOB that it is, so it comes back as it was put.
+# A rowid table, although the key is the primary key: WITHOUT ROWID is two to four times slower with values of 1 KB and
+# takes three times the space. A value is stored as TEXT or BLOB, so it comes back as it was put.
 _FIRST = (
     """
     CREATE TABLE items (
@@ -31,7 +31,7 @@ _FIRST = (
 )
 
 MIGRATIONS: Sequence[Sequence[str]] = (_FIRST,)
-"""The statements that lead from each version of the schema to the next; an empty file has version 0."""
+"""The statements from each version of the schema to the next. An empty file has version 0."""
 
 _AGENTX = {"kv_storage", "unstorage"}
 _MOST_OBJECTS = 1000
@@ -41,11 +41,11 @@ _BESIDE = re.compile(r"""CREATE (?:TABLE|VIEW) (["']?)(\w+)\1\s*[(A]""", re.IGNO
 _INDEX = re.compile(r"""CREATE (?:UNIQUE )?INDEX ["']?\w+["']? ON (["']?)(\w+)\1\s*\(""", re.IGNORECASE)
 _AUTOMATIC = re.compile(r"sqlite_autoindex_(\w+)_[0-9]+")
 _NAYLENCE = "kv_"
-"""How the name of each of its tables begins; behind it stands the name of a model."""
+"""How the names of Naylence's tables start; the name of a model follows."""
 
 
 def identify(connection: sqlite3.Connection, place: str) -> int:
-    """The version of the schema, 0 for an empty database. Raises `FormatError` for what is not ours to read."""
+    """Return the version of the schema, 0 for an empty database. Raises `FormatError` for a file that is not ours."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application == APPLICATION_ID:
@@ -79,7 +79,7 @@ def identify(connection: sqlite3.Connection, place: str) -> int:
 
 
 def _schema(connection: sqlite3.Connection, place: str) -> list[tuple[str, str, str | None]]:
-    """Kind, name and statement of everything in the schema. Reading it runs nothing of it."""
+    """Return kind, name and statement of everything in the schema. Reading the schema runs nothing in it."""
     try:
         rows = connection.execute(
             "SELECT type, name, sql FROM main.sqlite_master LIMIT ?", (_MOST_OBJECTS + 1,)
@@ -94,10 +94,10 @@ def _schema(connection: sqlite3.Connection, place: str) -> list[tuple[str, str, 
 
 
 def _check_schema(connection: sqlite3.Connection, version: int, place: str) -> None:
-    """Refuse a file that has anything else in the place of ours, or attached to it, before a statement reaches that.
+    """Refuse a file with anything else in place of our tables, or attached to them, before a statement reaches it.
 
-    Tables, views and plain indexes of somebody else may stand beside. What a row of the schema says of itself is not
-    believed, as only its statement counts.
+    Other tables, views and plain indexes are allowed. The schema's other columns are not trusted: only
+    the statements count.
     """
     missing = {(name, _normal(sql)) for _, name, sql in _ours(version)}
     theirs: set[str] = set()
@@ -136,7 +136,7 @@ def _normal(sql: str | None) -> str | None:
 
 
 def migrate(connection: sqlite3.Connection, place: str) -> None:
-    """Bring the tables to the newest version in one transaction: all of it or nothing."""
+    """Upgrade the tables to the newest version in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = identify(connection, place)

@@ -1,4 +1,4 @@
-"""Options: keyword arguments, their defaults, and their form in a URL."""
+"""The driver's options: keyword arguments, their defaults, and their form in a URL."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MEMORY = ":memory:"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a driver was asked for, checked. Raises `ConfigurationError` where it cannot be used."""
+    """The options of a driver, checked. Raises `ConfigurationError` if they cannot be used."""
 
     path: Path | None
-    """Absolute; `None` is a database in memory."""
+    """Absolute; `None` for a database in memory."""
     durability: Durability = "disk"
     timeout: float = 30.0
     """Seconds."""
@@ -34,7 +34,7 @@ class Options:
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], durability: Durability, timeout: float) -> Options:
-        """For a path as a caller gives it, or `:memory:`; a relative one counts from the folder of this moment."""
+        """Return the options for a caller's path, or `:memory:`; a relative path starts from the current folder."""
         if not isinstance(path, str | os.PathLike):
             raise ConfigurationError(f"{path!r} is not a path to a database: use a str, a Path or ':memory:'")
         written = os.fspath(path)
@@ -46,7 +46,10 @@ class Options:
 
     @classmethod
     def from_url(cls, url: str) -> Options:
-        """`sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite://` in memory; options stand in the query."""
+        """Parse `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` (in memory).
+
+        Options are in the query.
+        """
         parts = parse_url(url)
         options = read_options(parts, {"durability": Durability, "timeout": float})
         if parts.rest and not parts.rest.startswith("/"):

@@ -1,7 +1,7 @@
-"""The files of a database: what is created and checked before SQLite opens them, and read-only opening.
+"""The files of a database: what is created and checked before SQLite opens them, and opening them read-only.
 
-A file may come from somebody else. SQLite is opened so that nothing in it runs, and what lies beside it has to be a
-plain file: SQLite would wait for a pipe, and delete what a journal names as the journal of another database.
+A file may come from someone else. SQLite is configured so that nothing in it runs, and the files next to it must be
+regular files: SQLite would wait for a pipe, and delete whatever a journal names as another database's journal.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["Snapshot", "check_version", "connect", "guarded", "prepare", "unusab
 T = TypeVar("T")
 
 _OLDEST = (3, 35, 0)
-"""RETURNING came with 3.35."""
+"""RETURNING was added in 3.35."""
 _SMALLEST = 512
-"""SQLite takes whatever is shorter than a page for an empty database, and writes over it."""
+"""SQLite takes anything shorter than a page for an empty database, and overwrites it."""
 _BESIDE = ("-wal", "-shm", "-journal")
 _JOURNAL_ENDS = bytes.fromhex("d9d505f920a163d7")
 """How a journal ends that names another one."""
@@ -39,11 +39,11 @@ _LIMITS = {
 _TRIES = 100
 
 unusable: set[tuple[int, int]] = set()
-"""Files, by device and number, of which SQLite believes in this child of a fork what is true of the parent."""
+"""Files, by device and number, for which SQLite in this forked child still has the parent's state."""
 
 
 def check_version() -> None:
-    """Refuse a SQLite that is too old."""
+    """Refuse a SQLite version that is too old."""
     if sqlite3.sqlite_version_info < _OLDEST:
         needs = ".".join(map(str, _OLDEST))
         raise ConfigurationError(
@@ -52,7 +52,7 @@ def check_version() -> None:
 
 
 def guarded(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """The connection, which runs nothing that a file brings: no view, no trigger, no function that does something."""
+    """Return the connection, set to run nothing from the file: no views, triggers, or functions with effects."""
     connection.execute("PRAGMA trusted_schema = OFF")
     for limit, most in _LIMITS.items():
         connection.setlimit(limit, most)
@@ -61,12 +61,12 @@ def guarded(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _allowed(action: int, one: str | None, other: str | None, database: str | None, within: str | None) -> int:
-    """Asked once for each statement, when it is prepared: `within` is the view or trigger from which it does this."""
+    """Called when a statement is prepared. `within` is the view or trigger that requires the action."""
     return sqlite3.SQLITE_OK if within is None else sqlite3.SQLITE_DENY
 
 
 def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
-    """A connection to a file, guarded; `mode` as in SQLite's URIs."""
+    """Return a restricted connection to a file; `mode` is that of SQLite's URIs."""
     return guarded(
         sqlite3.connect(
             f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout
@@ -75,15 +75,15 @@ def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
 
 
 def prepare(path: Path, place: str, timeout: float) -> None:
-    """Make the folder and the file, and refuse a file that is not ours, without touching it."""
+    """Create the folder and the file. Refuse a file that is not ours, without changing it."""
     check_version()
     _make_folder(path.parent)
     size = _looked_at(path, place)
     if size is None:
         _make_file(path)
     elif size:
-        # Opened as something that nobody changes, a file is read without locks, journals or any trace. Where there
-        # is a log, the tables may be in there, and only an ordinary reading connection sees them.
+        # Opened as immutable, a file is read without locks, journals or any trace. If there is a log, the tables may be
+        # in it, and only a normal reading connection sees them.
         log = Path(f"{path}-wal")
         mode = "ro" if log.exists() and log.stat().st_size > 0 else "ro&immutable=1"
         with closing(connect(path, mode, timeout)) as connection:
@@ -91,7 +91,7 @@ def prepare(path: Path, place: str, timeout: float) -> None:
 
 
 def _looked_at(path: Path, place: str) -> int | None:
-    """How long the file is, `None` where it is missing; refuses what SQLite should not open."""
+    """Return the size of the file, or `None` if it is missing. Refuses what SQLite should not open."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def _looked_at(path: Path, place: str) -> int | None:
 
 
 def _check_journal(path: Path) -> None:
-    """The journal of a crash is played back, and then SQLite deletes the journal that it names at its end."""
+    """After a crash, SQLite plays back the journal, and then deletes the journal that is named at its end."""
     with path.open("rb") as journal:
         size = journal.seek(0, os.SEEK_END)
         journal.seek(max(0, size - len(_JOURNAL_ENDS)))
@@ -133,7 +133,7 @@ def _check_journal(path: Path) -> None:
 
 
 def _make_file(path: Path) -> None:
-    """SQLite gives the files beside it the same mode and owner."""
+    """SQLite gives the files next to it the same mode and owner."""
     folder = os.stat(path.parent)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
     with suppress(FileExistsError):  # another process was faster
@@ -156,15 +156,15 @@ def _make_folder(folder: Path) -> None:
                 os.close(made)
             entries = os.open(place.parent, os.O_RDONLY)
             try:
-                os.fsync(entries)  # a new folder is on disk when its parent is
+                os.fsync(entries)  # a new folder is on disk once its parent is
             finally:
                 os.close(entries)
 
 
 class Snapshot:
-    """A database for who only reads: nothing is made, not even beside the file, so that it may lie where nobody writes.
+    """A read-only database: nothing is created, not even next to the file, so the folder may be read-only.
 
-    A file without a log is opened as one that nobody changes. Whether that still holds is looked at around each read.
+    A file without a log is opened as immutable. Each read checks whether it still is.
     """
 
     def __init__(self, path: Path, place: str, timeout: float) -> None:
@@ -175,12 +175,12 @@ class Snapshot:
         self.connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Connect. Raises `NotFoundError` where there is nothing."""
+        """Connect. Raises `NotFoundError` if there is no file."""
         check_version()
         self._connected()
 
     def read(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Run it on what is there now."""
+        """Run a function on the current content."""
         for _ in range(_TRIES):
             before = self._found()
             try:
@@ -188,7 +188,7 @@ class Snapshot:
             except sqlite3.Error:
                 if self._found() == before:
                     raise
-                continue  # somebody wrote into what was taken for unchanging
+                continue  # someone wrote to what was opened as immutable
             if self._found() == before or self._log().exists():
                 return result
         raise UnavailableError(f"{self._place} keeps being changed by a process whose log cannot be seen: retry")
@@ -203,7 +203,7 @@ class Snapshot:
         return Path(f"{os.path.realpath(self._path)}-wal")
 
     def _found(self) -> tuple[object, ...]:
-        """Another one whenever the file is another, or has a log or not, or was written into."""
+        """Return a value that changes if the file is replaced or written to, or if a log appears or disappears."""
         try:
             found = os.stat(self._path)
         except FileNotFoundError:
