@@ -104,12 +104,12 @@ def python_of(adapter: str) -> str:
         key=lambda found: tuple(map(int, found.parts[-3].split("."))),
     )
     here = [shutil.which(f"python3.{minor}") for minor in range(needed[1], 20)]
-    found = [str(each) for each in (*pyenv, *filter(None, here)) if _runs(each, needed)]
+    found = [each for each in [*map(str, pyenv), *(each for each in here if each)] if _runs(each, needed)]
     return found[-1] if found else f"3.{needed[1]}"
 
 
-def _runs(python: str | Path, needed: tuple[int, ...]) -> bool:
-    asked = [str(python), "-c", f"import sys, sqlite3; sys.exit(sys.version_info[:2] < {needed})"]
+def _runs(python: str, needed: tuple[int, ...]) -> bool:
+    asked = [python, "-c", f"import sys, sqlite3; sys.exit(sys.version_info[:2] < {needed})"]
     return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
