@@ -15,7 +15,7 @@ from ..driver.kit import backend_now_ms
 from ..structures import Migrations, collect_garbage
 from ..wrappers import ensure_owner
 from .approvals import ApprovalStore
-from .checkpoints import CheckpointStore
+from .checkpoints import CheckpointStore, prune_all, prune_threads
 from .conversations import ContainerRepository, FeedbackStore, ImageRepository, SessionRepository, ThreadStore
 from .queues import EventQueue, WorkQueue, collect_jobs, work_wakeups
 from .records import AgentState, KeyValueStore
@@ -195,6 +195,10 @@ class Persistence:
             removed["messages"] = await prune_entries(driver, self.sessions.retained, policies.messages, now)
         if policies.history is not None:
             removed["history"] = await prune_history(driver, policies.history, now)
+        if (keep := policies.checkpoint_threads) is not None:
+            removed["checkpoint_threads"] = await prune_threads(driver, keep.cutoff(now), keep.max_count)
+        if (keep := policies.checkpoints) is not None:
+            removed["checkpoints"] = await prune_all(driver, keep.max_count, keep.max_age)
         kv = {each: await prune_kv(driver, store.base, policies.kv[each], now) for each, store in stores.items()}
         return RetentionReport(**removed, kv=kv)
 

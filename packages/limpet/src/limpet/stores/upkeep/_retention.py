@@ -60,6 +60,10 @@ class RetentionPolicies:
     """The messages of each session."""
     history: Retention | None = None
     """The revisions of each agent state. If a state is held at the time, it is left to the next pass."""
+    checkpoints: Retention | None = None
+    """The checkpoints of each namespace of each thread. The latest one is always kept."""
+    checkpoint_threads: Retention | None = None
+    """Threads with all their checkpoints, by when a checkpoint or a pending write was last put."""
     kv: Mapping[str, Retention] = field(default_factory=dict)
     """By namespace."""
 
@@ -73,6 +77,8 @@ class RetentionReport:
     sessions: int = 0
     messages: int = 0
     history: int = 0
+    checkpoints: int = 0
+    checkpoint_threads: int = 0
     kv: Mapping[str, int] = field(default_factory=dict)
 
 
