@@ -1,4 +1,4 @@
-"""The suite that every Limpet driver passes: subclass `DriverConformance`, say where an empty place is."""
+"""The suite that every Limpet driver passes: subclass `DriverConformance` and say where an empty database is."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # lazily: pytest imports this package in everybody's tests, for its plug-in
+def __getattr__(name: str) -> Any:  # lazily, because pytest imports this package's plug-in in everyone's tests
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

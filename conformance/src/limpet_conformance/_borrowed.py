@@ -1,4 +1,4 @@
-"""What an author gives so that the suite can test a driver on an application's own client."""
+"""What an author provides so that the suite can test a driver on an application's own client."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Borrowed:
     """A client that belongs to the application, and drivers on it."""
 
     make: Callable[[], Driver]
-    """Another driver on this client, not open yet."""
+    """Return another driver on this client, not open yet."""
     still_works: Callable[[], Awaitable[object]]
-    """The application uses its client: raises whatever the client raises once somebody has closed it."""
+    """Use the client as the application does. Raises the client's error if the client was closed."""
     settings: Mapping[str, Callable[[], Driver]] = field(default_factory=dict)
-    """By the name of a setting that changes results (`decode_responses`): a driver on a client that has it."""
+    """By name, settings that change results (such as `decode_responses`): a driver on a client with that setting."""

@@ -1,4 +1,4 @@
-"""The suite: all sections, and the guard that sees that none was taken out."""
+"""The suite: all sections, and the guard that notices if a test was removed."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ class DriverConformance(
                 with TemporaryDirectory() as folder:
                     yield f"mydb://{folder}/data"
 
-    Tests run in event loops of their own: no setting for asyncio is needed, and none is in the way.
+    Each test runs in its own event loop: no asyncio settings are required, and none interfere.
     """

@@ -1,4 +1,4 @@
-"""The guard: a test that was overridden or taken out without a reasoned, strict xfail fails the suite."""
+"""The guard: overriding or removing a test without a strict xfail that has a reason fails the suite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GUARD = "test_no_published_test_was_overridden_or_deleted"
 
 
 def published_tests(suite: type[Section]) -> dict[str, Any]:
-    """Name to function of every test that the sections among the bases of `suite` publish."""
+    """Return by name every test that the sections among the bases of `suite` publish."""
     found: dict[str, Any] = {}
     for base in reversed(suite.__mro__):
         if base.__module__.startswith("limpet_conformance."):

@@ -1,4 +1,4 @@
-"""The suite on the one place that `run` was given; it is emptied before and after every test."""
+"""The suite on the one database that `run` was given. It is emptied before and after every test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 class TestDriver(DriverConformance):
-    """Not imported by anybody: `run` hands this file to pytest."""
+    """Never imported: `run` passes this file to pytest."""
 
     capabilities = Capabilities(**loads(os.environ["LIMPET_CONFORMANCE_CAPABILITIES"]))
 

@@ -1,6 +1,6 @@
-"""The pytest plug-in: it reports on conformance suites, and leaves everybody else's tests alone.
+"""The pytest plug-in: it reports on conformance suites, and leaves all other tests alone.
 
-It declares the marker `requires` and the options `--conformance-json` and `--conformance-table`; nothing else happens
+It declares the marker `requires` and the options `--conformance-json` and `--conformance-table`; it does nothing else
 until a module imports `DriverConformance`.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["pytest_addoption", "pytest_configure"]
 pytest.register_assert_rewrite("limpet_conformance.sections", "limpet_conformance.machinery")
 
 _PROPERTY = "limpet_conformance"
-_NOT_DECLARED = "not declared: "  # the same as in `_requires`, which is imported only where it is needed
+_NOT_DECLARED = "not declared: "  # the same as in `_requires`, which is only imported when it is needed
 _REPORT = pytest.StashKey[Report]()
 
 
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _suite_of(item: pytest.Item) -> Any:
-    """The conformance class of a test, `None` for everybody else's tests."""
+    """Return the conformance class of a test; `None` for other tests."""
     module = sys.modules.get("limpet_conformance._suite")
     cls = getattr(item, "cls", None)
     return cls if module is not None and isinstance(cls, type) and issubclass(cls, module.Section) else None
@@ -72,7 +72,7 @@ def pytest_runtest_makereport(
 
 
 class _Collector:
-    """Gathers the outcomes, in the process that reports (with xdist, not in those that test)."""
+    """Collects the outcomes in the process that reports (with xdist, not those that test)."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config

@@ -1,4 +1,4 @@
-"""What a run of the suite found: four words, and nothing hidden behind one of them."""
+"""The results of a run of the suite: four words, none of which hides anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 __all__ = ["Outcome", "Report", "SuiteReport", "Word"]
 
 Word: TypeAlias = Literal["passed", "failed", "not declared", "xfail", "not tested"]
-"""What became of one test. `not tested` is no verdict: the author's own skip kept it from running."""
+"""The result of one test. `not tested` means that the author's own skip kept it from running."""
 
 WORDS: tuple[Word, ...] = ("passed", "failed", "not declared", "xfail")
 
@@ -34,25 +34,25 @@ class SuiteReport:
 
     suite: str
     facts: dict[str, str] = field(default_factory=dict)
-    """`driver`, from `health()` `server` and `version`, and where a suite notes it, `origin`: where the server came from."""
+    """`driver`; `server` and `version` from `health()`; and `origin`, where the server came from, if noted."""
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[Word, int]:
-        """How many tests ended with each word."""
+        """Return how many tests ended with each word."""
         counted = Counter(outcome.word for outcome in self.outcomes)
         words: tuple[Word, ...] = (*WORDS, "not tested") if counted["not tested"] else WORDS
         return {word: counted[word] for word in words}
 
     @property
     def conforms(self) -> bool:
-        """Whether nothing failed, nothing was left out by hand, and something passed at all."""
+        """Whether nothing failed, nothing was left out manually, and something passed."""
         counts = self.counts
         return bool(counts["passed"]) and not counts["failed"] and not counts.get("not tested")
 
     def lines(self) -> Iterable[str]:
-        """For the terminal."""
+        """Return lines for the terminal."""
         of = self.facts.get("driver", "no driver was opened")
         server = " ".join(self.facts[fact] for fact in ("server", "version") if fact in self.facts)
         origin = f" ({self.facts['origin']})" if "origin" in self.facts else ""
@@ -68,7 +68,7 @@ class SuiteReport:
                 yield f"  {word}: {shown}{': ' + reason if reason else ''}"
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the report for JSON."""
         return {
             "suite": self.suite,
             "driver": self.facts.get("driver"),
@@ -92,7 +92,7 @@ class Report:
     suites: dict[str, SuiteReport] = field(default_factory=dict)
 
     def add(self, suite: str, outcome: Outcome, facts: Mapping[str, str], capabilities: Mapping[str, Any]) -> None:
-        """Take in what became of one test."""
+        """Add the outcome of one test."""
         report = self.suites.setdefault(suite, SuiteReport(suite))
         report.facts |= facts
         report.capabilities = dict(capabilities)

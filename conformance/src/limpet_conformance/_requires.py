@@ -1,4 +1,4 @@
-"""Which capabilities a test needs, and whether a driver declares them."""
+"""Which capabilities a test requires, and whether a driver declares them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from limpet.driver import Capabilities
 __all__ = ["NOT_DECLARED", "requires", "undeclared"]
 
 NOT_DECLARED = "not declared: "
-"""How the reason of a skip begins that the report counts as its own word."""
+"""How the reason of a skip starts that the report counts as "not declared"."""
 
 _HINTS = get_type_hints(Capabilities)
 _SCALES = {field.name: get_args(_HINTS[field.name]) for field in fields(Capabilities)}
@@ -20,8 +20,8 @@ _SCALES = {field.name: get_args(_HINTS[field.name]) for field in fields(Capabili
 def requires(**words: Any) -> pytest.MarkDecorator:
     """Run a test only for drivers that declare these capabilities: `@requires(shared=True, durable="process")`.
 
-    A literal asks for that far or further (`durable="process"` is met by `"disk"`), a bool for exactly that value.
-    For other drivers the test is reported as not declared, which is not the same word as passed.
+    A literal requires that level or a higher one (`"disk"` satisfies `durable="process"`), a bool exactly that value.
+    For other drivers, the test is reported as not declared, which is different from passed.
     """
     for word in words:
         if word not in _SCALES:
@@ -30,7 +30,7 @@ def requires(**words: Any) -> pytest.MarkDecorator:
 
 
 def undeclared(capabilities: Capabilities, test: Any) -> str | None:
-    """The first capability that `test` asks for and `capabilities` lacks, in words; `None` where it may run."""
+    """Return the first capability that `test` requires and `capabilities` lacks, in words; `None` if it can run."""
     for mark in getattr(test, "pytestmark", ()):
         if mark.name != "requires":
             continue

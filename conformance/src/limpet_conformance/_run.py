@@ -1,4 +1,4 @@
-"""The suite on a URL, for who has no test module: what `limpet conformance URL` does."""
+"""The suite on a URL, without a test module: this is what `limpet conformance URL` does."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["run"]
 def run(
     url: str, capabilities: Capabilities | None = None, json_path: str | Path | None = None, *, select: str = ""
 ) -> int:
-    """Run the suite on the place at `url`, which must be empty and is emptied again; 0 where everything passed.
+    """Run the suite on the database at `url`, which must be empty. Returns 0 if everything passed.
 
-    `capabilities` is what to hold the driver to, by default what it says of itself once it is open. `json_path`
-    takes the report. `select` is pytest's `-k`. pytest runs in a process of its own and writes to this one's output.
-    Raises `ConfigurationError` for a place that is not empty.
+    The database is emptied again. `capabilities` are what the driver must fulfil; by default, what it declares once it
+    is open. The report is written to `json_path`. `select` is pytest's `-k`. pytest runs in its own process, and writes
+    to this one's output. Raises `ConfigurationError` for a database that is not empty.
     """
     found = asyncio.run(_look(url))
     environment = {
         **os.environ,
-        "LIMPET_CONFORMANCE_URL": url,  # not among the arguments, where other users of the machine see passwords
+        "LIMPET_CONFORMANCE_URL": url,  # not an argument, because other users of the machine can see those
         "LIMPET_CONFORMANCE_CAPABILITIES": dumps(asdict(capabilities or found)),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    environment.pop("PYTEST_ADDOPTS", None)  # what somebody's own tests are run with is not for this one
+    environment.pop("PYTEST_ADDOPTS", None)  # settings for other tests do not apply to this run
     module = Path(__file__).with_name("_on_url.py")
     command = [
         sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(module.parent), "-q", "--no-header", "--tb=short",

@@ -1,8 +1,8 @@
-"""How a test of the suite runs: its drivers are opened on an empty place, in an event loop of its own.
+"""How a test of the suite runs: with drivers on an empty database, in its own event loop.
 
-Tests are written as coroutines and collected as plain functions, so that no plug-in for asyncio and no setting of
-one matters. What a test takes says what it gets: `driver` is one open driver on an empty place, `pair` two on the
-same place (the same one twice where the driver is not shared), `url` an empty place and nothing opened.
+Tests are written as coroutines and collected as plain functions, so that they do not depend on plug-ins for asyncio or
+their settings. A test's parameters say what it gets: `driver` is one open driver on an empty database, `pair` is two on
+the same database (the same one twice if the driver is not shared), `url` is an empty database with nothing opened.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from ._requires import NOT_DECLARED, undeclared
 __all__ = ["Pair", "Section"]
 
 Pair: TypeAlias = tuple[Driver, Driver]
-"""Two drivers on one place; the same one twice where the driver is not shared."""
+"""Two drivers on one database; the same one twice if the driver is not shared."""
 
 _GIVEN = frozenset({"driver", "pair", "url"})
 _PUBLISHED: WeakSet[Callable[..., None]] = WeakSet()
 
 
 class Section:
-    """What every section of the suite builds on, and what an author fills in."""
+    """The base of every section of the suite, and what an author implements."""
 
     capabilities: ClassVar[Capabilities]
-    """What the author declares; the suite verifies it both ways."""
+    """What the author declares. The suite verifies it both ways."""
 
     factory: ClassVar[str] = "limpet.opening:driver_from_url"
-    """`module:name` of what makes a driver, not open, from a URL: here and in the processes that tests start."""
+    """`module:name` of a function that returns an unopened driver for a URL, here and in processes of tests."""
 
     effort: ClassVar[float] = 1.0
-    """How long the random searches look, as a multiple: 0.3 for a quick run, 10 for a night."""
+    """How long random searches run, as a factor: 0.3 for a quick run, 10 for a night."""
 
     patience: ClassVar[float] = 60.0
-    """Seconds after which a test that has not ended fails."""
+    """Seconds after which an unfinished test fails."""
 
     def place(self) -> AbstractAsyncContextManager[str]:
-        """Give the URL of an empty place, and clean it up afterwards. Every call gives another one."""
+        """Yield the URL of an empty database, and clean it up afterwards. Every call yields another one."""
         raise NotImplementedError(
             "implement 'place': an async context manager that yields the URL of an empty database"
         )
 
     def driver(self, url: str) -> Driver:
-        """A driver for a URL, made as applications make it and not open yet."""
+        """Return an unopened driver for a URL, created as applications create it."""
         module, _, name = self.factory.partition(":")
         made = attrgetter(name)(import_module(module))(url)
         assert isinstance(made, Driver), f"{self.factory} returned a {type(made).__name__}, which is not a Driver"
@@ -63,7 +63,7 @@ class Section:
 
     @asynccontextmanager
     async def drivers(self, count: int) -> AsyncIterator[list[Driver]]:
-        """Open drivers on one empty place; `count` times the same one where the driver is not shared."""
+        """Yield open drivers on one empty database; `count` times the same one if the driver is not shared."""
         async with self.place() as url, AsyncExitStack() as stack:
             apart = count if self.capabilities.shared else 1
             opened = [await stack.enter_async_context(self.opened(url)) for _ in range(apart)]
@@ -71,7 +71,7 @@ class Section:
 
     @asynccontextmanager
     async def opened(self, url: str) -> AsyncIterator[Driver]:
-        """One more driver, open, on a place that `place` gave."""
+        """Yield one more open driver on a database from `place`."""
         driver = self.driver(url)
         self.note("driver", type(driver).__name__)
         async with driver:
@@ -79,7 +79,7 @@ class Section:
 
     @contextmanager
     def by_hand(self) -> Iterator[tuple[Driver, Callable[[Coroutine[Any, Any, None]], None]]]:
-        """One open driver and a function that runs coroutines, for a test that is no coroutine itself."""
+        """Yield one open driver and a function that runs coroutines, for a test that is not a coroutine."""
         with asyncio.Runner() as runner:
             drivers = self.drivers(1)
             (driver,) = runner.run(drivers.__aenter__())
@@ -89,7 +89,10 @@ class Section:
                 runner.run(drivers.__aexit__(None, None, None))
 
     def examples(self, usual: int) -> settings:
-        """Settings for Hypothesis: `usual` examples at an effort of 1, no deadline, nothing kept between runs."""
+        """Return settings for Hypothesis:
+
+        `usual` examples at an effort of 1, no deadline, nothing kept between runs.
+        """
         return settings(
             max_examples=max(3, int(usual * self.effort)),
             deadline=None,
@@ -99,11 +102,11 @@ class Section:
         )
 
     def not_declared(self, what: str) -> NoReturn:
-        """End a test that asks for something that this driver does not offer."""
+        """End a test that requires something that this driver does not offer."""
         pytest.skip(NOT_DECLARED + what)
 
     def note(self, fact: str, value: str) -> None:
-        """Remember a fact about what is under test for the report."""
+        """Record a fact about the tested driver for the report."""
         self.notes[fact] = value
 
     @property
@@ -120,7 +123,7 @@ class Section:
 
 
 def _published(function: Callable[..., Any]) -> Callable[..., None]:
-    """A plain test function around a test that wants drivers or an event loop."""
+    """Return a plain test function for a test that needs drivers or an event loop."""
     parameters = signature(function).parameters
     wanted = [name for name in parameters if name in _GIVEN]
 
@@ -138,7 +141,7 @@ def _published(function: Callable[..., Any]) -> Callable[..., None]:
                 function(self, *args, **kwargs)
         except LimpetError as error:
             raise AssertionError(f"a call that had to succeed raised {type(error).__name__}: {error}") from error
-        except pytest.fail.Exception as error:  # of pytest.raises: one kind of failure is enough
+        except pytest.fail.Exception as error:  # from pytest.raises: one kind of failure is enough
             raise AssertionError(f"a call that had to be refused was not: {error}") from error
 
     del test.__wrapped__

@@ -1,4 +1,4 @@
-"""Reports as a table for a page: a line for each suite, of what was found and not of what was hoped for."""
+"""Reports as a table for a page: one line per suite, with what was found, not what was hoped for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ BEGIN, END = "<!-- conformance table -->", "<!-- end of the conformance table --
 _SURVIVES = {"no": "nothing", "process": "the process", "disk": "a loss of power"}
 _MIB = 1024 * 1024
 _FOLDERS = re.compile(r"(?<=program )\S*/")
-"""Where on this machine a program lies says nothing to a reader."""
+"""The folder of a program on this machine means nothing to a reader."""
 
 
 def table(suites: Iterable[SuiteReport]) -> str:
-    """Markdown, the suites in the order of their drivers and servers."""
+    """Return Markdown, with the suites in the order of their drivers and servers."""
     rows: list[tuple[str, ...]] = [
         ("driver", "on", "from", "tests", "atomic", "an acknowledged write survives", "shared", "`watch`",
          "numbers of a log", "a value, a batch at most", "writes in a batch"),
@@ -29,7 +29,7 @@ def table(suites: Iterable[SuiteReport]) -> str:
 
 
 def write_table(suites: Iterable[SuiteReport], page: Path) -> None:
-    """Put the table between the page's markers. Raises `ValueError` where it has none."""
+    """Put the table between the page's markers. Raises `ValueError` if it has none."""
     text = page.read_text("utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -1,4 +1,4 @@
-"""Places to run the suite on by name, which plug-ins may add."""
+"""Databases to run the suite on, by name. Plug-ins can add more."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Target", "conformance_of", "targets"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something to test: what `limpet_conformance_targets` gives."""
+    """Something to test: what `limpet_conformance_targets` returns."""
 
     name: str
     capabilities: Capabilities
     """What its driver declares."""
     place: Callable[[], AbstractAsyncContextManager[str]]
-    """Gives the URL of an empty place, another one at every call, and cleans it up afterwards."""
+    """Yields the URL of an empty database, another one for every call, and cleans it up afterwards."""
 
 
 def conformance_of(target: Target) -> type[DriverConformance]:
-    """The suite for a target, as a class that pytest collects once a module names it `Test...`."""
+    """Return the suite for a target, as a class that pytest collects if a module names it `Test...`."""
 
     def place(self: DriverConformance) -> AbstractAsyncContextManager[str]:
         return target.place()
@@ -36,7 +36,7 @@ def conformance_of(target: Target) -> type[DriverConformance]:
 
 
 def targets() -> dict[str, Target]:
-    """Every target of every installed plug-in, by name."""
+    """Return the targets of all installed plug-ins, by name."""
     found: dict[str, Target] = {}
     for given, wrong in call("limpet_conformance_targets", may_fail=True):
         for target in given or ():

@@ -1,7 +1,7 @@
-"""Faults to inject: a call dropped, its answer swallowed, the call applied later; slow answers; a client's wrong clock.
+"""Faults to inject: a dropped call, a lost answer, a call that is applied later; slow answers; a client's wrong clock.
 
-They work on one open driver, at the seam between `BaseDriver` and the backend (`_commit`, `_fetch`, `_list`), so
-that everything which `BaseDriver` or its subclass does about them is under test:
+They work on one open driver, at the seam between `BaseDriver` and the backend (`_commit`, `_fetch`, `_list`), so they
+test everything that `BaseDriver` or its subclass does about them:
 
     async with driver:
         with swallowed(driver) as fault:

@@ -1,4 +1,4 @@
-"""Counting what a driver asks of its backend."""
+"""Count what a driver requests from its backend."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["Counts", "counted"]
 
 @dataclass(slots=True)
 class Counts:
-    """How often the backend was asked, and for how much."""
+    """How many calls the backend received, and how much they contained."""
 
     commits: int = 0
     units: int = 0
     """Batches and appends in these commits."""
     appends: int = 0
-    """The appends among the units: only a driver that declares `append` is given any."""
+    """The appends among the units. Only drivers that declare `append` are given any."""
     fetches: int = 0
     keys: int = 0
-    """Keys asked for in these fetches."""
+    """Keys requested by these fetches."""
     lists: int = 0
     items: int = 0
-    """Items that came with these lists."""
+    """Items returned by these lists."""
 
     @contextmanager
     def growing(self) -> Iterator[dict[str, int]]:
-        """How much each count grew in the block, by its name, once the block has ended."""
+        """Yield a dict that contains, after the block, how much each count grew in it."""
         before, grown = asdict(self), dict[str, int]()
         yield grown
         grown |= {word: number - before[word] for word, number in asdict(self).items()}
@@ -40,7 +40,7 @@ class Counts:
 
 @contextmanager
 def counted(driver: Driver) -> Iterator[Counts]:
-    """Count the calls that go through to the backend."""
+    """Count the calls that reach the backend."""
     counts = Counts()
 
     def commits(call: Call) -> Call:

@@ -1,4 +1,4 @@
-"""A call that never arrives, one whose answer is lost, and one that arrives later than anybody thought."""
+"""A call that never arrives, one whose answer is lost, and one that arrives late."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def dropped(driver: Driver, verb: Verb = "_commit", *, times: int = 1) -> Iterat
 
 @contextmanager
 def never_arrived(driver: Driver, verb: Verb = "_commit", *, times: int = 1) -> Iterator[Fault]:
-    """The call is sent and the backend never hears of it: nothing happens, and the caller cannot know that."""
+    """The call is sent, but the backend never receives it: nothing happens, and the caller cannot know that."""
     fault = Fault()
 
     def around(call: Call) -> Call:
@@ -55,7 +55,7 @@ def never_arrived(driver: Driver, verb: Verb = "_commit", *, times: int = 1) -> 
 def swallowed(
     driver: Driver, verb: Verb = "_commit", *, times: int = 1, then: Callable[[], Awaitable[None]] | None = None
 ) -> Iterator[Fault]:
-    """The call happens and its answer is lost; `then` runs in between, as somebody else who was quick."""
+    """The call is applied and its answer is lost. `then` runs in between, as another, faster caller."""
     fault = Fault()
 
     def around(call: Call) -> Call:
@@ -76,19 +76,19 @@ def swallowed(
 
 @dataclass(slots=True)
 class Late(Fault):
-    """Calls that are still on their way."""
+    """Calls that are still under way."""
 
     waiting: list[Callable[[], Awaitable[Any]]] = field(default_factory=list)
 
     async def arrive(self) -> None:
-        """Let everything arrive that is on its way, in the order in which it was sent."""
+        """Let all calls arrive that are under way, in the order in which they were sent."""
         while self.waiting:
             await self.waiting.pop(0)()
 
 
 @contextmanager
 def late(driver: Driver, verb: Verb = "_commit", *, times: int = 1) -> Iterator[Late]:
-    """The connection fails after sending, and the backend works on the call only when `arrive` is called."""
+    """The connection fails after sending, and the backend handles the call only when `arrive` is called."""
     fault = Late()
 
     def around(call: Call) -> Call:

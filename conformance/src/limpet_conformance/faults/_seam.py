@@ -1,4 +1,4 @@
-"""The place where faults go in: the five small methods of one driver, replaced on the instance."""
+"""Where faults are injected: the five small methods of one driver, replaced on the instance."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Fault:
     """What a fault has done so far."""
 
     fired: int = 0
-    """How many calls it met."""
+    """How many calls it affected."""
 
 
 def can_inject(driver: Driver) -> bool:
-    """Whether faults can be put into this driver, or into the one that it wraps: it is built on `BaseDriver`."""
+    """Return whether faults can be injected into this driver or the one it wraps: it must be a `BaseDriver`."""
     return isinstance(layers(driver)[-1], BaseDriver)
 
 
 @contextmanager
 def injected(driver: Driver, verb: Verb, around: Callable[[Call], Call]) -> Iterator[None]:
-    """Put a function around one of a driver's small methods, for as long as the context lasts."""
+    """Wrap one of a driver's small methods in a function during the block."""
     if not can_inject(driver):
         raise TypeError(f"{type(driver).__name__} is not built on BaseDriver: it has no seam for faults")
     driver = layers(driver)[-1]

@@ -16,9 +16,9 @@ __all__ = ["skewed"]
 def skewed(seconds: float) -> Iterator[None]:
     """Move this process's wall clock: `time.time`, `time.time_ns`, `datetime.now`, `utcnow` and `today`.
 
-    The backend's clock must not move with it. An embedded driver, whose backend's clock is the host's, reads it
-    through `limpet.driver.host_now_ms`, which was bound before and stays right; whoever asks `time.time()` for
-    a decision is found out. Monotonic clocks are left alone.
+    The backend's clock must not change. An embedded driver, whose backend's clock is the host's, reads it
+    through `limpet.driver.host_now_ms`, which was bound before and stays right; a driver that uses `time.time()` for a
+    decision fails. Monotonic clocks do not change.
     """
     true_time, true_time_ns, true_datetime = time.time, time.time_ns, datetime.datetime
     moved = datetime.timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""A backend that takes its time."""
+"""A slow backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["slowed"]
 def slowed(
     driver: Driver, verb: Verb = "_commit", *, seconds: float = 0.05, when: Literal["before", "after"] = "before"
 ) -> Iterator[Fault]:
-    """Every call waits before it reaches the backend, or after the backend is done with it."""
+    """Every call waits before it reaches the backend, or after the backend has handled it."""
     fault = Fault()
 
     def around(call: Call) -> Call:

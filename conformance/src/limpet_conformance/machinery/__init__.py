@@ -1,1 +1,1 @@
-"""What the sections lean on: a model, a search for a serial order, other processes, kills, a list of awkward batches."""
+"""What the sections use: a model, a search for a serial order, other processes, kills, a list of awkward batches."""

@@ -1,7 +1,7 @@
-"""One list of awkward batches with the outcome that each must have, shared by every backend.
+"""A list of awkward batches, with the outcome that each must have, for every backend.
 
-A driver whose decisions are made in SQL, in Lua or on a server is held against the same list as the judge in
-Python: `cases()` gives batches, what is there before each, which keys must be seen to fail, and what is there after.
+A driver that decides in SQL, in Lua or on a server is compared with the same list as `evaluate` in Python. `cases()`
+returns batches, what is stored before each, which keys must fail, and what is stored after.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ HOUR = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A batch, what it meets, and what must become of it. Cases have no key in common."""
+    """A batch, what is stored before it, and what its outcome must be. Cases have no key in common."""
 
     title: str
     before: dict[Key, Stored]
     batch: Sequence[Write]
     failed: frozenset[Key]
-    """Every key whose condition does not hold; empty where the batch must be applied."""
+    """Every key whose condition does not hold; empty if the batch must be applied."""
     after: dict[Key, Stored]
-    """What is there in the end; the same as `before` where the batch must be refused."""
+    """What is stored afterwards; the same as `before` if the batch must be refused."""
 
 
 def cases() -> list[Case]:
-    """The list, with etags that were never used before."""
+    """Return the list, with etags that were never used before."""
     return [_case(number(at), make) for at, make in enumerate(_MAKERS)]
 
 
 class _Table:
-    """What the makers below use: names for the keys of one case, and the items that are there before."""
+    """Helpers for the functions below: names for the keys of one case, and the items stored before."""
 
     def __init__(self, base: str) -> None:
         self.base = base
@@ -53,7 +53,7 @@ class _Table:
 
 
 _Made = tuple[str, list[Write], str, dict[str, Stored | None]]
-"""Title, batch, letters of the keys that fail, and what each written letter holds afterwards."""
+"""Title, batch, letters of the keys that fail, and what each written letter contains afterwards."""
 
 _Maker = Callable[[_Table], _Made]
 _MAKERS: list[_Maker] = []

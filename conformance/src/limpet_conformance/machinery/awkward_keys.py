@@ -1,4 +1,4 @@
-"""Texts and keys that some backend has once sorted, matched, folded or cut wrongly."""
+"""Text and keys that some backend has sorted, matched, folded or truncated wrongly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS: tuple[str, ...] = (
     "x" * 200, "x" * 201, "x" * 5000, "x" * 4999 + "y", "é" * 100, "é" * 101, "😀" * 300, "!" * 66, "!" * 67, " " * 500,
     "x" * 159 + "😀" * 40, "x" * 160 + "😀" * 40,
 )  # fmt: skip
-"""Each once; `in_order` says how they sort."""
+"""Each occurs once; `in_order` says how they sort."""
 
 
 def _keys() -> tuple[Key, ...]:
@@ -36,9 +36,9 @@ def _keys() -> tuple[Key, ...]:
 
 
 KEYS: tuple[Key, ...] = _keys()
-"""Whole keys of every kind, the longest one of exactly 1,024 bytes."""
+"""Whole keys of every kind. The longest has exactly 1,024 bytes."""
 
 
 def in_order(keys: tuple[Key, ...] | list[Key]) -> list[Key]:
-    """Keys by segments and then by UTF-8 bytes, found the slow way: by comparing lists of byte strings."""
+    """Return keys sorted by segments and then by UTF-8 bytes, the slow way: by comparing lists of byte strings."""
     return sorted(keys, key=lambda whole: [segment.encode() for segment in whole.split("!")])

@@ -1,8 +1,8 @@
-"""What a loss of power leaves: every file operation is recorded, and any prefix of them played into a fresh folder.
+"""What a power failure leaves: all file operations are recorded, and any prefix of them is replayed into a new folder.
 
-A disk keeps what was synced. Of the rest it keeps what it likes: content that was written but not synced, names
-that came or went in a folder that was not synced, each or none of them. So code that must survive a loss of power
-is run once with a recorder in place of its `os`, and then looked at after each operation:
+A disk keeps what was synced. Of the rest, it keeps anything or nothing: content that was written but not synced, names
+that were added or removed in a folder that was not synced. So code that must survive a power failure is run once with
+a recorder in place of its `os`, and then checked after each operation:
 
     recorder = FileRecorder(root)                       # everything below this folder is watched
     with recorder.standing_in(my_package.my_io_module): # the module says `import os` and `os.write(...)`
@@ -38,16 +38,16 @@ from typing import Any, Literal, TypeAlias
 __all__ = ["FileRecorder", "Keep", "contents_only", "everything", "names_only", "nothing", "some"]
 
 Keep: TypeAlias = Callable[[Literal["content", "name"]], bool]
-"""Asked for each operation that was not synced: does the disk keep it?"""
+"""Called for each operation that was not synced: does the disk keep it?"""
 
 
 def nothing(what: Literal["content", "name"]) -> bool:
-    """The power went before the system wrote anything that it was not told to."""
+    """Power failed before the system wrote anything that it was not told to."""
     return False
 
 
 def everything(what: Literal["content", "name"]) -> bool:
-    """The system wrote all of it: what the end of the process alone leaves."""
+    """The system wrote everything, as if only the process had ended."""
     return True
 
 
@@ -62,14 +62,14 @@ def names_only(what: Literal["content", "name"]) -> bool:
 
 
 def some(seed: int) -> Keep:
-    """Each operation by the toss of a coin."""
+    """Keep each operation at random."""
     random = Random(seed)
     return lambda what: random.random() < 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One operation, or a mark, with the time of it."""
+    """One operation or mark, with its time."""
 
     what: str
     path: str = ""
@@ -84,9 +84,9 @@ class _Step:
 class _File:
     durable: bytes = b""
     written_at: int = 0
-    """Of the durable content."""
+    """The time of the durable content."""
     waiting: list[tuple[int, bytes | None, int]] = field(default_factory=list)
-    """Writes since the last sync: offset, data (`None`: cut off here), time."""
+    """Writes since the last sync: offset, data (`None`: truncated here), time."""
 
     def sync(self) -> None:
         self.durable, self.written_at = self.content(everything)
@@ -110,7 +110,7 @@ class _File:
 class _Folder:
     durable: dict[str, _File | _Folder] = field(default_factory=dict)
     waiting: list[tuple[str, _File | _Folder | None]] = field(default_factory=list)
-    """Names that came, went or changed since the last sync."""
+    """Names that were added, removed or changed since the last sync."""
 
     def names(self, keep: Keep) -> dict[str, _File | _Folder]:
         names = dict(self.durable)
@@ -129,21 +129,21 @@ class _Folder:
 
 
 class FileRecorder:
-    """Stands in for the module `os`: does what it is asked to, and remembers what changes files below `root`."""
+    """Replaces the module `os`: does the same, and records what changes files below `root`."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        """`root` must exist; what is in it now counts as synced."""
+        """`root` must exist. What it contains now counts as synced."""
         self._root = os.path.realpath(root)
         self._begin = _taken(Path(self._root))
         self._steps: list[_Step] = []
         self._handles: dict[int, int] = {}
         self._places: dict[int, str] = {}
-        """Where each open descriptor was opened: what a `dir_fd` stands for."""
+        """Where each open descriptor was opened: what a `dir_fd` means."""
         self._opened = 0
 
     @contextmanager
     def standing_in(self, *modules: ModuleType) -> Iterator[FileRecorder]:
-        """Replace the name `os` in these modules by this recorder, for the length of a `with` block."""
+        """Replace the name `os` in these modules with this recorder, during a block."""
         before = [vars(module)["os"] for module in modules]
         for module in modules:
             vars(module)["os"] = self
@@ -157,28 +157,28 @@ class FileRecorder:
         return getattr(os, name)
 
     def mark(self, label: str) -> None:
-        """Remember that something happened here, such as an acknowledgement."""
+        """Record that something happened here, such as an acknowledgement."""
         self._steps.append(_Step("mark", label))
 
     def moments(self) -> range:
-        """Every point at which the power can go: before the first operation, and after each."""
+        """Return every point at which power can fail: before the first operation, and after each."""
         return range(len(self._steps) + 1)
 
     def marks(self, moment: int) -> list[str]:
-        """The marks up to a moment, oldest first."""
+        """Return the marks up to a moment, oldest first."""
         return [step.path for step in self._steps[:moment] if step.what == "mark"]
 
     def last(self, moment: int) -> str:
-        """The operation just before a moment, for a message."""
+        """Return the operation just before a moment, for a message."""
         if not moment:
             return "nothing yet"
         step = self._steps[moment - 1]
         return f"{step.what} {step.path} {step.other}".strip()
 
     def replay(self, moment: int, target: str | os.PathLike[str], keep: Keep) -> None:
-        """Write into the empty folder `target` what a disk holds that lost power at a moment.
+        """Write into the empty folder `target` what is on a disk after a power failure at a moment.
 
-        Files carry the times at which their content was written.
+        Files have the modification times of their content.
         """
         begin = _copy(self._begin)
         handles: dict[int, _File | _Folder] = {}
@@ -291,7 +291,7 @@ class FileRecorder:
 
 
 def _opened_elsewhere(fd: int) -> str | None:
-    """Where a folder is that somebody else opened."""
+    """Return the path of a folder that other code opened."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
     except FileNotFoundError:  # pragma: no cover - the workflow's macOS job runs this

@@ -22,7 +22,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A batch that raised `ConflictError`, with the keys that it named and the items that it carried."""
+    """A batch that raised `ConflictError`, with the keys that it named and the items that it contained."""
 
     batch: Sequence[Write]
     keys: tuple[Key, ...]
@@ -38,7 +38,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What one `get`, or one page of `scan`, saw: everything that it asked for, absent keys as `None`."""
+    """What one `get`, or one page of `scan`, saw: everything that it requested, absent keys as `None`."""
 
     items: Mapping[Key, Item | None]
 
@@ -49,10 +49,10 @@ Event: TypeAlias = Applied | Refused | Unknown | Looked
 def explain(before: Mapping[Key, Stored], events: Sequence[Event], after: Mapping[Key, Item]) -> list[int] | None:
     """Find an order in which the events, one after the other, lead from `before` to `after`; `None` if there is none.
 
-    Every event ran at the same time as every other one. An order is right when each applied batch's conditions held
-    at its turn, each refused one named only keys that failed at its turn and carried what was there, and each look
-    saw exactly the state at its turn. The answer lists places in `events`; an unknown one that never happened
-    is left out. The search is exhaustive: use it for about eight events.
+    All events were concurrent. An order is right if each applied batch's conditions held at its turn, each refused
+    batch named only keys that failed at its turn and contained what was stored there, and each read saw exactly the
+    state at its turn. Returns indexes of `events`, without unknown events that never happened. The search is
+    exhaustive: use it for about eight events.
     """
     return _Search(events, after).find(Model(dict(before)).items, frozenset(range(len(events))))
 
@@ -80,7 +80,7 @@ class _Search:
 
 
 def _step(state: dict[Key, Stored], event: Event) -> dict[Key, Stored] | None:
-    """The state after an event, or `None` where it cannot have been its turn."""
+    """Return the state after an event; `None` if it cannot have happened at this point."""
     if isinstance(event, Looked):
         return state if all(_saw(state, key, item) for key, item in event.items.items()) else None
     if isinstance(event, Refused):

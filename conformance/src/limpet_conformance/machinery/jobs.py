@@ -1,4 +1,4 @@
-"""What the suite's other processes do. Each job prints JSON, one value a line."""
+"""What the suite's other processes do. Each job prints one JSON value per line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _say(value: Any) -> None:
 
 
 async def increment(driver: Driver, at: Key, times: int) -> None:
-    """Add one, again and again, under the etag that was read; print how often it took."""
+    """Add one, repeatedly, under the etag that was read; print how many times it succeeded."""
     (item,) = await driver.get([at])
     for _ in range(times):
         while True:
@@ -45,7 +45,7 @@ async def append(driver: Driver, log: Key, entries: Key, head: Key, etag: str, v
 
 
 async def take_turns(driver: Driver, mine: Key, other: Key, rounds: int) -> None:
-    """In every round, take away `other` only if `mine` is there; print the rounds in which that worked."""
+    """In every round, delete `other` only if `mine` exists; print the rounds in which that worked."""
     done = []
     for turn in range(rounds):
         batch: list[Write] = [Check(key(mine, number(turn))), Delete(key(other, number(turn)), If.PRESENT)]
@@ -82,14 +82,14 @@ async def transfer(driver: Driver, accounts: Sequence[Key], times: int, step: in
 async def transfer_and_take_turns(
     driver: Driver, accounts: Sequence[Key], times: int, step: int, mine: Key, other: Key, rounds: int
 ) -> None:
-    """Both at once on one driver; prints what `take_turns` prints."""
+    """Both at once on one driver; print what `take_turns` prints."""
     transferring = asyncio.create_task(transfer(driver, accounts, times, step))
     await take_turns(driver, mine, other, rounds)
     await transferring
 
 
 async def keep_writing(driver: Driver, base: Key, size: int, batches: bool) -> None:
-    """Write pairs until somebody kills this process; print each number once it is acknowledged."""
+    """Write pairs until this process is killed; print each number once it is acknowledged."""
     at = 0
     while True:
         value = f"{at} " + "x" * (size if at % 5 == 0 else 10)
@@ -108,7 +108,7 @@ async def keep_writing(driver: Driver, base: Key, size: int, batches: bool) -> N
 
 
 async def forget(driver: Driver) -> None:
-    """Open a driver, write, and end without closing it."""
+    """Open a driver, write, and exit without closing it."""
     await driver.open()
     print("ready", flush=True)
     await driver.apply([Put(key("forgotten"), "x")])
@@ -116,13 +116,13 @@ async def forget(driver: Driver) -> None:
 
 
 async def fork(driver: Driver, base: Key, times: int) -> None:
-    """Fork a child that tries every verb and closes, and go on writing; print what the child met, then each number."""
+    """Fork a child that tries every verb and closes, and keep writing. Print what the child got, then each number."""
     await driver.apply([Put(key(base, number(0)), "0")])
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a call that hangs ends as nothing said
-        met = asyncio.run(_met_after_fork(driver, base))  # the parent's loop runs in the parent only
+        signal.alarm(20)  # if a call hangs, nothing is printed
+        met = asyncio.run(_met_after_fork(driver, base))  # the parent's loop only runs in the parent
         os.write(writing, dumps(met).encode())
         os._exit(0)
     os.close(writing)
@@ -137,7 +137,7 @@ async def fork(driver: Driver, base: Key, times: int) -> None:
 
 
 async def _met_after_fork(driver: Driver, base: Key) -> list[list[str]]:
-    """The name of each call with what it raised."""
+    """Return the name of each call with what it raised."""
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "get": lambda: driver.get([key(base, number(0))]),
         "apply": lambda: driver.apply([Put(key(base, number(10**9)), "the child's")]),

@@ -1,6 +1,6 @@
-"""A dict that does what the contract says, one batch after the other: the oracle that drivers are held against.
+"""A dict that does what the contract says, one batch after the other. Drivers are compared with it.
 
-Written apart from the judge that drivers use, so that one mistake cannot hide in both.
+Written separately from the `evaluate` that drivers use, so that one mistake cannot hide in both.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["Model", "State", "Stored", "failing"]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the model holds at a key. Time stands still in it: `ttl_ms` is what was put and never runs down."""
+    """What the model stores at a key. Its time stands still: `ttl_ms` is what was put, and never decreases."""
 
     value: Value
     etag: Etag
     ttl_ms: int | None = None
 
     def is_(self, item: Item | None) -> bool:
-        """Whether a driver's item is this one; the time left may have run down, but not out."""
+        """Return whether a driver's item is this one. Its remaining time may be less, but not zero."""
         if item is None or item.value != self.value or type(item.value) is not type(self.value):
             return False
         if item.etag != self.etag or (item.ttl_ms is None) != (self.ttl_ms is None):
@@ -41,7 +41,7 @@ class Model:
     items: dict[Key, Stored] = field(default_factory=dict)
 
     def apply(self, batch: Sequence[Write]) -> frozenset[Key]:
-        """Apply a batch and answer nothing, or answer every key whose condition failed and change nothing."""
+        """Apply a batch and return nothing, or return every key whose condition failed and change nothing."""
         if own_etag(self.items, batch):
             return frozenset()
         failed = failing(self.items, batch)
@@ -58,17 +58,17 @@ class Model:
         return frozenset()
 
     def below(self, base: Key) -> list[Key]:
-        """The keys that a scan of `base` gives, in order."""
+        """Return the keys that a scan of `base` returns, in order."""
         return sorted(key for key in self.items if not base or key.startswith(base + "!"))
 
 
 def own_etag(state: State, batch: Sequence[Write]) -> bool:
-    """Whether the batch finds an item that it put itself: it was applied before, and does nothing again."""
+    """Return whether the batch finds an item that it put itself: it was applied before, and does nothing again."""
     return any(isinstance(write, Put) and write.key in state and state[write.key].etag == write.etag for write in batch)
 
 
 def failing(state: State, batch: Sequence[Write]) -> frozenset[Key]:
-    """Every key of a batch whose condition does not hold."""
+    """Return every key of a batch whose condition does not hold."""
     return frozenset(write.key for write in batch if not _holds(state.get(write.key), write))
 
 

@@ -1,4 +1,4 @@
-"""What became of a call, as a value that a test can compare."""
+"""The outcome of a call, as a value that tests can compare."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ async def refused(driver: Driver, batch: Sequence[Write]) -> ConflictError:
 
 
 def carried(conflict: ConflictError, key: Key) -> Item:
-    """The item that a conflict carries for a key where something is."""
+    """Return the item that a conflict contains for a key with a stored item."""
     item = conflict.items.get(key)
     assert item is not None, f"the conflict does not carry the item at {key!r}"
     return item
 
 
 def conflict_of(outcome: Outcome, what: str) -> ConflictError:
-    """The conflict that a unit of a group must have met."""
+    """Return the conflict that a unit of a group must have had."""
     assert isinstance(outcome, ConflictError), f"{what}: the verdict is {outcome!r} where a ConflictError belongs"
     return outcome
 
 
 def current(conflict: ConflictError, failed: frozenset[Key], there: dict[Key, Item | None], what: str) -> None:
-    """Assert that a conflict names keys that failed, at least one, and carries what is there."""
+    """Assert that a conflict names keys that failed, at least one, and contains what is stored."""
     assert conflict.keys, f"{what}: the conflict names no key"
     wrong = set(conflict.keys) - failed
     assert not wrong, f"{what}: the conflict names {sorted(wrong)}, whose condition holds"

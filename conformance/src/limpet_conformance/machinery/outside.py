@@ -1,10 +1,10 @@
-"""A folder beside the one under test, with what an attacker would like to reach, and what attackers put in places.
+"""A folder next to the tested one, with what an attacker would like to reach, and what attackers put into databases.
 
     with beside(pattern) as (base, outside):        # `base` is a copy of the pattern
         put_in_place(base / "kv", link_to_folder, outside)
         error = outside.attacked(lambda: use(base))  # nothing outside was touched, it did not hang, the error is ours
 
-What is outside is watched by the system itself where it can (inotify), and compared byte by byte everywhere.
+The outside folder is watched by the system if possible (inotify), and compared byte by byte in any case.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = [
 ]
 
 SECRET = b'"the secret outside"'
-"""What stands in every file outside."""
+"""The content of every file outside."""
 _LONGEST = 20.0
-"""Seconds within which everything has to be over."""
+"""Seconds after which everything must be over."""
 
 
 class _Watch:
-    """What happens to the files in a folder: opened, read, written, made, removed."""
+    """What happens to the files in a folder: opened, read, written, created, removed."""
 
     def __init__(self, folder: Path) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -53,7 +53,7 @@ class _Watch:
         self._libc.inotify_add_watch(self._fd, bytes(folder), 0x00000FFF)  # IN_ALL_EVENTS
 
     def seen(self) -> bytes:
-        """The names of what was touched."""
+        """Return the names of what was touched."""
         with suppress(BlockingIOError):
             return os.read(self._fd, 65536)
         return b""
@@ -63,10 +63,10 @@ class _Watch:
 
 
 class Outside:
-    """The folder beside."""
+    """The folder next to the tested one."""
 
     def __init__(self, root: Path) -> None:
-        """Makes `root/outside`, with files that have the names of those which a place holds."""
+        """Creates `root/outside`, with files that have the same names as those of a database."""
         self.folder = root / "outside"
         self.folder.mkdir()
         for name in ("victim.json", "lock", "journal", "0", "a.json", "index-x"):
@@ -83,14 +83,14 @@ class Outside:
         }
 
     def check(self) -> None:
-        """Nothing happened to it since it was made."""
+        """Assert that nothing has happened to it since it was created."""
         if self.watch is not None:
             assert self.watch.seen() == b"", "something outside was touched"
             self.watch.close()
         assert self._found() == self._before
 
     def attacked(self, use: Callable[[], Awaitable[object]]) -> LimpetError | None:
-        """Run it and check what is outside; gives the error it ended with, which has to be one of ours."""
+        """Run something, and check the outside. Returns the error that it raised, which must be one of Limpet's."""
 
         async def bounded() -> object:
             return await asyncio.wait_for(use(), _LONGEST)
@@ -117,8 +117,8 @@ def beside(pattern: Path) -> Iterator[tuple[Path, Outside]]:
 
 @contextmanager
 def little_memory(room: int = 400 * 1024 * 1024) -> Iterator[None]:
-    """For the length of a `with` block this process may take so much more than it has (Linux)."""
-    import resource  # Windows has none
+    """During the block, limit how much more memory this process can use (Linux)."""
+    import resource  # not available on Windows
 
     with Path("/proc/self/statm").open() as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
@@ -131,32 +131,32 @@ def little_memory(room: int = 400 * 1024 * 1024) -> Iterator[None]:
 
 
 def link(path: Path, outside: Outside) -> None:
-    """A link to a file outside."""
+    """Create a link to a file outside."""
     path.symlink_to(outside.folder / "victim.json")
 
 
 def link_to_folder(path: Path, outside: Outside) -> None:
-    """A link to the folder outside."""
+    """Create a link to the folder outside."""
     path.symlink_to(outside.folder)
 
 
 def dangling_link(path: Path, outside: Outside) -> None:
-    """A link to what is not there yet, and would be made by who opens it."""
+    """Create a link to a missing file, which opening it would create."""
     path.symlink_to(outside.folder / "made")
 
 
 def pipe(path: Path, outside: Outside) -> None:
-    """A pipe: who opens it waits."""
+    """Create a pipe, which blocks when it is opened."""
     os.mkfifo(path)
 
 
 def folder(path: Path, outside: Outside) -> None:
-    """A folder with something in it."""
+    """Create a folder that is not empty."""
     (path / "x").mkdir(parents=True)
 
 
 def device(path: Path, outside: Outside) -> None:
-    """Zeros without end."""
+    """Endless zeros."""
     try:
         os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))
     except PermissionError:
@@ -164,18 +164,18 @@ def device(path: Path, outside: Outside) -> None:
 
 
 def hard_link(path: Path, outside: Outside) -> None:
-    """Another name of a file outside."""
+    """Create another name of a file outside."""
     path.hardlink_to(outside.folder / "victim.json")
 
 
 THINGS: tuple[Callable[[Path, Outside], None], ...] = (
     link, link_to_folder, dangling_link, pipe, folder, device, hard_link
 )  # fmt: skip
-"""What may stand in the place of a file or a folder."""
+"""What may be in place of a file or a folder."""
 
 
 def put_in_place(path: Path, thing: Callable[[Path, Outside], None], outside: Outside) -> None:
-    """Replace whatever is at a path, where there is a folder for it."""
+    """Replace whatever is at a path, if its folder exists."""
     if not path.parent.is_dir() or path.parent.is_symlink():
         return
     if path.is_dir() and not path.is_symlink():

@@ -1,4 +1,4 @@
-"""Other processes on the same place: they open a driver by its URL, as applications do, and do one job.
+"""Other processes on the same database: they open a driver by its URL, as applications do, and do one job.
 
     async with working(self, url, Job("increment", key=..., times=50), Job("increment", key=..., times=50)) as workers:
         for worker in workers:
@@ -28,7 +28,7 @@ READY = "ready"
 
 
 class Job:
-    """A function of `jobs`, by name, and its arguments: whatever JSON can say."""
+    """A function of `jobs`, by name, and its arguments, which must be JSON."""
 
     def __init__(self, name: str, **arguments: Any) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Worker:
             stderr=self._errors,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
-        self._say(said)  # not among the arguments, where other users of the machine see passwords
+        self._say(said)  # not an argument, because other users of the machine can see those
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -64,7 +64,7 @@ class Worker:
         assert line.decode().strip() == READY, f"a worker could not begin:\n{self._complaint()}"
 
     def go(self) -> None:
-        """Let the job begin."""
+        """Start the job."""
         self._say("go")
 
     async def begun(self) -> None:
@@ -74,19 +74,19 @@ class Worker:
         assert self._first, f"the job {self.job.name} ended at once:\n{self._complaint()}"
 
     def kill(self) -> None:
-        """End it at once, as `kill -9` does: nothing of it runs any more."""
+        """Kill it, as `kill -9` does."""
         self._process.kill()
 
     async def lines(self) -> list[Any]:
-        """Everything that the job printed, once it has ended in whatever way."""
+        """Return everything that the job printed, once it has ended in any way."""
         assert self._process.stdout is not None
         said = await asyncio.to_thread(self._process.stdout.read)
         await asyncio.to_thread(self._process.wait)
-        *whole, _torn = (self._first + said).split(b"\n")  # a process that was killed may leave half a line
+        *whole, _torn = (self._first + said).split(b"\n")  # a killed process may leave half a line
         return [loads(line) for line in whole]
 
     async def result(self) -> list[Any]:
-        """Everything that the job printed; fails where it did not end well."""
+        """Return everything that the job printed. Fails if it did not end successfully."""
         lines = await self.lines()
         assert self._process.returncode == 0, f"the job {self.job.name} failed in its process:\n{self._complaint()}"
         return lines
@@ -99,7 +99,7 @@ class Worker:
             assert pipe is not None
             try:
                 pipe.close()
-            except BrokenPipeError:  # what was never read by a process that is gone
+            except BrokenPipeError:  # the process ended without reading everything
                 continue
 
     def _complaint(self) -> str:
@@ -109,7 +109,7 @@ class Worker:
 
 @asynccontextmanager
 async def working(section: Section, url: str, *jobs: Job) -> AsyncIterator[list[Worker]]:
-    """Start a process for each job and wait until all their drivers are open."""
+    """Start a process for each job, and wait until all their drivers are open."""
     workers: list[Worker] = []
     try:
         for job in jobs:

@@ -1,4 +1,4 @@
-"""Reading a whole place through its pages, and noticing when paging goes astray."""
+"""Read a whole database through its pages, and check the paging."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["one", "snapshot", "walk"]
 
 
 async def one(driver: Driver, key: Key) -> Item | None:
-    """The item at one key."""
+    """Return the item at one key."""
     answer = await driver.get([key])
     assert len(answer) == 1, f"get() of one key answered {len(answer)} items"
     return answer[0]
@@ -24,7 +24,7 @@ async def walk(
     limit: int = 100,
     values: bool = True,
 ) -> list[Item]:
-    """Every item of a scan, page by page, with the order, the bounds and the progress of each page checked."""
+    """Return every item of a scan, page by page, checking order, bounds and progress."""
     items: list[Item] = []
     empty = 0
     while True:
@@ -69,5 +69,5 @@ def check_page(
 
 
 async def snapshot(driver: Driver) -> dict[Key, Item]:
-    """Everything that a place holds. Only whole while nobody writes."""
+    """Return everything in a database. Only consistent while nobody writes."""
     return {item.key: item for item in await walk(driver)}

@@ -1,4 +1,4 @@
-"""Where random searches begin, so that a failure can be begun again."""
+"""The seeds of random searches, so that a failure can be repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["seeded"]
 
 
 def seeded() -> tuple[Random, int]:
-    """A source of random choices, and its seed: `LIMPET_CONFORMANCE_SEED`, else a new one at each call."""
+    """Return a random generator and its seed: `LIMPET_CONFORMANCE_SEED`, or a new one for each call."""
     given = os.environ.get("LIMPET_CONFORMANCE_SEED")
     seed = int(given) if given else SystemRandom().randrange(2**32)
     return Random(seed), seed

@@ -1,4 +1,4 @@
-"""The process behind `processes.Worker`: open a driver, say so, wait for a word, do one job."""
+"""The process of `processes.Worker`: open a driver, report it, wait for a signal, do one job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def _main(spec: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Read what to do from the first line of the input."""
+    """Read the job from the first line of the input."""
     asyncio.run(_main(loads(sys.stdin.readline())))
 
 

@@ -1,4 +1,4 @@
-"""Clause 9, `append`: numbers without gaps or doubles, and never n before n-1."""
+"""Clause 9, `append`: numbers without gaps or duplicates, and never n before n-1."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def _append(driver: Driver, check: Check, *values: str) -> int:
 
 
 class Appending(Section):
-    """The verb under every log."""
+    """The verb below every log."""
 
     async def test_a_driver_of_single_items_refuses_it(self, driver: Driver) -> None:
         check = await _begin(driver)
@@ -116,7 +116,7 @@ class Appending(Section):
 
     @requires(atomic="batch")
     async def test_the_counter_gets_a_new_etag(self, driver: Driver) -> None:
-        """Who cuts a log writes under the counter's etag: no append may slip in unseen."""
+        """Truncating a log writes under the counter's etag, so that no append can come in between unnoticed."""
         check = await _begin(driver)
         seen = set()
         for _ in range(3):
@@ -206,7 +206,7 @@ class Appending(Section):
 
     @requires(atomic="batch")
     async def test_native_and_default_agree(self, pair: Pair) -> None:
-        """The verb, its default by compare-and-set, and `commit` number one log together."""
+        """The verb, its default by compare-and-set, and `commit` share the numbering of one log."""
         check = await _begin(pair[0])
         for at in range(0, 12, 4):
             assert await _append(pair[0], check, "verb") == at
@@ -226,7 +226,7 @@ class Appending(Section):
 
     @requires(atomic="batch")
     async def test_who_assigns_the_numbers(self, driver: Driver) -> None:
-        """With `append` declared the backend is given appends; without it they are compare-and-set."""
+        """With `append` declared, the backend is given appends; without it, they are compare-and-set."""
         if not can_inject(driver):
             self.not_declared("faults: the driver is not built on BaseDriver")
         check = await _begin(driver)
@@ -239,7 +239,7 @@ class Appending(Section):
 
     @requires(atomic="batch")
     async def test_a_cut_sees_every_append_before_it(self, pair: Pair) -> None:
-        """Who cuts carries the counter's etag and the head's: of cut and append, one is refused or comes first."""
+        """A cut requires the counter's etag and the head's: of cut and append, one is refused or comes first."""
         check = await _begin(pair[0])
         await _append(pair[0], check, "x")
         for _ in range(int(10 * self.effort) + 2):

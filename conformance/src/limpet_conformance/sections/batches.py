@@ -1,4 +1,4 @@
-"""Clause 1, what a batch means: all or nothing, refused by name, never twice."""
+"""Clause 1, batches: all or nothing, refused by name, never applied twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ A, B, C = (key(name("batches"), name(letter)) for letter in "abc")
 
 
 class Batches(Section):
-    """What `apply` promises of one batch at a time."""
+    """What `apply` promises about one batch at a time."""
 
     async def test_a_put_is_there_as_it_was_put(self, driver: Driver) -> None:
         put = Put(A, "value")
@@ -64,7 +64,7 @@ class Batches(Section):
 
     @requires(atomic="batch")
     async def test_a_write_has_the_same_outcome_in_company(self, driver: Driver) -> None:
-        """A driver may send a batch of one another way; both ways must decide alike."""
+        """A driver may send a batch of one differently; both ways must decide the same."""
         company = key(name("company"))
         wrong: list[str] = []
         for case in cases():
@@ -73,7 +73,7 @@ class Batches(Section):
         assert not wrong, "\n".join(wrong)
 
     async def _tried(self, driver: Driver, case: Case, batch: Any) -> list[str]:
-        """Prepare a case, apply its batch, and say what went wrong."""
+        """Prepare a case, apply its batch, and return what went wrong."""
         for at, stored in case.before.items():
             await driver.apply([Put(at, stored.value, None, stored.ttl_ms, stored.etag)])
         keys = sorted({*case.before, *case.after, *(write.key for write in batch)})

@@ -1,4 +1,4 @@
-"""Clause 11, clients from the application: used, never closed, and adapted to or refused by name."""
+"""Clause 11, an application's own client: used, never closed, and adapted to or refused by name."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ A = key(name("clients"), name("a"))
 
 
 class Clients(Section):
-    """Where the driver takes a client that the application made."""
+    """If the driver accepts a client that the application created."""
 
     def borrowing(self, url: str) -> Any:
-        """Override it where your driver takes a client: an async context manager that yields a `Borrowed` on `url`.
+        """Override this if your driver accepts a client: an async context manager that yields a `Borrowed` on `url`.
 
-        `None`, as here, says that it takes none, and the tests of this section are reported as not declared.
+        `None`, the default, means that it does not, and the tests of this section are reported as not declared.
         """
         return None
 
@@ -95,7 +95,7 @@ async def _listed(driver: Driver, complaint: str) -> dict[str, Any]:
 
 
 async def _round(driver: Driver, what: str) -> None:
-    """Put every third awkward value and read it back."""
+    """Store every third awkward value and read it back."""
     values = dict(zip((key(name("clients"), number(at)) for at in range(len(VALUES))), VALUES[::3], strict=False))
     assert set(await driver.commit([[Put(at, value)] for at, value in values.items()])) == {None}
     items = {item.key: item for item in await walk(driver)}

@@ -1,4 +1,4 @@
-"""Clause 1 against kills: what was acknowledged is there when somebody opens the place again, and no batch by halves."""
+"""Clause 1 and kills: what was acknowledged is there after reopening, and no batch is half applied."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BASE = key(name("crashes"), name("pairs"))
 
 
 class Crashes(Section):
-    """A process ends without a word."""
+    """A process ends without warning."""
 
     @pytest.mark.processes
     async def test_who_forgets_to_close_does_not_hang(self, url: str) -> None:
@@ -57,7 +57,7 @@ class Crashes(Section):
     @pytest.mark.processes
     @requires(shared=True)
     async def test_a_killed_writer_holds_nobody_up(self, url: str) -> None:
-        """Locks of a process that is gone are gone with it."""
+        """The locks of a dead process are released."""
         base = key(BASE, number(0))
         async with self.opened(url) as driver:
             for _ in range(2):
@@ -76,7 +76,7 @@ class Crashes(Section):
     @pytest.mark.processes
     @requires(shared=True)
     async def test_a_fork_is_told_and_costs_its_parent_nothing(self, url: str) -> None:
-        """Each verb raises `ForkedError` in the child; it may close, and its parent does not notice."""
+        """Each verb raises `ForkedError` in the child, which may close; its parent does not notice."""
         if not hasattr(os, "fork"):
             self.not_declared("a fork: this system has none")
         base = key(BASE, name("forked"))

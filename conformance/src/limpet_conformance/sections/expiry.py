@@ -1,4 +1,4 @@
-"""Clause 3, time: the backend's clock judges expiry, to the millisecond, in reads and conditions alike."""
+"""Clause 3, time: the backend's clock decides about expiry, to the millisecond, for reads and conditions alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A, B, C = (key(name("expiry"), name(letter)) for letter in "abc")
 HOUR = 3_600_000
 MINUTES = 600.0
 SHORT = 40
-"""Milliseconds to live where a test waits for the end."""
+"""Milliseconds to live in tests that wait for the end."""
 
 
 async def _over() -> None:
@@ -31,10 +31,10 @@ async def _over() -> None:
 
 
 class Expiry(Section):
-    """How items end."""
+    """How items expire."""
 
     async def test_an_item_lives_to_the_millisecond(self, driver: Driver) -> None:
-        """Seen until its time is over, by get and scan alike, and not a millisecond longer."""
+        """Visible until its time is over, to get and scan alike, and not a millisecond longer."""
         for lives in (*[1] * 12, 30, 110):
             sent = monotonic()
             await driver.apply([Put(A, "x", ttl_ms=lives)])
@@ -44,7 +44,7 @@ class Expiry(Section):
                 item = await one(driver, A)
                 listed = await walk(driver)
                 seen = monotonic()
-                # The instant of the put lies between `sent` and `answered`; a clock of whole milliseconds may be 1 off.
+                # The time of the put is between `sent` and `answered`; a clock of whole milliseconds may differ by 1.
                 if (seen - sent) * 1000 < lives - 2:
                     assert item is not None, f"gone {(seen - sent) * 1000:.1f} ms after a put of {lives} ms"
                     assert listed, f"not listed {(seen - sent) * 1000:.1f} ms after a put of {lives} ms"
@@ -144,7 +144,7 @@ class Expiry(Section):
             await driver.apply([Put(A, "1", ttl_ms=300)])
             await driver.apply([Put(A, "2", ttl_ms=KEEP)])
             item = await one(driver, A)
-            if (monotonic() - sent) * 1000 < 290:  # else it may have expired meanwhile, and KEEP has nothing to keep
+            if (monotonic() - sent) * 1000 < 290:  # otherwise it may have expired, with nothing to KEEP
                 break
         assert item is not None
         assert (item.value, item.ttl_ms is not None) == ("2", True), f"after KEEP, it has {item.ttl_ms} ms left"
@@ -163,7 +163,7 @@ class Expiry(Section):
         while (monotonic() - answered) * 1000 < 85:
             try:
                 await driver.apply([Put(A, "again", If.PRESENT, KEEP)])
-            except ConflictError:  # the put itself was done at some time between `sent` and `answered`
+            except ConflictError:  # the put was applied at some time between `sent` and `answered`
                 assert (monotonic() - sent) * 1000 > 97, "an item ended before its time"
                 break
             await asyncio.sleep(0.01)
@@ -180,7 +180,7 @@ class Expiry(Section):
 
     @requires(atomic="batch")
     async def test_what_was_put_in_one_batch_expires_at_one_instant(self, driver: Driver) -> None:
-        """A `get` and a page judge everything by one "now": they see all of a batch, or nothing of it."""
+        """A `get` and a page use one "now" for everything: they see all of a batch, or nothing of it."""
         keys = [key(A, number(at)) for at in range(400)]
         for lives in (60, 90, 120):
             await driver.apply([Put(at, "x", ttl_ms=lives) for at in keys])
@@ -189,7 +189,7 @@ class Expiry(Section):
                     seen = sum(item is not None for item in await driver.get(keys, values=False))
                 else:
                     page = await driver.scan(Range(A, limit=1000, values=False))
-                    if page.next is not None:  # a page may be short
+                    if page.next is not None:  # a page can be short
                         continue
                     seen = len(page.items)
                 assert seen in (0, len(keys)), f"{seen} of the {len(keys)} items of one batch were seen"
@@ -234,7 +234,7 @@ class Expiry(Section):
 
     @pytest.mark.parametrize("minutes", [-10, 10])
     async def test_a_client_with_a_wrong_clock(self, pair: Pair, minutes: int) -> None:
-        """The clock of whoever calls decides nothing: neither when an item was written nor when it ends."""
+        """The caller's clock decides nothing: neither when an item was written nor when it expires."""
         wrong, right = pair
         clock = (await _written(right, C)).updated_at
         with skewed(60.0 * minutes):

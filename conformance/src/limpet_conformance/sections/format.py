@@ -1,4 +1,4 @@
-"""Clause 10, what stays: a place that is opened again holds what was written, to the last detail."""
+"""Clause 10, what stays: a database that is opened again contains what was written, in every detail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FROZEN = {
     ("kv", "@"): key(name("kv"), text("")),
     ("kv", "@" + "x" * 160 + '"hKBnjJCTf13PmZTVhmZo2m'): key(name("kv"), text("x" * 201)),
 }
-"""Encoded segments that stand in stores, and the keys that must go on meaning them."""
+"""Encoded segments that databases contain, and the keys that they must continue to mean."""
 
 
 class Format(Section):
@@ -83,7 +83,7 @@ class Format(Section):
             assert 3_500_000 < item.ttl_ms <= 3_600_000 - 50, f"time stood still: {item.ttl_ms} ms are left"
 
     async def test_a_place_that_lasts_no_longer_than_its_driver(self, url: str) -> None:
-        """Neither durable nor shared: what was written is gone, and not half of it."""
+        """Neither durable nor shared: what was written is gone, all of it."""
         if self.capabilities.shared or self.capabilities.durable != "no":
             async with self.opened(url) as driver:
                 await driver.apply([Put(F, "x")])

@@ -1,4 +1,4 @@
-"""Clause 8, grouping: units that travel together stay independent, and so do the callers who sent them."""
+"""Clause 8, grouping: units that are sent together stay independent, and so do their callers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _at(place: int) -> Key:
 
 
 class Grouping(Section):
-    """`commit`, and many callers at once."""
+    """`commit`, and many concurrent callers."""
 
     async def test_nothing_to_do(self, driver: Driver) -> None:
         assert await driver.commit([]) == []
@@ -108,7 +108,7 @@ class Grouping(Section):
         assert sorted(await snapshot(driver)) == [_at(0), _at(4)]
 
     async def test_units_on_one_key_have_a_serial_order(self, driver: Driver) -> None:
-        """Of rivals under one condition exactly one wins, whatever travels together."""
+        """Of rivals under one condition exactly one wins, whatever is sent together."""
         first = Put(_at(0), "first")
         await driver.apply([first])
         outcomes = await driver.commit([[Put(_at(0), str(rival), first.etag)] for rival in range(20)])
@@ -153,7 +153,7 @@ class Grouping(Section):
 
     @requires(atomic="batch")
     async def test_a_group_beyond_one_batch(self, driver: Driver) -> None:
-        """Together more than one batch may hold, in writes and in bytes: each unit for itself may travel."""
+        """Together they exceed the limits of a batch, in writes and in bytes; separately, each unit may be sent."""
         units: list[Unit] = [[Put(key(G, number(unit), number(at)), "x") for at in range(400)] for unit in range(4)]
         units += [[Put(_at(50 + unit), b"x" * (3 * 1024 * 1024))] for unit in range(4)]
         assert await driver.commit(units) == [None] * 8
@@ -208,7 +208,7 @@ class Grouping(Section):
         await asyncio.gather(*map(get, range(60)), *map(scan, range(0, 57, 3)))
 
     async def test_cancelling_one_caller_leaves_its_neighbours(self, pair: Pair) -> None:
-        """A cancelled caller's own outcome is unknown; everybody else's is not."""
+        """A cancelled caller's own outcome is unknown; everyone else's is not."""
         driver = pair[0]
         for round_ in range(6):
             base = 1000 * (round_ + 1)
@@ -232,7 +232,7 @@ class Grouping(Section):
                     assert item.etag == put.etag
 
     async def test_a_cancelled_call_costs_no_later_one(self, pair: Pair) -> None:
-        """Whatever a cancelled call leaves open, what is acknowledged after it is there for everybody."""
+        """Whatever a cancelled call leaves open, what is acknowledged after it is visible to everyone."""
         first, second = pair
         single = self.capabilities.atomic == "item"
         await first.apply([Put(_at(1), "before")])

@@ -1,4 +1,4 @@
-"""Clause 4, keys: any text, one order on every backend, nothing folded, matched or cut."""
+"""Clause 4, keys: any text, one order on every backend, nothing folded, matched or truncated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_ENCODED: tuple[Any, ...] = (
 
 
 class Keys(Section):
-    """The map's order and its names."""
+    """The order and the names of the map."""
 
     async def test_every_awkward_key_keeps_its_own_value(self, driver: Driver) -> None:
         await _fill(driver, KEYS)
@@ -57,7 +57,7 @@ class Keys(Section):
             assert got == (wanted[::-1] if reverse else wanted), f"out of order: {_first_difference(got, wanted)}"
 
     async def test_every_listing_has_one_order(self, driver: Driver) -> None:
-        """Whatever the order of text is, all pages keep to it, in both directions; names and numbers have theirs."""
+        """Whatever the order of text, all pages follow it, in both directions; names and numbers have theirs."""
         await _fill(driver, KEYS)
         order = await _order(driver, KEYS)
         for limit in (1000, 7):
@@ -78,7 +78,7 @@ class Keys(Section):
 
     @pytest.mark.parametrize("reverse", [False, True])
     async def test_every_bound_of_every_awkward_key(self, driver: Driver, reverse: bool) -> None:
-        """Each key once as `after` and once as `before`, in both directions: neither bound is itself included."""
+        """Each key once as `after` and once as `before`, in both directions: bounds are exclusive."""
         await _fill(driver, KEYS)
         wanted = await _order(driver, KEYS)
         for place, bound in enumerate(wanted):
@@ -104,7 +104,7 @@ class Keys(Section):
                     assert got == (rest[::-1] if reverse else rest), f"after={low!r} before={high!r} reverse={reverse}"
 
     async def test_every_awkward_key_as_a_base(self, driver: Driver) -> None:
-        """Below a base stand its descendants: not the base itself, not a sibling whose name begins alike."""
+        """Below a base are its descendants: not the base itself, nor a sibling whose name starts the same."""
         bases = [at for at in KEYS if len(at.encode()) < MAX_KEY_BYTES - 40]
         children = [key(base, name("child")) for base in bases]
         await _fill(driver, tuple(dict.fromkeys([*KEYS, *children])))
@@ -182,7 +182,7 @@ class Keys(Section):
         outcomes = await driver.commit([[Check(wrong)], [Put(good, "x")]])
         assert isinstance(outcomes[0], InvalidKeyError)
         assert outcomes[1] is None
-        if wrong:  # as a base, "" is everything; as a bound, None is none
+        if wrong:  # as a base, "" means everything; as a bound, None means none
             with pytest.raises(InvalidKeyError):
                 await driver.scan(Range(wrong))
             with pytest.raises(InvalidKeyError):
@@ -196,7 +196,7 @@ class Keys(Section):
             await driver.get("kv")
 
     def test_random_texts_sort_and_come_back(self) -> None:
-        """Hypothesis: whatever a user calls things, they keep apart and in order."""
+        """Hypothesis: whatever users call things, they are distinct and in order."""
 
         async def example(driver: Driver, values: list[str]) -> None:
             await driver.clear("")
@@ -222,7 +222,7 @@ async def _fill(driver: Driver, keys: tuple[Key, ...]) -> None:
 
 
 async def _order(driver: Driver, keys: Sequence[Key]) -> list[Key]:
-    """All that the place holds, in order: in the order that keys have, or, without `text_order`, in the one that it lists."""
+    """Return everything in the database, in key order, or, without `text_order`, in the order in which it is listed."""
     wanted = in_order(list(dict.fromkeys(keys)))
     if driver.capabilities.text_order:
         return wanted

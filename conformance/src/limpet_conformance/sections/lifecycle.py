@@ -1,4 +1,4 @@
-"""Lifecycle: open and close, whose event loop, cancellation, and the optional verbs that clean up and report."""
+"""Lifecycle: open and close, event loops, cancellation, and the optional verbs for maintenance and reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Lifecycle(Section):
     """From `open` to `close`."""
 
     async def test_what_is_declared_is_what_is_found(self, driver: Driver) -> None:
-        """The author's declaration is the open driver's, and the class attribute is its upper bound."""
+        """The author's declaration matches the open driver's, and the class attribute is the upper bound."""
         assert driver.capabilities == self.capabilities, (
             "the open driver has other capabilities than the suite was told"
         )
@@ -184,7 +184,7 @@ class Lifecycle(Section):
             assert clearing.result() == len(keys)
 
     async def test_a_cancelled_close_can_be_repeated(self, url: str) -> None:
-        """Whoever closes again, or at the same time, returns when everything is freed."""
+        """A caller that closes again, or at the same time, returns when everything is freed."""
         driver = self.driver(url)
         await driver.open()
         if not can_inject(driver):
@@ -290,7 +290,7 @@ async def _outcome(call: Callable[[Driver], Awaitable[Any]], driver: Driver) -> 
 
 
 async def _every_outcome_is(driver: Driver, kind: type[Exception]) -> None:
-    """`commit` may raise for a closed driver as a whole, or say so in each unit's place."""
+    """`commit` can raise one error for a closed driver, or return an error for each unit."""
     try:
         outcomes = await driver.commit([[Put(A, "x")]])
     except kind:

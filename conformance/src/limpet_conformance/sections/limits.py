@@ -1,4 +1,4 @@
-"""Clause 1, limits: the declared number is accepted, one more is a typed error, nothing is split in silence."""
+"""Clause 1, limits: the declared number is accepted, one more is a typed error, nothing is split silently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Limits"]
 
 MIB = 1024 * 1024
 _TRIED = 64 * MIB
-"""Larger declared sizes are tried up to here: a test should not need gigabytes."""
+"""Larger declared sizes are only tested up to here: a test should not need gigabytes."""
 
 
 def _keys(count: int) -> list[Key]:
@@ -23,7 +23,7 @@ def _keys(count: int) -> list[Key]:
 
 
 class Limits(Section):
-    """What a driver takes in one call."""
+    """What a driver accepts in one call."""
 
     async def test_what_every_driver_takes(self, driver: Driver) -> None:
         least = Capabilities()
@@ -65,7 +65,7 @@ class Limits(Section):
         with pytest.raises(TooLargeError):
             await driver.apply([Put(at, bytes(limit + 1))])
         if limit <= _TRIED:
-            with pytest.raises(TooLargeError):  # fewer characters than the limit, more bytes
+            with pytest.raises(TooLargeError):  # fewer characters than the limit, but more bytes
                 await driver.apply([Put(at, "é" * (limit // 2 + 1))])
         item = await one(driver, at)
         assert item is not None

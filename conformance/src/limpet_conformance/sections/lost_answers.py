@@ -1,7 +1,7 @@
-"""Clause 1, lost answers: applied, refused and unknown are told apart, and nothing is ever done twice.
+"""Clause 1, lost answers: applied, refused and unknown are distinguished, and nothing is ever done twice.
 
-The faults go in below `BaseDriver`, so what a driver does about them is under test. A driver that is written on
-`Driver` itself has its own seam, and its author its own tests of it.
+The faults are injected below `BaseDriver`, so what a driver does about them is tested. A driver that is based on
+`Driver` itself has its own seam, and its author's own tests of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEAD, LOG, ENTRIES = (key(name("lost"), name(part)) for part in ("head", "n", "e
 
 
 async def _told(driver: Driver, batch: Sequence[Write]) -> str:
-    """In one word what the caller was told."""
+    """Return in one word what the caller was told."""
     try:
         await driver.apply(batch)
     except ConflictError:
@@ -74,7 +74,7 @@ class LostAnswers(Section):
         assert [item.key for item in await walk(driver)] == [A]
 
     async def test_a_put_whose_answer_was_lost_is_proved(self, driver: Driver) -> None:
-        """It happened, and its own etag proves it: the caller is told that it was applied, or that nobody knows."""
+        """It was applied, and its etag proves it: the caller is told that it was applied, or that it is unknown."""
         self._injectable(driver)
         there = Put(A, "there")
         await driver.apply([there])
@@ -90,7 +90,7 @@ class LostAnswers(Section):
             assert (item.value, item.etag) == ("x", put.etag)
 
     async def test_what_may_have_happened_is_never_called_refused(self, pair: Pair) -> None:
-        """Two increments of 5 must not give 8: mine, whose answer is lost, another's, and mine again."""
+        """Two increments of 5 must not give 8: mine, whose answer is lost, another caller's, and mine again."""
         mine, other = pair
         self._injectable(mine)
         five = Put(A, "5")
@@ -111,7 +111,7 @@ class LostAnswers(Section):
         assert item.value == "7", f"two increments of 5 gave {item.value!r}"
 
     async def test_a_condition_makes_sending_again_safe(self, pair: Pair) -> None:
-        """It never arrived. Under an etag it can be sent again; without one the answer is that nobody knows."""
+        """It never arrived. Under an etag it can be sent again; without one, the outcome is unknown."""
         mine, other = pair
         self._injectable(mine)
         there = Put(A, "there")
@@ -153,7 +153,7 @@ class LostAnswers(Section):
             assert await one(other, A) is None
 
     async def test_an_unconditional_write_is_not_sent_again(self, pair: Pair) -> None:
-        """Sent again it could undo what somebody else did in between."""
+        """Sending it again could undo what someone else did in between."""
         mine, other = pair
         self._injectable(mine)
 
@@ -172,7 +172,7 @@ class LostAnswers(Section):
             assert item.value == "another's", f"{write} was done a second time, after another's write"
 
     async def test_a_refusal_that_is_certain_stays_one(self, driver: Driver) -> None:
-        """Nothing was sent before the refusal: it is a refusal even if later calls fail."""
+        """Nothing was sent before the refusal, so it stays a refusal even if later calls fail."""
         self._injectable(driver)
         await driver.apply([Put(A, "there")])
         conflict = await refused(driver, [Put(A, "x", If.ABSENT)])
@@ -200,7 +200,7 @@ class LostAnswers(Section):
         assert await one(driver, A) is not None
 
     async def test_a_late_arrival_does_nothing_twice(self, pair: Pair) -> None:
-        """The call is on its way while its caller has long been told something. Then it arrives."""
+        """The call is under way long after its caller was told something. Then it arrives."""
         mine, other = pair
         self._injectable(mine)
         five = Put(A, "5")
@@ -278,7 +278,7 @@ class LostAnswers(Section):
     @requires(atomic="batch")
     @pytest.mark.parametrize("how", ["swallowed", "never_arrived", "late"])
     async def test_a_lost_append_is_not_sent_again(self, driver: Driver, how: str) -> None:
-        """It is found by its etag below the log's end, or it is unknown; it never stands in the log twice."""
+        """It is found by its etag at the end of the log, or unknown; it is never in the log twice."""
         self._injectable(driver)
         head = Put(HEAD, "head")
         await driver.apply([head])
@@ -325,7 +325,7 @@ class LostAnswers(Section):
         others: list[asyncio.Task[None]] = []
 
         async def then() -> None:
-            """One and the same driver may let appends to one log take turns: then they come after."""
+            """the same driver may let appends to one log take turns: then they come after"""
             others.append(asyncio.create_task(append()))
             await asyncio.wait(others, timeout=1 if mine is other else None)
 
@@ -350,7 +350,7 @@ class LostAnswers(Section):
             assert item.etag == put.etag
 
     async def test_cancelled_while_an_answer_is_lost(self, driver: Driver) -> None:
-        """Whoever is cancelled is told that, and nothing happens twice."""
+        """The cancelled caller is told so, and nothing happens twice."""
         self._injectable(driver)
         there = Put(A, "5")
         await driver.apply([there])

@@ -1,4 +1,4 @@
-"""Clause 1, batches are serialisable: what many callers do at once has an order in which it could have been done."""
+"""Clause 1, batches are serializable: what many callers do at once has an order in which it could have been done."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _looked(driver: Driver, base: Key, keys: list[Key], pause: int) -> Eve
 
 
 def _choose(random: Random, keys: list[Key], before: dict[Key, Stored], single: bool) -> list[list[Write]]:
-    """Batches that are likely to meet: few keys, and conditions on what is there and on what the others put."""
+    """Return batches that are likely to conflict: few keys, and conditions on what exists or the others put."""
     known = [stored.etag for stored in before.values()] + [new_etag() for _ in range(6)]
     unused = known[len(before) :]
     batches: list[list[Write]] = []
@@ -70,7 +70,7 @@ def _choose(random: Random, keys: list[Key], before: dict[Key, Stored], single: 
 
 
 async def _longest_pause() -> float:
-    """Seconds for which the event loop came to nothing, at most, until this is cancelled."""
+    """Return the longest pause of the event loop, in seconds, until this is cancelled."""
     longest, last = 0.0, monotonic()
     try:
         while True:
@@ -81,10 +81,10 @@ async def _longest_pause() -> float:
 
 
 class Races(Section):
-    """Many callers at once, on one driver and on two, in one process and in several."""
+    """Many concurrent callers, on one driver and on two, in one process and in several."""
 
     async def test_random_batches_at_once_have_a_serial_order(self, pair: Pair) -> None:
-        """Refusals, unconditional deletes of absent keys, and reads in between included."""
+        """Including refusals, unconditional deletes of absent keys, and reads in between."""
         random, seed = seeded()
         single = self.capabilities.atomic == "item"
         ends = monotonic() + 1.2 * self.effort
@@ -147,7 +147,7 @@ class Races(Section):
 
     @requires(atomic="batch")
     async def test_put_here_and_delete_there(self, pair: Pair) -> None:
-        """`{Put a, Delete b}` against `{Put b, Delete a}` leaves one of them, and never both or none."""
+        """`{Put a, Delete b}` and `{Put b, Delete a}` leave one of them, never both or none."""
         for turn in range(int(25 * self.effort) + 5):
             left, right = key(R, number(turn), name("a")), key(R, number(turn), name("b"))
             one_way: list[Write] = [Put(left, "1"), Delete(right)]
@@ -158,7 +158,7 @@ class Races(Section):
 
     @requires(atomic="batch")
     async def test_no_write_skew(self, pair: Pair) -> None:
-        """Two who each look at the other's item before they take their own away: one of them must see it gone."""
+        """Two callers check each other's item before they delete their own: one of them must see it gone."""
         for turn in range(int(25 * self.effort) + 5):
             puts = [Put(key(R, number(turn), name(letter)), "x") for letter in "ab"]
             left, right = puts
@@ -175,7 +175,7 @@ class Races(Section):
 
     @requires(atomic="batch")
     async def test_what_is_checked_does_not_change_meanwhile(self, pair: Pair) -> None:
-        """A put beside a check, against a change of what is checked: never in the order check, change, put."""
+        """A put with a check, and a change to what is checked: never in the order check, change, put."""
         for turn in range(int(25 * self.effort) + 5):
             base = key(R, number(turn))
             rule = Put(key(base, name("rule")), "open")
@@ -275,7 +275,7 @@ class Races(Section):
 
     @requires(shared=True, atomic="batch")
     async def test_what_an_append_checks_holds_until_it_is_done(self, pair: Pair) -> None:
-        """Whoever has taken a log over, by a new etag where its appends check, sees all that was appended before."""
+        """Someone who took over a log, with a new etag where its appends check, sees everything appended before."""
         one_driver, other = pair
         for turn in range(12):
             base = key(R, name("fenced"), number(turn))
@@ -305,7 +305,7 @@ class Races(Section):
 
     @requires(shared=True, atomic="batch")
     async def test_a_put_that_waited_is_not_born_expired(self, pair: Pair) -> None:
-        """The time of a write is taken when it has what it waited for."""
+        """The time of a write is read when it has what it waited for."""
         one_driver, other = pair
         at = key(R, name("awaited"))
         lives = 150
@@ -322,11 +322,11 @@ class Races(Section):
             seen = monotonic()
             await long
             lags.cancel()
-            # What it waited for had ended shortly before we heard so: unless this machine is busy, the put has at least
-            # as long to live from then on, and some of that is left where the answer was not late.
+            # What it waited for had ended shortly before we were told. Unless this machine is busy, the put has at
+            # least as long to live from then on, and some of that is left if the answer was not late.
             waited = (
                 bool(ended) and (seen - ended[0]) * 1000 < lives - 100
-            )  # else the put was the earlier, or this is late
+            )  # otherwise the put was earlier, or this is late
             if await lags < 0.03 and waited:
                 assert item is not None, f"a put to live {lives} ms had expired when it was answered"
 
@@ -343,7 +343,7 @@ class Races(Section):
             turn = first
             while not stop:
                 await other.apply([Put(keys[turn % 40], "new")])
-                await asyncio.sleep(0)  # a driver need not wait for anything, and then nobody else would get a turn
+                await asyncio.sleep(0)  # a driver need not wait for anything, and then others would get no turn
                 turn += 7
 
         writers = [asyncio.create_task(write(first)) for first in range(4)]

@@ -1,4 +1,4 @@
-"""Clause 6, reading: what was acknowledged is seen, a read is one snapshot, and pages add up to the whole."""
+"""Clause 6, reading: acknowledged writes are visible, a read is one snapshot, and pages add up to the whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Reading"]
 
 LIST = key(name("reading"), name("list"))
 MANY = 1_300
-"""More items than any page may hold, which is a thousand."""
+"""More items than the maximum of a page, which is a thousand."""
 
 
 def _at(place: int) -> Key:
@@ -142,7 +142,7 @@ class Reading(Section):
 
     @pytest.mark.parametrize("reverse", [False, True])
     async def test_paging_while_others_write(self, pair: Pair, reverse: bool) -> None:
-        """An item that was there throughout comes exactly once, any other at most once."""
+        """An item that exists throughout is returned exactly once, any other at most once."""
         reader, writer = pair
         stay = [_at(10 * place) for place in range(60)]
         leave = [_at(10 * place + 5) for place in range(60)]
@@ -180,7 +180,7 @@ class Reading(Section):
 
     @requires(atomic="batch")
     async def test_a_read_is_one_snapshot(self, pair: Pair) -> None:
-        """Each batch moves all items to the next round; no `get` and no page may see two rounds at once."""
+        """Each batch moves all items to the next round; no `get` and no page may see two rounds."""
         writer, reader = pair
         keys = [_at(place) for place in range(20)]
         await writer.apply([Put(at, "0") for at in keys])
@@ -239,7 +239,7 @@ class Reading(Section):
 
     @requires(seek=True)
     async def test_a_scan_enters_in_the_middle(self, driver: Driver) -> None:
-        """With `seek`, the last items cost what the first ones cost, and not all that come before."""
+        """With `seek`, the last items cost as much as the first, not as much as everything before them."""
         keys = [_at(place) for place in range(MANY)]
         await _write(driver, keys)
 
@@ -259,7 +259,7 @@ class Reading(Section):
             )
 
     async def test_a_driver_without_seek_reads_the_same(self, driver: Driver) -> None:
-        """Whether declared or not, `after` in the middle gives what comes behind it."""
+        """Whether declared or not, `after` in the middle returns what follows it."""
         keys = [_at(place) for place in range(300)]
         await _write(driver, keys)
         page = await driver.scan(Range(LIST, after=keys[149], limit=3))

@@ -1,4 +1,4 @@
-"""Clauses 1 to 6 together: random operations, one after the other, against a dict that does the same."""
+"""Clauses 1 to 6 together: random operations, in sequence, compared with a dict that does the same."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Sequences(Section):
 
 
 class _Machine(RuleBasedStateMachine):
-    """The driver beside the model; after every step both hold the same."""
+    """The driver and the model. After every step, both contain the same."""
 
     driver: Driver
     run: Callable[[Coroutine[Any, Any, None]], None]
@@ -91,7 +91,7 @@ class _Machine(RuleBasedStateMachine):
 
     @initialize(absent=st.sets(st.sampled_from(_KEYS), max_size=6))
     def begin(self, absent: set[Key]) -> None:
-        """Most keys are there at first, for the interesting mistakes need neighbours."""
+        """Most keys exist at the start, because the interesting mistakes need neighbours."""
         puts = [Put(at, f"value of {at}") for at in _KEYS if at not in absent]
 
         async def step() -> None:
@@ -118,7 +118,7 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(drawn=st.lists(_batch, min_size=2, max_size=4))
     def commit(self, drawn: list[Any]) -> None:
-        """Batches without a key in common, for then their order does not matter."""
+        """Batches without common keys, so that their order does not matter."""
         batches: list[list[Write]] = []
         used: set[Key] = set()
         for each in drawn:
@@ -134,7 +134,7 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, 30))
     def apply_again(self, at: int) -> None:
-        """A batch that was sent before, with its etags: it happens again only where nothing of it is left."""
+        """Send an earlier batch again, with its etags: it is applied again only if nothing of it is left."""
         if not self.sent:
             return
         batch = self.sent[at % len(self.sent)]
@@ -163,11 +163,11 @@ class _Machine(RuleBasedStateMachine):
         limit=st.integers(1, 6),
     )
     def scan(self, base: Key, bounds: tuple[Key | None, Key | None], limit: int) -> None:
-        """Between two bounds, between the same two the wrong way round, and both of it backwards."""
+        """Between two bounds, between the same two swapped, and both in reverse."""
 
         async def step() -> None:
             place = await self._places()
-            known = [at if at is None or at in place else None for at in bounds]  # the place of others is unknown
+            known = [at if at is None or at in place else None for at in bounds]  # the position of others is unknown
             for after, before in (known, known[::-1]):
                 for reverse in (False, True):
                     items = await walk(self.driver, base, after=after, before=before, reverse=reverse, limit=limit)
@@ -204,7 +204,7 @@ class _Machine(RuleBasedStateMachine):
         self.run(step())
 
     async def _places(self) -> dict[Key, int]:
-        """Where keys stand: all that are used here or, without `text_order`, those that the driver lists."""
+        """Return the positions of keys: all that are used here; without `text_order`, those that the driver lists."""
         if self.driver.capabilities.text_order:
             order = sorted(_KEYS)
         else:

@@ -48,7 +48,7 @@ def _notes(driver: Driver) -> Collection[Note]:
 
 
 def _in_order(driver: Driver, notes: Iterable[Note]) -> list[Note]:
-    """Newest first, ties by id; without `text_order` ties come in any order, and are put in this one."""
+    """Newest first, ties by id; without `text_order`, ties come in any order, and are sorted here."""
     found = list(notes)
     tidy = sorted(found, key=lambda note: (int(note["at"]), note["id"]), reverse=True)
     moments = [note["at"] for note in found]
@@ -61,7 +61,7 @@ def _note(at: int, owner: str) -> Note:
 
 
 class Structures(Section):
-    """The floor above, on the driver under test."""
+    """The next floor, on the tested driver."""
 
     @requires(atomic="batch")
     async def test_a_collection_finds_what_was_saved(self, pair: Pair) -> None:
@@ -176,7 +176,7 @@ class Structures(Section):
 
     @requires(atomic="batch")
     async def test_no_append_slips_through_a_cut(self, pair: Pair) -> None:
-        """What was appended before the cut began is gone, what was appended after it ended is there."""
+        """What was appended before the cut started is gone; what was appended after it ended is there."""
         mine, other = (Log(driver, BASE) for driver in pair)
         await mine.create()
         for turn in range(int(6 * self.effort) + 2):
@@ -253,7 +253,7 @@ class Structures(Section):
 
 
 async def _taken(lease: Lease) -> LeaseHandle:
-    """Acquire without the waiting between tries, which is made for longer holdings."""
+    """Acquire without the pauses between attempts, which are designed for longer use."""
     while True:
         try:
             return await lease.acquire(ttl=60, timeout=0)

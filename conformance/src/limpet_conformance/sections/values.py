@@ -1,4 +1,4 @@
-"""Clause 5, values: text and bytes come back exactly as they came, whatever they look like."""
+"""Clause 5, values: text and bytes come back exactly as they were put, whatever they look like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clause 7, watching: `None` first, then hints that arrive; expiry sends none."""
+"""Clause 7, watching: `None` first, then notifications that arrive; expiry causes none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Watching"]
 
 BASE = key(name("watching"), text("a"))
 WITHIN = 5.0
-"""Seconds within which a hint arrives."""
+"""Seconds within which a notification arrives."""
 
 Hint = frozenset[Key] | None
 Hints = AsyncIterator[Hint]
@@ -30,7 +30,7 @@ async def _watch(driver: Driver, base: Key) -> AsyncIterator[Hints]:
     try:
         yield hints
     finally:
-        if isinstance(hints, AsyncGenerator):  # any other iterator has nothing to close
+        if isinstance(hints, AsyncGenerator):  # other iterators have nothing to close
             await hints.aclose()
 
 
@@ -43,7 +43,7 @@ async def _next(hints: Hints, what: str) -> Hint:
 
 
 async def _hinted(hints: Hints, at: Key) -> None:
-    """Read hints until one names a key, or says to look again."""
+    """Read notifications until one names a key, or says to look again."""
     for _ in range(200):
         hint = await _next(hints, at)
         if hint is None or at in hint:
@@ -56,7 +56,7 @@ async def _live(hints: Hints) -> None:
 
 
 class Watching(Section):
-    """Hints about changes."""
+    """Change notifications."""
 
     async def test_a_driver_that_cannot_watch_says_so(self, driver: Driver) -> None:
         if self.capabilities.watch:
@@ -134,7 +134,7 @@ class Watching(Section):
 
     @requires(watch=True)
     async def test_a_change_while_nobody_waits_is_not_lost(self, pair: Pair) -> None:
-        """Between two hints the consumer reads; what is written in that time must wake it up again."""
+        """Between two notifications, the consumer reads; what is written in that time must wake it again."""
         watcher, writer = pair
         at, other = key(BASE, number(1)), key(BASE, number(2))
         async with _watch(watcher, BASE) as hints:
@@ -149,7 +149,7 @@ class Watching(Section):
 
     @requires(watch=True)
     async def test_a_consumer_that_reads_by_cursor_sees_everything(self, pair: Pair) -> None:
-        """Subscribe, read, wait for a hint, read again: the last of many writes must not be slept through."""
+        """Subscribe, read, wait for a notification, read again: the last of many writes must not be missed."""
         watcher, writer = pair
         count = 150
         at = key(BASE, name("counter"))

@@ -1,4 +1,4 @@
-"""Certificates for servers that speak TLS in tests: an authority, what it signed, and another authority."""
+"""Certificates for servers with TLS in tests: an authority, what it signed, and another authority."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ __all__ = ["Certificates"]
 
 
 class Certificates:
-    """Files in a folder, each a path: `ca` signed `cert` (of `localhost`, 127.0.0.1) with its `key`; `other_ca` signed nothing.
+    """Paths of files: `ca` signed `cert` (for `localhost`, 127.0.0.1) with its `key`; `other_ca` signed nothing.
 
-    `other_name` with its `other_key` is signed by `ca` for a name that is not this machine's. Needs the package `cryptography`.
+    `other_name` with its `other_key` is signed by `ca` for a name that is not this machine's. Needs the package
+    `cryptography`.
     """
 
     def __init__(self, folder: Path, *, owner: str | None = None) -> None:
-        """`owner` is the user who alone may read the keys, where we are root."""
+        """`owner` is the only user who can read the keys, if we are root."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec

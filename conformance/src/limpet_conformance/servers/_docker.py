@@ -1,4 +1,4 @@
-"""Servers in containers, by testcontainers: its plain `DockerContainer`, for its modules for each database keep moving."""
+"""Servers in containers. Uses testcontainers' plain `DockerContainer`, because its other modules keep changing."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["Container", "Image", "docker_runs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """How a server runs in Docker."""
+    """How to run a server in Docker."""
 
     names: tuple[str, ...]
-    """Every image that is tested; the first one where nobody asks for another."""
+    """All images that are tested. The first one is the default."""
     port: int
-    """That it listens on inside."""
+    """The port on which it listens inside."""
     url: str
-    """With `{host}` and `{port}` in it."""
+    """Contains `{host}` and `{port}`."""
     ready: tuple[str, ...]
-    """A command in the container that succeeds as soon as the server answers."""
+    """A command in the container that succeeds once the server is ready."""
     env: Mapping[str, str] = field(default_factory=dict)
     command: str | None = None
 
 
 @cache
 def docker_runs() -> bool:
-    """Whether there is a Docker engine that answers, and testcontainers to speak to it."""
+    """Return whether there is a Docker engine that responds, and testcontainers to use it."""
     if shutil.which("docker") is None:
         return False
     try:
@@ -47,7 +47,7 @@ def docker_runs() -> bool:
 
 
 class Container(Server):
-    """A server in a container, its port bound to a free one of the host, which it keeps when it is started again."""
+    """A server in a container. Its port is bound to a free one of the host, which it keeps when it is restarted."""
 
     def __init__(self, image: str, how: Image) -> None:
         from testcontainers.core.container import DockerContainer

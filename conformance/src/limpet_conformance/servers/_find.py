@@ -1,4 +1,4 @@
-"""Find a server: the environment, Docker, a program; or say that there is none."""
+"""Find a server: the environment, Docker, a program; or report that there is none."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ REQUIRED = "LIMPET_REQUIRE_BACKENDS"
 
 
 class NotTestedError(Exception):
-    """There is no such server here."""
+    """There is no such server on this machine."""
 
 
 def find(kind: str) -> Server:
-    """A server of this kind, one more at each call where it is started here. Raises `NotTestedError`."""
+    """Return a server of this kind; if it is started here, another one for each call. Raises `NotTestedError`."""
     name = f"LIMPET_TEST_{kind.upper().replace('-', '_')}"
     variable = f"{name}_URL"
     if url := os.environ.get(variable):
@@ -42,9 +42,9 @@ def find(kind: str) -> Server:
 
 
 def running(kind: str) -> Server:
-    """The server of this kind that the tests of this process share.
+    """Return the server of this kind that the tests of this process share.
 
-    Skips the test where there is none, and says so in the report; fails it where `LIMPET_REQUIRE_BACKENDS` is set.
+    If there is none, it skips the test and says so in the report; with `LIMPET_REQUIRE_BACKENDS`, the test fails.
     """
     try:
         return _shared(kind)

@@ -1,4 +1,4 @@
-"""Which servers there are: their images, their programs, and how one tells that they answer."""
+"""The kinds of servers: their images, their programs, and how to tell that they are ready."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Kind:
     """One kind of server."""
 
     image: Image | None = None
-    """`None` where it is several programs, which are started on this machine."""
+    """`None` if it consists of several programs, which are started on this machine."""
     program: Callable[[], Server | None]
-    """Start it from the programs of this machine; `None` where there are none."""
+    """Start it from the programs on this machine; `None` if there are none."""
 
 
 def _mysql() -> Program | None:
@@ -45,7 +45,7 @@ def _mysql() -> Program | None:
 
 
 def _unpacked_mysql() -> tuple[list[str], list[str]] | None:
-    """The one that `.ci/mysql-server` unpacked, run by the loader and on the libraries beside it; and where its files are."""
+    """The one that `.ci/mysql-server` unpacked, run by the loader with its own libraries; and where its files are."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root = Path(os.environ.get("LIMPET_MYSQL_ROOT") or cache / "limpet" / "mysql")
     loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None)
@@ -74,7 +74,7 @@ def _mariadb() -> Program | None:
 
 
 def _as_root() -> list[str]:
-    """It refuses to be run by root, unless told so."""
+    """It refuses to run as root, unless told so."""
     return ["--user=root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
@@ -90,7 +90,7 @@ def _mysql_settings(data: Path, port: int) -> list[str]:
 
 
 def _greets(port: int) -> bool:
-    """Whether a server of MySQL's protocol says its version, as it does first."""
+    """Return whether a server with MySQL's protocol sends its version, which it does first."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             return connection.recv(5)[4:] == b"\n"
@@ -133,7 +133,7 @@ KINDS: Mapping[str, Kind] = {
         image=Image(
             names=("mongo:8",),
             port=27017,
-            # The name by which the member of the replica set knows itself is one of the container.
+            # The member of the replica set knows itself by a name that is only valid in the container.
             url="mongodb://{host}:{port}/test?directConnection=true",
             ready=("mongosh", "--quiet", "--eval", _BEGIN_REPLICA_SET),
             command="mongod --replSet rs0 --bind_ip_all",

@@ -1,4 +1,4 @@
-"""MongoDB from the programs of this machine, as a replica set of one node and alone; or a stand-in that says so."""
+"""MongoDB from the programs on this machine, as a replica set of one node or standalone; or a stand-in."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ._server import Program
 __all__ = ["STAND_IN", "mongodb", "mongodb_standalone"]
 
 STAND_IN = "nx-27017"
-"""A program that speaks MongoDB's protocol, for machines on which there is no MongoDB."""
+"""A program that speaks MongoDB's protocol, for machines without MongoDB."""
 
 
 def mongodb() -> Program | None:
     """A replica set of one node: batches are transactions, and changes can be watched."""
     if (mongod := installed("mongod")) is None:
-        # It says that it stands alone, and knows transactions all the same.
+        # It says that it is standalone, but supports transactions.
         return _stand_in("mongodb://127.0.0.1:{port}/test?transactions=true")
     return _program(mongod, "--replSet", "rs0", query="?directConnection=true")
 
 
 def mongodb_standalone() -> Program | None:
-    """A server that stands alone: one item at a time is atomic."""
+    """A standalone server: batches of one item are atomic."""
     if (mongod := installed("mongod")) is None:
         return _stand_in("mongodb://127.0.0.1:{port}/test")
     return _program(mongod)
@@ -60,7 +60,7 @@ def _stand_in(url: str) -> Program | None:
 
 
 def _takes_writes(port: int, *, initiate: bool) -> bool:
-    """Whether it is a primary; one that is no member of its replica set yet is told to begin it."""
+    """Return whether it is a primary. If it is not in its replica set yet, initiate that."""
     from pymongo import MongoClient, errors
 
     with MongoClient[dict[str, object]](

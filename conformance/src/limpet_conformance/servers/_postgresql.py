@@ -1,4 +1,4 @@
-"""PostgreSQL from the programs of this machine: a server, and PgBouncer in front of one."""
+"""PostgreSQL from the programs on this machine: a server, and PgBouncer in front of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SETTINGS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_conn
 
 
 def postgresql(*settings: str, hba: str | None = None) -> Program | None:
-    """One server, with more settings (`name=value`); `hba` is what stands in `pg_hba.conf`, instead of trust in all."""
+    """One server, with more settings (`name=value`); `hba` replaces the default `pg_hba.conf`, which trusts all."""
     postgres = installed("postgres", "/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin")
     if postgres is None:
         return None
@@ -46,7 +46,7 @@ class PgBouncer(Group):
     """A server, and PgBouncer in front of it in transaction mode, with few connections to it."""
 
     def __init__(self, server: Program, program: str, *settings: str, connections: int = 5) -> None:
-        """`settings` are more lines of its configuration."""
+        """`settings` are additional lines of its configuration."""
 
         def command(data: Path, port: int) -> list[str]:
             users = data / "users"
@@ -76,7 +76,7 @@ class PgBouncer(Group):
 
 
 def pgbouncer(*settings: str) -> PgBouncer | None:
-    """Both of them, with more settings of PgBouncer."""
+    """Start both, with additional settings of PgBouncer."""
     program = installed("pgbouncer", "/usr/sbin")
     server = postgresql() if program is not None else None
     return None if program is None or server is None else PgBouncer(server, program, *settings)

@@ -1,4 +1,4 @@
-"""The programs of this machine: where they are, and what they say."""
+"""The programs on this machine: where they are, and what they print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["installed", "said", "succeeds"]
 
 
 def installed(program: str, *folders: str) -> str | None:
-    """Where a program is: on the path, or in one of these folders, the newest first."""
+    """Return where a program is: on the path, or in one of these folders, newest first."""
     for pattern in folders:
         for folder in sorted(Path("/").glob(pattern.lstrip("/")), reverse=True):
             if (folder / program).exists():
@@ -19,10 +19,10 @@ def installed(program: str, *folders: str) -> str | None:
 
 
 def said(*command: str) -> str:
-    """What it writes, whether it succeeds or not."""
+    """Return what it prints, whether it succeeds or not."""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def succeeds(*command: str) -> bool:
-    """Whether it ends without an error."""
+    """Return whether it exits without an error."""
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 __all__ = ["Proxy"]
 
 _CHUNK = 256 * 1024
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time: closing sends RST, as a machine does that has forgotten us
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: closing sends RST, like a machine that has lost its state
 
 
 @dataclass(slots=True, eq=False)
 class _Pair:
-    """One client's connection and the one to the server that belongs to it."""
+    """One client's connection, and the connection to the server that belongs to it."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
@@ -36,17 +36,17 @@ class _Pair:
 class Proxy:
     """`async with Proxy(server.url) as proxy:` and open the driver on `proxy.url`.
 
-    It passes everything on until it is told otherwise. It runs in the event loop that enters it.
+    It forwards everything unless told otherwise. It runs in the event loop that enters it.
     """
 
     def __init__(self, url: str, *, delay: float = 0.0) -> None:
-        """`url` is the server's, with a port in it. `delay` is in seconds, one way."""
+        """`url` is the server's, and contains a port. `delay` is in seconds, one way."""
         self._server_url = url
         self.delay = delay
         self.url = ""
-        """The server's URL, with the proxy's address in it."""
+        """The server's URL, with the proxy's address."""
         self.requests = 0
-        """How many pieces of data clients have sent: with a client that waits for each answer, its round trips."""
+        """How many pieces of data clients have sent: for a client that waits for each answer, its round trips."""
         self.connections = 0
         """How many connections were made."""
         self._pairs: set[_Pair] = set()
@@ -80,17 +80,20 @@ class Proxy:
 
     @property
     def cut_pending(self) -> bool:
-        """Whether the request that `cut` waits for has not come yet."""
+        """Whether the request that `cut` waits for has not arrived yet."""
         return self._cut is not None or any(pair.lose_answer for pair in self._pairs)
 
     def mend(self) -> None:
-        """Take back a `cut` that has not happened."""
+        """Cancel a `cut` that has not happened."""
         self._cut = None
         for pair in self._pairs:
             pair.lose_answer = False
 
     def silence(self) -> None:
-        """From now on the connections that exist carry nothing, and nobody is told: they are half-open. New ones work."""
+        """From now on, existing connections transmit nothing, and nobody is notified: they are half-open.
+
+        New ones work.
+        """
         for pair in self._pairs:
             pair.silent = True
 
@@ -100,11 +103,11 @@ class Proxy:
             pair.reset()
 
     def freeze(self) -> None:
-        """Hold everything back, new connections too, until `thaw`."""
+        """Hold back everything, including new connections, until `thaw`."""
         self._flowing.clear()
 
     def thaw(self) -> None:
-        """Deliver what was held back, and go on."""
+        """Deliver what was held back, and continue."""
         self._flowing.set()
 
     async def _serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -129,7 +132,7 @@ class Proxy:
     async def _pump(
         self, pair: _Pair, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, asking: bool
     ) -> None:
-        """Pass on what one side sends, each piece as late as it has to be."""
+        """Forward what one side sends, each piece with its delay."""
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
         clock = asyncio.get_running_loop().time
 
@@ -167,7 +170,7 @@ class Proxy:
                 target.close()
 
     def _falls(self, pair: _Pair) -> bool:
-        """Whether this request is the one to be cut, and must not be passed on."""
+        """Return whether this request must be cut and not forwarded."""
         if self._cut is None:
             return False
         skip, acted = self._cut

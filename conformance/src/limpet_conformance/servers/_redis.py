@@ -1,4 +1,4 @@
-"""Redis from the programs of this machine: one server, a cluster, and sentinels with what they watch."""
+"""Redis from the programs on this machine: one server, a cluster, and sentinels with the servers that they watch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SETTINGS = ("--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "alw
 
 
 def redis(*settings: str, tls: Sequence[str] = ()) -> Program | None:
-    """One server, with more settings; `tls` is what redis-cli needs to reach it, where it speaks TLS."""
+    """One server, with more settings; `tls` is what redis-cli needs to connect, if it uses TLS."""
     found = _programs()
     if found is None:
         return None
@@ -33,7 +33,7 @@ def redis(*settings: str, tls: Sequence[str] = ()) -> Program | None:
 
 
 class RedisCluster(Group):
-    """Primaries that share the slots, each with so many replicas; `members` are all of them, the primaries first."""
+    """Primaries that share the slots, each with as many replicas; `members` are all of them, primaries first."""
 
     def __init__(self, primaries: int = 3, replicas: int = 0) -> None:
         found = _programs()
@@ -41,7 +41,7 @@ class RedisCluster(Group):
         self._cli = found[1]
         members = []
         for _ in range(primaries * (1 + replicas)):
-            bus = str(free_port())  # its own is the port and 10,000, beyond the last one for the ports that are free
+            bus = str(free_port())  # the default, the port plus 10,000, is above the highest port for some free ports
             settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", bus)
             node = redis(*settings, "--cluster-announce-ip", "127.0.0.1", "--repl-diskless-sync-delay", "0")
             assert node is not None
@@ -62,18 +62,18 @@ class RedisCluster(Group):
         self._wait()
 
     def cli(self, *words: str) -> str:
-        """Run redis-cli, and answer what it says."""
+        """Run redis-cli, and return its output."""
         done = subprocess.run([self._cli, *words], capture_output=True, text=True, timeout=120, check=False)
         if done.returncode:
             raise RuntimeError(f"redis-cli {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def ask(self, node: Program, *words: str) -> str:
-        """One command to one node."""
+        """Send one command to one node."""
         return self.cli("-p", str(node.port), *words).strip()
 
     def owner(self, key: str) -> Program:
-        """The node that serves the slot of a key."""
+        """Return the node that serves the slot of a key."""
         slot = int(self.ask(self.members[0], "CLUSTER", "KEYSLOT", key))
         for node in self.members:
             for line in self.ask(node, "CLUSTER", "NODES").splitlines():
@@ -128,19 +128,19 @@ class RedisSentinels(Group):
         self.settle()
 
     def primary(self) -> Program:
-        """The one that most sentinels hold for the primary."""
+        """The one that most sentinels consider the primary."""
         ports = [
             self.ask(each, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").split()[-1] for each in self.sentinels
         ]
         return next(server for server in self.servers if ports.count(str(server.port)) > 1)
 
     def ask(self, server: Program, *words: str) -> str:
-        """One command to one server or sentinel."""
+        """Send one command to one server or sentinel."""
         return said(self._cli, "-p", str(server.port), *words).strip()
 
     def _sentinel(self, program: str, watched: int) -> Program:
         def command(data: Path, port: int) -> list[str]:
-            file = data / "sentinel.conf"  # it writes there what it learns
+            file = data / "sentinel.conf"  # it writes what it learns to this file
             if not file.exists():
                 file.write_text(
                     f"port {port}\nbind 127.0.0.1\ndir {data}\nsentinel monitor mymaster 127.0.0.1 {watched} 2\n"
@@ -187,7 +187,7 @@ def _facts(said: str) -> dict[str, str]:
 
 
 def wait_for(true: Callable[[], bool], otherwise: str) -> None:
-    """Until it is true, or a server has had more than its time."""
+    """Wait until it is true, or time is up."""
     until = monotonic() + START_SECONDS
     while not true():
         if monotonic() > until:

@@ -1,4 +1,4 @@
-"""A server under test, and what may be done to it."""
+"""A server under test, and what tests can do with it."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ __all__ = ["START_SECONDS", "Given", "Group", "Program", "Server", "free_port"]
 _WATCHDOG = 'read -r _; pkill -KILL -P "$1"; kill -KILL "$1"; rm -rf "$2"'
 
 START_SECONDS = 60.0
-"""How long a server may take."""
+"""How long a server may take to start."""
 
 
 class Server(ABC):
     """One running server."""
 
     url: str
-    """How a driver reaches it, without options."""
+    """The driver's URL, without options."""
     origin: str
     """Where it came from, for the report: `environment`, `docker postgres:18`, `program /usr/bin/redis-server`."""
     ours: bool = True
-    """Whether it was started here, and so may be killed."""
+    """Whether it was started here, and so can be killed."""
 
     @abstractmethod
     def kill(self) -> None:
-        """End it at once, as SIGKILL does; what it had acknowledged is on its disk."""
+        """Kill it, as SIGKILL does. What it had acknowledged is on its disk."""
 
     @abstractmethod
     def start(self) -> None:
-        """Start it, again on the same data and the same port; return when it answers."""
+        """Start it again with the same data and port; return when it is ready."""
 
     @abstractmethod
     def pause(self) -> None:
-        """Stop it in mid-air (SIGSTOP): connections stay, nothing is answered."""
+        """Stop it (SIGSTOP): connections stay open, nothing is answered."""
 
     @abstractmethod
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
 
     @abstractmethod
     def end(self) -> None:
-        """End it and remove what it left."""
+        """Stop it, and remove its files."""
 
 
 class Given(Server):
-    """A server that somebody else runs: used, and nothing else."""
+    """A server that someone else runs: it is only used."""
 
     ours = False
 
@@ -68,11 +68,11 @@ class Given(Server):
     start = pause = resume = kill
 
     def end(self) -> None:
-        """It stays."""
+        """It keeps running."""
 
 
 class Program(Server):
-    """A program of this machine, on a free loopback port, with its data in a temporary folder."""
+    """A program on this machine, on a free loopback port, with its data in a temporary folder."""
 
     def __init__(
         self,
@@ -84,8 +84,11 @@ class Program(Server):
         answers: Callable[[int], bool],
         user: str | None = None,
     ) -> None:
-        """`url` has `{port}` in it. `command` gives what to run for a data folder and a port, `prepare` what to run
-        before, once. `user` is who runs it where we are root, for servers that refuse to be run by root."""
+        """`url` contains `{port}`. `command` returns what to run for a data folder and a port.
+
+        `prepare` returns what to run once before that. `user` is who runs it if we are root, for servers that refuse to
+        run as root.
+        """
         self.origin = f"program {program}"
         self._command = command
         self._answers = answers
@@ -127,17 +130,17 @@ class Program(Server):
             sleep(0.05)
 
     def _watch(self, server: int) -> None:
-        """End the server when this process has ended, however that was: a shell waits for the end of its input."""
+        """End the server when this process has ended, in any way: a shell waits for the end of its input."""
         self._watchdog = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(server), str(self._folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a signal to the tests is none to it
+            start_new_session=True,  # signals to the tests must not reach it
         )
 
     def kill(self) -> None:
-        if self._watchdog is not None:  # before there can be another process with that number
+        if self._watchdog is not None:  # before another process can have that number
             self._watchdog.kill()
             self._watchdog.communicate()
             self._watchdog = None
@@ -156,15 +159,15 @@ class Program(Server):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the server and to the processes that it started, which may be groups of their own."""
+        """Signal the server and the processes that it started, which may have their own groups."""
         assert self._process is not None
         for process in [self._process.pid, *_children(self._process.pid)]:
-            with suppress(ProcessLookupError):  # ended already
+            with suppress(ProcessLookupError):  # already ended
                 os.kill(process, number)
 
 
 class Group(Server):
-    """Several programs that are one server together; a test may also do something to one of its `members`."""
+    """Several programs that form one server. A test can also act on one of its `members`."""
 
     def __init__(self, members: Sequence[Program]) -> None:
         self.members = list(members)
@@ -197,7 +200,7 @@ def _children(process: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
+    """Return a loopback port that nobody is listening on right now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
