@@ -126,7 +126,8 @@ async def read_parts(
 
 
 async def _read_some(driver: Driver, root: ThreadRoot, refs: Sequence[Ref]) -> tuple[Item | None, dict[Ref, Value]]:
-    keys = [part_key(root.base, *ref) for ref in refs]
+    base = root.base
+    keys = [part_key(base, *ref) for ref in refs]
     try:
         thread, *items = await driver.get([root.thread, *keys])
     except CorruptDataError:
@@ -186,9 +187,7 @@ def learn(root: ThreadRoot, steps: Iterable[Step], namespace: str, parts: Mappin
         for name, node in document.get("channels", {}).items():
             if name in versions:
                 root.channels.setdefault((namespace, name), (versions[name], node))
-    for ref in lasting:
-        if ref in parts:
-            root.known.setdefault(digest_of(parts[ref]), ref)
+    root.know({digest_of(parts[ref]): ref for ref in lasting.keys() & parts.keys() if ref not in root.refs})
 
 
 def _pending(item: Item, parts: Mapping[Ref, Value]) -> PendingWrite:

@@ -51,6 +51,8 @@ class ThreadRoot:
     """The number of what somebody else left half copied, to be freed when this is written."""
     known: dict[bytes, Ref] = field(default_factory=dict)
     """By digest, parts that are stored."""
+    refs: set[Ref] = field(default_factory=set)
+    """The same parts, to see at once that one is known."""
     learned: bool = False
     """Whether `known` has what was stored before this process came."""
     items: dict[Key, Item | None] = field(default_factory=dict)
@@ -101,9 +103,9 @@ class ThreadRoot:
     def after(self, removing: Put, known: Mapping[bytes, Ref] | None = None) -> ThreadRoot:
         """This root once the batch with that write was applied. `known` are parts that a document needs that was put with it."""
         item = Item(self.thread, removing.value, removing.etag, 0)
-        return ThreadRoot(
-            self.thread, self.thread_id, self.incarnation, self.removals + 1, item=item, known=dict(known or {})
-        )
+        root = ThreadRoot(self.thread, self.thread_id, self.incarnation, self.removals + 1, item=item)
+        root.know(known or {})
+        return root
 
     def closing(self) -> Put:
         """The write that announces a deletion: whoever puts something afterwards takes that back."""
@@ -132,6 +134,11 @@ class ThreadRoot:
         numbers = self.streams.setdefault(stream, [randbelow(10**16), 0])
         numbers[1] += 1
         return numbers[0], numbers[1] - 1
+
+    def know(self, parts: Mapping[bytes, Ref]) -> None:
+        """These parts are stored."""
+        self.known.update(parts)
+        self.refs.update(parts.values())
 
     def remember(self, items: Mapping[Key, Item | None]) -> None:
         """This is what lies there."""
@@ -163,6 +170,7 @@ class ThreadCache:
             parts -= len(forgotten.known)
         if parts > _PARTS_REMEMBERED:
             root.known.clear()
+            root.refs.clear()
 
     def forget(self, root: ThreadRoot) -> None:
         """It is no longer so."""

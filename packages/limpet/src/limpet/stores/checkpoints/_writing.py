@@ -89,7 +89,7 @@ async def put_document(
         root.learned = True
     else:
         root.written(guard)
-        root.known.update(parts.used)
+        root.know(parts.used)
     root.remember(found)
     if len(root.runs) >= _RUNS_REMEMBERED:
         root.runs.clear()
@@ -128,7 +128,7 @@ async def put_pending(
     found = await transact(driver, _keys(address), plan, assume=_assumed(root, address))
     if found is not None:
         root.written(guard)
-        root.known.update(parts.used)
+        root.know(parts.used)
         root.remember(found)
 
 
