@@ -102,7 +102,7 @@ async def test_values(persistence: Persistence) -> None:
         await persistence.kv(str, "n").set("a", huge)
 
 
-async def test_what_a_long_value_claims(persistence: Persistence) -> None:
+async def test_claimed_size_of_a_long_value(persistence: Persistence) -> None:
     store = persistence.kv(str, "n")
     await store.set("a", "x" * 2 * MIB)
     below: Any = persistence.driver
@@ -114,7 +114,7 @@ async def test_what_a_long_value_claims(persistence: Persistence) -> None:
             await store.get("a")
 
 
-async def test_what_a_compressed_value_claims() -> None:
+async def test_claimed_size_of_a_compressed_value() -> None:
     inner = MemoryDriver()
     at = key(name("kv"), text("bomb"))
     async with inner:
