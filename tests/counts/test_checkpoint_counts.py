@@ -77,6 +77,54 @@ async def test_the_calls_of_checkpoints(url: str) -> None:
     assert calls(grown["delete"]) == (1, 1, 0)
 
 
+async def test_the_calls_of_a_graph(url: str) -> None:
+    def step(n: int) -> str:
+        return f"019b0000-{n:04x}-7000-8000-000000000000"
+
+    messages = [{"role": "user", "content": f"{n}" + "x" * 300} for n in range(100)]
+    async with opened(url) as (persistence, counts):
+        checkpoints, grown = persistence.checkpoints, dict[str, dict[str, int]]()
+        for n in range(40):
+            channels: dict[str, Any] = {"messages": messages[: 60 + n], "plan": "p" * 1000}
+            with counts.growing() as grown["put"]:
+                await checkpoints.put(
+                    "t",
+                    {"v": 4},
+                    id=step(n),
+                    parent_id=step(n - 1) if n else None,
+                    metadata={"run_id": "run"},
+                    channels=channels,
+                    versions={"messages": n, "plan": 1},
+                )
+            with counts.growing() as grown["put_writes"]:
+                await checkpoints.put_writes("t", step(n), "task", [("messages", messages[60 + n]), (-1, "error", n)])
+        with counts.growing() as grown["put_writes again"]:
+            await checkpoints.put_writes("t", step(39), "task", [("messages", messages[99])])
+        with counts.growing() as grown["writes before their checkpoint"]:
+            await checkpoints.put_writes("t", step(40), "task", [("messages", messages[99])])
+        with counts.growing() as grown["get"]:
+            assert (await checkpoints.get("t")) is not None
+        with counts.growing() as grown["get by id"]:
+            assert (await checkpoints.get("t", id=step(7))) is not None
+        with counts.growing() as grown["a page"]:
+            assert len(await checkpoints.list("t", limit=40)) == 40
+        with counts.growing() as grown["history"]:
+            assert len(await checkpoints.history("t", limit=40)) == 40
+        with counts.growing() as grown["threads"]:
+            assert len(await checkpoints.threads()) == 1
+        with counts.growing() as grown["delete some"]:
+            assert await checkpoints.delete("t", ids=[step(3)])
+        with counts.growing() as grown["get of a thread that has changed"]:
+            assert (await checkpoints.get("t")) is not None
+    assert calls(grown["put"]) == calls(grown["put_writes"]) == (1, 0, 0)
+    assert calls(grown["writes before their checkpoint"]) == (1, 0, 0)
+    assert calls(grown["put_writes again"]) in {(1, 0, 0), (1, 1, 0)}, "what was there is in the conflict, or read"
+    for call in ("get", "get by id", "a page", "history", "get of a thread that has changed"):
+        assert calls(grown[call]) == (0, 1, 1), call
+    assert calls(grown["threads"]) == (0, 0, 1)
+    assert calls(grown["delete some"]) == (1, 2, 1), "the thread and the checkpoint, its writes, and all in one batch"
+
+
 async def test_a_blob_of_40_mb_is_a_few_chunks_at_a_time() -> None:
     most = 0
 

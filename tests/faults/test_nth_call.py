@@ -22,6 +22,7 @@ from limpet import (
 )
 from limpet.driver import Append, Check, Item, Key, MemoryDriver, Outcome, Page, Put, Range, Unit, key, name, text
 from limpet.driver.kit import scan_all
+from limpet.stores import Retention, RetentionPolicies
 from limpet.structures.blobs._chunks import CHUNK, OWNERS, PARTS
 
 LONG = "x" * 1_200_000
@@ -109,6 +110,10 @@ CALLS: dict[str, Callable[[Persistence], Awaitable[object]]] = {
     "approval delete": lambda p: p.approvals.delete("a"),
     "checkpoint": lambda p: p.checkpoints.put("t", {"a": LONG, "b": 1}),
     "checkpoint writes": lambda p: p.checkpoints.put_writes("t", "c", "task", [("channel", LONG)]),
+    "checkpoint again": lambda p: p.checkpoints.put("t", {"a": LONG}, id="1", metadata={"run_id": "r"}),
+    "checkpoint of channels": lambda p: p.checkpoints.put("t", {}, channels={"c": [LONG] * 3}, versions={"c": 1}),
+    "checkpoint delete some": lambda p: p.checkpoints.delete("t", ids=["0", "1"]),
+    "checkpoint threads prune": lambda p: p.prune(RetentionPolicies(checkpoint_threads=IDLE)),
     "checkpoint copy": lambda p: p.checkpoints.copy("t", "other"),
     "checkpoint prune": lambda p: p.checkpoints.prune("t", max_count=1),
     "checkpoint delete": lambda p: p.checkpoints.delete("t"),
@@ -130,8 +135,18 @@ CALLS: dict[str, Callable[[Persistence], Awaitable[object]]] = {
     "blob delete": lambda p: p.blobs.delete("b"),
 }
 
+IDLE = Retention(max_age=timedelta(milliseconds=1))
+
 SEVERAL = {
-    *("delete_container", "delete_image", "checkpoint copy", "checkpoint prune", "kv clear", "events prune"),
+    *(
+        "delete_container",
+        "delete_image",
+        "checkpoint copy",
+        "checkpoint prune",
+        "checkpoint threads prune",
+        "kv clear",
+        "events prune",
+    ),
     *("approval decided", "complete a job"),
 }
 """Several batches, one after the other: what these have done stands, and calling again goes on."""

@@ -135,6 +135,14 @@ async def test_channels_are_looked_at_when_their_version_changes(persistence: Pe
     assert found.versions == versions
     assert (await store.get("t")).channels == {"plan": "p"}  # type: ignore[union-attr]
     assert (await store.get("t", namespace="n")).channels == {"plan": [LONG]}  # type: ignore[union-attr]
+    other = CheckpointStore(persistence.driver)
+    assert (await other.get("t", id="b")) is not None
+    seen.clear()
+    await other.put("t", {}, id="e", channels=channels, versions=versions, encode=encode)
+    assert seen == [], "who has read them knows them"
+    found = await store.get("t", id="e")
+    assert found is not None
+    assert found.channels == {name: ["json", {"is": value}] for name, value in channels.items()}
     wrong: list[Any] = [{"a": True}, {"a": None}, {"a": [1]}, {1: 1}]
     for each in wrong:
         with pytest.raises(InvalidValueError):

@@ -144,7 +144,7 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
         return Listing(self._portal, self._inner.namespaces(thread_id, limit=limit, cursor=cursor))
 
     def threads(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
-        """The ids of all threads with checkpoints, in the driver's order. One driver call a page."""
+        """The ids of all threads with checkpoints or pending writes, in the driver's order. One driver call a page."""
         return Listing(self._portal, self._inner.threads(limit=limit, cursor=cursor))
 
     def delete(self, thread_id: str, *, ids: Sequence[str] | None = None, namespace: str = "") -> bool:

@@ -175,6 +175,7 @@ def learn(root: ThreadRoot, steps: Iterable[Step], namespace: str, parts: Mappin
     A pending write that may be replaced gives its parts up without that.
     """
     lasting: dict[Ref, None] = {}
+    channels: dict[tuple[str, str], tuple[Any, Node]] = {}
     for step in steps:
         document = load(step.doc)
         for node in nodes_of(document):
@@ -186,7 +187,8 @@ def learn(root: ThreadRoot, steps: Iterable[Step], namespace: str, parts: Mappin
         versions = document.get("versions", {})
         for name, node in document.get("channels", {}).items():
             if name in versions:
-                root.channels.setdefault((namespace, name), (versions[name], node))
+                channels.setdefault((namespace, name), (versions[name], node))
+    root.channels.update(channels)  # those of the latest of them: who goes on from there has the same versions
     root.know({digest_of(parts[ref]): ref for ref in lasting.keys() & parts.keys() if ref not in root.refs})
 
 

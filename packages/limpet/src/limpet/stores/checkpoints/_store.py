@@ -222,7 +222,7 @@ class CheckpointStore:
         return list_namespaces(self._reader, thread_id, limit, cursor)
 
     def threads(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
-        """The ids of all threads with checkpoints, in the driver's order. One driver call a page."""
+        """The ids of all threads with checkpoints or pending writes, in the driver's order. One driver call a page."""
         return list_threads(self._reader, limit, cursor)
 
     # Whole threads.
