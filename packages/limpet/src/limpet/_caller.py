@@ -13,7 +13,7 @@ Caller: TypeAlias = "asyncio.Task[Any] | Thread | None"
 
 
 class CrossedCall:
-    """A task that runs a call for somebody on another event loop, or in another thread."""
+    """A task that runs a call for a caller on another event loop, or in another thread."""
 
     __slots__ = ("caller", "task")
 
@@ -22,7 +22,7 @@ class CrossedCall:
         self.task: asyncio.Task[Any] | None = None
 
     def set(self) -> None:
-        """From here on, in this context, the task is somebody else's. The tasks that it starts are their own."""
+        """From now on, in this context, the task acts for another caller. Tasks that it starts act for themselves."""
         _crossed.set(self)
 
 
@@ -30,7 +30,7 @@ _crossed: ContextVar[CrossedCall | None] = ContextVar("limpet_crossed_call", def
 
 
 def caller() -> Caller:
-    """Whoever makes the call that the current task runs: the same one for both ends of an `async with` block."""
+    """Return the caller of the current task's call: the same for both ends of an `async with` block."""
     task = asyncio.current_task()
     crossed = _crossed.get()
     return crossed.caller if crossed is not None and crossed.task is task else task

@@ -1,7 +1,7 @@
 """User data as JSON: one function writes it, and refuses whatever would not come back equal.
 
-Plain JSON is `None`, `bool`, `int`, `float`, `str`, `list`, and `dict` with text keys. Everything is looked at before it
-is encoded, so that what is too deep, too long or too large costs neither memory nor a record that nobody can read.
+Plain JSON is `None`, `bool`, `int`, `float`, `str`, `list`, and `dict` with text keys. Everything is looked at before
+it is encoded, so that what is too deep, too long or too large costs neither memory nor a record that nobody can read.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ MAX_BYTES = 128 * 1024 * 1024
 """Of a stored value."""
 
 MAX_DEPTH = 128
-"""Lists and dicts inside each other. The reader takes 200, of which records and stores use a few."""
+"""Nested lists and dicts. The reader accepts 200, of which records and stores use a few."""
 
 MAX_DIGITS = 4300
-"""Of an integer: what the reader takes, and Python itself."""
+"""Digits of an integer: what the reader and Python itself accept."""
 
 _TOO_LONG = 10**MAX_DIGITS
 _SIMPLE = frozenset((float, bool, type(None)))
@@ -51,7 +51,8 @@ def check_plain(value: Any, what: str, *, binary: bool = False, left: int = MAX_
     """Refuse what would not come back equal from JSON. `what` names the value in errors; `binary` allows bytes too.
 
     Raises `InvalidValueError` for a type that JSON lacks, a key that is not a string, too much depth or too many
-    digits, and `TooLargeError` for more than `left` bytes. What is inside of each error is a place and a type, never a value.
+    digits, and `TooLargeError` for more than `left` bytes. What is inside of each error is a place and a type, never a
+    value.
     """
     level: list[Any] = [(value,)]
     depth = -1  # the first level is ours
@@ -126,9 +127,9 @@ def check_size(value: Any, what: str, *, left: int = MAX_BYTES) -> None:
 
 
 def difference(value: Any, back: Any) -> str | None:
-    """Where a value differs from what it came back as; `None` where it does not.
+    """Return where a value differs from what it came back as; `None` if it does not.
 
-    Models are compared by the fields that are stored; private attributes and fields with `exclude` are not.
+    Models are compared by their stored fields; private attributes and fields with `exclude` are not compared.
     """
     if type(value) is type(back) and not isinstance(value, BaseModel) and value == back:
         return None
@@ -158,7 +159,7 @@ def _difference(value: Any, back: Any, at: str) -> str | None:
             return at or "its length"
         pairs = enumerate(zip(value, back, strict=True))
         return next(filter(None, (_difference(one, other, f"{at}[{n}]") for n, (one, other) in pairs)), None)
-    same = value == back or (value != value and back != back)  # the latter for NaN
+    same = value == back or (value != value and back != back)  # also for NaN
     return None if same else _named(value, back, at)
 
 
@@ -183,7 +184,7 @@ def as_plain(value: Any, what: str) -> Any:
 
 
 def _converted(value: Any, depth: int) -> Any:
-    """As far as it can be converted: `check_plain` refuses what is left."""
+    """Convert as far as possible: `check_plain` refuses the rest."""
     if depth > MAX_DEPTH:
         return value
     if isinstance(value, BaseModel):
@@ -200,9 +201,9 @@ def _converted(value: Any, depth: int) -> Any:
 
 
 def dump_plain(value: Any, what: str, *, convert: bool = False) -> str:
-    """JSON text that reads back as an equal value. Raises what `check_plain` raises.
+    """Return JSON text that reads back as an equal value. Raises what `check_plain` raises.
 
-    With `convert` it is the text of what `as_plain` makes of the value.
+    With `convert`, it is the text of `as_plain(value)`.
     """
     try:
         check_plain(value, what)
@@ -218,7 +219,7 @@ def dump_plain(value: Any, what: str, *, convert: bool = False) -> str:
 
 
 class Unreadable(str):
-    """Stands for the value of an item that could not be read: whoever needs the value gets `error`."""
+    """Stands for the value of an item that could not be read. Whoever needs the value gets `error`."""
 
     def __new__(cls, error: CorruptDataError) -> Self:
         made = super().__new__(cls)
@@ -229,13 +230,13 @@ class Unreadable(str):
 
 
 def ensure_readable(stored: object) -> None:
-    """Raise the error that a value stands for, where it is `Unreadable`."""
+    """Raise the error that a value stands for, if it is `Unreadable`."""
     if isinstance(stored, Unreadable):
         raise stored.error
 
 
 def load_plain(stored: str | bytes | None, where: str) -> Any:
-    """The value in a JSON text. Raises `CorruptDataError`, which says `where`, for what is none."""
+    """Return the value in a JSON text. Raises `CorruptDataError`, which says `where`, if it is invalid."""
     if isinstance(stored, Unreadable):
         raise stored.error
     try:
@@ -245,7 +246,7 @@ def load_plain(stored: str | bytes | None, where: str) -> Any:
 
 
 def _refused(value: Any, what: str, binary: bool) -> InvalidValueError:
-    """The error for the first thing in a value that is refused: found again, this time with its place."""
+    """Return the error for the first refused part of a value, found again, this time with its location."""
     for where, each in _walk((), value):
         at = f"{what}{''.join(map(_shown, where))}"
         if isinstance(each, dict):

@@ -1,4 +1,4 @@
-"""Running something to its end even if the task that waits for it is cancelled, once or repeatedly."""
+"""Run something to its end even if the waiting task is cancelled, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 async def run_to_end(work: Coroutine[Any, Any, R]) -> R:
-    """Await `work` in a task of its own. A cancellation, however often it comes, is raised once that is done.
+    """Await `work` in a separate task. Cancellation, even repeated, is raised only when that is done.
 
     anyio, and so every server built on it, cancels again at each await: a shield alone ends at the second one.
     """
@@ -24,9 +24,9 @@ async def run_to_end(work: Coroutine[Any, Any, R]) -> R:
 
 
 async def take(work: Coroutine[Any, Any, R], give_back: Callable[[R], Awaitable[object]]) -> R:
-    """As `run_to_end`; what came of it is given back where the caller was cancelled and will not use it.
+    """Like `run_to_end`, but the result is given back if the caller was cancelled and will not use it.
 
-    An error of giving back is dropped: what was taken ends by itself.
+    Errors of giving back are dropped, because what was taken expires.
     """
     task = asyncio.create_task(work)
     cancelled = await _wait(task)
@@ -42,7 +42,7 @@ async def take(work: Coroutine[Any, Any, R], give_back: Callable[[R], Awaitable[
 
 
 async def _wait(task: asyncio.Task[Any]) -> asyncio.CancelledError | None:
-    """Return when the task is done: the first cancellation that came meanwhile, if one did."""
+    """Return when the task is done: the first cancellation that arrived meanwhile, if any."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -1,4 +1,4 @@
-"""Passwords and keys that do not show: in a `repr`, in a traceback with its variables, in a URL in a message."""
+"""Passwords and keys that are not shown: in a `repr`, a traceback with variables, or a URL in a message."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _option(match: re.Match[str]) -> str:
 
 
 class SecretText(str):
-    """Text whose `repr` does not show it. It is the text in every other way."""
+    """Text whose `repr` does not show it. Otherwise it is ordinary text."""
 
     __slots__ = ()
 
@@ -86,19 +86,19 @@ class SecretBytes(bytes):
 
 
 def hidden(value: Any) -> Any:
-    """A key or where it comes from, so that it does not show; what is neither text nor bytes is returned as it is."""
+    """Return a key, or its source, in a form that is not shown. Anything but text and bytes is returned unchanged."""
     if isinstance(value, str):
         return SecretText(value)
     return SecretBytes(value) if isinstance(value, (bytes, bytearray)) else value
 
 
 def hidden_url(target: T) -> T | SecretUrl:
-    """A URL that does not show its password; anything else is returned as it is."""
+    """Return a URL that does not show its password. Anything else is returned unchanged."""
     return SecretUrl(target) if isinstance(target, str) else target
 
 
 def raise_alone(error: Exception) -> NoReturn:
-    """Raise an error without the one that is being handled, which holds contents or a password."""
+    """Raise an error without the one being handled, which contains contents or a password."""
     try:
         raise error from None
     finally:
@@ -106,7 +106,7 @@ def raise_alone(error: Exception) -> NoReturn:
 
 
 def without_frames(error: E) -> E:
-    """A client library's error without the frames that it passed, whose variables hold passwords and contents."""
+    """Return a client library's error without its frames, whose variables contain passwords and contents."""
     seen: set[int] = set()
     rest: list[BaseException | None] = [error]
     while rest:

@@ -1,4 +1,4 @@
-"""The hooks: what a plug-in may do. A plug-in is a module or object under the entry-point group `limpet.plugins`.
+"""The hooks that a plug-in can implement. A plug-in is a module or object in the entry-point group `limpet.plugins`.
 
     from limpet.plugins import hookimpl
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "broken_plugins", "call", "hookimpl", "plugins"]
 
 GROUP = "limpet.plugins"
-"""The entry-point group; loading it imports every plug-in, so it happens at the first opening and not at import."""
+"""The entry-point group. Loading it imports every plug-in, so it happens at the first opening, not when importing."""
 
 hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("limpet")
 _hookspec = pluggy.HookspecMarker("limpet")
@@ -40,9 +40,9 @@ class Hooks(Protocol):
 
     @_hookspec
     def limpet_wrap_driver(self, url: str | None) -> Callable[[Driver], Driver] | None:
-        """Give a function that puts a driver around a driver, or `None`; asked before each opening.
+        """Return a function that puts a driver around a driver, or `None`. Called before each opening.
 
-        `url` shows no password and is `None` where the application passed an object. Plug-ins registered last
+        `url` shows no password, and is `None` if the application passed an object. Plug-ins registered last
         wrap innermost.
         """
 
@@ -56,7 +56,7 @@ class Hooks(Protocol):
 
     @_hookspec
     def limpet_conformance_targets(self) -> Iterable[Any]:
-        """Give `limpet_conformance.Target`s: places that `limpet conformance` can run the suite on by name."""
+        """Return `limpet_conformance.Target`s: databases that `limpet conformance` can run the suite on by name."""
 
 
 def plugins() -> pluggy.PluginManager:
@@ -72,7 +72,8 @@ def call(
 
     `plugins` names the packages that are allowed, as with `create_persistence`; what the program registered itself is
     always called. A plug-in that cannot be loaded is left out with a warning, once, unless its package is named: then
-    its `PluginError` is raised. So is that of a hook that fails, unless it `may_fail`: then it is treated in the same way.
+    its `PluginError` is raised. So is that of a hook that fails, unless it `may_fail`: then it is treated in the same
+    way.
     """
     allowed = allowed_packages(plugins)
     for error in broken_plugins(plugins):
@@ -103,7 +104,7 @@ def call(
 
 
 def broken_plugins(plugins: Iterable[str] | None = None) -> list[PluginError]:
-    """An error for each installed and allowed plug-in that cannot be used."""
+    """Return an error for each installed and allowed plug-in that cannot be used."""
     allowed = allowed_packages(plugins)
     _load(allowed)
     return [error for entry, error in _broken if entry is None or is_allowed(entry, allowed)]

@@ -37,19 +37,19 @@ _LITERAL = re.compile(r"[a-z0-9_-]")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
 _LONG = 100
 _HEAD = 64 * 1024
-"""Bytes at the beginning of a database that tell its tables."""
+"""How many bytes at the start of a database show its tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the environment asked for."""
+    """What the environment requests."""
 
     url: str | None = None
-    """The place of everything; `None`, where there is no folder either: the default place."""
+    """The URL of the database; `None`: the default one, unless there is a folder."""
     folder: Path | None = None
-    """Where each namespace has a SQLite database of its own."""
+    """A folder with one SQLite database per namespace."""
     key: KeySource | None = field(default=None, repr=False)
-    """Where the encryption key comes from; `None`: values are stored as plaintext."""
+    """The source of the encryption key; `None`: values are stored in plaintext."""
 
 
 def profile_from_env() -> Profile:
@@ -98,7 +98,7 @@ def profile_from_env() -> Profile:
 
 
 async def open_profile(profile: Profile, **options: Unpack[OpeningOptions]) -> Persistence:
-    """Open what a profile describes; `wrappers` stand around its encryption. Raises what `create_persistence` raises."""
+    """Open what a profile describes, with `wrappers` around its encryption. Raises what `create_persistence` raises."""
     if profile.key is not None:
         options["wrappers"] = [*options.get("wrappers", ()), encrypted(key=await find_key(profile.key))]
     if profile.folder is None:
@@ -109,7 +109,7 @@ async def open_profile(profile: Profile, **options: Unpack[OpeningOptions]) -> P
 def profile_on_demand(
     profile: Profile, **options: Unpack[OpeningOptions]
 ) -> tuple[Persistence, Callable[[], Awaitable[object]]]:
-    """What a profile describes, not opened yet, and what opens it."""
+    """Return what a profile describes, not opened yet, and how to open it."""
     if profile.key is not None:
         options["wrappers"] = [*options.get("wrappers", ()), encrypted(key=profile.key)]
     if profile.folder is None:
@@ -135,15 +135,15 @@ class FolderPersistence(Persistence):
 
     @classmethod
     async def open(cls, folder: Path, **options: Unpack[OpeningOptions]) -> FolderPersistence:
-        """Make the folder where it is missing. Raises `ConfigurationError`, or `DriverNotFoundError` without SQLite."""
+        """Create the folder if it is missing. Raises `ConfigurationError`, or `DriverNotFoundError` without SQLite."""
         made = cls(folder, options)
         await made.prepare()
         return made
 
     async def prepare(self) -> None:
-        """What `open` does, once the object is made."""
+        """Do what `open` does, for an existing object."""
         driver_class("sqlite", self._options.get("plugins"))
-        _Database(self.folder, "any", self._options)  # raises what each of them would
+        _Database(self.folder, "any", self._options)  # raises what each database would raise
         try:
             await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:
@@ -169,7 +169,7 @@ class FolderPersistence(Persistence):
         return self._drivers[stem]
 
     async def health(self) -> Health:
-        """What every namespace in use says of itself, as one: all problems, and the clock of this machine."""
+        """Return the health of all namespaces in use as one: all problems, and this machine's clock."""
         found = await asyncio.gather(*(driver.health() for driver in self._drivers.values()))
         return Health(
             "SQLite",
@@ -180,11 +180,11 @@ class FolderPersistence(Persistence):
         )
 
     async def purge(self) -> int:
-        """Remove what has expired in the namespaces in use; return how many items that were."""
+        """Delete what has expired in the namespaces in use; return how many items."""
         return sum([await driver.purge() for driver in list(self._drivers.values())])
 
     async def collect_garbage(self) -> int:
-        """Free what nothing references any more in the namespaces in use; return how many items that were."""
+        """Free what nothing references any more in the namespaces in use; return how many items."""
         return sum([await collect_garbage(await driver.opened()) for driver in list(self._drivers.values())])
 
     async def aclose(self) -> None:
@@ -212,10 +212,10 @@ class _Database(OnDemand):
 
 
 def file_stem(namespace: str) -> str:
-    """The name of a namespace's file without `.db`: safe on any file system, and another one for every namespace."""
+    """Return the name of a namespace's file without `.db`: valid on any file system, and unique for each namespace."""
     if not isinstance(namespace, str):
         raise InvalidKeyError(f"a namespace must be a string, not {type(namespace).__name__}: write it as text")
-    text(namespace)  # refuses what UTF-8 cannot write
+    text(namespace)  # refuses what UTF-8 cannot encode
     if _PLAIN.fullmatch(namespace) and not _DEVICE.fullmatch(namespace):
         return namespace
     written = "".join(
@@ -228,7 +228,7 @@ def file_stem(namespace: str) -> str:
 
 
 def _older_naylence(path: Path) -> Path | None:
-    """A file `<namespace>_<model>.db`, as Naylence once named them, with the table of that model."""
+    """Return whether this is a file `<namespace>_<model>.db`, as Naylence once named them, with that model's table."""
     for found in sorted(path.parent.glob(f"{path.stem}_*.db")):
         table = f"CREATE TABLE kv_{found.stem.removeprefix(path.stem + '_')} ".encode()
         for part in (found, found.with_name(f"{found.name}-wal")):
@@ -240,7 +240,7 @@ def _older_naylence(path: Path) -> Path | None:
 
 
 def _refuse_typos() -> None:
-    """A profile that nobody reads is one in memory: what was stored would be gone."""
+    """An unnoticed typing error would select the in-memory profile, and stored data would be lost."""
     given = {name.removeprefix(_FAME) for name, value in os.environ.items() if name.startswith(_FAME) and value}
     for name in sorted(given.difference(_VARIABLES)):
         if near := get_close_matches(name, _VARIABLES, 1):

@@ -34,26 +34,26 @@ __all__ = [
 ]
 
 _MARK = key(name("limpet.testing"))
-"""Lies in a database while a test uses it."""
+"""Exists in a database while a test uses it."""
 
 
 class FrozenClock:
-    """The clock of a database in memory: it stands still until the test moves it on, and with it whatever expires."""
+    """The clock of an in-memory database. It stands still until the test advances it, and so does every expiry."""
 
     def __init__(self, at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = round(at.timestamp() * 1000)
 
     def __call__(self) -> int:
-        """Milliseconds since 1970."""
+        """Return milliseconds since 1970."""
         return self._now
 
     @property
     def now(self) -> datetime:
-        """The time that it shows."""
+        """The current time of this clock."""
         return datetime.fromtimestamp(self._now / 1000, UTC)
 
     def tick(self, by: float | timedelta) -> None:
-        """Move it on, by seconds or a timedelta."""
+        """Advance it, by seconds or a timedelta."""
         self._now += round(1000 * (by.total_seconds() if isinstance(by, timedelta) else by))
 
 
@@ -89,7 +89,7 @@ def _ensure_empty(plain: sync.Persistence, url: str) -> None:
     if driver.get([_MARK]) != [None]:
         driver.clear("")  # a test was killed before it could
         left = None
-    while left is not None:  # a page may be empty before the end
+    while left is not None:  # a page can be empty before the end
         page = driver.scan(left)
         if all(item.key == MANIFEST for item in page.items):
             left = left.beyond(page)
@@ -102,7 +102,7 @@ def _ensure_empty(plain: sync.Persistence, url: str) -> None:
 
 @pytest.fixture
 def limpet_url() -> str:
-    """Where tests store: `LIMPET_TEST_URL`, or memory. Override it in conftest.py."""
+    """The URL for tests: `LIMPET_TEST_URL`, or memory. Override it in conftest.py."""
     return os.environ.get("LIMPET_TEST_URL", "memory://")
 
 
@@ -114,7 +114,7 @@ def limpet_clock() -> FrozenClock:
 
 @pytest.fixture
 def limpet_persistence(limpet_url: str, request: pytest.FixtureRequest) -> Iterator[Persistence]:
-    """An empty database, for this test alone, on whatever event loop uses it."""
+    """An empty database for each test, on whatever event loop uses it."""
     clock = request.getfixturevalue("limpet_clock") if "limpet_clock" in request.fixturenames else None
     with empty_persistence(limpet_url, clock=clock) as persistence:
         yield persistence

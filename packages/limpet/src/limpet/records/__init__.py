@@ -1,4 +1,4 @@
-"""What the stores take and give: pydantic models, no IO."""
+"""The records that stores accept and return: pydantic models, no I/O."""
 
 from ._approvals import ApprovalRecord, ClaimRecord
 from ._base import Record, Timestamp, as_record, check_record, milliseconds, utc_now
