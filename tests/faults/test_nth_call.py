@@ -77,6 +77,8 @@ async def decide(persistence: Persistence) -> None:
     await claim.complete()
 
 
+IDLE = Retention(max_age=timedelta(milliseconds=1))
+
 CALLS: dict[str, Callable[[Persistence], Awaitable[object]]] = {
     "save_container": lambda p: p.containers.save_container({"containerId": "new"}),
     "delete_container": lambda p: p.containers.delete_container("c"),
@@ -134,8 +136,6 @@ CALLS: dict[str, Callable[[Persistence], Awaitable[object]]] = {
     "blob": lambda p: p.blobs.create(b"z" * 1_500_000, id="new"),
     "blob delete": lambda p: p.blobs.delete("b"),
 }
-
-IDLE = Retention(max_age=timedelta(milliseconds=1))
 
 SEVERAL = {
     *(
