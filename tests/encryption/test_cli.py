@@ -23,7 +23,7 @@ def limpet(*arguments: str, folder: Path, **environment: str) -> subprocess.Comp
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.fixture(params=["sqlite:///a.db", "fs://./a"])
+@pytest.fixture(params=["sqlite:///a.db", pytest.param("fs://./a", marks=pytest.mark.again)])
 def place(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

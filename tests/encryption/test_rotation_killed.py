@@ -46,7 +46,7 @@ def killed_rotation(url: str, pages: int, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["ordinary", "complete"])
-@pytest.mark.parametrize("scheme", ["sqlite", "fs"])
+@pytest.mark.parametrize("scheme", ["sqlite", pytest.param("fs", marks=pytest.mark.again)])
 async def test_a_killed_rotation_is_gone_on_with(
     scheme: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
