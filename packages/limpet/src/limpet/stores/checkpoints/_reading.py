@@ -66,6 +66,7 @@ class Reader:
         while (root := await self.there(thread_id)) is not None:
             address = Address(root.base, namespace, id or "")
             before: Key | None = None
+            sort: Sort | None = None
             try:
                 if id is not None:
                     sort = await self.sort_of(root, address)

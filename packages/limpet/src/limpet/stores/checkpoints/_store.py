@@ -16,7 +16,7 @@ from ...structures import Listing, Plan, ReadSet, transact
 from ._copy import copy_thread
 from ._delete import delete_checkpoints, delete_runs
 from ._documents import steps_before
-from ._keys import Address, up_to
+from ._keys import Address, Sort, up_to
 from ._listing import list_ancestors, list_checkpoints, list_namespaces, list_threads
 from ._parts import take_apart
 from ._prune import prune_thread
@@ -167,8 +167,9 @@ class CheckpointStore:
         """Whether there is a checkpoint with this id, or any in the namespace. Two or three driver calls."""
         while (root := await self._reader.there(thread_id)) is not None:
             address = Address(root.base, namespace, id or "")
+            before: Key | None = None
+            sort: Sort | None = None
             try:
-                before = None
                 if id is not None:
                     sort = await self._reader.sort_of(root, address)
                     if sort is None:
