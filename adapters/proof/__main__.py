@@ -79,7 +79,7 @@ def put_on_page(page: Path, rows: list[Row]) -> None:
 
 def run(suite: Suite, database: str) -> dict[str, str]:
     """The outcome of each test."""
-    archive = unpacked(suite.archive, CACHE)
+    home = suite.folder / "proof" if suite.archive is None else unpacked(suite.archive, CACHE)
     with TemporaryDirectory() as work:
         record = Path(work) / "record.json"
         plugins = ["-p", "proof.recorder", *(["-p", suite.plugin] if suite.plugin else [])]
@@ -97,9 +97,9 @@ def run(suite: Suite, database: str) -> dict[str, str]:
             environment["LIMPET_PROOF_SERVER"] = running(plain).url
             environment["LIMPET_PROOF_OPTION"] = SERVERS[plain]
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *plugins]
-        done = subprocess.run([*command, *suite.tests], cwd=archive, env=environment, check=False)
+        done = subprocess.run([*command, *suite.tests], cwd=home, env=environment, check=False)
         if not record.exists():
-            raise SystemExit(f"the tests of {suite.archive} did not run: pytest ended with {done.returncode}")
+            raise SystemExit(f"the tests {suite.name} did not run: pytest ended with {done.returncode}")
         outcomes: dict[str, str] = json.loads(record.read_text())
         return outcomes
 

@@ -17,12 +17,12 @@ class Suite:
     """Some tests of one archive."""
 
     name: str
-    archive: str
-    """Like `openai-agents==0.24.0`."""
     tests: list[str]
-    """Files, or arguments of pytest, from the archive's folder."""
+    """Files, or arguments of pytest, from the archive's folder; without an archive, from `proof/` of the adapter."""
     folder: Path
     """The adapter's."""
+    archive: str | None = None
+    """Like `openai-agents==0.24.0`."""
     plugin: str | None = None
     """A module in `proof/` of the adapter that puts ours in the place of theirs."""
     expected: str | None = None
