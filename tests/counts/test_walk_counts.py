@@ -15,9 +15,10 @@ MOST = {
     "add_message": 49,
     "get_item": 33,
     "encrypted_set_item": 59,
-    "publish": 145,
+    "publish": 160,
 }
-"""On SQLite, from the store to the file; `publish` on Redis, to a subscriber on a driver of its own."""
+"""On SQLite, from the store to the file; `publish` on Redis, to a subscriber on a driver of its own. That one was 145 while
+redis-py's stream read the answers and `contextlib` lent connections, whose functions do not count: now they are ours."""
 
 
 @pytest.mark.parametrize("walk", MOST)
