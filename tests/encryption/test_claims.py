@@ -294,7 +294,7 @@ FOUND = {
     "change any field of the key ring": _changed_ring,
     "put back the key ring from before or during a rotation": _earlier_ring,
     "remove the encryption from the manifest": _changed_manifest,
-    "change the record of how far a rotation came": _changed_mark,
+    "change the record of a rotation's progress": _changed_mark,
 }
 
 
@@ -459,7 +459,7 @@ ROTATED: dict[str, Callable[[Place, bool], Awaitable[str | None]]] = {
     "the old key opens the database": _old_key_opens,
     "the old key and an old copy of the key ring decrypt what is written afterwards": _decrypts,
     "the old key and an old copy of the key ring forge values that the new key accepts": _forges,
-    "the old key and an old copy of the key ring tell which digests stand for a text that is guessed": _guesses,
+    "the old key and an old copy of the key ring reveal which digests belong to a guessed text": _guesses,
     "a service that has only the old key": _service_with_the_old_key,
     "leases, and items that expire within the hour": _leases,
     "a write whose outcome was unknown, and that arrives late under the old key": _late_write,

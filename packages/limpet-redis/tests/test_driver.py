@@ -220,6 +220,7 @@ async def test_the_rights_that_the_page_names_are_enough_and_no_more(server: Ser
                     [Put("kv!@a", "x", ttl_ms=60_000), Put("kv!@b", "x"), Put("n", "0"), Put("kv!@c", "x", ttl_ms=1)]
                 )
                 await driver.append("log!n", [Put("log!e", "x")], Check("n"))
+                await asyncio.sleep(0.01)  # until the last of them has expired
                 assert len((await driver.scan(Range("kv", reverse=True))).items) == 2
                 assert len((await driver.scan(Range("kv"))).items) == 2
                 await driver.apply([Delete("kv!@b")])
