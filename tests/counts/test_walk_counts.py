@@ -15,10 +15,9 @@ MOST = {
     "add_message": 49,
     "get_item": 33,
     "encrypted_set_item": 59,
-    "publish": 160,
+    "publish": 145,
 }
-"""On SQLite, from the store to the file; `publish` on Redis, to a subscriber on a driver of its own. That one was 145 while
-redis-py's stream read the answers and `contextlib` lent connections, whose functions do not count: now they are ours."""
+"""On SQLite, from the store to the file; `publish` on Redis, to a subscriber on a driver of its own."""
 
 
 @pytest.mark.parametrize("walk", MOST)

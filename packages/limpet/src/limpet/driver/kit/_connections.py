@@ -76,40 +76,6 @@ class Connections(Inherited, Generic[C]):
         """A connection for a block. Raises `UnavailableError` where none becomes free, and what `connect` raises."""
         return _One(self)
 
-    async def _lend(self) -> C:
-        if self._process != getpid():
-            check_process(self._process, self._place)
-        if self._room.locked():
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._room.acquire()
-            except TimeoutError as error:
-                raise UnavailableError(
-                    f"all {self._size} connections to {self._place} stayed busy for {self._timeout:g} s: raise "
-                    "'pool_size', or check the server's load"
-                ) from error
-        else:
-            await self._room.acquire()
-        try:
-            connection = await self._taken()
-            return await self._first() if connection is None else connection
-        except BaseException:
-            self._room.release()
-            raise
-
-    async def _take_back(self, connection: C, error: BaseException | None) -> None:
-        try:
-            if error is not None:
-                self._abort(connection)
-            if self._alive(connection):
-                self._give(connection)
-                return
-            await self._ended(connection)
-            if isinstance(error, Exception):  # and no cancellation, which says nothing of the server
-                await self.drop()
-        finally:
-            self._room.release()
-
     async def drop(self) -> None:
         """Close the free connections, all at once: saying goodbye to a dead server takes time."""
         free, self._free = self._free, deque()
@@ -217,10 +183,46 @@ class _One(AbstractAsyncContextManager[C]):
         self._of = of
 
     async def __aenter__(self) -> C:
-        self._connection = await self._of._lend()
+        of = self._of
+        if of._process != getpid():
+            check_process(of._process, of._place)
+        if of._room.locked():
+            try:
+                async with asyncio.timeout(of._timeout):
+                    await of._room.acquire()
+            except TimeoutError as error:
+                raise UnavailableError(
+                    f"all {of._size} connections to {of._place} stayed busy for {of._timeout:g} s: raise "
+                    "'pool_size', or check the server's load"
+                ) from error
+        else:
+            await of._room.acquire()
+        try:
+            if of._free and of._alive(of._free[-1]):  # as _taken does, without a call
+                self._connection = of._free.pop()
+            else:
+                taken = await of._taken()
+                self._connection = await of._first() if taken is None else taken
+        except BaseException:
+            of._room.release()
+            raise
         return self._connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._of._take_back(self._connection, error)
+        of, connection = self._of, self._connection
+        try:
+            if error is not None:
+                of._abort(connection)
+            if of._alive(connection):
+                if of._waiting:
+                    of._give(connection)
+                else:
+                    of._free.append(connection)
+                return
+            await of._ended(connection)
+            if isinstance(error, Exception):  # and no cancellation, which says nothing of the server
+                await of.drop()
+        finally:
+            of._room.release()
