@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
+from itertools import chain
 from math import isnan
 from typing import Any, TypeVar
 
@@ -59,8 +60,8 @@ class _Check:
     """What an argument may be, as its annotation says."""
 
     name: str
-    types: frozenset[type]
-    """The types themselves, for the quick look."""
+    plain: frozenset[type]
+    """Types whose values are right as they are, if text is ASCII: all but numbers, whose values are looked at."""
     words: tuple[str, ...]
 
     def __call__(self, value: object) -> None:
@@ -99,8 +100,6 @@ class _Check:
         return any(isinstance(value, _WORDS[word]) for word in self.words if word in _WORDS and word != "int")
 
 
-_CLOSER = frozenset((int, float))
-"""Types whose values are looked at, too, as is text that is not ASCII."""
 _TEXT = ("str", "Etag", "bytes", "bytearray", "memoryview")
 
 
@@ -124,36 +123,30 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     if not by_name:
         return method
 
-    def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        for test, value in zip(positional, args, strict=False):
-            if test is not None:
-                test(value)
-        for name, value in kwargs.items():
-            named = by_name.get(name)
-            if named is not None:
-                named(value)
+    of_name = by_name.get
 
-    # Most arguments are seen to be right here, where that enters no function; `check` says what is wrong with the others.
+    # Most arguments are seen to be right in the loops here, which enter no function. The check decides about the others.
 
     if inspect.iscoroutinefunction(method):
 
         @wraps(method)
         async def checked_later(self: Any, *args: Any, **kwargs: Any) -> Any:
-            for test, value in zip(positional, args, strict=False):
-                if test is not None and not (
-                    type(value) in test.types
-                    and (value.isascii() if type(value) is str else type(value) not in _CLOSER)
-                ):
-                    check(args, kwargs)
-            if kwargs:
-                check((), kwargs)
+            given = zip(positional, args, strict=False)
+            for test, value in (
+                chain(given, zip(map(of_name, kwargs), kwargs.values(), strict=True)) if kwargs else given
+            ):
+                if test and not ((kind := type(value)) in test.plain and (kind is not str or value.isascii())):
+                    test(value)
             return await method(self, *args, **kwargs)
 
         return checked_later
 
     @wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        check(args, kwargs)
+        given = zip(positional, args, strict=False)
+        for test, value in chain(given, zip(map(of_name, kwargs), kwargs.values(), strict=True)) if kwargs else given:
+            if test and not ((kind := type(value)) in test.plain and (kind is not str or value.isascii())):
+                test(value)
         return method(self, *args, **kwargs)
 
     return checked
@@ -166,8 +159,8 @@ def _check_of(parameter: inspect.Parameter) -> _Check | None:
     words = tuple(re.sub(r"\[.*", "", each.strip()) for each in _alternatives(written))
     if not all(word in _WORDS for word in words):
         return None
-    types = frozenset(each for word in words for each in _WORDS[word] if not inspect.isabstract(each))
-    return _Check(parameter.name, types, words)
+    plain = frozenset(each for word in words for each in _WORDS[word] if not inspect.isabstract(each)) - {int, float}
+    return _Check(parameter.name, plain, words)
 
 
 def _alternatives(written: str) -> list[str]:

@@ -151,8 +151,8 @@ def check_record(record: Record) -> None:
         raise TooLargeError(f"{what} is longer than {MAX_BYTES // 1024**2} MiB: store large content as a blob")
     free: dict[str, Any] = {}
     for field in _free(type(record)):
-        if fields.get(field) is not None:
-            free[field] = fields[field]
+        if (value := fields.get(field)) is not None and type(value) is not str:  # the length of text was counted above
+            free[field] = value
     if record.__pydantic_extra__:
         free |= record.__pydantic_extra__
     if free:

@@ -160,11 +160,11 @@ def dump_record(record: BaseModel, migrations: Migrations = _FIRST, *, without: 
 
     Raises `InvalidValueError` if the record would come back changed, and `TooLargeError`.
     """
-    given = record.model_fields_set
-    unset = {field for field in _optional(type(record)) if field not in given and getattr(record, field) is None}
+    given, fields = record.__pydantic_fields_set__, record.__dict__
+    unset = {field for field in _optional(type(record)) if field not in given and fields.get(field) is None}
     if isinstance(record, Record):
         check_record(record)
-    if record.model_extra and VERSION in record.model_extra:
+    if (extra := record.__pydantic_extra__) and VERSION in extra:
         raise InvalidValueError(
             f"a field named {VERSION!r} cannot be stored: the name is reserved for the version of the record"
         )
