@@ -36,7 +36,7 @@ from ._errors import (
 from ._lazy import lazy
 
 if TYPE_CHECKING:
-    from ._anywhere import open_persistence, open_persistence_from_env, open_storage
+    from ._anywhere import SharedPersistence, open_persistence, open_persistence_from_env, open_storage
     from .stores import Persistence, Storage
     from .structures import Listing, Page
 
@@ -46,6 +46,7 @@ __getattr__: Callable[[str], Any] = lazy(
         "Listing": ".structures",
         "Page": ".structures",
         "Persistence": ".stores",
+        "SharedPersistence": "._anywhere",
         "Storage": ".stores",
         "open_persistence": "._anywhere",
         "open_persistence_from_env": "._anywhere",
@@ -92,6 +93,7 @@ __all__ = [
     "Persistence",
     "PluginError",
     "ReadOnlyError",
+    "SharedPersistence",
     "Storage",
     "TooLargeError",
     "UnavailableError",

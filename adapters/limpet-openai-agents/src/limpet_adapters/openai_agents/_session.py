@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from agents import SessionSettings
 from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
-from limpet import ConfigurationError, CorruptDataError
+from limpet import ConfigurationError, CorruptDataError, SharedPersistence
 
 from ._lifetime import Lifetime
-from ._shared import borrow, give_back
 
 if TYPE_CHECKING:
     from agents import TResponseInputItem
@@ -51,10 +50,10 @@ class LimpetSession:
             raise ConfigurationError("LimpetSession takes a url= or a persistence=: pass one of them")
         self.session_id = session_id
         self.session_settings: SessionSettings | None = coerce_session_settings(session_settings or SessionSettings())
-        self._url = url
-        self._persistence = borrow(url) if persistence is None and url is not None else cast("Persistence", persistence)
-        self._sessions = self._persistence.sessions
-        self._lifetime = None if ttl is None else Lifetime(self._persistence, ttl)
+        self._share = None if url is None else SharedPersistence(url)
+        own = cast("Persistence", persistence) if self._share is None else self._share.persistence
+        self._sessions = own.sessions
+        self._lifetime = None if ttl is None else Lifetime(own, ttl)
         self._closed = False
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
@@ -96,8 +95,8 @@ class LimpetSession:
         """End the session; its items stay. The database is closed with the last session of its URL. Safe to repeat."""
         if not self._closed:
             self._closed = True
-            if self._url is not None:
-                give_back(self._url, self._persistence)
+            if self._share is not None:
+                self._share.close()
 
     async def __aenter__(self) -> Self:
         return self

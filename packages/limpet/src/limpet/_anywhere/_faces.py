@@ -36,7 +36,7 @@ from ..structures import ClaimedItem, Fetch, Listing
 from ._callbacks import called_here, read_here, watching_here
 from ._driver import CrossingDriver
 
-__all__ = ["face", "give_back", "parts"]
+__all__ = ["Parts", "face", "give_back", "parts", "wait_until_closed"]
 
 S = TypeVar("S")
 
@@ -90,6 +90,23 @@ class Parts(NamedTuple, Generic[S]):
 def parts(store: S) -> Parts[S] | None:
     """What a face was made of, `None` for a store itself."""
     return Parts(store._inner, store._portal, store._is_root) if isinstance(store, _Face) else None
+
+
+def wait_until_closed(of: Parts[Any]) -> None:
+    """Close what a face was made of, and block this thread until it is closed. Closing twice does nothing."""
+    inner, portal, is_root = of
+    if portal.is_forked:  # everything belongs to the parent
+        portal.end()
+    elif not is_root:
+        portal.call(inner.aclose)
+    elif not portal.is_closed:
+        try:
+            if portal.is_started:
+                portal.call(inner.aclose)
+        except ClosedError:  # somebody else was faster
+            pass
+        finally:
+            portal.end()
 
 
 async def give_back(taken: object) -> None:

@@ -8,8 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from .._anywhere import parts
-from .._errors import ClosedError
+from .._anywhere import Parts, parts, wait_until_closed
 from .._portal import Portal
 from ..opening import Opening
 
@@ -84,18 +83,7 @@ class Root(Face[C]):
 
     def close(self) -> None:
         """Wait for calls under way, then close. Closing twice does nothing."""
-        if self._portal.is_forked:  # everything belongs to the parent
-            self._portal.end()
-        elif not self._is_root:
-            self._portal.call(self._inner.aclose)
-        elif not self._portal.is_closed:
-            try:
-                if self._portal.is_started:
-                    self._portal.call(self._inner.aclose)
-            except ClosedError:  # somebody else was faster
-                pass
-            finally:
-                self._portal.end()
+        wait_until_closed(Parts(self._inner, self._portal, self._is_root))
 
     def __enter__(self) -> Self:
         return self
