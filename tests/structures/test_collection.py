@@ -54,6 +54,27 @@ async def test_keyed_order_and_index(driver: Driver) -> None:
     assert [doc.id for doc in await docs.find("colour", "red")] == ["d3"]
 
 
+async def test_an_index_with_several_values(driver: Driver) -> None:
+    docs = Collection(
+        driver,
+        "docs",
+        ModelCodec(Doc),
+        id_of=lambda doc: doc.id,
+        indexes=[Index("word", lambda doc: (doc.colour or "").split())],
+    )
+    await docs.save(Doc(id="d1", colour="red green"))
+    await docs.save(Doc(id="d2", colour="green green"))
+    await docs.save(Doc(id="d3"))
+    assert sorted(await docs.ids("word", "green")) == ["d1", "d2"]
+    assert await docs.ids("word", "red green") == []
+    await docs.save(Doc(id="d1", colour="green blue"))
+    assert [await docs.ids("word", word) for word in ("red", "blue")] == [[], ["d1"]]
+    assert await docs.delete("d2")
+    assert await docs.ids("word", "green") == ["d1"]
+    report = await docs.repair()
+    assert (report.documents, report.added, report.removed) == (2, 0, 0)
+
+
 async def test_conditions(driver: Driver) -> None:
     docs = keyed(driver)
     etag = await docs.save(Doc(id="d"), if_absent=True)

@@ -10,7 +10,7 @@ from ._listing import Fetch, Listing, Page
 from ._migrations import Migrations
 from ._once import Receipt, Repeated
 from ._reading import get_each, log_skipped, scan_all_each, scan_each
-from ._transact import COUNTER_TTL_MS, Plan, ReadSet, transact
+from ._transact import COUNTER_TTL_MS, BatchPart, Plan, ReadSet, transact
 from ._versions import load_object, load_value, migrated_object, stamp_object, stamp_value
 from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, content_driver
 from .collection import Collection, Index, RepairReport
@@ -21,6 +21,7 @@ __all__ = [
     "COUNTER_TTL_MS",
     "GARBAGE",
     "MAX_VALUE_BYTES",
+    "BatchPart",
     "Chunks",
     "ClaimedItem",
     "Codec",

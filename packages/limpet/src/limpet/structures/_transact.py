@@ -12,7 +12,7 @@ from ..driver.kit import backoff
 from ._once import Receipt, Repeated
 from ._reading import get_each
 
-__all__ = ["COUNTER_TTL_MS", "Plan", "ReadSet", "transact"]
+__all__ = ["COUNTER_TTL_MS", "BatchPart", "Plan", "ReadSet", "transact"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -33,6 +33,16 @@ class Plan(Generic[R_co]):
 
     writes: Sequence[Write]
     result: R_co
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """Writes of an application's own that a store puts into its batch, so that both happen or neither."""
+
+    keys: Sequence[Key]
+    """What the writes depend on."""
+    plan: Callable[[ReadSet], Sequence[Write]]
+    """Returns the writes, with a condition on every item that they rely on. A plain function that may run several times."""
 
 
 async def transact(

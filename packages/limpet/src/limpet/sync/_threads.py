@@ -11,7 +11,7 @@ from ..records import FeedbackRecord, ThreadMessage, ThreadRecord
 from ..stores import FeedbackStore as AsyncFeedbackStore
 from ..stores import Lineage, NewThread, ThreadStats
 from ..stores import ThreadStore as AsyncThreadStore
-from ..structures import RepairReport
+from ..structures import BatchPart, RepairReport
 from ._face import Face
 from ._listing import Listing
 
@@ -56,17 +56,24 @@ class ThreadStore(Face[AsyncThreadStore]):
         create: NewThread | None = None,
         metadata: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         if_match: Etag | None = None,
+        also: BatchPart | None = None,
     ) -> Sequence[ThreadMessage]:
         """Append messages, such as those of a turn, all or none, and return them as stored.
 
         `metadata` is a function that takes the thread's metadata and returns the new metadata, which is stored in the
         same batch as the messages. It may run again if someone else writes first, so no change is lost; what it raises
         stores nothing. `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record
-        has changed. `create` is as in `add_message`. One driver call once the thread is known, two with `metadata` or
-        `if_match`. Raises `NotFoundError`.
+        has changed. `also` are writes of your own for the same batch. `create` is as in `add_message`. One driver call
+        once the thread is known, two with `metadata`, `if_match` or `also`. Raises `NotFoundError`.
         """
         return self._call(
-            self._inner.add_messages, thread_id, messages, create=create, metadata=metadata, if_match=if_match
+            self._inner.add_messages,
+            thread_id,
+            messages,
+            create=create,
+            metadata=metadata,
+            if_match=if_match,
+            also=also,
         )
 
     def pop_message(self, thread_id: str) -> ThreadMessage | None:
@@ -135,10 +142,12 @@ class ThreadStore(Face[AsyncThreadStore]):
         metadata: Mapping[str, Any] | None = None,
         id: str | None = None,
         exist_ok: bool = False,
+        also: BatchPart | None = None,
     ) -> ThreadRecord:
         """Create a thread, with a generated id unless one is given. Two driver calls.
 
         Raises `ConflictError` if the id is taken, unless `exist_ok`: then the existing thread is returned, unchanged.
+        `also` are writes of your own, made in the same batch if the thread is new.
         """
         return self._call(
             self._inner.create,
@@ -148,6 +157,7 @@ class ThreadStore(Face[AsyncThreadStore]):
             metadata=metadata,
             id=id,
             exist_ok=exist_ok,
+            also=also,
         )
 
     def get(self, thread_id: str) -> ThreadRecord | None:

@@ -11,7 +11,7 @@ from ..._arguments import checked_arguments
 from ..._errors import ConflictError, InvalidValueError, NotFoundError
 from ...driver import Check, Driver, Etag, Write, name
 from ...records import ThreadMessage, ThreadRecord, as_record, utc_now
-from ...structures import Collection, Listing, ReadSet, load_record
+from ...structures import BatchPart, Collection, Listing, ReadSet, load_record
 from .._formats import THREAD_MESSAGE
 from ._messages import Messages
 
@@ -76,17 +76,18 @@ class ThreadMessages(ABC):
         create: NewThread | None = None,
         metadata: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         if_match: Etag | None = None,
+        also: BatchPart | None = None,
     ) -> Sequence[ThreadMessage]:
         """Append messages, such as those of a turn, all or none, and return them as stored.
 
         `metadata` is a function that takes the thread's metadata and returns the new metadata, which is stored in the
         same batch as the messages. It may run again if someone else writes first, so no change is lost; what it raises
         stores nothing. `if_match` is the etag of the thread (`get_with_etag`): `ConflictError` if the thread's record
-        has changed. `create` is as in `add_message`. One driver call once the thread is known, two with `metadata` or
-        `if_match`. Raises `NotFoundError`.
+        has changed. `also` are writes of your own for the same batch. `create` is as in `add_message`. One driver call
+        once the thread is known, two with `metadata`, `if_match` or `also`. Raises `NotFoundError`.
         """
         records = [as_record(ThreadMessage, message) for message in messages]
-        if metadata is None and if_match is None:
+        if metadata is None and if_match is None and also is None:
             return await self._in_thread(thread_id, create, lambda: self._messages.add_all(thread_id, records))
         at = self._records.key(thread_id)
 
@@ -96,12 +97,14 @@ class ThreadMessages(ABC):
                 raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
             if if_match is not None and item.etag != if_match:
                 raise ConflictError(f"the thread {thread_id!r} has changed: read it again", items={at: item})
+            more = [] if also is None else also.plan(reads)
             if metadata is None:
-                return [Check(at, item.etag)]
+                return [Check(at, item.etag), *more]
             fields = {**dict(record), "metadata": dict(metadata(deepcopy(record.metadata))), "updated_at": utc_now()}
-            return self._records.plan_save(reads, as_record(ThreadRecord, fields))
+            return [*self._records.plan_save(reads, as_record(ThreadRecord, fields)), *more]
 
-        return await self._in_thread(thread_id, create, lambda: self._messages.add_with(thread_id, records, [at], plan))
+        keys = [at, *([] if also is None else also.keys)]
+        return await self._in_thread(thread_id, create, lambda: self._messages.add_with(thread_id, records, keys, plan))
 
     async def pop_message(self, thread_id: str) -> ThreadMessage | None:
         """Remove the newest message and return it; `None` if there is none. Forks keep it.

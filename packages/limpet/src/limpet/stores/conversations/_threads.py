@@ -15,6 +15,7 @@ from ...driver import KEEP, Delete, Driver, Etag, Keep, Key, Put, Write, key, na
 from ...driver.kit import scan_all
 from ...records import ThreadRecord, as_record, utc_now
 from ...structures import (
+    BatchPart,
     Collection,
     Counter,
     Index,
@@ -92,10 +93,12 @@ class ThreadStore(ThreadMessages):
         metadata: Mapping[str, Any] | None = None,
         id: str | None = None,
         exist_ok: bool = False,
+        also: BatchPart | None = None,
     ) -> ThreadRecord:
         """Create a thread, with a generated id unless one is given. Two driver calls.
 
         Raises `ConflictError` if the id is taken, unless `exist_ok`: then the existing thread is returned, unchanged.
+        `also` are writes of your own, made in the same batch if the thread is new.
         """
         moment = utc_now()
         fields = {
@@ -113,11 +116,13 @@ class ThreadStore(ThreadMessages):
         def plan(reads: ReadSet) -> Plan[bool]:
             if exist_ok and reads[self._records.key(record.id)] is not None:
                 return Plan([], False)
-            return Plan([*self._plan_new(reads, record), *log.plan_create(reads)], True)
+            more = [] if also is None else also.plan(reads)
+            return Plan([*self._plan_new(reads, record), *log.plan_create(reads), *more], True)
 
+        keys = [*self._keys(record.id), *log.keys, *([] if also is None else also.keys)]
         while True:
             try:
-                made = await transact(self._driver, [*self._keys(record.id), *log.keys], plan)
+                made = await transact(self._driver, keys, plan)
             except _NotGone:
                 await self._finish(record.id)
             else:

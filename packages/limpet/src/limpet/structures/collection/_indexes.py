@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,8 +19,8 @@ class Index(Generic[T]):
 
     name: str
     """Chosen by the program: lower-case letters, digits, `_`, `.`, `-`."""
-    value: Callable[[T], str | None]
-    """Returns the string that finds a document; `None`: this index does not find it."""
+    value: Callable[[T], str | Collection[str] | None]
+    """Returns the string that finds a document, or several; `None`: this index does not find it."""
 
 
 class IndexSet(Generic[T]):
@@ -57,8 +57,8 @@ class IndexSet(Generic[T]):
             found.add(key(self.base, "all", *tail))
         for index in self._indexes.values():
             value = index.value(document)
-            if value is not None:
-                found.add(key(self.base, index.name, text(value), *tail))
+            for each in [value] if isinstance(value, str) else value or ():
+                found.add(key(self.base, index.name, text(each), *tail))
         return found
 
     def writes(self, old: Iterable[Key], document: T | None, ttl_ms: int | Keep | None, *, afresh: bool) -> list[Write]:
