@@ -131,11 +131,12 @@ def adapters(session: nox.Session, adapter: str) -> None:
     databases = [name for name in session.posargs if name not in ADAPTERS]
     warned = project["tool"].get("pytest", {}).get("ini_options", {}).get("filterwarnings", [])
     pytest = ("pytest", "-c", "pyproject.toml", *(f"-W{each}" for each in warned))
-    session.run(*pytest, str(folder / "tests"))
+    beside = {"PYTHONPATH": str(ROOT / "adapters")}
+    session.run(*pytest, str(folder / "tests"), env=beside)
     session.run(*pytest, "tests/test_documentation.py", "-k", f"frameworks/{adapter}")
     session.run("mypy", "--config-file", "pyproject.toml", str(folder / "src"))
     if (folder / "proof.toml").exists():
-        session.run("python", "-m", "proof", str(folder), *databases, env={"PYTHONPATH": str(ROOT / "adapters")})
+        session.run("python", "-m", "proof", str(folder), *databases, env=beside)
 
 
 ADAPTER_TOOLS = ("pip", "mypy>=1.18", "pytest>=9.0", "pytest-asyncio>=1.4", "pytest-timeout>=2.4", "rich>=13.7")

@@ -53,7 +53,8 @@ def main() -> int:
             rows.append((suite, database, len(must), counts))
         if options.write:
             lines = "\n".join(sorted(set.intersection(*passing)))
-            (suite.folder / "proof/expected" / (suite.expected or f"{suite.name}.txt")).write_text(f"{lines}\n")
+            suite.expectations.parent.mkdir(parents=True, exist_ok=True)
+            suite.expectations.write_text(f"{lines}\n")
     if options.page is not None:
         put_on_page(options.page, rows)
     console = Console()
@@ -79,7 +80,7 @@ def put_on_page(page: Path, rows: list[Row]) -> None:
 
 def run(suite: Suite, database: str) -> dict[str, str]:
     """The outcome of each test."""
-    home = suite.folder / "proof" if suite.archive is None else unpacked(suite.archive, CACHE)
+    home = suite.folder / suite.within if suite.archive is None else unpacked(suite.archive, CACHE)
     with TemporaryDirectory() as work:
         record = Path(work) / "record.json"
         plugins = ["-p", "proof.recorder", *(["-p", suite.plugin] if suite.plugin else [])]

@@ -18,11 +18,13 @@ class Suite:
 
     name: str
     tests: list[str]
-    """Files, or arguments of pytest, from the archive's folder; without an archive, from `proof/` of the adapter."""
+    """Files, or arguments of pytest, from the archive's folder; without an archive, from a folder of the adapter."""
     folder: Path
     """The adapter's."""
     archive: str | None = None
     """Like `openai-agents==0.24.0`."""
+    within: str = "proof"
+    """That folder: `tests` for the adapter's own tests, which ask for the fixture `database`."""
     plugin: str | None = None
     """A module in `proof/` of the adapter that puts ours in the place of theirs."""
     expected: str | None = None
@@ -30,9 +32,14 @@ class Suite:
     databases: list[str] = field(default_factory=lambda: list(DATABASES))
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def expectations(self) -> Path:
+        """The file with that list."""
+        return self.folder / "proof/expected" / (self.expected or f"{self.name}.txt")
+
     def must_pass(self) -> set[str]:
         """The tests that must pass, each a line of its list."""
-        lines = (self.folder / "proof/expected" / (self.expected or f"{self.name}.txt")).read_text().splitlines()
+        lines = self.expectations.read_text().splitlines()
         return {line for line in lines if line and not line.startswith("#")}
 
 
