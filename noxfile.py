@@ -134,7 +134,10 @@ def adapters(session: nox.Session, adapter: str) -> None:
     beside = {"PYTHONPATH": str(ROOT / "adapters")}
     session.run(*pytest, str(folder / "tests"), env=beside)
     session.run(*pytest, "tests/test_documentation.py", "-k", f"frameworks/{adapter}")
-    session.run("mypy", "--config-file", "pyproject.toml", str(folder / "src"))
+    mypy = ("mypy", "--config-file", "pyproject.toml")
+    session.run(*mypy, str(folder / "src"))
+    for example in sorted(map(str, ROOT.glob(f"examples/frameworks/{adapter.replace('-', '_')}*.py"))):
+        session.run(*mypy, example)
     if (folder / "proof.toml").exists():
         session.run("python", "-m", "proof", str(folder), *databases, env=beside)
 
