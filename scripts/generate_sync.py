@@ -39,6 +39,7 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
         "Typed values by key, and the states of agents",
         {
             "stores/records/_key_value.py": ("KeyValueStore",),
+            "stores/records/_tree.py": ("KeyValueTree",),
             "stores/records/_state.py": ("AgentState", "StateHistory"),
         },
     ),

@@ -51,8 +51,10 @@ def test_every_store_is_there() -> None:
     values = {
         "DeadLetter",
         "Event",
+        "KeyValueEntry",
         "Lineage",
         "Meta",
+        "NewEntry",
         "Recovered",
         "Retention",
         "RetentionPolicies",
@@ -61,7 +63,7 @@ def test_every_store_is_there() -> None:
     assert {each for each in stores.__all__ if not hasattr(sync, each)} == {*values, "NewThread", "ThreadStats"}, (
         "records are shared"
     )
-    assert len(ASYNCHRONOUS) == 20
+    assert len(ASYNCHRONOUS) == 21
 
 
 @pytest.mark.parametrize("kind", ASYNCHRONOUS, ids=lambda kind: kind.__name__)

@@ -12,6 +12,7 @@ from limpet import Persistence, create_persistence, create_storage
 from limpet.driver import Put, Write
 from limpet.opening import driver_from_url
 from limpet.records import ImageRecord, SessionRecord, UserMessage
+from limpet.stores import NewEntry
 from limpet_conformance.faults import Counts, counted
 
 FEW, MANY = 100, 100_000
@@ -65,6 +66,34 @@ async def test_the_calls_of_the_main_job(url: str) -> None:
         with counts.growing() as grown:
             await images.find_image_by_id("i")
         assert (grown["fetches"], grown["keys"]) == (1, 1)
+
+
+async def test_the_calls_of_key_value_stores(url: str) -> None:
+    async with opened(url) as (persistence, counts):
+        numbers, tree = persistence.kv(int, "n"), persistence.kv_tree(int)
+        entries = [NewEntry(("a", str(n)), "k", n) for n in range(5)]
+        for call, commits, fetches in (
+            (lambda: numbers.set("k", 1, ttl=60), 1, 0),
+            (lambda: numbers.ttl("k"), 0, 1),
+            (lambda: numbers.ttl_many(["k", "l"]), 0, 1),
+            (lambda: numbers.get_entry("k"), 0, 1),
+            (lambda: numbers.get_entries(["k", "l"]), 0, 1),
+            (lambda: numbers.touch("k", ttl=5), 1, 1),
+            (lambda: numbers.touch("absent", ttl=5), 0, 1),
+            (lambda: numbers.update("k", lambda n: n + 1, default=0), 1, 1),
+            (lambda: numbers.update("l", lambda n: n + 1, default=0), 1, 1),
+            (lambda: tree.write(entries), 1, 1),
+            (lambda: tree.write(delete=[(("a", "0"), "k")]), 1, 0),
+            (lambda: tree.touch({(("a", "1"), "k"): 5, (("a", "2"), "k"): 5}), 1, 1),
+            (lambda: tree.get_entries([(("a", "1"), "k"), (("a", "2"), "k")]), 0, 1),
+        ):
+            with counts.growing() as grown:
+                await call()
+            assert (grown["commits"], grown["fetches"], grown["lists"]) == (commits, fetches, 0)
+        for listing in (numbers.entries(), tree.entries(), tree.entries(("a",)), tree.namespaces()):
+            with counts.growing() as grown:
+                assert await listing
+            assert (grown["commits"], grown["fetches"], grown["lists"]) == (0, 0, 1)
 
 
 async def test_one_process_appends_to_many_sessions_in_few_commits(url: str) -> None:

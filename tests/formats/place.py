@@ -17,6 +17,7 @@ from typing import Any
 from limpet import Persistence, create_persistence, create_storage
 from limpet.driver import Put, key, name, text
 from limpet.opening import FORMAT
+from limpet.stores import NewEntry
 from limpet.wrappers import compressed, encrypted
 from pydantic import BaseModel
 
@@ -107,7 +108,12 @@ async def _queues(persistence: Persistence) -> None:
 
 
 async def _records(persistence: Persistence) -> None:
-    await persistence.kv(Profile, "profiles").set("ada", Profile(plan="pro", seats=2))
+    profiles = persistence.kv(Profile, "profiles")
+    await profiles.set("ada", Profile(plan="pro", seats=2))
+    await profiles.update("bob", Profile(plan="free"), default=Profile(plan=""))
+    await profiles.touch("bob", ttl=CENTURY)
+    await profiles.update("bob", Profile(plan="free", seats=3))
+    await persistence.kv_tree(Profile).write([NewEntry(("teams", LONG), "cy", Profile(plan="team"))])
     state = persistence.state(dict, "counter", history=3)
     for n in range(2):
         async with state as value:
@@ -176,6 +182,13 @@ async def _check_rest(persistence: Persistence) -> None:
     (letter,) = await work.dead_letters()
     assert (letter.value, letter.error) == ({"to": "ada"}, "refused")
     assert await persistence.kv(Profile, "profiles").get("ada") == Profile(plan="pro", seats=2)
+    renewed = await persistence.kv(Profile, "profiles").get_entry("bob")
+    assert renewed is not None
+    assert (renewed.value, renewed.ttl is None) == (Profile(plan="free", seats=3), False)
+    assert renewed.created_at <= renewed.updated_at
+    tree = persistence.kv_tree(Profile)
+    assert await tree.namespaces() == [("teams", LONG)]
+    assert [(entry.key, entry.value) for entry in await tree.entries()] == [("cy", Profile(plan="team"))]
     state = persistence.state(dict, "counter", history=3)
     assert await state.get_state() == {"n": 1}
     assert [revision.state for revision in await state.history.list()] == [{"n": 1}, {"n": 0}]

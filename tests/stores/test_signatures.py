@@ -16,6 +16,7 @@ from limpet.stores import (
     EventQueue,
     FeedbackStore,
     KeyValueStore,
+    KeyValueTree,
     Persistence,
     ThreadStore,
     WorkQueue,
@@ -33,7 +34,7 @@ STORES = {
 }
 """The stores that are ours. Containers, images, sessions and plain storage have the names that AgentX gave them."""
 
-ALSO = [StateHistory, EventQueue, WorkQueue]
+ALSO = [StateHistory, EventQueue, KeyValueTree, WorkQueue]
 """Those have verbs of their own, but keep to the rules."""
 
 VERBS = {
@@ -47,6 +48,10 @@ VERBS = {
     "delete": "removes one; returns whether there was one",
 }
 ALLOWED = {
+    "KeyValueTree.clear": ["prefix"],  # what it is about
+    "KeyValueTree.entries": ["prefix"],  # as in the two beside it
+    "KeyValueTree.namespaces": ["prefix"],
+    "KeyValueTree.write": ["entries"],  # a batch may only delete
     "EventQueue.recover": ["after"],  # readers of AgentX's queue know it there
     "Persistence.upkeep": ["policies"],  # what it is about
     "ThreadStore.add_message": ["content"],  # a message may have none, and only a tool call
@@ -123,7 +128,9 @@ def test_every_listing_is_paged_alike(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_ttl_is_the_expiry_of_what_is_stored(name: str) -> None:
     if "ttl" in inspect.signature(METHODS[name]).parameters:  # type: ignore[arg-type]
-        assert name.rpartition(".")[2] in ("create", "set", "set_many", "replace"), "how long a claim lasts is lease="
+        assert name.rpartition(".")[2] in ("create", "set", "set_many", "replace", "touch"), (
+            "how long a claim lasts is lease="
+        )
 
 
 async def test_exists_says_what_get_would_give(persistence: Persistence) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ThreadStore,
     )
     from .queues import DeadLetter, Event, EventQueue, Job, Recovered, WorkQueue
-    from .records import KeyValueStore
+    from .records import KeyValueEntry, KeyValueStore, KeyValueTree, NewEntry
     from .storage import BlobStore, Meta, Storage
     from .upkeep import Retention, RetentionPolicies, RetentionReport, Upkeep
 
@@ -41,9 +41,12 @@ __getattr__: Callable[[str], Any] = lazy(
         "FeedbackStore": ".conversations",
         "ImageRepository": ".conversations",
         "Job": ".queues",
+        "KeyValueEntry": ".records",
         "KeyValueStore": ".records",
+        "KeyValueTree": ".records",
         "Lineage": ".conversations",
         "Meta": ".storage",
+        "NewEntry": ".records",
         "Persistence": "._persistence",
         "Recovered": ".queues",
         "Retention": ".upkeep",
@@ -71,9 +74,12 @@ __all__ = [
     "FeedbackStore",
     "ImageRepository",
     "Job",
+    "KeyValueEntry",
     "KeyValueStore",
+    "KeyValueTree",
     "Lineage",
     "Meta",
+    "NewEntry",
     "NewThread",
     "Persistence",
     "Recovered",

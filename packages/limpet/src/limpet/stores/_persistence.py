@@ -18,7 +18,7 @@ from .approvals import ApprovalStore
 from .checkpoints import CheckpointStore, prune_all, prune_threads
 from .conversations import ContainerRepository, FeedbackStore, ImageRepository, SessionRepository, ThreadStore
 from .queues import EventQueue, WorkQueue, collect_jobs, work_wakeups
-from .records import AgentState, KeyValueStore
+from .records import AgentState, KeyValueStore, KeyValueTree
 from .storage import BlobStore
 from .upkeep import (
     Retention,
@@ -68,15 +68,31 @@ class Persistence:
         return self._driver
 
     @overload
-    def kv(self, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[V]: ...
+    def kv(
+        self, kind: type[V], namespace: str | tuple[str, ...], *, migrations: Migrations | None = None
+    ) -> KeyValueStore[V]: ...
     @overload
-    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]: ...
-    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]:
+    def kv(
+        self, kind: Any, namespace: str | tuple[str, ...], *, migrations: Migrations | None = None
+    ) -> KeyValueStore[Any]: ...
+    def kv(
+        self, kind: Any, namespace: str | tuple[str, ...], *, migrations: Migrations | None = None
+    ) -> KeyValueStore[Any]:
         """Return the values of one type in a namespace, without I/O. `kind` is any type that pydantic can adapt.
 
-        A namespace may be any text. Agent states of the same namespace are kept apart.
+        A namespace may be any text. A tuple of labels is a namespace in a tree, which `kv_tree` lists: its values are
+        apart from those of any text, so `"a"` and `("a",)` are two namespaces. Agent states are kept apart from both.
         """
-        return KeyValueStore(self._driver_of(namespace), kind, namespace, migrations=migrations)
+        driver = self._driver_of(namespace) if isinstance(namespace, str) else self.driver
+        return KeyValueStore(driver, kind, namespace, migrations=migrations)
+
+    @overload
+    def kv_tree(self, kind: type[V], *, migrations: Migrations | None = None) -> KeyValueTree[V]: ...
+    @overload
+    def kv_tree(self, kind: Any, *, migrations: Migrations | None = None) -> KeyValueTree[Any]: ...
+    def kv_tree(self, kind: Any, *, migrations: Migrations | None = None) -> KeyValueTree[Any]:
+        """Return the values of one type in all namespaces that are tuples of labels, without I/O."""
+        return KeyValueTree(self.driver, kind, migrations=migrations)
 
     async def get_kv_store(self, model_cls: type[V], namespace: str) -> KeyValueStore[V]:
         """`kv` in Naylence's spelling."""

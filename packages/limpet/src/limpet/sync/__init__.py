@@ -24,7 +24,7 @@ from ._face import Signal
 from ._jobs import Job, WorkQueue
 from ._listing import Listing
 from ._persistence import Persistence
-from ._records import AgentState, KeyValueStore, StateHistory
+from ._records import AgentState, KeyValueStore, KeyValueTree, StateHistory
 from ._state import StatefulAgent
 from ._storage import BlobStore, Storage
 from ._threads import FeedbackStore, ThreadStore
@@ -43,6 +43,7 @@ __all__ = [
     "ImageRepository",
     "Job",
     "KeyValueStore",
+    "KeyValueTree",
     "Listing",
     "Persistence",
     "SessionRepository",

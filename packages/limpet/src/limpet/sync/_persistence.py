@@ -18,7 +18,7 @@ from ._driver import Driver
 from ._events import EventQueue
 from ._face import Root
 from ._jobs import WorkQueue
-from ._records import AgentState, KeyValueStore
+from ._records import AgentState, KeyValueStore, KeyValueTree
 from ._storage import BlobStore
 from ._threads import FeedbackStore, ThreadStore
 from ._upkeep import Upkeep
@@ -77,17 +77,34 @@ class Persistence(Root[AsyncPersistence]):
         return Driver(self._portal, self._inner.driver)
 
     @overload
-    def kv(self, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[V]: ...
+    def kv(
+        self, kind: type[V], namespace: str | tuple[str, ...], *, migrations: Migrations | None = None
+    ) -> KeyValueStore[V]: ...
 
     @overload
-    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]: ...
+    def kv(
+        self, kind: Any, namespace: str | tuple[str, ...], *, migrations: Migrations | None = None
+    ) -> KeyValueStore[Any]: ...
 
-    def kv(self, kind: Any, namespace: str, *, migrations: Migrations | None = None) -> KeyValueStore[Any]:
+    def kv(
+        self, kind: Any, namespace: str | tuple[str, ...], *, migrations: Migrations | None = None
+    ) -> KeyValueStore[Any]:
         """Return the values of one type in a namespace, without I/O. `kind` is any type that pydantic can adapt.
 
-        A namespace may be any text. Agent states of the same namespace are kept apart.
+        A namespace may be any text. A tuple of labels is a namespace in a tree, which `kv_tree` lists: its values are
+        apart from those of any text, so `"a"` and `("a",)` are two namespaces. Agent states are kept apart from both.
         """
         return KeyValueStore(self._portal, self._inner.kv(kind, namespace, migrations=migrations))
+
+    @overload
+    def kv_tree(self, kind: type[V], *, migrations: Migrations | None = None) -> KeyValueTree[V]: ...
+
+    @overload
+    def kv_tree(self, kind: Any, *, migrations: Migrations | None = None) -> KeyValueTree[Any]: ...
+
+    def kv_tree(self, kind: Any, *, migrations: Migrations | None = None) -> KeyValueTree[Any]:
+        """Return the values of one type in all namespaces that are tuples of labels, without I/O."""
+        return KeyValueTree(self._portal, self._inner.kv_tree(kind, migrations=migrations))
 
     def get_kv_store(self, model_cls: type[V], namespace: str) -> KeyValueStore[V]:
         """`kv` in Naylence's spelling."""

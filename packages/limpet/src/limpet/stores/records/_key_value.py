@@ -8,14 +8,7 @@ from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
 from ..._arguments import checked_arguments
-from ..._errors import (
-    ConfigurationError,
-    ConflictError,
-    CorruptDataError,
-    InvalidKeyError,
-    InvalidValueError,
-    NotFoundError,
-)
+from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
 from ...driver import KEEP, Delete, Driver, Etag, If, Item, Key, Put, Range, key, name, text
 from ...structures import (
     KeysBelow,
@@ -25,20 +18,20 @@ from ...structures import (
     ReadSet,
     Receipt,
     Repeated,
-    TypeCodec,
     changing,
     scan_each,
     transact,
 )
 from .._durations import ttl_to_ms
-from ..storage import read, true_paths, write
+from ..storage import true_paths
+from ._entries import KeyValueEntry
+from ._forms import RecordForm, checked_text, codec_of, get_parts, readable, seconds_left
+from ._namespaces import base_of, checked_labels
 
 __all__ = ["KeyValueStore"]
 
+T = TypeVar("T")
 V = TypeVar("V")
-
-_FIRST = Migrations()
-_VERSION = "version"
 
 
 @checked_arguments
@@ -54,12 +47,23 @@ class KeyValueStore(Generic[V]):
 
     _ROOT: ClassVar[Key] = name("kv")
 
-    def __init__(self, driver: Driver, kind: type[V], namespace: str, *, migrations: Migrations | None = None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        kind: type[V],
+        namespace: str | tuple[str, ...],
+        *,
+        migrations: Migrations | None = None,
+    ) -> None:
         self._driver = driver
-        if migrations is not None and not isinstance(migrations, Migrations):
-            raise ConfigurationError(f"migrations must be Migrations, not {type(migrations).__name__}")
-        self._codec: TypeCodec[V] = TypeCodec(kind, migrations or _FIRST)
-        self.base: Key = key(self._ROOT, text(_checked(namespace, "namespace")))
+        if isinstance(namespace, str):
+            path: tuple[str, ...] = (namespace,)
+            base = key(self._ROOT, text(namespace))
+        else:
+            namespace = checked_labels(namespace)
+            path, base = (*namespace, ""), base_of(namespace)
+        self._form = RecordForm(codec_of(kind, migrations), namespace, path, base)
+        self.base: Key = base
         self.namespace = namespace
 
     # One value.
@@ -73,6 +77,21 @@ class KeyValueStore(Generic[V]):
         """Return the value with its etag, for `set(..., if_match=etag)`."""
         (item,) = await self._driver.get([self.at(key)])
         return None if item is None else (self.decode(item, key), item.etag)
+
+    async def get_entry(self, key: str) -> KeyValueEntry[V] | None:
+        """Return the value with its etag, its times and its time to live, or `None`."""
+        (item,) = await self._driver.get([self.at(key)])
+        return None if item is None else self._form.entry(item, key)
+
+    async def ttl(self, key: str) -> float | None:
+        """Return the seconds until the value expires, or `None` if it never does. The value is not read.
+
+        Raises `NotFoundError`, which is a `KeyError`, if there is no value, or no longer.
+        """
+        (item,) = await self._driver.get([self.at(key)], values=False)
+        if item is None:
+            raise self._missing(key)
+        return seconds_left(item)
 
     async def exists(self, key: str) -> bool:
         """Return whether there is a value, without reading it."""
@@ -112,27 +131,43 @@ class KeyValueStore(Generic[V]):
             raise
         return put.etag
 
-    async def update(self, key: str, change: V | Callable[[V], V], *, once: str | None = None) -> V:
+    async def update(
+        self,
+        key: str,
+        change: V | Callable[[V], V],
+        *,
+        default: V | Callable[[], V] | None = None,
+        once: str | None = None,
+    ) -> V:
         """Replace a value with `change(value)`, starting over if someone else writes first; return the new value.
 
-        `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. Raises
-        `NotFoundError`, which is a `KeyError`, if the key does not exist. `once` makes it safe to retry after
-        `OutcomeUnknownError`: with the same token, nothing is changed a second time. Raises `ConflictError` if
-        the token came with another function; the same token for another key is another call.
-        Anything but a function is the new value itself, as in Naylence: the last writer wins.
+        `change` is a plain function that may run more than once. The expiry is kept. Two driver calls. If the key does
+        not exist and there is a `default`, the new value is `change(default)`, which never expires; otherwise, this
+        raises `NotFoundError`, which is a `KeyError`. A `default` that is a function is called for its result;
+        for a default of `None`, pass `lambda: None`.
+        `once` makes it safe to retry after `OutcomeUnknownError`: with the same token, nothing is changed a second
+        time. Raises `ConflictError` if the token came with another function; the same token for another key is another
+        call. Anything but a function is the new value itself, as in Naylence: the last writer wins.
         """
         at = self.at(key)
 
         def plan(reads: ReadSet) -> Plan[V]:
             item = reads[at]
             if item is None:
-                raise self._missing(key)
-            changed = change(self.decode(item, key)) if callable(change) else change
+                if default is None:
+                    raise self._missing(key)
+                old, times = self._form.copied(default() if callable(default) else default), {}
+            else:
+                old, known = self._form.decode_with_times(item, key)
+                times = known.header_of_change()
+            changed = change(old) if callable(change) else change
             if isinstance(changed, Awaitable):
                 raise InvalidValueError(
                     "change must be a synchronous function, because it may run again after a conflict"
                 )
-            return Plan([Put(at, self.encode(key, changed), item.etag, KEEP)], changed)
+            cond = If.ABSENT if item is None else item.etag
+            stored = self._form.encode(key, changed, times)
+            return Plan([Put(at, stored, cond, None if item is None else KEEP)], changed)
 
         given = change if callable(change) else partial(str, self.encode(key, change))  # told apart by what it contains
         receipt = Receipt.of(once, "update", at, given)
@@ -144,6 +179,21 @@ class KeyValueStore(Generic[V]):
                 if found is None:
                     raise self._missing(key) from None
                 return found[0]
+
+    async def touch(self, key: str, *, ttl: float | timedelta | None) -> bool:
+        """Let a value expire `ttl` from now, in seconds or as a timedelta (`None`: never). Return whether there is one.
+
+        The value and its times stay the same; the etag is new, because an etag stands for one expiry. Two driver calls:
+        the value is read, and written again if nobody else did meanwhile. A value that has expired stays expired.
+        """
+        at, ttl_ms = self.at(key), ttl_to_ms(ttl)
+
+        def plan(reads: ReadSet) -> Plan[bool]:
+            item = reads[at]
+            return Plan([], False) if item is None else Plan([self._form.renewed(item, key, ttl_ms)], True)
+
+        async with changing(self._driver, at):
+            return await transact(self._driver, [at], plan)
 
     async def delete(self, key: str, *, if_match: Etag | None = None) -> bool:
         """Delete a value; return whether there was one. Raises `ConflictError` with `if_match`."""
@@ -159,9 +209,18 @@ class KeyValueStore(Generic[V]):
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, V | None]:
         """Return the values of several keys, in order; `None` for missing ones."""
-        asked = list(dict.fromkeys(_checked(key, "key") for key in keys))
-        items = await self._items([self.at(key) for key in asked])
-        return {key: None if item is None else self.decode(item, key) for key, item in zip(asked, items, strict=True)}
+        found = await self._by_key(keys)
+        return {key: None if item is None else self.decode(item, key) for key, item in found}
+
+    async def get_entries(self, keys: Iterable[str]) -> dict[str, KeyValueEntry[V] | None]:
+        """Return several values as `get_entry` does, in the order of the keys; `None` for missing ones."""
+        found = await self._by_key(keys)
+        return {key: None if item is None else self._form.entry(item, key) for key, item in found}
+
+    async def ttl_many(self, keys: Iterable[str]) -> dict[str, float | None]:
+        """Return the seconds until several values expire, `None` for those that never do. Missing keys are left out."""
+        found = await self._by_key(keys, values=False)
+        return {key: seconds_left(item) for key, item in found if item is not None}
 
     async def set_many(self, values: Mapping[str, V], *, ttl: float | timedelta | None = None) -> dict[str, Etag]:
         """Store several values, all or none, and return their etags.
@@ -185,16 +244,13 @@ class KeyValueStore(Generic[V]):
 
         return Listing([self.base, "keys"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
+    def entries(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[KeyValueEntry[V]]:
+        """List every value as `get_entry` returns it, in key order."""
+        return self._listing("entries", self._form.entry, limit, cursor)
+
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[tuple[str, V]]:
         """List every key with its value, in key order. `dict(await store.list())` loads all of them into memory."""
-
-        async def fetch(
-            position: str | None, count: int
-        ) -> tuple[Sequence[tuple[str, V] | CorruptDataError], str | None]:
-            page = await scan_each(self._driver, Range(self.base, after=position, limit=count))
-            return [self._readable(item) for item in page.items], page.next
-
-        return Listing([self.base, "list"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
+        return self._listing("list", self._form.pair, limit, cursor)
 
     async def clear(self) -> int:
         """Delete every value in the namespace; return how many. Not atomic, safe to repeat."""
@@ -204,47 +260,27 @@ class KeyValueStore(Generic[V]):
 
     def at(self, key: str) -> Key:
         """Return the key of the value in the database."""
-        return f"{self.base}!{text(_checked(key, 'key'))}"
+        return self._form.at(key)
 
     def encode(self, key: str, value: V) -> str:
         """Return the stored form: JSON text, below a header if the version or a real key must be kept."""
-        version = self._codec.version
-        meta = {} if version == 1 else {_VERSION: version}
-        return str(write(self.at(key), (self.namespace, key), self._codec.dump(value), meta))
+        return self._form.encode(key, value)
 
     def decode(self, item: Item, key: str) -> V:
         """Return the value in an item. Raises `CorruptDataError`, also for another key with the same digest."""
-        found, value = self._pair(item)
-        if found != key:
-            raise CorruptDataError(f"the item at {item.key!r} contains the record {found!r}, not {key!r}")
-        return value
+        return self._form.decode(item, key)
 
-    def _pair(self, item: Item) -> tuple[str, V]:
-        plain = read(item)
-        namespace, key = plain.path if len(plain.path) == 2 else ("", "")
-        where = f"the record {key!r} in the namespace {self.namespace!r}"
-        version = plain.meta.get(_VERSION, 1)
-        if namespace != self.namespace or not isinstance(version, int):
-            raise CorruptDataError(f"the item at {item.key!r} is not a record of the namespace {self.namespace!r}")
-        return key, self._codec.load(plain.payload, version, where)
+    def _listing(self, query: str, shown: Callable[[Item], T], limit: int | None, cursor: str | None) -> Listing[T]:
+        async def fetch(position: str | None, count: int) -> tuple[Sequence[T | CorruptDataError], str | None]:
+            page = await scan_each(self._driver, Range(self.base, after=position, limit=count))
+            return [readable(shown, item) for item in page.items], page.next
 
-    def _readable(self, item: Item) -> tuple[str, V] | CorruptDataError:
-        try:
-            return self._pair(item)
-        except CorruptDataError as error:
-            error.key = item.key
-            return error
+        return Listing([self.base, query], fetch, limit=limit, cursor=cursor, positions=KeysBelow(self.base))
 
-    async def _items(self, keys: Sequence[Key]) -> Sequence[Item | None]:
-        limit = self._driver.capabilities.max_keys
-        parts = [await self._driver.get(keys[start : start + limit]) for start in range(0, len(keys), limit)]
-        return [item for part in parts for item in part]
+    async def _by_key(self, keys: Iterable[str], *, values: bool = True) -> Sequence[tuple[str, Item | None]]:
+        asked = list(dict.fromkeys(checked_text(key, "key") for key in keys))
+        items = await get_parts(self._driver, [self.at(key) for key in asked], values=values)
+        return list(zip(asked, items, strict=True))
 
     def _missing(self, key: str) -> NotFoundError:
         return NotFoundError(f"there is no record {key!r} in the namespace {self.namespace!r}: set it first")
-
-
-def _checked(value: str, what: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidKeyError(f"a {what} must be a string, not {type(value).__name__}")
-    return value
