@@ -58,6 +58,8 @@ GOOD: dict[str, Any] = {
     "items": {"a": 1},
     "namespace": "n",
     "name": "n",
+    "ttl": 1,
+    "ttls": {},
     "kind": dict,
     "model_cls": dict,
     "cursor": "0" * 16,
@@ -107,6 +109,7 @@ def stores(persistence: Persistence, storage: Storage) -> dict[str, Any]:
         "persistence": persistence,
         "storage": storage,
         "kv": persistence.kv(dict, "n"),
+        "kv_tree": persistence.kv_tree(dict),
         "state": state,
         "history": state.history,
         "events": persistence.events(prune_interval=None),
@@ -181,6 +184,7 @@ NAMES: tuple[str, ...] = (
     "history",
     "images",
     "kv",
+    "kv_tree",
 )
 NAMES += ("persistence", "sessions", "state", "storage", "threads", "work")
 

@@ -7,7 +7,7 @@ behind all records of the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import TypeAlias
 
@@ -15,8 +15,9 @@ from ..._errors import CorruptDataError, InvalidKeyError, InvalidValueError
 from ...driver import Driver, Item, Key, Range, key, name, text
 from ...structures import KeysBelow, Listing
 from ..storage import read, true_paths
+from ._forms import checked_text
 
-__all__ = ["Labels", "base_of", "checked_labels", "labels_of", "namespaces_below", "tree_key"]
+__all__ = ["Labels", "base_of", "checked_labels", "checked_pairs", "labels_of", "namespaces_below", "tree_key"]
 
 Labels: TypeAlias = tuple[str, ...]
 
@@ -39,9 +40,23 @@ def checked_labels(namespace: Sequence[str], what: str = "namespace", *, least: 
     if not least <= len(labels) <= _MOST:
         raise InvalidKeyError(f"a {what} of {len(labels)} labels: use {least} to {_MOST}")
     for label in labels:
-        if not isinstance(label, str) or not label:
-            raise InvalidKeyError(f"{label!r} in a {what}: each label must be a string of at least one character")
+        if not isinstance(label, str):
+            raise InvalidKeyError(f"each label of a {what} must be a string, not {type(label).__name__}")
+        if not label:
+            raise InvalidKeyError(f"a {what} with an empty label: each must have at least one character")
     return labels
+
+
+def checked_pairs(pairs: Iterable[tuple[Sequence[str], str]]) -> list[tuple[Labels, str]]:
+    """Return pairs of a namespace and a key. Raises `InvalidKeyError`."""
+    found = []
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise InvalidKeyError(
+                f"pass pairs of a namespace and a key, (('users', 'u1'), 'k'), not {type(pair).__name__}"
+            )
+        found.append((checked_labels(pair[0]), checked_text(pair[1], "key")))
+    return found
 
 
 def tree_key(labels: Labels) -> Key:

@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from ..._arguments import checked_arguments
-from ..._errors import CorruptDataError
+from ..._errors import CorruptDataError, InvalidValueError
 from ...driver import Delete, Driver, If, Item, Key, Put, Range, Write
 from ...structures import KeysBelow, Listing, Migrations, Plan, ReadSet, scan_each, transact
 from .._durations import ttl_to_ms
 from ._entries import KeyValueEntry, NewEntry
 from ._forms import RecordForm, codec_of, get_parts, readable
 from ._key_value import KeyValueStore
-from ._namespaces import base_of, checked_labels, labels_of, namespaces_below, tree_key
+from ._namespaces import base_of, checked_labels, checked_pairs, labels_of, namespaces_below, tree_key
 
 __all__ = ["KeyValueTree"]
 
@@ -42,7 +42,7 @@ class KeyValueTree(Generic[V]):
 
     async def get_entries(self, keys: Iterable[tuple[Sequence[str], str]]) -> list[KeyValueEntry[V] | None]:
         """Return an entry or `None` for each pair of a namespace and a key, in order. One driver call."""
-        asked = [(self._form(namespace), key) for namespace, key in keys]
+        asked = [(self._form(namespace), key) for namespace, key in checked_pairs(keys)]
         items = await get_parts(self._driver, [form.at(key) for form, key in asked])
         return [None if item is None else form.entry(item, key) for (form, key), item in zip(asked, items, strict=True)]
 
@@ -57,10 +57,12 @@ class KeyValueTree(Generic[V]):
         """
         puts: dict[Key, tuple[RecordForm[V], str, str, int | None]] = {}
         writes: dict[Key, Write] = {}
-        for namespace, key in delete:
+        for namespace, key in checked_pairs(delete):
             at = self._form(namespace).at(key)
             writes[at] = Delete(at)
         for entry in entries:
+            if not isinstance(entry, NewEntry):
+                raise InvalidValueError(f"pass NewEntry(namespace, key, value), not {type(entry).__name__}")
             form = self._form(entry.namespace)
             at = form.at(entry.key)
             writes.pop(at, None)
@@ -78,7 +80,7 @@ class KeyValueTree(Generic[V]):
         """
         asked = {
             (form := self._form(namespace)).at(key): (form, key, ttl_to_ms(ttl))
-            for (namespace, key), ttl in ttls.items()
+            for (namespace, key), ttl in zip(checked_pairs(ttls), ttls.values(), strict=True)
         }
 
         def plan(reads: ReadSet) -> Plan[int]:
