@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from limpet import (
     ClosedError,
+    ConfigurationError,
     EventsLostError,
     InvalidCursorError,
     InvalidValueError,
@@ -302,3 +303,28 @@ async def test_a_queue_may_be_closed_while_its_streams_read(url: str) -> None:
         await queue.aclose()
         ended = await asyncio.gather(*streams, return_exceptions=True)
         assert all(isinstance(seen, list) or (n == 0 and isinstance(seen, ClosedError)) for seen in ended), ended
+
+
+async def test_a_namespace_has_channels_and_a_retention_of_its_own(persistence: Persistence) -> None:
+    plain = persistence.events(retention=None, prune_interval=None)
+    brief = persistence.events(retention=timedelta(milliseconds=1), prune_interval=None, namespace="brief")
+    other = persistence.events(max_count=1, retention=None, prune_interval=None, namespace="brief-too")
+    for queue in (plain, brief, other):
+        for n in range(3):
+            await queue.publish("s", n)
+        await queue.ack("c", "s", (await queue.recover("s")).events[0].cursor)
+    await asyncio.sleep(0.05)
+    assert (await plain.prune(), await brief.prune(), await other.prune()) == (0, 3, 2)
+    left = [[event.event for event in (await queue.recover("s")).events] for queue in (plain, brief, other)]
+    assert left == [[0, 1, 2], [], [2]]
+    assert [list(await queue.channels()) for queue in (plain, brief, other)] == [["s"], [], ["s"]]
+    assert (await other.delete("s"), await other.get_cursor("c", "s")) == (True, None)
+    assert await plain.get_cursor("c", "s") is not None
+    for queue in (plain, brief, other):
+        await queue.aclose()
+
+
+@pytest.mark.parametrize("namespace", ["", "channels.acks", "A", "1", "a b", "x" * 65])
+def test_what_is_no_namespace(persistence: Persistence, namespace: str) -> None:
+    with pytest.raises(ConfigurationError, match="namespace is"):
+        persistence.events(namespace=namespace)

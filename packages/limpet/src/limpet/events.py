@@ -31,6 +31,7 @@ def create_queue(
     consumer_ttl: timedelta = timedelta(days=7),
     prune_interval: timedelta | None = timedelta(minutes=5),
     poll: float = 0.5,
+    namespace: str | None = None,
     **options: Unpack[OpeningOptions],
 ) -> Opening[EventQueue]:
     """Open an event queue on a driver of its own.
@@ -53,6 +54,7 @@ def create_queue(
             consumer_ttl=consumer_ttl,
             prune_interval=prune_interval,
             poll=poll,
+            namespace=namespace,
             close=opened.close,
         )
         await queue.start()

@@ -135,6 +135,7 @@ class Persistence:
         consumer_ttl: timedelta = timedelta(days=7),
         prune_interval: timedelta | None = timedelta(minutes=5),
         poll: float = 0.5,
+        namespace: str | None = None,
     ) -> EventQueue:
         """Return an event queue: `async with persistence.events() as queue: ...`; see `EventQueue` for the arguments."""
         return EventQueue(
@@ -145,6 +146,7 @@ class Persistence:
             consumer_ttl=consumer_ttl,
             prune_interval=prune_interval,
             poll=poll,
+            namespace=namespace,
         )
 
     def work(

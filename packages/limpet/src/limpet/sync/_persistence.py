@@ -149,6 +149,7 @@ class Persistence(Root[AsyncPersistence]):
         consumer_ttl: timedelta = timedelta(days=7),
         prune_interval: timedelta | None = timedelta(minutes=5),
         poll: float = 0.5,
+        namespace: str | None = None,
     ) -> EventQueue:
         """Return an event queue: `with persistence.events() as queue: ...`; see `EventQueue` for the arguments."""
         return EventQueue(
@@ -160,6 +161,7 @@ class Persistence(Root[AsyncPersistence]):
                 consumer_ttl=consumer_ttl,
                 prune_interval=prune_interval,
                 poll=poll,
+                namespace=namespace,
             ),
         )
 

@@ -1,30 +1,68 @@
-"""The stored form of events, and their cursors."""
+"""Where events are, their stored form, and their cursors."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
-from ..._errors import CorruptDataError, InvalidCursorError
+from ..._errors import ConfigurationError, CorruptDataError, InvalidCursorError
 from ...driver import Key, key, name, number, text
 from ...structures import Entry, load_value
 from .._formats import EVENT
 
 __all__ = [
-    "ACKS",
-    "CHANNELS",
-    "LOGS",
     "Event",
+    "EventKeys",
     "Recovered",
-    "ack_key",
     "acknowledged",
-    "log_base",
     "position_of",
     "to_event",
 ]
 
-LOGS, CHANNELS, ACKS = name("events"), name("events.channels"), name("events.acks")
+_NAMESPACE = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class EventKeys:
+    """Where the channels of a namespace are."""
+
+    logs: Key
+    channels: Key
+    """Below it, the name of each channel."""
+    acks: Key
+    upkeep: str
+    """What pruning them is called, so that one of all queues of the namespace does it."""
+
+    @classmethod
+    def of(cls, namespace: str | None) -> Self:
+        """Return the keys of a namespace. Raises `ConfigurationError` for one that is no name."""
+        if namespace is None:
+            root = "events"
+        elif isinstance(namespace, str) and _NAMESPACE.fullmatch(namespace):
+            root = f"events-{namespace}"
+        else:
+            raise ConfigurationError(
+                f"namespace is {namespace!r}: start with a-z, then use at most 63 of a-z, 0-9, '_' and '-'"
+            )
+        return cls(name(root), name(f"{root}.channels"), name(f"{root}.acks"), root)
+
+    def log(self, channel: str) -> Key:
+        """Return the key of a channel's log."""
+        return key(self.logs, text(channel))
+
+    def listed(self, channel: str) -> Key:
+        """Return the key at which a channel's name is stored."""
+        return key(self.channels, text(channel))
+
+    def acks_of(self, channel: str) -> Key:
+        """Return the key below which a channel's acknowledgements are."""
+        return key(self.acks, text(channel))
+
+    def ack(self, channel: str, consumer: str) -> Key:
+        """Return the key of a consumer's acknowledgement."""
+        return key(self.acks, text(channel), text(consumer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +87,6 @@ class Recovered:
     """Whether there were more: call again with the last event's cursor."""
     lost: int
     """How many events after the given cursor, and before the first of these, retention has removed."""
-
-
-def log_base(channel: str) -> Key:
-    """Return the key of a channel's log."""
-    return key(LOGS, text(channel))
-
-
-def ack_key(channel: str, consumer: str) -> Key:
-    """Return the key of a consumer's acknowledgement."""
-    return key(ACKS, text(channel), text(consumer))
 
 
 def position_of(cursor: str | None) -> int | None:

@@ -24,7 +24,7 @@ from ..._errors import (
 )
 from ..._json import dump_plain
 from ..._run_to_end import run_to_end
-from ...driver import Delete, Driver, If, Put, Range, Write, key, number, text
+from ...driver import Delete, Driver, If, Put, Range, Write, number
 from ...driver.kit import backend_now_ms, scan_all
 from ...structures import (
     KeysBelow,
@@ -45,14 +45,10 @@ from .._formats import EVENT
 from ..upkeep import Retention, Upkeep, trim_log
 from ._channels import create_channel, remove_if_empty
 from ._event_documents import (
-    ACKS,
-    CHANNELS,
-    LOGS,
     Event,
+    EventKeys,
     Recovered,
-    ack_key,
     acknowledged,
-    log_base,
     position_of,
     to_event,
 )
@@ -87,6 +83,7 @@ class EventQueue:
         consumer_ttl: timedelta = timedelta(days=7),
         prune_interval: timedelta | None = timedelta(minutes=5),
         poll: float = 0.5,
+        namespace: str | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Keep events for `retention` (`None`: no limit), and at most `max_count` events per channel.
@@ -94,24 +91,26 @@ class EventQueue:
         With `acknowledged`, also delete what every consumer of its channel has acknowledged; a channel without
         consumers keeps everything. A consumer that acknowledges nothing for `consumer_ttl` is forgotten.
         `prune_interval` is how often one of all open queues prunes (`None`: only `prune` does). `poll` is how many
-        seconds pass before a subscriber looks again if the driver has no change notifications.
+        seconds pass before a subscriber looks again if the driver has no change notifications. Channels of a `namespace`
+        (`a-z`, digits, `_`, `-`) are apart from all others, and so is their pruning: use one for another retention.
         """
         if poll <= 0:
             raise ConfigurationError(f"poll is {poll}: pass more than 0 seconds")
         self._driver = driver
+        self._keys = EventKeys.of(namespace)
         self._retention = None
         if retention is not None or max_count is not None:
             self._retention = Retention(max_age=retention, max_count=max_count)
         self._acknowledged = acknowledged
         self._consumer_ttl = duration_to_ms(consumer_ttl, "consumer_ttl")
-        self._wakeups = Wakeups(driver, LOGS, poll)
+        self._wakeups = Wakeups(driver, self._keys.logs, poll)
         self._upkeep = None
         if prune_interval is not None:
-            self._upkeep = Upkeep(driver, self.prune, prune_interval, name="events")
+            self._upkeep = Upkeep(driver, self.prune, prune_interval, name=self._keys.upkeep)
         self._subscribers: set[asyncio.Task[None]] = set()
         self._close = close
         self._cache = LogCache()
-        self._log = lru_cache(maxsize=4096)(lambda channel: Log(driver, log_base(channel), self._cache))
+        self._log = lru_cache(maxsize=4096)(lambda channel: Log(driver, self._keys.log(channel), self._cache))
         self._closed = False
 
     # Writing.
@@ -131,7 +130,7 @@ class EventQueue:
             try:
                 seq = await log.append(value)
             except NotFoundError:  # new, or removed because it was empty
-                await create_channel(self._driver, log, channel)
+                await create_channel(self._driver, self._keys, log, channel)
             else:
                 self._wakeups.wake(log.base)
                 return number(seq)
@@ -233,7 +232,7 @@ class EventQueue:
         """
         self._check()
         position = position_of(cursor)
-        at, counter = ack_key(channel, consumer), self._log(channel).counter
+        at, counter = self._keys.ack(channel, consumer), self._log(channel).counter
 
         def plan(reads: ReadSet) -> Plan[None]:
             following = reads[counter]
@@ -250,7 +249,7 @@ class EventQueue:
     async def get_cursor(self, consumer: str, channel: str) -> str | None:
         """Return what a consumer last acknowledged; `None` if it never did, or so long ago that it was forgotten."""
         self._check()
-        (item,) = await self._driver.get([ack_key(channel, consumer)])
+        (item,) = await self._driver.get([self._keys.ack(channel, consumer)])
         return None if item is None else number(acknowledged(str(item.value)))
 
     # Upkeep.
@@ -259,17 +258,17 @@ class EventQueue:
         """Delete the events that need not be kept; return how many. Any process can call this at any time."""
         removed = 0
         now = await backend_now_ms(self._driver)
-        async for item in scan_all(self._driver, CHANNELS):
+        async for item in scan_all(self._driver, self._keys.channels):
             channel = str(item.value)
             try:
                 log = self._log(channel)
                 if self._retention is not None:
                     removed += await trim_log(log, self._retention, now)
                 if self._acknowledged:
-                    base = key(ACKS, text(channel))
-                    seen = [acknowledged(str(ack.value)) async for ack in scan_all(self._driver, base)]
+                    acks = scan_all(self._driver, self._keys.acks_of(channel))
+                    seen = [acknowledged(str(ack.value)) async for ack in acks]
                     removed += await log.trim(min(seen) + 1) if seen else 0
-                await remove_if_empty(self._driver, log, channel)
+                await remove_if_empty(self._driver, self._keys, log, channel)
             except CorruptDataError as error:
                 log_skipped(error)
         return removed
@@ -277,12 +276,13 @@ class EventQueue:
     def channels(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[str]:
         """List every channel that has events, or had some at the last `prune`, in the driver's order of names."""
         self._check()
+        base = self._keys.channels
 
         async def fetch(position: str | None, count: int) -> tuple[Sequence[str], str | None]:
-            page = await self._driver.scan(Range(CHANNELS, after=position, limit=count))
+            page = await self._driver.scan(Range(base, after=position, limit=count))
             return [str(item.value) for item in page.items], page.next
 
-        return Listing(["channels"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(CHANNELS))
+        return Listing(["channels"], fetch, limit=limit, cursor=cursor, positions=KeysBelow(base))
 
     async def delete(self, channel: str) -> bool:
         """Delete a channel with its events and acknowledgements; return whether there was one.
@@ -294,11 +294,11 @@ class EventQueue:
 
         def plan(reads: ReadSet) -> Plan[list[Write]]:
             writes = log.plan_delete(reads)
-            return Plan([*writes, Delete(key(CHANNELS, text(channel)))] if writes else [], writes)
+            return Plan([*writes, Delete(self._keys.listed(channel))] if writes else [], writes)
 
         writes = await transact(self._driver, log.keys, plan)
         await collect_now(self._driver, writes)
-        await afterwards(self._driver.clear(key(ACKS, text(channel))))
+        await afterwards(self._driver.clear(self._keys.acks_of(channel)))
         self._wakeups.wake(log.base)
         return bool(writes)
 
