@@ -17,10 +17,9 @@ from limpet import (
     open_storage,
     sync,
 )
-from limpet.cli._place import open_as_written
 from limpet.driver import MemoryDriver
 from limpet.events import create_queue
-from limpet.opening import driver_from_url
+from limpet.opening import driver_from_url, open_as_written
 from limpet.wrappers import compressed, encrypted
 
 KEY = "07" * 32

@@ -55,6 +55,7 @@ __getattr__: Callable[[str], Any] = lazy(
     modules=[
         "driver",
         "events",
+        "moving",
         "opening",
         "plugins",
         "profiles",

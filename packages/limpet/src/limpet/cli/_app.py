@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..plugins import call
-from . import _conformance, _demo, _doctor, _drivers, _items, _keys, _stats
+from . import _conformance, _demo, _doctor, _drivers, _items, _keys, _moving, _stats
 
 __all__ = ["application"]
 
@@ -25,6 +25,8 @@ def application() -> typer.Typer:
     app.command("drivers")(_drivers.drivers)
     app.command("doctor")(_doctor.doctor)
     app.command("stats")(_stats.stats)
+    app.command("copy")(_moving.copy_)
+    app.command("verify")(_moving.verify_)
     app.command("ls")(_items.ls)
     app.command("get")(_items.get)
     app.command("set")(_items.set_)

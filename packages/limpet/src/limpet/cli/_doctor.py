@@ -12,12 +12,11 @@ import typer
 from .._errors import CorruptDataError, LimpetError
 from ..driver import Driver, Put, key, name, new_etag, text
 from ..driver.kit import hide_password, scan_all
-from ..opening import MANIFEST
+from ..opening import MANIFEST, open_as_written
 from ..plugins import broken_plugins
 from ..stores import Persistence
 from ..structures import GARBAGE
 from ._output import AsJson, Place, as_text, out, run, show_json, table
-from ._place import open_as_written
 
 __all__ = ["doctor"]
 

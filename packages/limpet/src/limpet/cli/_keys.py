@@ -11,11 +11,11 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from .._errors import WrongKeyError
+from ..opening import open_as_written
 from ..wrappers import Rotation
 from ..wrappers import rotate as rotate_driver
 from ..wrappers.encryption import new_key
 from ._output import AsJson, Place, as_text, fail, out, run, show_json
-from ._place import open_as_written
 
 __all__ = ["keygen", "rotate"]
 

@@ -1,63 +1,14 @@
-"""Open the database of a command, through the wrappers that wrote it."""
+"""Open the plain items of a database, for a command."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from .._errors import ConfigurationError, WrongStackError
-from ..driver import Driver
-from ..opening import check_tls, driver_from_url, open_driver, written_through
+from ..opening import open_as_written
 from ..stores import Storage
-from ..wrappers import compressed, encrypted, read_only
-from ..wrappers.encryption import KeySource, key_in_environment
 
-__all__ = ["open_as_written", "storage_at"]
-
-
-async def open_as_written(
-    url: str,
-    *,
-    batching: bool = True,
-    key: KeySource | None = None,
-    old_keys: Sequence[KeySource] = (),
-    new: bool = False,
-    rotating: bool = False,
-    reading: bool = False,
-) -> Driver:
-    """Open a database through the wrappers that its manifest names. The key comes from the environment unless given.
-
-    A database that was never written is refused and left alone, unless `new`: then it is created, encrypted if the
-    environment has a key. With `rotating`, it must be encrypted already. With `reading`, nothing is written.
-    """
-    plain = driver_from_url(url)
-    check_tls(plain, None)  # before anything is sent
-    async with read_only()(plain) if reading else plain as driver:
-        names = await written_through(driver)
-    if rotating and "encrypted" not in (names or ()):
-        raise ConfigurationError(
-            "there is no encryption to rotate: this database is not encrypted, or was never written. Check the URL"
-        )
-    if names is None and not new:
-        raise ConfigurationError("this database was never written: check the URL")
-    environment = key_in_environment()
-    if names is None:
-        names = [] if environment is None else ["encrypted"]
-    if "encrypted" in names and key is None and environment is None:
-        raise ConfigurationError(
-            "this database is encrypted, but there is no key: set LIMPET_ENCRYPTION_KEY_FILE to the key's file, "
-            "or LIMPET_ENCRYPTION_KEY to the key"
-        )
-    if environment is not None and key is None and "encrypted" not in names:
-        raise WrongStackError(
-            "there is an encryption key in the environment, but this database stores plaintext: unset LIMPET_ENCRYPTION_KEY "
-            "and LIMPET_ENCRYPTION_KEY_FILE to use it as it is, or check the URL"
-        )
-    known = {"compressed": compressed(), "encrypted": encrypted(key=key, old_keys=old_keys)}
-    wrappers = [known[name] for name in reversed(names) if name in known]  # opening reports missing ones by name
-    if reading:
-        wrappers.append(read_only())
-    return await open_driver(url, batching=batching, wrappers=wrappers)
+__all__ = ["storage_at"]
 
 
 @asynccontextmanager

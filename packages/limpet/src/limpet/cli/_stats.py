@@ -6,25 +6,12 @@ from dataclasses import dataclass
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from ..driver import split
 from ..driver.kit import hide_password, scan_all, size_of
+from ..moving import kind_of
+from ..opening import open_as_written
 from ._output import AsJson, Place, as_text, out, run, show_json, table
-from ._place import open_as_written
 
 __all__ = ["stats"]
-
-_KINDS = {
-    "containers": "containers",
-    "images": "images",
-    "sessions": "sessions",
-    "threads": "threads",
-    "feedback": "feedback",
-    "storage": "plain items",
-    "kv": "records",
-    "state": "agent states",
-    "history": "revisions of states",
-    "lease": "leases",
-}
 
 
 @dataclass(slots=True)
@@ -49,7 +36,7 @@ def stats(url: Place, json: AsJson = False) -> None:
             ) as bar:
                 task = bar.add_task("reading", total=None)
                 async for item in scan_all(driver, ""):
-                    count = counts.setdefault(_kind(item.key), _Count())
+                    count = counts.setdefault(kind_of(item.key), _Count())
                     count.items += 1
                     count.bytes += size_of(item.value or "")
                     bar.advance(task)
@@ -67,12 +54,3 @@ def stats(url: Place, json: AsJson = False) -> None:
     total = _Count(sum(count.items for count in counts.values()), sum(count.bytes for count in counts.values()))
     shown.add_row("[bold]total[/]", f"[bold]{total.items:,}[/]", f"[bold]{total.bytes:,}[/]")
     out.print(shown)
-
-
-def _kind(key: str) -> str:
-    segments = split(key)
-    if segments[0] in ("messages", "threads.messages"):
-        return "messages" if "e" in segments[2:3] else "conversation metadata"
-    if segments[0].endswith(".by"):
-        return f"index entries of {segments[0].removesuffix('.by')}"
-    return _KINDS.get(segments[0], segments[0])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .._lazy import lazy
 
 if TYPE_CHECKING:
+    from ._as_written import open_as_written
     from ._awaited import Opening
     from ._manifest import FORMAT, MANIFEST, check_manifest, written_through
     from ._on_demand import OnDemand
@@ -31,6 +32,7 @@ __getattr__: Callable[[str], Any] = lazy(
         "driver_class": "._registry",
         "driver_from_url": "._registry",
         "installed_drivers": "._registry",
+        "open_as_written": "._as_written",
         "open_driver": "._open",
         "written_through": "._manifest",
     },
@@ -51,6 +53,7 @@ __all__ = [
     "driver_class",
     "driver_from_url",
     "installed_drivers",
+    "open_as_written",
     "open_driver",
     "written_through",
 ]
