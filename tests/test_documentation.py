@@ -5,6 +5,7 @@ What a page's blocks mean, by the word after the fence:
     python   run, top to bottom of a page in one namespace, in an empty folder; `await` may stand at the top level
     output   what the block before it printed, exactly; a `...` stands for any text
     sh       one command a line: `limpet ...` is run, others are compared with what the project has
+    yaml     what a framework is told: each `class` in it can be imported
     toml     what a driver's or plug-in's project file says: its entry points have to name groups that exist
     mermaid  a diagram: arrows join what is declared, and a call that it shows is a method of that class
 """
@@ -16,6 +17,7 @@ import asyncio
 import contextlib
 import io
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -122,6 +124,10 @@ class Reader:
                 self.printed = None
             case "toml":
                 assert _entry_point_groups(tomllib.loads(block.code)) <= _GROUPS
+            case "yaml":
+                places = re.findall(r"\bclass: ([\w.]+)", block.code)
+                assert places, "this names no class"
+                assert all(callable(pkgutil.resolve_name(place)) for place in places)
             case "mermaid":
                 _check_diagram(block.code)
             case other:

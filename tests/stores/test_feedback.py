@@ -81,3 +81,25 @@ async def test_counts_are_exact_although_many_count_at_once(persistence: Persist
     assert len(await persistence.feedback.list(thread_id="t")) == 20
     await persistence.threads.delete("t")
     assert await persistence.feedback.count() == 0
+
+
+async def test_feedback_on_no_thread(persistence: Persistence) -> None:
+    feedback = persistence.feedback
+    await persistence.threads.create(id="t1", user_id="u1", agent_name="planner")
+    on_thread = await feedback.create("t1", rating=5)
+    await asyncio.sleep(0.002)
+    alone = await feedback.create(None, user_id="u1", agent_name="planner", rating=4, message_id="m1", comment="slow")
+    assert alone.thread_id is None
+    assert await feedback.get(alone.id) == alone
+    assert await feedback.exists(alone.id)
+    assert list(await feedback.list(agent_name="planner")) == [alone, on_thread]
+    assert list(await feedback.list(message_id="m1")) == [alone]
+    assert list(await feedback.list(thread_id="t1")) == [on_thread]
+    await persistence.threads.delete("t1")
+    assert list(await feedback.list()) == [alone]
+    assert await feedback.count() == 1
+    nobody = await feedback.create(None)
+    assert (nobody.user_id, nobody.agent_name) == ("", "")
+    assert await feedback.delete(alone.id)
+    assert await feedback.delete(nobody.id)
+    assert await feedback.count() == 0

@@ -48,10 +48,11 @@ class ThreadMessage(Message):
 
 
 class FeedbackRecord(Record):
-    """Feedback on a thread or on a message."""
+    """Feedback on a thread or on a message, or on an agent as such."""
 
     id: str
-    thread_id: str
+    thread_id: str | None = None
+    """`None`: it is on no thread."""
     message_id: str | None = None
     user_id: str
     agent_name: str

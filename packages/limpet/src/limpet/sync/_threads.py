@@ -266,7 +266,7 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
 
     def create(
         self,
-        thread_id: str,
+        thread_id: str | None,
         *,
         rating: int | None = None,
         comment: str | None = None,
@@ -282,7 +282,8 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
     ) -> FeedbackRecord:
         """Store feedback. User and agent default to the thread's. Two driver calls.
 
-        Does not check whether the message exists. Raises `NotFoundError` if the thread does not exist,
+        `None` for the thread: feedback on an agent as such, which is kept until it is deleted. Does not check whether the
+        message exists. Raises `NotFoundError` if the thread does not exist,
         `ConflictError` if the id is taken, `InvalidValueError` for a rating that is not 1 to 5.
         """
         return self._call(

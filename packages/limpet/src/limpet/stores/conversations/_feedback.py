@@ -48,7 +48,7 @@ class FeedbackStore:
 
     async def create(
         self,
-        thread_id: str,
+        thread_id: str | None,
         *,
         rating: int | None = None,
         comment: str | None = None,
@@ -64,7 +64,8 @@ class FeedbackStore:
     ) -> FeedbackRecord:
         """Store feedback. User and agent default to the thread's. Two driver calls.
 
-        Does not check whether the message exists. Raises `NotFoundError` if the thread does not exist,
+        `None` for the thread: feedback on an agent as such, which is kept until it is deleted. Does not check whether the
+        message exists. Raises `NotFoundError` if the thread does not exist,
         `ConflictError` if the id is taken, `InvalidValueError` for a rating that is not 1 to 5.
         """
         fields = {
@@ -82,31 +83,33 @@ class FeedbackStore:
             "metadata": dict(metadata or {}),
             "created_at": utc_now(),
         }
+        given = {"user_id": user_id, "agent_name": agent_name}
         record = as_record(FeedbackRecord, fields)
-        at, of, shard = self._records.key(record.id), self._threads.key(thread_id), self._count.shard()
+        at, shard = self._records.key(record.id), self._count.shard()
+        of = None if thread_id is None else self._threads.key(thread_id)
 
         def plan(reads: ReadSet) -> Plan[FeedbackRecord]:
-            thread = self._threads.decode(reads[of], thread_id)
-            if thread is None:
+            thread = None if of is None or thread_id is None else self._threads.decode(reads[of], thread_id)
+            if thread is None and thread_id is not None:
                 raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
             if reads[at] is not None:
                 raise ConflictError(
                     f"the feedback {record.id!r} already exists: choose another id", items={at: reads[at]}
                 )
-            theirs = {
-                "user_id": thread.user_id if user_id is None else user_id,
-                "agent_name": thread.agent_name if agent_name is None else agent_name,
-            }
-            full = record.model_copy(update=theirs)
-            writes = [Check(of), *self._records.plan_save(reads, full)]
-            return Plan([*writes, self._count.plan(reads, 1)], full)
+            theirs = {} if thread is None else {"user_id": thread.user_id, "agent_name": thread.agent_name}
+            full = record.model_copy(update={field: theirs[field] for field in theirs if given[field] is None})
+            there = [] if of is None else [Check(of)]
+            return Plan([*there, *self._records.plan_save(reads, full), self._count.plan(reads, 1)], full)
 
-        return await transact(self._driver, [of, shard, at], plan, assume={at: None})
+        keys = [shard, at] if of is None else [of, shard, at]
+        return await transact(self._driver, keys, plan, assume={at: None})
 
     async def get(self, id: str) -> FeedbackRecord | None:
         """Return the feedback, or `None` if it does not exist or its thread was deleted."""
         record = await self._records.get(id)
-        return None if record is None or not await self._there([record]) else record
+        if record is None or record.thread_id is None:
+            return record
+        return record if await self._there([record]) else None
 
     async def exists(self, id: str) -> bool:
         """Return whether the feedback and its thread exist."""
@@ -155,7 +158,11 @@ class FeedbackStore:
             page = await listing(limit=count, cursor=position).with_errors()
             found = [record for record in page if isinstance(record, CorruptDataError) or wanted(record)]
             there = await self._there([record for record in found if not isinstance(record, CorruptDataError)])
-            shown = [each for each in found if isinstance(each, CorruptDataError) or each.thread_id in there]
+            shown = [
+                each
+                for each in found
+                if isinstance(each, CorruptDataError) or each.thread_id is None or each.thread_id in there
+            ]
             return shown, page.cursor
 
         query = [thread_id, message_id, user_id, agent_name, feedback_type, rating, min_rating, max_rating]
@@ -202,7 +209,7 @@ class FeedbackStore:
 
     async def _there(self, records: Sequence[FeedbackRecord]) -> set[str]:
         """Return which of the threads exist: feedback is hidden with its thread, and freed a little later."""
-        ids = sorted({record.thread_id for record in records})
+        ids = sorted({record.thread_id for record in records if record.thread_id is not None})
         found = await self._driver.get([self._threads.key(id) for id in ids], values=False) if ids else []
         return {id for id, item in zip(ids, found, strict=True) if item is not None}
 
@@ -223,7 +230,9 @@ class FeedbackStore:
 
 
 def _message(record: FeedbackRecord) -> str | None:
-    return None if record.message_id is None else _pair(record.thread_id, record.message_id)
+    if record.message_id is None or record.thread_id is None:
+        return None
+    return _pair(record.thread_id, record.message_id)
 
 
 def _pair(*parts: str) -> str:
