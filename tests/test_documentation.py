@@ -7,6 +7,7 @@ What a page's blocks mean, by the word after the fence:
     sh       one command a line: `limpet ...` is run, others are compared with what the project has
     yaml     what a framework is told: each `class` in it can be imported
     toml     what a driver's or plug-in's project file says: its entry points have to name groups that exist
+    ini      units of systemd, and `yaml`, resources of Kubernetes: checked, and the command in them is run
     mermaid  a diagram: arrows join what is declared, and a call that it shows is a method of that class
 """
 
@@ -35,6 +36,8 @@ from limpet.driver.kit import parse_url
 from limpet.opening import driver_class, installed_drivers
 from limpet.plugins import GROUP
 from limpet_conformance.servers import running
+
+from .schedules import check_resources, check_units
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,6 +133,10 @@ class Reader:
                 assert all(callable(pkgutil.resolve_name(place)) for place in places)
             case "mermaid":
                 _check_diagram(block.code)
+            case "ini":
+                check_units(block.code, self.folder, self.limpet)
+            case "yaml":
+                check_resources(block.code, self.folder, self.limpet)
             case other:
                 raise AssertionError(f"a block of the kind {other!r}: this test does not know what to do with it")
 
@@ -158,6 +165,9 @@ class Reader:
             self.folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_a_put", module.name
         )
 
+    def limpet(self, *arguments: str, fails: bool = False) -> str:
+        return _run(self.folder, sys.executable, "-m", "limpet.cli", *arguments, fails=fails)
+
     def command(self, line: str) -> str:
         line, _, comment = line.partition("  #")
         fails = "exit status 1" in comment
@@ -165,7 +175,7 @@ class Reader:
         for part in line.split("&&"):
             match words := shlex.split(part):
                 case ["limpet", *arguments]:
-                    printed += _run(self.folder, sys.executable, "-m", "limpet.cli", *arguments, fails=fails)
+                    printed += self.limpet(*arguments, fails=fails)
                 case ["pytest", *places]:
                     _run(self.folder, sys.executable, "-m", "pytest", "-q", "--collect-only", *places)
                 case [tool, "-s", *sessions] if Path(tool).name == "nox":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..plugins import call
-from . import _conformance, _demo, _doctor, _drivers, _items, _keys, _moving, _stats
+from . import _backups, _conformance, _demo, _doctor, _drivers, _items, _keys, _moving, _stats
 
 __all__ = ["application"]
 
@@ -27,6 +27,10 @@ def application() -> typer.Typer:
     app.command("stats")(_stats.stats)
     app.command("copy")(_moving.copy_)
     app.command("verify")(_moving.verify_)
+    app.command("backup")(_backups.backup_)
+    app.command("backups")(_backups.backups_)
+    app.command("check")(_backups.check_)
+    app.command("restore")(_backups.restore_)
     app.command("ls")(_items.ls)
     app.command("get")(_items.get)
     app.command("set")(_items.set_)

@@ -18,7 +18,7 @@ from ..driver.kit import hide_password
 from ..moving import CopyReport, OnProgress, Progress, copy, follow, verify
 from ._output import AsJson, Place, as_text, fail, out, run, show_json, table
 
-__all__ = ["copy_", "verify_"]
+__all__ = ["bar", "copy_", "verify_"]
 
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="The database to copy to.", show_default=False)]
 
@@ -60,7 +60,7 @@ def copy_(
                 loop.add_signal_handler(each, until.set)
         return await follow(url, target, until=until, replace=replace, again=again, progress=progress)
 
-    with _bar(json) as progress:
+    with bar(json) as progress:
         report = run(work(progress))
     if json:
         show_json(asdict(report))
@@ -82,7 +82,7 @@ def verify_(
     json: AsJson = False,
 ) -> None:
     """Compare two databases, item by item. Exits with status 1 if they differ."""
-    with _bar(json) as progress:
+    with bar(json) as progress:
         found = run(verify(url, other, limit=limit, progress=progress))
     if json:
         show_json({**asdict(found), "equal": found.equal})
@@ -109,7 +109,8 @@ def verify_(
 
 
 @contextmanager
-def _bar(quiet: bool) -> Iterator[OnProgress]:
+def bar(quiet: bool) -> Iterator[OnProgress]:
+    """Yield what shows progress on a terminal, for `progress=`."""
     with Bar(
         SpinnerColumn(),
         TextColumn("{task.description} {task.completed:,} items"),
@@ -118,13 +119,13 @@ def _bar(quiet: bool) -> Iterator[OnProgress]:
         console=out,
         transient=True,
         disable=quiet or not out.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=None, more="")
+    ) as shown:
+        task = shown.add_task("", total=None, more="")
 
         def show(step: Progress) -> None:
             more = decimal(step.bytes) if step.bytes else ""
             if step.behind is not None:
                 more += f", {step.behind:,} behind" if step.behind else ", up to date"
-            bar.update(task, description=step.phase, completed=step.items, more=more)
+            shown.update(task, description=step.phase, completed=step.items, more=more)
 
         yield show

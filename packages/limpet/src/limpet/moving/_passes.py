@@ -28,6 +28,8 @@ class Done:
     bytes: int = 0
     damaged: dict[Key, str] = field(default_factory=dict)
     """The stored key of each item that could not be read, and why."""
+    moves: Callable[[Key], bool] = moves
+    """Whether an item is copied, and deleted from the target."""
 
 
 Report = Callable[[], None]
@@ -76,7 +78,7 @@ async def equalise(source: Driver, target: Driver, done: Done, report: Report) -
         done.examined += len(page.items)
         report()
     async for page in _pages(target, Range(limit=_PAGE, values=False)):
-        keys = [item.key for item in page.items if moves(item.key)]
+        keys = [item.key for item in page.items if done.moves(item.key)]
         gone = [key for key, item in zip(keys, await get_all(source, keys, values=False), strict=True) if item is None]
         differing += await _delete(target, gone, done)
         report()
@@ -85,7 +87,7 @@ async def equalise(source: Driver, target: Driver, done: Done, report: Report) -
 
 async def bring(source: Driver, target: Driver, keys: Iterable[Key], done: Done) -> int:
     """Make these keys of the target like those of the source; return how many differed."""
-    wanted = [key for key in keys if moves(key)]
+    wanted = [key for key in keys if done.moves(key)]
     found = await get_all(source, wanted, values=False)
     differing = await _bring(source, target, [item for item in found if item is not None], done)
     return differing + await _delete(
@@ -94,7 +96,7 @@ async def bring(source: Driver, target: Driver, keys: Iterable[Key], done: Done)
 
 
 async def _bring(source: Driver, target: Driver, items: Sequence[Item], done: Done) -> int:
-    keys = [item.key for item in items if moves(item.key)]
+    keys = [item.key for item in items if done.moves(item.key)]
     etags = {item.key: item.etag for item in items}
     there = await get_all(target, keys, values=False)
     differing = [
@@ -132,7 +134,7 @@ def _readable(items: Sequence[Item], done: Done) -> list[Item]:
     for item in items:
         if isinstance(item.value, Unreadable):
             done.damaged[item.key] = str(item.value.error)
-        elif moves(item.key):
+        elif done.moves(item.key):
             readable.append(item)
     return readable
 
