@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeAlias, TypeVar
 
-from .._errors import ConflictError
+from .._errors import ConflictError, InvalidValueError
 from ..driver import Driver, If, Item, Key, Put, Write
 from ..driver.kit import backoff
 from ._once import Receipt, Repeated
@@ -43,6 +43,15 @@ class BatchPart:
     """What the writes depend on."""
     plan: Callable[[ReadSet], Sequence[Write]]
     """Returns the writes, with a condition on every item that they rely on. A plain function that may run several times."""
+
+    @classmethod
+    def of(cls, also: BatchPart | None) -> BatchPart:
+        """Return the part itself, or an empty one. Raises `InvalidValueError` for anything else."""
+        if also is None:
+            return cls((), lambda reads: ())
+        if not isinstance(also, BatchPart):
+            raise InvalidValueError(f"also must be a BatchPart, not {type(also).__name__}")
+        return also
 
 
 async def transact(

@@ -160,6 +160,13 @@ class ThreadStore(Face[AsyncThreadStore]):
             also=also,
         )
 
+    def add(self, record: ThreadRecord | Mapping[str, Any]) -> ThreadRecord:
+        """Create a thread from a whole record, with its times and lineage, as an import does. Two driver calls.
+
+        It has no messages yet, whatever its `message_count` says. Raises `ConflictError` if the id is taken.
+        """
+        return self._call(self._inner.add, record)
+
     def get(self, thread_id: str) -> ThreadRecord | None:
         """Return the thread with its message count, or `None`. One driver call."""
         return self._call(self._inner.get, thread_id)
@@ -301,6 +308,13 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
             agent_name=agent_name,
             id=id,
         )
+
+    def add(self, record: FeedbackRecord | Mapping[str, Any]) -> FeedbackRecord:
+        """Store feedback from a whole record, with its time, as an import does. Two driver calls.
+
+        Raises `NotFoundError` if its thread does not exist, and `ConflictError` if the id is taken.
+        """
+        return self._call(self._inner.add, record)
 
     def get(self, id: str) -> FeedbackRecord | None:
         """Return the feedback, or `None` if it does not exist or its thread was deleted."""

@@ -83,8 +83,19 @@ class FeedbackStore:
             "metadata": dict(metadata or {}),
             "created_at": utc_now(),
         }
-        given = {"user_id": user_id, "agent_name": agent_name}
-        record = as_record(FeedbackRecord, fields)
+        theirs = [field for field, given in (("user_id", user_id), ("agent_name", agent_name)) if given is None]
+        return await self._new(as_record(FeedbackRecord, fields), theirs)
+
+    async def add(self, record: FeedbackRecord | Mapping[str, Any]) -> FeedbackRecord:
+        """Store feedback from a whole record, with its time, as an import does. Two driver calls.
+
+        Raises `NotFoundError` if its thread does not exist, and `ConflictError` if the id is taken.
+        """
+        return await self._new(as_record(FeedbackRecord, record), [])
+
+    async def _new(self, record: FeedbackRecord, of_thread: Sequence[str]) -> FeedbackRecord:
+        """Store feedback whose fields `of_thread` are those of its thread."""
+        thread_id = record.thread_id
         at, shard = self._records.key(record.id), self._count.shard()
         of = None if thread_id is None else self._threads.key(thread_id)
 
@@ -97,7 +108,7 @@ class FeedbackStore:
                     f"the feedback {record.id!r} already exists: choose another id", items={at: reads[at]}
                 )
             theirs = {} if thread is None else {"user_id": thread.user_id, "agent_name": thread.agent_name}
-            full = record.model_copy(update={field: theirs[field] for field in theirs if given[field] is None})
+            full = record.model_copy(update={field: theirs[field] for field in theirs if field in of_thread})
             there = [] if of is None else [Check(of)]
             return Plan([*there, *self._records.plan_save(reads, full), self._count.plan(reads, 1)], full)
 

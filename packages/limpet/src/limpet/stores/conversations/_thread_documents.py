@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic_core import from_json, to_json
@@ -11,7 +12,17 @@ from ...driver import Item
 from ...records import ThreadRecord
 from ...structures import visible
 
-__all__ = ["both", "id_of_deleted", "with_messages"]
+__all__ = ["ThreadStats", "both", "id_of_deleted", "with_messages"]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadStats:
+    """How many there are of each."""
+
+    threads: int
+    feedback: int
+    messages: int | None
+    """`None` unless requested."""
 
 
 def with_messages(record: ThreadRecord, head: Item | None, counter: Item | None) -> ThreadRecord:

@@ -89,7 +89,7 @@ class ThreadMessages(ABC):
         records = [as_record(ThreadMessage, message) for message in messages]
         if metadata is None and if_match is None and also is None:
             return await self._in_thread(thread_id, create, lambda: self._messages.add_all(thread_id, records))
-        at = self._records.key(thread_id)
+        at, part = self._records.key(thread_id), BatchPart.of(also)
 
         def plan(reads: ReadSet) -> Sequence[Write]:
             item, record = reads[at], self._records.decode(reads[at], thread_id)
@@ -97,13 +97,13 @@ class ThreadMessages(ABC):
                 raise NotFoundError(f"there is no thread {thread_id!r}: create it first")
             if if_match is not None and item.etag != if_match:
                 raise ConflictError(f"the thread {thread_id!r} has changed: read it again", items={at: item})
-            more = [] if also is None else also.plan(reads)
+            more = part.plan(reads)
             if metadata is None:
                 return [Check(at, item.etag), *more]
             fields = {**dict(record), "metadata": dict(metadata(deepcopy(record.metadata))), "updated_at": utc_now()}
             return [*self._records.plan_save(reads, as_record(ThreadRecord, fields)), *more]
 
-        keys = [at, *([] if also is None else also.keys)]
+        keys = [at, *part.keys]
         return await self._in_thread(thread_id, create, lambda: self._messages.add_with(thread_id, records, keys, plan))
 
     async def pop_message(self, thread_id: str) -> ThreadMessage | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -36,7 +35,7 @@ from ..checkpoints import CheckpointStore
 from ._feedback import FeedbackStore
 from ._lineage import Lineage, family, lineage
 from ._saving import created_at
-from ._thread_documents import both, id_of_deleted, with_messages
+from ._thread_documents import ThreadStats, both, id_of_deleted, with_messages
 from ._thread_messages import NewThread, ThreadMessages, messages_of_threads
 
 __all__ = ["ThreadStats", "ThreadStore"]
@@ -46,16 +45,6 @@ R = TypeVar("R")
 _DELETED = name("threads.deleted")
 _AT_ONCE = 20
 """How many approvals are deleted in the same batch as their thread. The rest are deleted right after."""
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadStats:
-    """How many there are of each."""
-
-    threads: int
-    feedback: int
-    messages: int | None
-    """`None` unless requested."""
 
 
 @checked_arguments
@@ -110,16 +99,26 @@ class ThreadStore(ThreadMessages):
             "created_at": moment,
             "updated_at": moment,
         }
-        record = as_record(ThreadRecord, fields)
-        log = self._messages.log(record.id)
+        return await self._new(as_record(ThreadRecord, fields), exist_ok, also)
+
+    async def add(self, record: ThreadRecord | Mapping[str, Any]) -> ThreadRecord:
+        """Create a thread from a whole record, with its times and lineage, as an import does. Two driver calls.
+
+        It has no messages yet, whatever its `message_count` says. Raises `ConflictError` if the id is taken.
+        """
+        return await self._new(
+            as_record(ThreadRecord, record).model_copy(update={"message_count": 0, "active_at": None}), False, None
+        )
+
+    async def _new(self, record: ThreadRecord, exist_ok: bool, also: BatchPart | None) -> ThreadRecord:
+        log, part = self._messages.log(record.id), BatchPart.of(also)
 
         def plan(reads: ReadSet) -> Plan[bool]:
             if exist_ok and reads[self._records.key(record.id)] is not None:
                 return Plan([], False)
-            more = [] if also is None else also.plan(reads)
-            return Plan([*self._plan_new(reads, record), *log.plan_create(reads), *more], True)
+            return Plan([*self._plan_new(reads, record), *log.plan_create(reads), *part.plan(reads)], True)
 
-        keys = [*self._keys(record.id), *log.keys, *([] if also is None else also.keys)]
+        keys = [*self._keys(record.id), *log.keys, *part.keys]
         while True:
             try:
                 made = await transact(self._driver, keys, plan)
