@@ -522,3 +522,18 @@ def test_a_profile_with_a_database_for_each_namespace(monkeypatch: pytest.Monkey
     with sync.create_persistence_from_env() as persistence:
         assert persistence.kv(int, "numbers").get("a") == 1
     assert (tmp_path / "fame/numbers.db").exists()
+
+
+def test_what_could_not_be_opened_is_closed_without_another_try() -> None:
+    url = "postgresql://127.0.0.1:1/none?connect_timeout=1"
+    for close in (
+        lambda anywhere: asyncio.run(anywhere.aclose()),
+        lambda anywhere: sync.Persistence.of(anywhere).close(),
+    ):
+        anywhere = open_persistence(url)
+        with pytest.raises(UnavailableError):
+            asyncio.run(anywhere.health())
+        close(anywhere)
+        close(anywhere)
+        with pytest.raises(ClosedError):
+            asyncio.run(anywhere.health())

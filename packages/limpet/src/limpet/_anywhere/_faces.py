@@ -102,6 +102,7 @@ def wait_until_closed(of: Parts[Any]) -> None:
     elif not is_root:
         portal.call(inner.aclose)
     elif not portal.is_closed:
+        portal.open_no_more()
         try:
             if portal.is_started:
                 portal.call(inner.aclose)
@@ -176,6 +177,7 @@ class _Face:
         elif not self._is_root:
             await self._portal.cross(self._inner.aclose)
         elif not self._portal.is_closed:
+            self._portal.open_no_more()
             try:
                 if self._portal.is_started:
                     await self._portal.cross(self._inner.aclose)

@@ -183,6 +183,10 @@ class Portal(Inherited):
                 with suppress(ClosedError, ForkedError):
                     await run_to_end(self.cross(_awaited, _end, iterator))
 
+    def open_no_more(self) -> None:
+        """Let a close go ahead without another try to open what could not be opened."""
+        self._open = None
+
     def end(self) -> None:
         """End the loop and its thread. Closing twice does nothing, and neither does closing in a child of a fork."""
         if (loop := self._ended()) is not None and threading.get_ident() != loop.ident:
