@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..plugins import call
-from . import _backups, _conformance, _demo, _doctor, _drivers, _items, _keys, _moving, _stats
+from . import _backups, _conformance, _demo, _doctor, _drivers, _exports, _items, _keys, _moving, _stats
 
 __all__ = ["application"]
 
@@ -27,6 +27,8 @@ def application() -> typer.Typer:
     app.command("stats")(_stats.stats)
     app.command("copy")(_moving.copy_)
     app.command("verify")(_moving.verify_)
+    app.command("export")(_exports.export_)
+    app.command("import")(_exports.import_)
     app.command("backup")(_backups.backup_)
     app.command("backups")(_backups.backups_)
     app.command("check")(_backups.check_)

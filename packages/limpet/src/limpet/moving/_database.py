@@ -12,7 +12,7 @@ from ..opening import MANIFEST, open_as_written
 from ..stores import Persistence
 from ..structures import content_driver
 
-__all__ = ["MARKER", "Database", "get_all", "identity", "moves", "opened", "put_all"]
+__all__ = ["MARKER", "Database", "get_all", "identity", "moves", "opened", "opened_stores", "put_all"]
 
 Database: TypeAlias = str | Driver | Persistence
 """A URL, an open driver, or a database that an application opened."""
@@ -43,6 +43,20 @@ async def opened(database: Database, *, new: bool = False, reading: bool = False
     if not driver.is_open:
         raise ConfigurationError(f"this {type(driver).__name__} is not open: open it first, or pass its URL")
     yield content_driver(driver)
+
+
+@asynccontextmanager
+async def opened_stores(database: Database, *, new: bool = False, reading: bool = True) -> AsyncIterator[Persistence]:
+    """Yield the stores of a database. A URL is opened through the wrappers that its manifest names, and closed afterwards."""
+    if isinstance(database, str):
+        driver = await open_as_written(database, new=new, reading=reading, strict=False)
+        try:
+            yield Persistence(driver)
+        finally:
+            await driver.close()
+        return
+    async with opened(database):  # checks it
+        yield database if isinstance(database, Persistence) else Persistence(database)
 
 
 def moves(key: Key) -> bool:
