@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from limpet import Persistence, open_persistence, sync
+from limpet import ClosedError, CorruptDataError, Persistence, open_persistence, sync
 from limpet.records import UserMessage
 
 
@@ -52,6 +52,21 @@ async def test_plain_code_inside_of_a_running_loop_as_in_a_notebook() -> None:
         assert [message.seq for message in persistence.sessions.get_messages("s1", last=50)] == [0]
         with persistence.state(dict, "s", factory=dict) as state:
             state["a"] = 1
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+async def test_what_could_not_be_opened_can_be_closed(tmp_path: Path, is_plain: bool) -> None:
+    (tmp_path / "a.db").write_bytes(b"not a database" * 100)
+    persistence = open_persistence(f"sqlite:///{tmp_path.as_posix()}/a.db")
+    for _ in range(2):
+        with pytest.raises(CorruptDataError):
+            await persistence.kv(int, "n").get("a")
+    if is_plain:
+        sync.Persistence.of(persistence).close()
+    else:
+        await persistence.aclose()
+    with pytest.raises(ClosedError):
+        await persistence.kv(int, "n").get("a")
 
 
 def test_in_a_real_notebook_kernel(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any, Literal, Self
 
 from langchain_core.runnables import RunnableConfig
-from limpet import NotFoundError, Persistence, open_persistence, sync
+from limpet import NotFoundError, Persistence, sync
 from limpet.records import CheckpointRecord
 
 from langgraph.checkpoint.base import (
@@ -25,6 +25,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._history import History, Needed
+from ._opened import opened, opened_sync
 from ._tuples import following_version, place_of, to_config, to_tuple
 from ._values import Values
 
@@ -55,18 +56,15 @@ class LimpetSaver(BaseCheckpointSaver[str]):  # type: ignore[misc]
         cls, url: str, *, serde: SerializerProtocol | None = None, **options: Any
     ) -> AsyncIterator[Self]:
         """A saver on the database at `url`, closed at the end of the block. `options` are those of `open_persistence`."""
-        async with open_persistence(url, **options) as persistence:
+        async with opened(url, options) as persistence:
             yield cls(persistence, serde=serde)
 
     @classmethod
     @contextmanager
     def from_url_sync(cls, url: str, *, serde: SerializerProtocol | None = None, **options: Any) -> Iterator[Self]:
         """As `from_url`, for code without `await`."""
-        persistence = open_persistence(url, **options)
-        try:
+        with opened_sync(url, options) as persistence:
             yield cls(persistence, serde=serde)
-        finally:
-            sync.Persistence.of(persistence).close()
 
     @property
     def _values(self) -> Values:

@@ -104,7 +104,7 @@ def wait_until_closed(of: Parts[Any]) -> None:
     elif not portal.is_closed:
         portal.open_no_more()
         try:
-            if portal.is_started:
+            if portal.is_opened:
                 portal.call(inner.aclose)
         except ClosedError:  # somebody else was faster
             pass
@@ -179,7 +179,7 @@ class _Face:
         elif not self._portal.is_closed:
             self._portal.open_no_more()
             try:
-                if self._portal.is_started:
+                if self._portal.is_opened:
                     await self._portal.cross(self._inner.aclose)
             except ClosedError:  # somebody else was faster
                 pass

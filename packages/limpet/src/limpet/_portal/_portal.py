@@ -203,9 +203,9 @@ class Portal(Inherited):
         return self._is_closed
 
     @property
-    def is_started(self) -> bool:
-        """Whether there is, or was, a loop."""
-        return self._loop is not None
+    def is_opened(self) -> bool:
+        """Whether a call has opened what lies behind it."""
+        return self._loop is not None and self._open is None
 
     @property
     def is_here(self) -> bool:
