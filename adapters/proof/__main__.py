@@ -68,7 +68,7 @@ def put_on_page(page: Path, rows: list[Row]) -> None:
     """Write the results behind the mark of the page."""
     lines = ["| tests | database | must pass | pass | fail | left out |", "| --- | --- | --- | --- | --- | --- |"]
     for suite, database, must, counts in rows:
-        tests = ", ".join(f"`{each}`" for each in suite.tests)
+        tests = suite.title or ", ".join(f"`{each}`" for each in suite.tests)
         lines.append(
             f"| {tests} | {database} | {must} | {counts['passed']} | {counts['failed']} | {counts['skipped']} |"
         )

@@ -21,6 +21,8 @@ class Suite:
     """Files, or arguments of pytest, from the archive's folder; without an archive, from a folder of the adapter."""
     folder: Path
     """The adapter's."""
+    title: str | None = None
+    """What the page calls them, unless it lists them."""
     archive: str | None = None
     """Like `openai-agents==0.24.0`."""
     within: str = "proof"

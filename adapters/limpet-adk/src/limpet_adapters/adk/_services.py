@@ -38,7 +38,7 @@ def memory_service(uri: str, **options: Any) -> LimpetMemoryService:
 def register_services() -> None:
     """Make ADK know `limpet://`, and `limpet+` before the scheme of each driver that is installed. Safe to repeat.
 
-    Call it in `services.py` in the folder of your agents.
+    Call it in `services.py` in the folder of your agents, or for `adk run` in that of the agent.
     """
     registry = get_service_registry()
     for scheme in [_SCHEME, *(f"{_SCHEME}+{driver}" for driver in installed_drivers())]:
