@@ -26,6 +26,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._history import History, Needed
 from ._opened import opened, opened_sync
+from ._steps import Step, Steps, awaited, called
 from ._tuples import following_version, place_of, to_config, to_tuple
 from ._values import Values
 
@@ -145,18 +146,7 @@ class LimpetSaver(BaseCheckpointSaver[str]):  # type: ignore[misc]
         keep_last: int = 1,
     ) -> None:
         """Keep the newest `keep_last` checkpoints of each namespace, and what their `DeltaChannel`s need; or delete the threads."""
-        store = self.persistence.checkpoints
-        for thread_id in map(str, thread_ids):
-            if strategy == "delete":
-                await store.delete(thread_id)
-                continue
-            kept: set[tuple[str, str]] = set()
-            async for namespace in store.namespaces(thread_id):
-                needed = Needed(kept)
-                async for record in store.history(thread_id, namespace=namespace):
-                    if needed.add(record):
-                        break
-            await store.prune(thread_id, max_count=keep_last, keep=partial(_is_kept, kept))
+        await awaited(_prune(thread_ids, strategy, keep_last), {"checkpoints": self.persistence.checkpoints})
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -238,17 +228,7 @@ class LimpetSaver(BaseCheckpointSaver[str]):  # type: ignore[misc]
         keep_last: int = 1,
     ) -> None:
         """As `aprune`."""
-        for thread_id in map(str, thread_ids):
-            if strategy == "delete":
-                self._plain.delete(thread_id)
-                continue
-            kept: set[tuple[str, str]] = set()
-            for namespace in self._plain.namespaces(thread_id):
-                needed = Needed(kept)
-                for record in self._plain.history(thread_id, namespace=namespace):
-                    if needed.add(record):
-                        break
-            self._plain.prune(thread_id, max_count=keep_last, keep=partial(_is_kept, kept))
+        called(_prune(thread_ids, strategy, keep_last), {"checkpoints": self._plain})
 
     # How.
 
@@ -304,3 +284,15 @@ def _is_named(config: RunnableConfig | None, id: str) -> bool:
 
 def _is_kept(kept: set[tuple[str, str]], record: CheckpointRecord) -> bool:
     return (record.namespace, record.id) in kept
+
+
+def _prune(thread_ids: Sequence[str], strategy: Literal["keep_latest", "delete"], keep_last: int) -> Steps[None]:
+    for thread_id in map(str, thread_ids):
+        if strategy == "delete":
+            yield Step("checkpoints", "delete", (thread_id,))
+            continue
+        kept: set[tuple[str, str]] = set()
+        namespaces = yield Step("checkpoints", "namespaces", (thread_id,))
+        for namespace in namespaces:
+            yield Step("checkpoints", "history", (thread_id,), {"namespace": namespace}, Needed(kept).add)
+        yield Step("checkpoints", "prune", (thread_id,), {"max_count": keep_last, "keep": partial(_is_kept, kept)})

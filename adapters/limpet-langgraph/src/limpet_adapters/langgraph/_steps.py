@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from limpet import LimpetError, sync
@@ -20,6 +20,8 @@ class Step(NamedTuple):
     method: str
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = {}
+    until: Callable[[Any], bool] | None = None
+    """For a method that returns an iterator: iterate until this returns `True` for an element."""
 
 
 Steps: TypeAlias = Generator[Step, Any, R]
@@ -32,7 +34,11 @@ async def awaited(steps: Steps[R], targets: Mapping[str, Any]) -> R:
         while True:
             try:
                 found = _call(step, targets)
-                if isinstance(found, Awaitable):
+                if step.until is not None:
+                    async for each in found:
+                        if step.until(each):
+                            break
+                elif isinstance(found, Awaitable):
                     found = await found
             except LimpetError as error:
                 step = steps.throw(error)
@@ -50,7 +56,11 @@ def called(steps: Steps[R], targets: Mapping[str, Any]) -> R:
         while True:
             try:
                 found = _call(step, targets)
-                if isinstance(found, sync.Listing):
+                if step.until is not None:
+                    for each in found:
+                        if step.until(each):
+                            break
+                elif isinstance(found, sync.Listing):
                     found = found.page()
             except LimpetError as error:
                 step = steps.throw(error)
