@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..plugins import call
-from . import _backups, _conformance, _demo, _doctor, _drivers, _exports, _items, _keys, _moving, _stats
+from . import _backups, _conformance, _demo, _doctor, _drivers, _exports, _items, _keys, _moving, _stats, _user
 
 __all__ = ["application"]
 
@@ -33,6 +33,7 @@ def application() -> typer.Typer:
     app.command("backups")(_backups.backups_)
     app.command("check")(_backups.check_)
     app.command("restore")(_backups.restore_)
+    app.add_typer(_user.user, name="user")
     app.command("ls")(_items.ls)
     app.command("get")(_items.get)
     app.command("set")(_items.set_)

@@ -5,6 +5,7 @@ from ._copy import CopyReport, copy, follow
 from ._export import ExportReport, What, export
 from ._import import import_file
 from ._kinds import kind_of
+from ._person import Erasure, Links, erase_user, export_user
 from ._progress import OnProgress, Progress
 from ._restore import BackupContents, check_backup, restore
 from ._tally import ImportReport, OnConflict
@@ -16,10 +17,12 @@ __all__ = [
     "BackupReport",
     "Comparison",
     "CopyReport",
+    "Erasure",
     "ExportReport",
     "ImportReport",
     "Keep",
     "KindCount",
+    "Links",
     "OnConflict",
     "OnProgress",
     "Progress",
@@ -28,7 +31,9 @@ __all__ = [
     "backups",
     "check_backup",
     "copy",
+    "erase_user",
     "export",
+    "export_user",
     "follow",
     "import_file",
     "kind_of",

@@ -14,7 +14,7 @@ from ..stores import Persistence
 from ..stores._formats import CONTAINER, FEEDBACK, IMAGE, MESSAGE, SESSION, THREAD, THREAD_MESSAGE
 from ..structures import Listing, Migrations, dump_record
 
-__all__ = ["sessions", "threads"]
+__all__ = ["feedback_elsewhere", "sessions", "threads"]
 
 _COUNTED = frozenset({"message_count", "active_at"})
 
@@ -60,6 +60,22 @@ async def _thread(
         yield [
             {"kind": "feedback", "thread": thread.id, "id": each.id, "record": _plain(each, FEEDBACK)} for each in found
         ]
+
+
+async def feedback_elsewhere(
+    persistence: Persistence, user_id: str, damaged: Damaged
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield a user's feedback on threads of others, and on none."""
+    listing = persistence.feedback.list(user_id=user_id)
+    async for page in _pages(listing, f"feedback of the user {user_id!r}", damaged):
+        records: list[dict[str, Any]] = []
+        for each in page:
+            thread = None if each.thread_id is None else await persistence.threads.get(each.thread_id)
+            if thread is None or thread.user_id != user_id:
+                records.append(
+                    {"kind": "feedback", "thread": each.thread_id, "id": each.id, "record": _plain(each, FEEDBACK)}
+                )
+        yield records
 
 
 async def sessions(

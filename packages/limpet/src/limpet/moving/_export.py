@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from ._lines import LineWriter
 from ._people import CsvWriter, MarkdownWriter
 from ._progress import OnProgress, Progress
 
-__all__ = ["ExportReport", "What", "export"]
+__all__ = ["ExportReport", "What", "export", "export_records"]
 
 What: TypeAlias = Literal["all", "threads", "sessions"]
 """Everything as it is stored; threads with messages and feedback; containers, images and sessions with messages."""
@@ -43,6 +43,10 @@ class ExportReport:
     records: int
     damaged: dict[str, str]
     """What could not be read, by key or id, and why. It is not in the file."""
+
+
+Records: TypeAlias = Callable[[Persistence, dict[str, str]], AsyncIterator[list[dict[str, Any]]]]
+"""Yields pages of records of a database, and notes in the dict what could not be read."""
 
 
 class _Writer(Protocol):
@@ -80,18 +84,33 @@ async def export(
         raise ConfigurationError(
             f"{path.name} is for people, and shows conversations: choose what='threads' or 'sessions'"
         )
+    return await export_records(
+        database,
+        path,
+        lambda persistence, damaged: _records(persistence, what, ids, user_id, damaged),
+        what=what,
+        replace=replace,
+        progress=progress,
+    )
+
+
+async def export_records(
+    database: Database, path: Path, records: Records, *, what: str, replace: bool, progress: OnProgress
+) -> ExportReport:
+    """Write the pages of records that a function yields to a file of the form that its name says."""
+    form = _form(path)
     damaged: dict[str, str] = {}
     async with new_file(path, replace) as written, opened_stores(database) as persistence:
         source = hide_password(database) if isinstance(database, str) else type(persistence.driver).__name__
         writer = _writer(written, form, what, source)
-        records = 0
-        async for page in _records(persistence, what, ids, user_id, damaged):
+        count = 0
+        async for page in records(persistence, damaged):
             await asyncio.to_thread(_write, writer, page)
-            records += len(page)
+            count += len(page)
             if progress is not None:
-                progress(Progress("exporting", records))
+                progress(Progress("exporting", count))
         await asyncio.to_thread(writer.close)
-    return ExportReport(records, dict(sorted(damaged.items())))
+    return ExportReport(count, dict(sorted(damaged.items())))
 
 
 def _records(
@@ -116,7 +135,7 @@ async def _items(persistence: Persistence, damaged: dict[str, str]) -> AsyncIter
         yield records
 
 
-def _writer(file: IO[bytes], form: str, what: What, source: str) -> _Writer:
+def _writer(file: IO[bytes], form: str, what: str, source: str) -> _Writer:
     if form == ".jsonl":
         return LineWriter(file, what=what, source=source)
     return MarkdownWriter(file) if form == ".md" else CsvWriter(file)

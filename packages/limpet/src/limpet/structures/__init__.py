@@ -12,7 +12,7 @@ from ._once import Receipt, Repeated
 from ._reading import get_each, log_skipped, scan_all_each, scan_each
 from ._transact import COUNTER_TTL_MS, BatchPart, Plan, ReadSet, transact
 from ._versions import load_object, load_value, migrated_object, stamp_object, stamp_value
-from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, content_driver
+from .blobs import MAX_VALUE_BYTES, Chunks, Content, OutOfLine, collect_chunks, collect_chunks_below, content_driver
 from .collection import Collection, Index, RepairReport
 from .lease import ClaimedItem, Lease, LeaseHandle, OwnedItem
 from .log import GARBAGE, Entry, Log, LogCache, collect_now, garbage_record, visible
@@ -53,6 +53,7 @@ __all__ = [
     "afterwards",
     "changing",
     "collect_chunks",
+    "collect_chunks_below",
     "collect_garbage",
     "collect_now",
     "content_driver",

@@ -262,6 +262,10 @@ class AgentState(Face[AsyncAgentState[T]], Generic[T]):
         """Return a copy of what was last saved, or of the initial state, without waiting. One driver call."""
         return self._call(self._inner.get_state)
 
+    def exists(self) -> bool:
+        """Return whether a state is stored, without waiting for its owner. One driver call."""
+        return self._call(self._inner.exists)
+
     def clear_state(self, *, history: bool = False) -> bool:
         """Delete the state, after waiting for its owner; return whether there was one. Revisions are deleted too."""
         return self._call(self._inner.clear_state, history=history)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ..driver import KEEP, Etag, Keep
+from ..driver import KEEP, Etag, Keep, Key
 from ..records import FeedbackRecord, ThreadMessage, ThreadRecord
 from ..stores import FeedbackStore as AsyncFeedbackStore
 from ..stores import Lineage, NewThread, ThreadStats
@@ -222,6 +222,10 @@ class ThreadStore(Face[AsyncThreadStore]):
         kept as long as a fork needs them.
         """
         return self._call(self._inner.delete, thread_id)
+
+    def bases(self, thread_id: str) -> Sequence[Key]:
+        """Return the keys at and below which a thread and its messages are stored, without I/O."""
+        return self._inner.bases(thread_id)
 
     def stats(self, *, messages: bool = False) -> ThreadStats:
         """Return exactly how many threads and how much feedback there is, in two driver calls, however many there are.

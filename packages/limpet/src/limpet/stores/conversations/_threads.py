@@ -248,6 +248,10 @@ class ThreadStore(ThreadMessages):
         await collect_now(self._driver, gone)
         return True
 
+    def bases(self, thread_id: str) -> Sequence[Key]:
+        """Return the keys at and below which a thread and its messages are stored, without I/O."""
+        return [self._records.key(thread_id), self._messages.log(thread_id).base]
+
     async def stats(self, *, messages: bool = False) -> ThreadStats:
         """Return exactly how many threads and how much feedback there is, in two driver calls, however many there are.
 

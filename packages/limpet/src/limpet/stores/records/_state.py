@@ -128,6 +128,11 @@ class AgentState(Generic[T]):
         (item,) = await self._driver.get([self._at])
         return self._load(item)
 
+    async def exists(self) -> bool:
+        """Return whether a state is stored, without waiting for its owner. One driver call."""
+        (item,) = await self._driver.get([self._at], values=False)
+        return item is not None
+
     async def clear_state(self, *, history: bool = False) -> bool:
         """Delete the state, after waiting for its owner; return whether there was one. Revisions are deleted too."""
         async with self._hold(history=history) as handle:

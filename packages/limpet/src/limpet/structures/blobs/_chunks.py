@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -16,7 +16,7 @@ from ...driver.kit import backend_now_ms, scan_all, scan_pages
 from .._reading import log_skipped
 from .._transact import Plan, ReadSet, transact
 
-__all__ = ["OWNERS", "Chunks", "Content", "collect_chunks", "content_driver"]
+__all__ = ["OWNERS", "Chunks", "Content", "collect_chunks", "collect_chunks_below", "content_driver"]
 
 CHUNK, PARTS, OWNERS = name("chunk"), name("chunk.parts"), name("chunk.owners")
 _SIZE = 512 * 1024
@@ -165,6 +165,26 @@ async def collect_chunks(driver: Driver, *, grace_ms: int = _DAY_MS) -> int:
             continue
         try:
             freed += await _collect_owner(driver, item)
+        except CorruptDataError as error:
+            log_skipped(error)
+    return freed
+
+
+async def collect_chunks_below(driver: Driver, bases: Collection[Key]) -> int:
+    """Free at once the content that items at or below these keys had; return how many parts that were.
+
+    Only for keys at which nothing is stored any more, and nobody stores anything: content that is being stored is
+    freed too.
+    """
+    driver = content_driver(driver)
+    freed = 0
+    async for item in scan_all(driver, OWNERS):
+        try:
+            owner, announced = _announced(item)
+            at = str(announced.get("at", announced.get("below")))
+            ours = any(at == base or at.startswith(f"{base}!") for base in bases)
+            if ours and not await _is_named(driver, owner, announced):
+                freed += await Chunks(driver).release(owner)
         except CorruptDataError as error:
             log_skipped(error)
     return freed
