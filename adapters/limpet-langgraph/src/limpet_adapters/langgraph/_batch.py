@@ -52,8 +52,11 @@ class StoredItem(BaseModel):
     minutes: float | None = None
 
 
-def batch_steps(ops: Sequence[Op], index: VectorIndex | None) -> Steps[list[Result]]:
-    """Return the results in the order of the operations. What reads sees nothing of what this batch writes."""
+def batch_steps(ops: Sequence[Op], index: VectorIndex | None, *, is_ordered: bool) -> Steps[list[Result]]:
+    """Return the results in the order of the operations. What reads sees nothing of what this batch writes.
+
+    `is_ordered` is whether the database lists text in order.
+    """
     for op in ops:
         _check(op)
     results: list[Result] = [None] * len(ops)
@@ -77,7 +80,7 @@ def batch_steps(ops: Sequence[Op], index: VectorIndex | None) -> Steps[list[Resu
             renewed |= _renewal(entry, op.refresh_ttl)
     for at, op in enumerate(ops):
         if isinstance(op, ListNamespacesOp):
-            results[at] = yield from _namespaces(op)
+            results[at] = yield from _namespaces(op, is_ordered)
     addresses = list(renewed.items())
     for start in range(0, len(addresses), _TOUCHED):
         yield Step("tree", "touch", (dict(addresses[start : start + _TOUCHED]),))
@@ -134,22 +137,24 @@ def _search(op: SearchOp, query: list[float] | None) -> Steps[list[tuple[float |
     return [*found, *((None, entry) for entry in others)][op.offset : wanted]
 
 
-def _namespaces(op: ListNamespacesOp) -> Steps[list[Namespace]]:
+def _namespaces(op: ListNamespacesOp, is_ordered: bool) -> Steps[list[Namespace]]:
     conditions = op.match_conditions or ()
     if not op.limit:
         return []
     prefix, more = _first(conditions, "prefix")
     suffix, still_more = _first(conditions, "suffix")
-    depth = None if op.max_depth is None else op.max_depth + 1
     wanted = op.offset + op.limit
+    options: dict[str, Any] = {"suffix": suffix}
     others = [*more, *still_more]
-    if others:  # each has to be compared with whole namespaces
-        page = yield Step("tree", "namespaces", ((_ROOT, *prefix),), {"suffix": suffix})
-        whole = [labels[1:] for labels in page if all(_fits(labels[1:], each) for each in others)]
-        return list(dict.fromkeys(labels[: op.max_depth] for labels in whole))[op.offset : wanted]
-    options = {"suffix": suffix, "max_depth": depth, "limit": wanted}
+    if not others and op.max_depth is not None:
+        options["max_depth"] = op.max_depth + 1
+    if not others and is_ordered:
+        options["limit"] = wanted
     page = yield Step("tree", "namespaces", ((_ROOT, *prefix),), options)
-    return [labels[1:] for labels in page[op.offset :]]
+    found = [labels[1:] for labels in page if all(_fits(labels[1:], each) for each in others)]
+    if others:  # which were compared with whole namespaces
+        found = list(dict.fromkeys(labels[: op.max_depth] for labels in found))
+    return (found if is_ordered else sorted(found))[op.offset : wanted]
 
 
 def _first(conditions: Iterable[MatchCondition], kind: str) -> tuple[Namespace, list[MatchCondition]]:

@@ -14,7 +14,7 @@ from langgraph.store.base import BaseStore, IndexConfig, Op, Result, TTLConfig
 
 from ._batch import StoredItem, batch_steps
 from ._opened import opened, opened_sync
-from ._steps import awaited, called
+from ._steps import Steps, awaited, called
 from ._vectors import VectorIndex
 
 __all__ = ["LimpetStore"]
@@ -78,11 +78,11 @@ class LimpetStore(BaseStore):  # type: ignore[misc]
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Run operations; return their results in order."""
-        return await awaited(batch_steps(list(ops), self._index), self._asynchronous)
+        return await awaited(self._steps(ops), self._asynchronous)
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """As `abatch`."""
-        return called(batch_steps(list(ops), self._index), self._plain)
+        return called(self._steps(ops), self._plain)
 
     # Expiry.
 
@@ -111,6 +111,9 @@ class LimpetStore(BaseStore):  # type: ignore[misc]
         if sweeper is not None:
             sweeper.__exit__(None, None, None)
         return sweeper is not None
+
+    def _steps(self, ops: Iterable[Op]) -> Steps[list[Result]]:
+        return batch_steps(list(ops), self._index, is_ordered=self.persistence.driver.capabilities.text_order)
 
     @cached_property
     def _asynchronous(self) -> dict[str, Any]:
