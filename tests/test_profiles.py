@@ -222,6 +222,9 @@ async def test_what_it_does_not_keep_is_refused_by_name(tmp_path: Path, store: s
         with pytest.raises(UnsupportedError, match=f"{store}: .* set LIMPET_URL"):
             getattr(persistence, store)
         assert not hasattr(persistence, "nothing_of_the_kind")
+        for call in (lambda: persistence.kv(int, ("a", "b")), lambda: persistence.kv_tree(int)):
+            with pytest.raises(UnsupportedError, match=r"namespaces of several labels: .* set LIMPET_URL"):
+                call()
 
 
 NAMESPACES = {

@@ -168,6 +168,9 @@ class FolderPersistence(Persistence):
             self._drivers[stem] = _Database(self.folder, stem, self._options)
         return self._drivers[stem]
 
+    def _driver_of_tree(self) -> Driver:
+        raise _unsupported("namespaces of several labels")
+
     async def health(self) -> Health:
         """Return the health of all namespaces in use as one: all problems, and this machine's clock."""
         found = await asyncio.gather(*(driver.health() for driver in self._drivers.values()))

@@ -83,7 +83,7 @@ class Persistence:
         A namespace may be any text. A tuple of labels is a namespace in a tree, which `kv_tree` lists: its values are
         apart from those of any text, so `"a"` and `("a",)` are two namespaces. Agent states are kept apart from both.
         """
-        driver = self._driver_of(namespace) if isinstance(namespace, str) else self.driver
+        driver = self._driver_of(namespace) if isinstance(namespace, str) else self._driver_of_tree()
         return KeyValueStore(driver, kind, namespace, migrations=migrations)
 
     @overload
@@ -92,7 +92,7 @@ class Persistence:
     def kv_tree(self, kind: Any, *, migrations: Migrations | None = None) -> KeyValueTree[Any]: ...
     def kv_tree(self, kind: Any, *, migrations: Migrations | None = None) -> KeyValueTree[Any]:
         """Return the values of one type in all namespaces that are tuples of labels, without I/O."""
-        return KeyValueTree(self.driver, kind, migrations=migrations)
+        return KeyValueTree(self._driver_of_tree(), kind, migrations=migrations)
 
     async def get_kv_store(self, model_cls: type[V], namespace: str) -> KeyValueStore[V]:
         """`kv` in Naylence's spelling."""
@@ -175,6 +175,10 @@ class Persistence:
 
     def _driver_of(self, namespace: str) -> Driver:
         """Return the driver of a namespace: here, the same one for all."""
+        return self.driver
+
+    def _driver_of_tree(self) -> Driver:
+        """Return the driver of all namespaces that form a tree."""
         return self.driver
 
     async def health(self) -> Health:
