@@ -307,12 +307,9 @@ async def test_a_search_embeds_the_query_and_nothing_else(persistence: Persisten
     letters.embedded.clear()
     found = await store.asearch(("a",), query="z")
     assert letters.embedded == ["z"]
-    assert [(item.key, item.score and round(item.score, 3)) for item in found] == [
-        ("own", 1.0),
-        ("zoo", 1.0),
-        ("abc", 0.0),
-        ("none", None),
-    ]
+    scores = [(item.key, item.score and round(item.score, 3)) for item in found]
+    assert sorted(scores[:2]) == [("own", 1.0), ("zoo", 1.0)]
+    assert scores[2:] == [("abc", 0.0), ("none", None)]
     assert [item.key for item in await store.asearch(("a",), query="cd", limit=1)] == ["zoo"], "its best part counts"
     assert [item.key for item in await store.asearch(("a",), query="z", limit=2, offset=2)] == ["abc", "none"]
     assert {item.key for item in store.search(("a",), query="z", filter={"title": "zzz"})} == {"zoo", "none"}
