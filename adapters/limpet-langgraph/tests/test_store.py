@@ -170,6 +170,30 @@ async def test_bad_labels_are_refused_before_anything_is_written(store: LimpetSt
     assert await store.asearch(()) == []
 
 
+@pytest.mark.parametrize(
+    "put",
+    [
+        PutOp(("a",) * 30, "k", {}),
+        PutOp(("x" * 200,) * 6, "k", {}),
+        PutOp(("a",), "k" * 9000, {}),
+        PutOp(("a",), 5, {}),  # type: ignore[arg-type]
+        PutOp(("a",), "\ud800", {}),
+        PutOp(("a",), "k", {"text": "\ud800"}),
+        PutOp(("a",), "k", {"n": float("inf")}),
+        PutOp(("a",), "k", {"n": b"1"}),
+        PutOp(("a",), "k", {}, ttl=0),
+        PutOp(("a",), "k", {}, ttl="5"),  # type: ignore[arg-type]
+        PutOp(("a",), "k", {}, ttl=float("nan")),
+    ],
+)
+async def test_what_cannot_be_stored_is_refused_with_its_whole_batch(store: LimpetStore, put: PutOp) -> None:
+    with pytest.raises(ValueError):
+        await store.abatch([PutOp(("ok",), "k", {}), put])
+    with pytest.raises(ValueError):
+        store.batch([PutOp(("ok",), "k", {}), put])
+    assert await store.asearch(()) == []
+
+
 @pytest.mark.parametrize("key", ["", "/", "a/b", "../x", "*", "ü", "x" * 5000, "a\nb", "langgraph"])
 async def test_any_key_finds_only_itself(store: LimpetStore, key: str) -> None:
     await store.aput(("a", key.replace(".", "_") or "-"), key, {"n": 1})
@@ -225,8 +249,8 @@ async def test_filters(store: LimpetStore, wanted: Any, expected: str) -> None:
     for key, value in VALUES.items():
         await store.aput(("a",), key, value)
     assert sorted(item.key for item in await store.asearch(("a",), filter=wanted)) == sorted(expected)
-    for bad in ({"n": {"$near": 1}}, {"deep": {"x": {"$or": []}}}):
-        with pytest.raises(ValueError, match=r"\$near|\$or"):
+    for bad in ({"n": {"$near": 1}}, {"deep": {"x": {"$or": []}}}, ["n"]):
+        with pytest.raises(ValueError, match=r"\$near|\$or|must be a dict"):
             await store.asearch(("nothing",), filter=bad)
 
 

@@ -32,6 +32,7 @@ __all__ = ["StoredItem", "batch_steps"]
 
 _ROOT = "langgraph.store"
 """The first label of every namespace: labels of LangGraph's contain no dot."""
+_MOST_LABELS = 29
 _PAGE = 200
 _TOUCHED = 256
 """How many expiries are renewed in one batch: each writes the whole item."""
@@ -84,7 +85,7 @@ def batch_steps(ops: Sequence[Op], index: VectorIndex | None, *, is_ordered: boo
     addresses = list(renewed.items())
     for start in range(0, len(addresses), _TOUCHED):
         yield Step("tree", "touch", (dict(addresses[start : start + _TOUCHED]),))
-    puts = {(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}  # the last one of a key
+    puts = {(tuple(op.namespace), op.key): op for op in ops if isinstance(op, PutOp)}  # the last one of a key
     if puts:
         yield from _put(list(puts.values()), index)
     return results
@@ -92,20 +93,22 @@ def batch_steps(ops: Sequence[Op], index: VectorIndex | None, *, is_ordered: boo
 
 def _check(op: Op) -> None:
     """Refuse what cannot be done, before anything is done."""
+    if not isinstance(op, (GetOp, PutOp, SearchOp, ListNamespacesOp)):
+        raise ValueError(f"Unknown operation type: {type(op)}")
     validate_op_namespace(op)
     if isinstance(op, PutOp):
-        if not op.namespace:
-            raise InvalidNamespaceError("Namespace cannot be empty.")
+        if not 1 <= len(op.namespace) <= _MOST_LABELS:
+            raise InvalidNamespaceError(f"Namespace with {len(op.namespace)} labels: use 1 to {_MOST_LABELS}.")
         if op.value is not None and not (
             isinstance(op.value, Mapping) and all(isinstance(each, str) for each in op.value)
         ):
             raise InvalidValueError(f"a value must be a dict with text as keys, not {type(op.value).__name__}")
+        if op.ttl is not None and (isinstance(op.ttl, bool) or not isinstance(op.ttl, (int, float)) or not op.ttl > 0):
+            raise InvalidValueError(f"ttl is {op.ttl!r}: pass more than 0 minutes, or None")
     elif isinstance(op, SearchOp):
         check_filter(op.filter)
     if isinstance(op, (SearchOp, ListNamespacesOp)) and (op.limit < 0 or op.offset < 0):
         raise ValueError(f"limit is {op.limit} and offset is {op.offset}: both must be 0 or more")
-    if not isinstance(op, (GetOp, PutOp, SearchOp, ListNamespacesOp)):
-        raise ValueError(f"Unknown operation type: {type(op)}")
 
 
 def _search(op: SearchOp, query: list[float] | None) -> Steps[list[tuple[float | None, Entry]]]:
@@ -172,7 +175,7 @@ def _fits(labels: Namespace, condition: MatchCondition) -> bool:
 
 def _put(puts: Sequence[PutOp], index: VectorIndex | None) -> Steps[None]:
     texts = {
-        (op.namespace, op.key): index.texts(op.value, op.index)
+        (tuple(op.namespace), op.key): index.texts(op.value, op.index)
         for op in puts
         if index is not None and op.value is not None
     }
@@ -192,7 +195,7 @@ def _put(puts: Sequence[PutOp], index: VectorIndex | None) -> Steps[None]:
         if op.value is None:
             deleted.append((namespace, op.key))
             continue
-        vectors = [embedded[text] for text in texts.get((op.namespace, op.key), ())]
+        vectors = [embedded[text] for text in texts.get((tuple(op.namespace), op.key), ())]
         stored = StoredItem(value=dict(op.value), vectors=vectors, minutes=op.ttl)
         entries.append(NewEntry(namespace, op.key, stored, None if op.ttl is None else op.ttl * 60))
     yield from _write(entries, deleted)

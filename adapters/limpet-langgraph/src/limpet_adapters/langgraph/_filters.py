@@ -17,7 +17,9 @@ _ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def check_filter(wanted: Mapping[str, Any] | None) -> None:
-    """Raise `ValueError` for an operator that does not exist, before anything is read."""
+    """Raise `ValueError` for what is no filter or has an operator that does not exist, before anything is read."""
+    if wanted is not None and not isinstance(wanted, Mapping):
+        raise ValueError(f"a filter must be a dict, not {type(wanted).__name__}")
     for value in (wanted or {}).values():
         if isinstance(value, Mapping):
             for name in value:
