@@ -33,7 +33,7 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
     ),
     "_driver": ("The driver", {"driver/_driver.py": ("Driver",)}),
     "_events": ("The event queue", {"stores/queues/_events.py": ("EventQueue",)}),
-    "_jobs": ("The work queue", {"stores/queues/_jobs.py": ("WorkQueue", "Job")}),
+    "_jobs": ("The work queue", {"stores/queues/_jobs.py": ("WorkQueue",), "stores/queues/_job.py": ("Job",)}),
     "_persistence": ("All stores of an agent's data", {"stores/_persistence.py": ("Persistence",)}),
     "_records": (
         "Typed values by key, and the states of agents",
@@ -138,7 +138,7 @@ STANDARD = {
     "Any": "typing", "Literal": "typing", "Self": "typing", "TypeVar": "typing", "Generic": "typing", "overload": "typing",
     "Callable": "collections.abc", "Generator": "collections.abc", "Iterable": "collections.abc",
     "Mapping": "collections.abc", "Sequence": "collections.abc", "TracebackType": "types", "Unpack": "typing", "timedelta": "datetime",
-    "partial": "functools", "cached_property": "functools", "ConfigurationError": ".._errors",
+    "partial": "functools", "cached_property": "functools", "ConfigurationError": ".._errors", "ALL": ".._filters", "All": ".._filters",
 }  # fmt: skip
 SYNC = {name: file for file, (_, sources) in FAMILIES.items() for names in sources.values() for name in names}
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from limpet import (
+    ALL,
     AlreadyClaimedError,
     ConflictError,
+    InvalidKeyError,
     InvalidValueError,
     LeaseLostError,
     NotFoundError,
@@ -80,24 +83,53 @@ async def test_given_back_it_may_be_claimed_again(persistence: Persistence) -> N
     assert again.approval.attempts == 2
 
 
-async def test_a_claim_that_nobody_renews_comes_back_and_its_late_end_is_refused(persistence: Persistence) -> None:
+async def test_a_claim_that_nobody_renews_comes_back_and_its_late_end_is_refused_once_somebody_has_it(
+    persistence: Persistence,
+) -> None:
     await suspended(persistence)
     late = await persistence.approvals.claim("a", by="alice", decision="approve", lease=0.05)
     await asyncio.sleep(0.1)
     found = await persistence.approvals.get("a")
     assert found is not None
     assert (found.status, found.attempts) == ("pending", 1)
-    with pytest.raises(LeaseLostError, match="claim it if it is pending"):
-        await late.complete()
-    assert late.lost.is_set()
     with pytest.raises(LeaseLostError):
         await late.renew()
+    assert late.lost.is_set()
     second = await persistence.approvals.claim("a", by="bob", decision="reject")
     assert second.approval.attempts == 2
-    with pytest.raises(LeaseLostError):
+    with pytest.raises(LeaseLostError, match="claim it if it is pending"):
         await late.complete()
     await late.give_back()
     assert (await second.complete()).claim == second.approval.claim
+
+
+async def test_what_was_carried_out_too_late_is_completed_if_nobody_else_came(
+    persistence: Persistence, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A payment in a block that holds the event loop is not made twice."""
+    await suspended(persistence)
+    async with await persistence.approvals.claim("a", by="ada", decision="approve", lease=0.05):
+        time.sleep(0.15)  # noqa: ASYNC251 - what the test is about
+    found = await persistence.approvals.get("a")
+    assert found is not None
+    assert (found.status, found.attempts) == ("decided", 1)
+    assert "asyncio.to_thread" in caplog.text
+    with pytest.raises(AlreadyClaimedError):
+        await persistence.approvals.claim("a", by="bob", decision="approve")
+
+
+async def test_a_late_end_and_a_new_claim_never_both_succeed(persistence: Persistence) -> None:
+    for n in range(10):
+        await suspended(persistence, id=f"a{n}")
+        late = await persistence.approvals.claim(f"a{n}", by="ada", decision="approve", lease=0.02)
+        await asyncio.sleep(0.04)
+        outcomes = await asyncio.gather(
+            late.complete(), persistence.approvals.claim(f"a{n}", by="bob", decision="reject"), return_exceptions=True
+        )
+        assert [isinstance(outcome, Exception) for outcome in outcomes].count(True) == 1, outcomes
+        assert all(
+            isinstance(each, (LeaseLostError, AlreadyClaimedError)) for each in outcomes if isinstance(each, Exception)
+        )
 
 
 async def test_a_block_renews_completes_and_gives_back(persistence: Persistence) -> None:
@@ -119,7 +151,7 @@ async def test_a_block_renews_completes_and_gives_back(persistence: Persistence)
 
 async def test_a_claim_asks_whose_approval_it_is(persistence: Persistence) -> None:
     await suspended(persistence)
-    for thread, agent in (("another", None), (None, "another"), ("t", "another")):
+    for thread, agent in (("another", ALL), (ALL, "another"), ("t", "another")):
         with pytest.raises(NotFoundError, match="another"):
             await persistence.approvals.claim("a", by="alice", decision="approve", thread_id=thread, agent_name=agent)
     with pytest.raises(NotFoundError, match="'b'"):
@@ -254,3 +286,15 @@ async def test_what_a_block_raises_goes_on_though_nothing_can_be_given_back() ->
 
     with pytest.raises(ZeroDivisionError):
         await fail()
+
+
+@pytest.mark.parametrize("field", ["thread_id", "agent_name"])
+async def test_none_is_no_guard(persistence: Persistence, field: str) -> None:
+    await suspended(persistence)
+    with pytest.raises(InvalidKeyError, match=field):
+        await persistence.approvals.claim("a", by="eve", decision="approve", **{field: None})  # type: ignore[arg-type]
+    with pytest.raises(InvalidKeyError, match=field):
+        await persistence.approvals.list(**{field: None})  # type: ignore[arg-type]
+    found = await persistence.approvals.get("a")
+    assert found is not None
+    assert found.status == "pending"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from limpet import CorruptDataError, InvalidValueError, NotFoundError, Persistence
+from limpet import ALL, CorruptDataError, InvalidValueError, NotFoundError, Persistence
 from limpet.structures import Listing
 
 LONG = "x" * 1000
@@ -49,7 +49,9 @@ async def test_lists_of_all_namespaces_and_of_all_threads(persistence: Persisten
 
     async def grouped(**where: Any) -> dict[tuple[str, str], list[str]]:
         def make(**page: Any) -> Listing[Any]:
-            return checkpoints.list(where.get("thread"), **{k: v for k, v in where.items() if k != "thread"}, **page)
+            return checkpoints.list(
+                where.get("thread", ALL), **{k: v for k, v in where.items() if k != "thread"}, **page
+            )
 
         found = list(await make())
         assert await by_ones(make) == found
@@ -60,18 +62,18 @@ async def test_lists_of_all_namespaces_and_of_all_threads(persistence: Persisten
             groups.setdefault((each.thread_id, each.namespace), []).append(each.id)
         return groups
 
-    assert await grouped(namespace=None) == ids
+    assert await grouped(namespace=ALL) == ids
     assert await grouped(namespace="child|2") == {at: ids[at] for at in ids if at[1] == "child|2"}
     assert await grouped() == {at: ids[at] for at in ids if not at[1]}
-    assert await grouped(thread="t", namespace=None) == {at: ids[at] for at in ids if at[0] == "t"}
+    assert await grouped(thread="t", namespace=ALL) == {at: ids[at] for at in ids if at[0] == "t"}
     assert await grouped(thread="t", namespace="child|1") == {("t", "child|1"): ids["t", "child|1"]}
-    assert await grouped(namespace=None, before=uuid(2)) == {at: [uuid(1), uuid(0)] for at in ids}
-    assert await grouped(namespace=None, filter={"n": {"is": 2, "of": ["u"]}}) == {
+    assert await grouped(namespace=ALL, before=uuid(2)) == {at: [uuid(1), uuid(0)] for at in ids}
+    assert await grouped(namespace=ALL, filter={"n": {"is": 2, "of": ["u"]}}) == {
         at: [uuid(2)] for at in ids if at[0] == "u"
     }
-    assert await grouped(thread="nobody", namespace=None) == {}
+    assert await grouped(thread="nobody", namespace=ALL) == {}
     with pytest.raises(InvalidValueError, match="name both"):
-        checkpoints.list("t", namespace=None, before="c1")
+        checkpoints.list("t", namespace=ALL, before="c1")
     assert sorted(await checkpoints.threads()) == ["t", "u", "v"]
     assert sorted(await by_ones(checkpoints.threads)) == ["t", "u", "v"]
     assert sorted(await checkpoints.namespaces("t")) == ["", "child|1", "child|2"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from limpet import InvalidCursorError, Persistence, create_persistence
+from limpet import ALL, InvalidCursorError, Persistence, create_persistence
 from limpet.records import ContainerRecord, ImageRecord, SessionRecord, UserMessage
 from limpet.structures import Listing
 from limpet.structures._cursors import Cursors, Numbers, Positions
@@ -96,12 +96,12 @@ async def fill(persistence: Persistence) -> dict[str, tuple[Make, Make]]:
             lambda **more: checkpoints.list("bob", **more),
         ),
         "checkpoints of all namespaces": (
-            lambda **more: checkpoints.list("bob", namespace=None, **more),
-            lambda **more: checkpoints.list(HIDDEN, namespace=None, **more),
+            lambda **more: checkpoints.list("bob", namespace=ALL, **more),
+            lambda **more: checkpoints.list(HIDDEN, namespace=ALL, **more),
         ),
         "checkpoints of all threads": (
-            lambda **more: checkpoints.list(None, filter={"who": "bob"}, **more),
-            lambda **more: checkpoints.list(None, filter={"who": HIDDEN}, **more),
+            lambda **more: checkpoints.list(ALL, filter={"who": "bob"}, **more),
+            lambda **more: checkpoints.list(ALL, filter={"who": HIDDEN}, **more),
         ),
         "history of a checkpoint": (lambda **more: checkpoints.history("bob", **more), checkpoints.threads),
         "threads of checkpoints": (checkpoints.threads, lambda **more: checkpoints.history("bob", id="bob-1", **more)),

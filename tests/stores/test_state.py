@@ -406,3 +406,56 @@ async def test_migrations(persistence: Persistence) -> None:
     with pytest.raises(CorruptDataError, match="upgrade the program"):
         async with persistence.state(Old, "mine"):
             pass
+
+
+class Count(BaseModel):
+    count: int = 0
+    child: Count | None = None
+
+
+async def test_with_state_and_update_mean_the_same_by_what_a_function_returns(persistence: Persistence) -> None:
+    """Who returns a new state has it saved, as in `kv.update`, or is told."""
+    state = persistence.state(Count, "counts")
+    done = await state.with_state(lambda count: count.model_copy(update={"count": 5}))
+    assert done == await state.get_state() == Count(count=5)
+
+    async def replaced(count: Count) -> Count:
+        return Count(count=count.count + 1, child=Count(count=7))
+
+    await state.with_state(replaced)
+    assert (await state.get_state()).count == 6
+    assert await state.with_state(lambda count: count.child) == Count(count=7)  # a part of it is only returned
+    assert (await state.get_state()).count == 6
+    assert await state.with_state(lambda count: count.count) == 6
+
+    number = persistence.state(int, "number")
+    assert await number.with_state(lambda n: n + 1) == 1
+    assert await number.with_state(lambda n: n + 1) == await number.get_state() == 2
+    words = persistence.state(tuple[str, ...], "words", factory=tuple)
+    await words.with_state(lambda known: (*known, "a"))
+    assert await words.get_state() == ("a",)
+
+
+async def test_a_new_dict_that_would_be_lost_is_refused(persistence: Persistence) -> None:
+    state = persistence.state(dict, "facts")
+    await state.with_state(lambda facts: facts.update(a={"b": 1}))
+    with pytest.raises(InvalidValueError, match="change the state in place"):
+        await state.with_state(lambda facts: {**facts, "c": 2})
+    assert await state.get_state() == {"a": {"b": 1}}
+    assert await state.with_state(lambda facts: facts["a"]) == {"b": 1}
+
+    def change(facts: dict[str, Any]) -> dict[str, Any]:
+        facts["c"] = 2
+        return {"changed": True}
+
+    assert await state.with_state(change) == {"changed": True}
+    assert await state.get_state() == {"a": {"b": 1}, "c": 2}
+
+
+@pytest.mark.parametrize("kind", [bool, bytes, float, int, str])
+async def test_a_block_of_what_cannot_be_changed_is_refused(persistence: Persistence, kind: type[Any]) -> None:
+    state = persistence.state(kind, "fixed")
+    with pytest.raises(InvalidValueError, match="with_state"):
+        async with state:
+            pass
+    assert not await state.exists()

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from math import inf, isnan, nan
+from typing import Any
 
 import pytest
-from limpet import ConflictError, InvalidCursorError, InvalidValueError, NotFoundError, Persistence, UnsupportedError
+from limpet import (
+    ALL,
+    ConflictError,
+    InvalidCursorError,
+    InvalidKeyError,
+    InvalidValueError,
+    NotFoundError,
+    Persistence,
+    UnsupportedError,
+)
 from limpet.driver import Delete, Range
 from limpet.records import ThreadRecord
 from limpet.structures import collect_garbage
@@ -68,12 +78,14 @@ async def test_an_id_that_is_taken(persistence: Persistence) -> None:
     await made(persistence, messages=1)
     with pytest.raises(ConflictError, match="'t1'"):
         await made(persistence, user_id="somebody else")
-    same = await persistence.threads.create(id="t1", user_id="somebody else", agent_name="x", exist_ok=True)
-    assert (same.user_id, same.message_count) == ("u1", 1)
+    with pytest.raises(ConflictError, match="'t1'"):
+        await persistence.threads.create(id="t1", user_id="somebody else", agent_name="x", exist_ok=True)
+    same = await persistence.threads.create(id="t1", user_id="u1", agent_name="x", exist_ok=True)
+    assert (same.user_id, same.agent_name, same.message_count) == ("u1", "planner", 1)
     answers = await asyncio.gather(
-        *(persistence.threads.create(id="t2", user_id=f"u{n}", agent_name="a", exist_ok=True) for n in range(5))
+        *(persistence.threads.create(id="t2", user_id="u", agent_name=f"a{n}", exist_ok=True) for n in range(5))
     )
-    assert len({each.user_id for each in answers}) == 1
+    assert len({each.agent_name for each in answers}) == 1
     assert (await persistence.threads.stats()).threads == 2
 
 
@@ -361,3 +373,27 @@ async def test_a_float_that_is_no_number_is_kept_wherever_it_stands(persistence:
     assert [found.metadata, message.content, checkpoint.checkpoint, checkpoint.metadata] == [odd] * 4
     assert isnan(approval.state.pop("none"))
     assert approval.state == odd
+
+
+@pytest.mark.parametrize("field", ["user_id", "agent_name"])
+async def test_none_is_not_everybody(persistence: Persistence, field: str) -> None:
+    await persistence.threads.create(user_id="ada", agent_name="a", id="t")
+    nobody: dict[str, Any] = {field: None}
+    everybody: dict[str, Any] = {field: ALL}
+    with pytest.raises(InvalidKeyError, match=field):
+        await persistence.threads.list(**nobody)
+    with pytest.raises(InvalidKeyError, match=field):
+        await persistence.feedback.list(**nobody)
+    assert [each.id for each in await persistence.threads.list(**everybody)] == ["t"]
+
+
+async def test_a_thread_is_its_users(persistence: Persistence) -> None:
+    threads = persistence.threads
+    await threads.create(user_id="ada", agent_name="a", id="t")
+    assert await threads.get("t", user_id="ada") == await threads.get("t")
+    assert await threads.get("t", user_id="bob") is None
+    with pytest.raises(InvalidKeyError, match="user_id"):
+        await threads.get("t", user_id=None)  # type: ignore[arg-type]
+    assert (await threads.create(user_id="ada", agent_name="a", id="t", exist_ok=True)).id == "t"
+    with pytest.raises(ConflictError):
+        await threads.create(user_id="bob", agent_name="a", id="t", exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -89,6 +90,18 @@ async def test_who_waits_is_woken_by_a_put(persistence: Persistence) -> None:
     async with asyncio.timeout(10):
         assert await values([await waiting]) == ["at last"]
     assert await queue.claim(wait=0.05) == []
+
+
+async def test_a_job_that_took_too_long_is_completed_if_nobody_else_came(
+    persistence: Persistence, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = persistence.work("mail", lease=0.05)
+    await queue.put("a")
+    async with await one(queue):
+        time.sleep(0.15)  # noqa: ASYNC251 - what the test is about
+    assert "asyncio.to_thread" in caplog.text
+    assert (await queue.depth(), await queue.claimed(), len(await queue.dead_letters())) == (0, 0, 0)
+    assert await queue.claim() == []
 
 
 async def test_a_job_whose_worker_is_gone_comes_back_and_his_late_word_is_refused(short: WorkQueue) -> None:

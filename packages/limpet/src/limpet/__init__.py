@@ -33,6 +33,7 @@ from ._errors import (
     WrongKeyError,
     WrongStackError,
 )
+from ._filters import ALL
 from ._lazy import lazy
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ __getattr__: Callable[[str], Any] = lazy(
 createPersistence = create_persistence
 
 __all__ = [
+    "ALL",
     "AlreadyClaimedError",
     "ClosedError",
     "ConfigurationError",

@@ -13,6 +13,7 @@ from math import isnan
 from typing import Any, TypeVar
 
 from ._errors import InvalidCursorError, InvalidKeyError, InvalidValueError, LimpetError
+from ._filters import ALL
 from .driver import KEEP
 
 __all__ = ["checked_arguments"]
@@ -36,6 +37,7 @@ _WORDS: Mapping[str, tuple[type, ...]] = {
     "bytearray": (bytearray,),
     "memoryview": (memoryview,),
     "None": (type(None),),
+    "All": (type(ALL),),
     "Keep": (type(KEEP),),
     "Mapping": (dict, Mapping),
     "dict": (dict, Mapping),
@@ -45,6 +47,7 @@ _WORDS: Mapping[str, tuple[type, ...]] = {
 }
 _SHOWN = {
     "None": "None",
+    "All": "ALL",
     "Keep": "KEEP",
     "str": "a string",
     "Etag": "an etag",

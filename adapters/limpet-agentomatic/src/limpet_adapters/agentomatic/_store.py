@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from limpet import ConfigurationError, LimpetError, NotFoundError, Persistence, SharedPersistence
+from limpet import ALL, ConfigurationError, LimpetError, NotFoundError, Persistence, SharedPersistence
 
 from ._logs import Logs
 from ._shapes import approval_of, checkpoint_of, feedback_of, message_of, thread_of
@@ -101,7 +101,7 @@ class LimpetStore(Logs):
         if limit < 1:
             return []
         found = self.persistence.threads.list(
-            user_id=user_id or None, agent_name=agent_name or None, limit=limit, offset=offset
+            user_id=user_id or ALL, agent_name=agent_name or ALL, limit=limit, offset=offset
         )
         return [thread_of(record) for record in await found]
 
@@ -216,7 +216,7 @@ class LimpetStore(Logs):
         """List feedback, newest first."""
         if limit < 1:
             return []
-        found = self.persistence.feedback.list(agent_name=agent_name or None, user_id=user_id or None, limit=limit)
+        found = self.persistence.feedback.list(agent_name=agent_name or ALL, user_id=user_id or ALL, limit=limit)
         return [feedback_of(record) for record in await found]
 
     # Suspended states.
@@ -239,7 +239,7 @@ class LimpetStore(Logs):
         self, *, thread_id: str | None = None, agent_name: str | None = None
     ) -> list[dict[str, Any]]:
         """List suspended states whose time is not over, newest first."""
-        found = self.persistence.approvals.list(thread_id=thread_id or None, agent_name=agent_name or None)
+        found = self.persistence.approvals.list(thread_id=thread_id or ALL, agent_name=agent_name or ALL)
         return [approval_of(record) async for record in found]
 
     async def delete_suspended_state(self, approval_id: str) -> bool:

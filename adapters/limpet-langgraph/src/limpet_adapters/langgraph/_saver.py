@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any, Literal, Self
 
 from langchain_core.runnables import RunnableConfig
-from limpet import NotFoundError, Persistence, sync
+from limpet import ALL, NotFoundError, Persistence, sync
 from limpet.records import CheckpointRecord
 
 from langgraph.checkpoint.base import (
@@ -268,8 +268,8 @@ class LimpetSaver(BaseCheckpointSaver[str]):  # type: ignore[misc]
         thread = said.get("thread_id")
         named = said.get("checkpoint_id")
         return {
-            "thread_id": None if thread is None else str(thread),
-            "namespace": said.get("checkpoint_ns"),
+            "thread_id": ALL if thread is None else str(thread),
+            "namespace": ALL if (namespace := said.get("checkpoint_ns")) is None else str(namespace),
             "before": None if before is None else get_checkpoint_id(before),
             "filter": filter,
             "limit": limit if named is None else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import InvalidValueError
+from .._filters import ALL
 from ..driver import Key
 from ..records import FeedbackRecord
 from ..stores import EventQueue, Persistence
@@ -127,7 +128,7 @@ class _Erasing:
         persistence, done = self._persistence, self.done
         for decided in (False, True):
             done.approvals += sum([1 async for _ in persistence.approvals.list(thread_id=id, decided=decided)])
-        done.checkpoints += sum([1 async for _ in persistence.checkpoints.list(id, namespace=None)])
+        done.checkpoints += sum([1 async for _ in persistence.checkpoints.list(id, namespace=ALL)])
         done.feedback += sum([1 async for _ in persistence.feedback.list(thread_id=id)])
         done.messages += messages
         await self._note_forks(id, user_id)

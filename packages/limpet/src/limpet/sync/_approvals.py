@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .._anywhere import give_back
+from .._filters import ALL, All
 from ..records import ApprovalRecord
 from ..stores import ApprovalStore as AsyncApprovalStore
 from ..stores import Claim as AsyncClaim
@@ -64,8 +65,8 @@ class ApprovalStore(Face[AsyncApprovalStore]):
     def list(
         self,
         *,
-        thread_id: str | None = None,
-        agent_name: str | None = None,
+        thread_id: str | All = ALL,
+        agent_name: str | All = ALL,
         decided: bool = False,
         limit: int | None = None,
         cursor: str | None = None,
@@ -83,8 +84,8 @@ class ApprovalStore(Face[AsyncApprovalStore]):
         by: str,
         decision: str,
         reason: str | None = None,
-        thread_id: str | None = None,
-        agent_name: str | None = None,
+        thread_id: str | All = ALL,
+        agent_name: str | All = ALL,
         lease: float | timedelta = timedelta(minutes=5),
     ) -> Claim:
         """Claim an approval and record a decision. Of any number of callers, exactly one succeeds. Two driver calls.
@@ -165,7 +166,8 @@ class Claim(Face[AsyncClaim]):
     def complete(self) -> ApprovalRecord:
         """Note that the decision has been carried out; return the approval, which is now decided for good.
 
-        Raises `LeaseLostError` if the claim has expired: then someone else has the approval, or it is pending again.
+        A claim that has expired is completed too, as long as nobody else has claimed the approval since: what was
+        decided has been carried out. Raises `LeaseLostError` if somebody has.
         """
         return self._call(self._inner.complete)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from .._filters import All
 from ..records import CheckpointRecord
 from ..stores import CheckpointStore as AsyncCheckpointStore
 from ._face import Face
@@ -101,9 +102,9 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
 
     def list(
         self,
-        thread_id: str | None,
+        thread_id: str | All,
         *,
-        namespace: str | None = "",
+        namespace: str | All = "",
         before: str | None = None,
         filter: Mapping[str, Any] | None = None,
         limit: int | None = None,
@@ -111,7 +112,7 @@ class CheckpointStore(Face[AsyncCheckpointStore]):
     ) -> Listing[CheckpointRecord]:
         """The checkpoints of a thread in a namespace, the latest first, whole.
 
-        The namespace `None` stands for all of them, the thread `None` for all threads: one after the other, in the driver's
+        The namespace `ALL` stands for all of them, the thread `ALL` for all threads: one after the other, in the driver's
         order of their names. `before` is an id: those that come before it in the order; `NotFoundError` for one that is not
         there, unless it is a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that
         the metadata has to have. A page is two driver calls, one more for each 500 parts, and a few for each further namespace.

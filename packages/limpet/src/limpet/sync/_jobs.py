@@ -112,7 +112,10 @@ class Job(Face[AsyncJob]):
         self._call(self._inner.__aexit__, kind, error, trace)
 
     def complete(self) -> None:
-        """Complete the job. Raises `LeaseLostError` if it came back: then another worker does it, or has done it."""
+        """Complete the job, also after its lease has expired, as long as nobody else has claimed it since.
+
+        Raises `LeaseLostError` if somebody has: then another worker does it, or has done it.
+        """
         self._call(self._inner.complete)
 
     def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from .._filters import ALL, All
 from ..driver import KEEP, Etag, Keep, Key
 from ..records import FeedbackRecord, ThreadMessage, ThreadRecord
 from ..stores import FeedbackStore as AsyncFeedbackStore
@@ -146,7 +147,8 @@ class ThreadStore(Face[AsyncThreadStore]):
     ) -> ThreadRecord:
         """Create a thread, with a generated id unless one is given. Two driver calls.
 
-        Raises `ConflictError` if the id is taken, unless `exist_ok`: then the existing thread is returned, unchanged.
+        Raises `ConflictError` if the id is taken. With `exist_ok`, the existing thread is returned, unchanged, if it is of
+        the same user.
         `also` are writes of your own, made in the same batch if the thread is new.
         """
         return self._call(
@@ -167,9 +169,9 @@ class ThreadStore(Face[AsyncThreadStore]):
         """
         return self._call(self._inner.add, record)
 
-    def get(self, thread_id: str) -> ThreadRecord | None:
-        """Return the thread with its message count, or `None`. One driver call."""
-        return self._call(self._inner.get, thread_id)
+    def get(self, thread_id: str, *, user_id: str | All = ALL) -> ThreadRecord | None:
+        """Return the thread with its message count; `None` if there is none, or if it is not this user's. One driver call."""
+        return self._call(self._inner.get, thread_id, user_id=user_id)
 
     def get_with_etag(self, thread_id: str) -> tuple[ThreadRecord, Etag] | None:
         """Return the thread with its etag, for `add_messages(..., if_match=etag)`. Messages do not change the etag."""
@@ -182,8 +184,8 @@ class ThreadStore(Face[AsyncThreadStore]):
     def list(
         self,
         *,
-        user_id: str | None = None,
-        agent_name: str | None = None,
+        user_id: str | All = ALL,
+        agent_name: str | All = ALL,
         limit: int | None = None,
         cursor: str | None = None,
         offset: int = 0,
@@ -331,12 +333,12 @@ class FeedbackStore(Face[AsyncFeedbackStore]):
     def list(
         self,
         *,
-        thread_id: str | None = None,
-        message_id: str | None = None,
-        user_id: str | None = None,
-        agent_name: str | None = None,
-        feedback_type: str | None = None,
-        rating: int | None = None,
+        thread_id: str | All = ALL,
+        message_id: str | All = ALL,
+        user_id: str | All = ALL,
+        agent_name: str | All = ALL,
+        feedback_type: str | All = ALL,
+        rating: int | All = ALL,
         min_rating: int | None = None,
         max_rating: int | None = None,
         limit: int | None = None,

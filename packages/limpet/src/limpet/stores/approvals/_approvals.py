@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from ..._arguments import checked_arguments
 from ..._errors import AlreadyClaimedError, ConflictError, CorruptDataError, LeaseLostError, NotFoundError
+from ..._filters import ALL, All
 from ..._run_to_end import take
 from ...driver import Check, Delete, Driver, If, Key, Put, Write, key, name, new_etag, text
 from ...driver.kit import backend_now_ms
@@ -121,8 +122,8 @@ class ApprovalStore:
     def list(
         self,
         *,
-        thread_id: str | None = None,
-        agent_name: str | None = None,
+        thread_id: str | All = ALL,
+        agent_name: str | All = ALL,
         decided: bool = False,
         limit: int | None = None,
         cursor: str | None = None,
@@ -130,9 +131,9 @@ class ApprovalStore:
         """List the approvals of a thread, an agent, both, or all, newest first: the open ones, or those decided."""
         phase = "decided" if decided else "open"
         index, value = "all", "all"
-        if agent_name is not None:
+        if agent_name is not ALL:
             index, value = "agent", agent_name
-        if thread_id is not None:
+        if thread_id is not ALL:
             index, value = "thread", thread_id
 
         async def fetch(
@@ -146,7 +147,7 @@ class ApprovalStore:
             for record in page:
                 if isinstance(record, CorruptDataError):
                     shown.append(record)
-                elif agent_name in (None, record.agent_name):
+                elif agent_name in (ALL, record.agent_name):
                     now = self._read(record.id, reads)
                     if now is not None and (now.status == "decided") == decided:
                         shown.append(now)
@@ -161,8 +162,8 @@ class ApprovalStore:
         by: str,
         decision: str,
         reason: str | None = None,
-        thread_id: str | None = None,
-        agent_name: str | None = None,
+        thread_id: str | All = ALL,
+        agent_name: str | All = ALL,
         lease: float | timedelta = CLAIM,
     ) -> Claim:
         """Claim an approval and record a decision. Of any number of callers, exactly one succeeds. Two driver calls.
@@ -178,11 +179,7 @@ class ApprovalStore:
 
         def plan(reads: ReadSet) -> Plan[Claim]:
             record = self._read(id, reads)
-            if (
-                record is None
-                or thread_id not in (None, record.thread_id)
-                or agent_name not in (None, record.agent_name)
-            ):
+            if record is None or thread_id not in (ALL, record.thread_id) or agent_name not in (ALL, record.agent_name):
                 raise NotFoundError(
                     f"there is no approval {id!r}{_of(thread_id, agent_name)}: it never existed, or it has expired"
                 )
@@ -308,7 +305,8 @@ class Claim(ClaimedItem):
     async def complete(self) -> ApprovalRecord:
         """Note that the decision has been carried out; return the approval, which is now decided for good.
 
-        Raises `LeaseLostError` if the claim has expired: then someone else has the approval, or it is pending again.
+        A claim that has expired is completed too, as long as nobody else has claimed the approval since: what was
+        decided has been carried out. Raises `LeaseLostError` if somebody has.
         """
         if not self._ended or self.approval.status != "decided":
             decided = {"decided_at": utc_now(), "status": "decided"}
@@ -328,10 +326,13 @@ class Claim(ClaimedItem):
             lease, record = reads[claimed], self._store._records.decode(reads[at], id)
             if record is not None and record.decided_at is not None and record.attempts == self.approval.attempts:
                 return Plan([], record)  # already done, but the answer was lost
-            if record is None or lease is None or not self._claim.is_ours(lease):
+            nobody_since = lease is None and record is not None and record.attempts == self.approval.attempts
+            if record is None or not (nobody_since or self._claim.is_ours(lease)):
                 raise self._claim.lost_error()
             ended = record.model_copy(update=change)
-            return Plan([Delete(claimed, lease.etag), *also, *self._store._records.plan_save(reads, ended)], ended)
+            # Whoever claims it changes the record, so the etag of that stands for a lease that has expired.
+            released = [] if lease is None else [Delete(claimed, lease.etag)]
+            return Plan([*released, *also, *self._store._records.plan_save(reads, ended)], ended)
 
         return await self._end(lambda: transact(self._store._driver, keys, plan))
 
@@ -346,7 +347,7 @@ def _indexed(phase: str, of: str, record: ApprovalRecord) -> str | None:
     return values[of]
 
 
-def _of(thread_id: str | None, agent_name: str | None) -> str:
-    named = [f"of the thread {thread_id!r}"] * (thread_id is not None)
-    named += [f"of the agent {agent_name!r}"] * (agent_name is not None)
+def _of(thread_id: str | All, agent_name: str | All) -> str:
+    named = [f"of the thread {thread_id!r}"] * (thread_id is not ALL)
+    named += [f"of the agent {agent_name!r}"] * (agent_name is not ALL)
     return "".join(f" {part}" for part in named)

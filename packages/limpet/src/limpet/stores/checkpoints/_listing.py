@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..._errors import CorruptDataError, InvalidCursorError, InvalidValueError, NotFoundError
+from ..._filters import ALL, All
 from ..._json import dump_plain
 from ...driver import Key, Range, key
 from ...records import CheckpointRecord
@@ -24,8 +25,8 @@ _FOR_A_CHAIN = 50
 
 def list_checkpoints(
     reader: Reader,
-    thread_id: str | None,
-    namespace: str | None,
+    thread_id: str | All,
+    namespace: str | All,
     before: str | None,
     filter: Mapping[str, Any],
     limit: int | None,
@@ -41,11 +42,11 @@ class _Walk:
     """Goes through the namespaces of threads, and in each from the latest checkpoint to the first."""
 
     def __init__(
-        self, reader: Reader, thread_id: str | None, namespace: str | None, before: str | None, wanted: dict[str, Any]
+        self, reader: Reader, thread_id: str | All, namespace: str | All, before: str | None, wanted: dict[str, Any]
     ) -> None:
         self._reader = reader
         self._thread_id, self._namespace, self._before, self._wanted = thread_id, namespace, before, wanted
-        self.is_one = thread_id is not None and namespace is not None
+        self.is_one = thread_id is not ALL and namespace is not ALL
         """Whether it is all in one namespace: then a position is a place in its order."""
         if before is not None and not self.is_one and Address("x", "", before).sort is None:
             raise InvalidValueError(
@@ -97,7 +98,7 @@ class _Walk:
 
     async def _thread(self, at: str) -> ThreadRoot | None:
         """The thread at a position; at the beginning the first one."""
-        if self._thread_id is not None:
+        if self._thread_id is not ALL:
             return await self._reader.there(self._thread_id)
         if not at:
             first = await self._following("")
@@ -110,7 +111,7 @@ class _Walk:
 
     async def _following(self, at: str) -> str | None:
         """The position of the next thread; `None` where the list is of one."""
-        if self._thread_id is not None:
+        if self._thread_id is not ALL:
             return None
         rest: Range | None = Range(THREADS, after=_read(THREADS, at) if at else None, limit=20)
         while rest is not None:
@@ -124,7 +125,7 @@ class _Walk:
     async def _next(self, root: ThreadRoot, at: str, *, within: bool) -> tuple[str | None, str]:
         """The namespace behind a position, or `within` it, and its own position."""
         base = key(root.base, NAMESPACES)
-        if self._namespace is not None:
+        if self._namespace is not ALL:
             own = _below(base, Address(root.base, self._namespace, "").namespace_key)
             return (self._namespace, own) if within or not at else (None, "")
         after = _read(base, at) if at else None

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from ..._arguments import checked_arguments
 from ..._errors import InvalidKeyError, InvalidValueError, NotFoundError
+from ..._filters import All
 from ..._json import check_plain
 from ...driver import MAX_TEXT, Driver, Key, Write
 from ...records import CheckpointRecord
@@ -185,9 +186,9 @@ class CheckpointStore:
 
     def list(
         self,
-        thread_id: str | None,
+        thread_id: str | All,
         *,
-        namespace: str | None = "",
+        namespace: str | All = "",
         before: str | None = None,
         filter: Mapping[str, Any] | None = None,
         limit: int | None = None,
@@ -195,7 +196,7 @@ class CheckpointStore:
     ) -> Listing[CheckpointRecord]:
         """The checkpoints of a thread in a namespace, the latest first, whole.
 
-        The namespace `None` stands for all of them, the thread `None` for all threads: one after the other, in the driver's
+        The namespace `ALL` stands for all of them, the thread `ALL` for all threads: one after the other, in the driver's
         order of their names. `before` is an id: those that come before it in the order; `NotFoundError` for one that is not
         there, unless it is a UUID of version 6 or 7, which says itself where it belongs. `filter` are names and values that
         the metadata has to have. A page is two driver calls, one more for each 500 parts, and a few for each further namespace.

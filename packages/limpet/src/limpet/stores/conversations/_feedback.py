@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, NotFoundError
+from ..._filters import ALL, All
 from ...driver import Check, Driver, Write
 from ...records import FeedbackRecord, ThreadRecord, as_record, utc_now
 from ...structures import Collection, Counter, Index, Listing, ModelCodec, Plan, ReadSet, RepairReport, transact
@@ -129,12 +130,12 @@ class FeedbackStore:
     def list(
         self,
         *,
-        thread_id: str | None = None,
-        message_id: str | None = None,
-        user_id: str | None = None,
-        agent_name: str | None = None,
-        feedback_type: str | None = None,
-        rating: int | None = None,
+        thread_id: str | All = ALL,
+        message_id: str | All = ALL,
+        user_id: str | All = ALL,
+        agent_name: str | All = ALL,
+        feedback_type: str | All = ALL,
+        rating: int | All = ALL,
         min_rating: int | None = None,
         max_rating: int | None = None,
         limit: int | None = None,
@@ -151,12 +152,12 @@ class FeedbackStore:
 
         def wanted(record: FeedbackRecord) -> bool:
             return (
-                thread_id in (None, record.thread_id)
-                and message_id in (None, record.message_id)
-                and user_id in (None, record.user_id)
-                and agent_name in (None, record.agent_name)
-                and feedback_type in (None, record.feedback_type)
-                and rating in (None, record.rating)
+                thread_id in (ALL, record.thread_id)
+                and message_id in (ALL, record.message_id)
+                and user_id in (ALL, record.user_id)
+                and agent_name in (ALL, record.agent_name)
+                and feedback_type in (ALL, record.feedback_type)
+                and rating in (ALL, record.rating)
                 and (min_rating is None or (record.rating is not None and record.rating >= min_rating))
                 and (max_rating is None or (record.rating is not None and record.rating <= max_rating))
             )
@@ -226,18 +227,18 @@ class FeedbackStore:
 
     def _index(
         self,
-        thread_id: str | None,
-        message_id: str | None,
-        user_id: str | None,
-        agent_name: str | None,
-        feedback_type: str | None,
-        rating: int | None,
+        thread_id: str | All,
+        message_id: str | All,
+        user_id: str | All,
+        agent_name: str | All,
+        feedback_type: str | All,
+        rating: int | All,
     ) -> tuple[str | None, str]:
-        if thread_id is not None and message_id is not None:
+        if thread_id is not ALL and message_id is not ALL:
             return "message", _pair(thread_id, message_id)
         named = {"thread": thread_id, "user": user_id, "agent": agent_name}
-        named |= {"rating": None if rating is None else str(rating), "type": feedback_type}
-        return next(((index, value) for index, value in named.items() if value is not None), (None, ""))
+        named |= {"rating": ALL if rating is ALL else str(rating), "type": feedback_type}
+        return next(((index, value) for index, value in named.items() if value is not ALL), (None, ""))
 
 
 def _message(record: FeedbackRecord) -> str | None:

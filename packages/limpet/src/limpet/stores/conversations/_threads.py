@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from ..._arguments import checked_arguments
 from ..._errors import ConflictError, CorruptDataError, InvalidValueError, NotFoundError
+from ..._filters import ALL, All
 from ...driver import KEEP, Delete, Driver, Etag, Keep, Key, Put, Write, key, name, text
 from ...driver.kit import scan_all
 from ...records import ThreadRecord, as_record, utc_now
@@ -86,7 +87,8 @@ class ThreadStore(ThreadMessages):
     ) -> ThreadRecord:
         """Create a thread, with a generated id unless one is given. Two driver calls.
 
-        Raises `ConflictError` if the id is taken, unless `exist_ok`: then the existing thread is returned, unchanged.
+        Raises `ConflictError` if the id is taken. With `exist_ok`, the existing thread is returned, unchanged, if it is of
+        the same user.
         `also` are writes of your own, made in the same batch if the thread is new.
         """
         moment = utc_now()
@@ -114,7 +116,8 @@ class ThreadStore(ThreadMessages):
         log, part = self._messages.log(record.id), BatchPart.of(also)
 
         def plan(reads: ReadSet) -> Plan[bool]:
-            if exist_ok and reads[self._records.key(record.id)] is not None:
+            there = self._records.decode(reads[self._records.key(record.id)], record.id) if exist_ok else None
+            if there is not None and there.user_id == record.user_id:
                 return Plan([], False)
             return Plan([*self._plan_new(reads, record), *log.plan_create(reads), *part.plan(reads)], True)
 
@@ -129,10 +132,10 @@ class ThreadStore(ThreadMessages):
                 if found is not None:
                     return found
 
-    async def get(self, thread_id: str) -> ThreadRecord | None:
-        """Return the thread with its message count, or `None`. One driver call."""
+    async def get(self, thread_id: str, *, user_id: str | All = ALL) -> ThreadRecord | None:
+        """Return the thread with its message count; `None` if there is none, or if it is not this user's. One driver call."""
         found = await self.get_with_etag(thread_id)
-        return None if found is None else found[0]
+        return None if found is None or user_id not in (ALL, found[0].user_id) else found[0]
 
     async def get_with_etag(self, thread_id: str) -> tuple[ThreadRecord, Etag] | None:
         """Return the thread with its etag, for `add_messages(..., if_match=etag)`. Messages do not change the etag."""
@@ -148,8 +151,8 @@ class ThreadStore(ThreadMessages):
     def list(
         self,
         *,
-        user_id: str | None = None,
-        agent_name: str | None = None,
+        user_id: str | All = ALL,
+        agent_name: str | All = ALL,
         limit: int | None = None,
         cursor: str | None = None,
         offset: int = 0,
@@ -160,11 +163,11 @@ class ThreadStore(ThreadMessages):
         the page's cursor.
         """
         index, value = "all", ""
-        if user_id is not None and agent_name is not None:
+        if user_id is not ALL and agent_name is not ALL:
             index, value = "both", both(user_id, agent_name)
-        elif user_id is not None:
+        elif user_id is not ALL:
             index, value = "user", user_id
-        elif agent_name is not None:
+        elif agent_name is not ALL:
             index, value = "agent", agent_name
 
         async def fetch(

@@ -22,10 +22,9 @@ from ..._errors import (
 )
 from ..._json import dump_plain
 from ..._run_to_end import take
-from ...driver import Delete, Driver, Etag, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
+from ...driver import Delete, Driver, If, Item, Key, Put, Range, Write, key, name, new_etag, number, split, text
 from ...driver.kit import backoff, scan_all, scan_pages
 from ...structures import (
-    ClaimedItem,
     KeysBelow,
     Listing,
     Log,
@@ -43,6 +42,7 @@ from ...structures import (
 )
 from .._durations import duration_to_ms
 from .._formats import JOB
+from ._job import Job
 from ._job_documents import (
     DeadLetter,
     check_id,
@@ -50,7 +50,6 @@ from ._job_documents import (
     dump_state,
     load_state,
     number_of,
-    shown_error,
     unreadable_state,
     up_to,
 )
@@ -65,7 +64,6 @@ _PAGE = 500
 _TRIES = 200
 _CLAIM_BYTES = 1 << 20
 """Maximum bytes of jobs in one claim of several jobs: they must fit in one batch."""
-_LONGEST_PAUSE = 300.0
 
 
 @checked_arguments
@@ -308,61 +306,6 @@ class WorkQueue:
             self._lease_ms,
             lost_message=f"the job {id} of {self.name!r} is no longer claimed by this worker: stop, because another worker may have it",
         )
-
-
-@checked_arguments
-class Job(ClaimedItem):
-    """A claimed job: complete it, or let it be tried again.
-
-    `async with job:` renews it while the block runs, completes it when the block succeeds, and lets it be tried again
-    later if the block raises; the exception propagates.
-    """
-
-    def __init__(self, queue: WorkQueue, id: str, state: dict[str, Any], claim: OwnedItem) -> None:
-        super().__init__(claim)
-        self.id = id
-        self.value: Any = state["value"]
-        self.attempts: int = state["attempts"]
-        """How many times it was claimed, including this time."""
-        self._queue = queue
-        self._lease = claim.put.key
-
-    def __repr__(self) -> str:
-        return f"Job(id={self.id!r}, value={self.value!r}, attempts={self.attempts})"
-
-    async def complete(self) -> None:
-        """Complete the job. Raises `LeaseLostError` if it came back: then another worker does it, or has done it."""
-        await self._end(lambda: self._claim.write(lambda etag: [Delete(self._lease, etag), Delete(self._at)]))
-
-    async def retry(self, *, delay: float | timedelta | None = None, error: str | None = None) -> None:
-        """Let it be tried again after `delay` (default: longer each time); after the last attempt it is a dead letter.
-
-        Raises `LeaseLostError` if it had come back.
-        """
-        if delay is None:
-            delay = min(_LONGEST_PAUSE, 2.0 ** (self.attempts - 1))
-        pause = None if delay in (0, timedelta()) else duration_to_ms(delay, "delay")
-        written = dump_state({"attempts": self.attempts, "value": self.value, "error": shown_error(error)})
-
-        def plan(etag: Etag) -> list[Write]:
-            if self.attempts >= self._queue._max_attempts:
-                dead = key(self._queue._dead, self.id)
-                return [Delete(self._lease, etag), Delete(self._at), Put(dead, written)]
-            ends = Delete(self._lease, etag) if pause is None else Put(self._lease, "pause", etag, pause)
-            return [ends, Put(self._at, written)]
-
-        await self._end(lambda: self._claim.write(plan))
-
-    @property
-    def _at(self) -> Key:
-        return key(self._queue._taken, self.id)
-
-    async def _block_ended(self, error: BaseException | None) -> None:
-        if error is None:
-            await self.complete()
-        else:
-            stopped = not isinstance(error, Exception)  # cancelled: not the job's fault
-            await self.retry(delay=0 if stopped else None, error=f"{type(error).__name__}: {error}")
 
 
 async def _give_back(jobs: Sequence[Job]) -> None:

@@ -60,6 +60,7 @@ class ClaimedItem(ABC):
         await asyncio.wait([self._keeper])
         if self._ended:
             return
+        self._claim.warn_if_it_ran_out()
         # A claim that cannot be given back expires, and the block's own error matters more.
         with suppress(LimpetError) if error is not None else nullcontext():
             await self._block_ended(error)

@@ -159,6 +159,7 @@ class Lease:
     async def _end(self, handle: LeaseHandle, keeper: asyncio.Task[None], writes: Sequence[Write]) -> None:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
+        handle._owned.warn_if_it_ran_out()
         released = False
         try:
             released = await self.release(handle, *writes)

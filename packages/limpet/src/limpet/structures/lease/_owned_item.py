@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 
 from ..._errors import ConflictError, LeaseLostError, LimpetError
+from ..._printable import printable
 from ...driver import Driver, Etag, If, Item, Key, Put, Write
 
 __all__ = ["OwnedItem"]
+
+_logger = logging.getLogger("limpet")
 
 _TICK = 0.001
 """The backend's clock discards fractions of a millisecond, so an item may expire up to that much early."""
@@ -68,6 +72,16 @@ class OwnedItem:
             await asyncio.sleep(self.ttl_ms / 3000)
             with suppress(LimpetError):  # `lost` shows it, or the next renewal tries again
                 await self.renew()
+
+    def warn_if_it_ran_out(self) -> None:
+        """Log at the end of a block that it took longer than the claim or lease, because nothing could be renewed."""
+        if not self.left and not self.lost.is_set():
+            _logger.warning(
+                "a block that held %r ran for longer than its lease of %.3g seconds without a renewal: somebody else could have "
+                "taken it. If the block makes synchronous calls, run them with asyncio.to_thread(), or use a longer lease",
+                printable(self.put.key),
+                self.ttl_ms / 1000,
+            )
 
     async def write(self, plan: Callable[[Etag], Sequence[Write]]) -> None:
         """Apply the batch that `plan` makes from the item's etag. Its first write must be to the item itself.
