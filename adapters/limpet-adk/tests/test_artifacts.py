@@ -99,6 +99,19 @@ async def test_a_deleted_artifact_starts_anew(service: LimpetArtifactService, pe
     assert await service.save_artifact(**OF, filename="f", artifact=data(b"new")) == 0
 
 
+async def test_one_user_is_erased(service: LimpetArtifactService, persistence: Persistence) -> None:
+    for names in (OF, {**OF, "session_id": "s2"}, {**OF, "user_id": "bob"}, {**OF, "app_name": "other"}):
+        for filename in ("f", "f", "user:g"):
+            await service.save_artifact(**names, filename=filename, artifact=data(filename.encode()))
+    assert await service.erase_user(app_name="app", user_id="ada") == 3
+    assert await service.erase_user(app_name="app", user_id="ada") == 0
+    assert await service.list_artifact_keys(**OF) == []
+    for names in ({**OF, "user_id": "bob"}, {**OF, "app_name": "other"}):
+        assert await service.list_artifact_keys(**names) == ["f", "user:g"]
+        assert await service.load_artifact(**names, filename="f") == data(b"f")
+    assert len(await persistence.blobs.list()) == 6
+
+
 async def test_concurrent_saves_get_different_versions(service: LimpetArtifactService) -> None:
     saves = (service.save_artifact(**OF, filename="f", artifact=data(b"%d" % n)) for n in range(12))
     numbers = await asyncio.gather(*saves)

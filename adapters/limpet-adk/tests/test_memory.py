@@ -11,6 +11,7 @@ from google.adk.memory.memory_entry import MemoryEntry
 from google.adk.sessions import Session
 from google.genai import types
 from limpet import InvalidValueError, Persistence
+from limpet.driver import Range
 from limpet_adapters.adk import LimpetMemoryService
 
 OF = {"app_name": "app", "user_id": "ada"}
@@ -106,6 +107,21 @@ async def test_a_deleted_memory_does_not_come_back(service: LimpetMemoryService)
     await service.add_session_to_memory(session)
     assert await found(service, "sea") == ["the sea again"]
     assert [memory.id for memory in (await service.search_memory(**OF, query="the")).memories] == ["e2"]
+
+
+async def test_one_user_is_erased(service: LimpetMemoryService, persistence: Persistence) -> None:
+    long = " ".join(f"word{n}" for n in range(500))
+    for user in ("ada", "bob"):
+        events = [said("the sea", "e1"), said(long, "e2"), said("deleted sea", "e3")]
+        await service.add_events_to_memory(app_name="app", user_id=user, events=events)
+        await service.delete_memory(app_name="app", user_id=user, memory_id="e3")
+    assert await service.erase_user(**OF) == 3
+    assert await service.erase_user(**OF) == 0
+    assert await found(service, "sea word1 word499") == []
+    assert await found(service, "sea", user_id="bob") == ["the sea"]
+    await service.erase_user(app_name="app", user_id="bob")
+    left = await persistence.driver.scan(Range("adk.memories", limit=10))
+    assert left.items == [], "nor a trace of what was deleted before"
 
 
 async def test_entries_of_ones_own(service: LimpetMemoryService) -> None:

@@ -159,6 +159,23 @@ async def test_a_users_state_can_be_read_without_a_session(service: LimpetSessio
     assert await service.get_user_state(app_name="other", user_id="ada") == {}
 
 
+async def test_one_user_is_erased(service: LimpetSessionService) -> None:
+    for user in ("ada", "bob"):
+        for _ in range(2):
+            session = await service.create_session(app_name="app", user_id=user, state={"user:u": user, "app:a": 1})
+            await service.append_event(session, changing(own=1))
+    await service.create_session(app_name="other", user_id="ada", state={"user:u": "kept"})
+    assert await service.erase_user(**OF) == 2
+    assert await service.erase_user(**OF) == 0
+    assert (await service.list_sessions(**OF)).sessions == []
+    assert await service.get_user_state(**OF) == {}
+    assert await service.get_user_state(app_name="other", user_id="ada") == {"u": "kept"}
+    left = (await service.list_sessions(app_name="app")).sessions
+    assert [(session.user_id, session.state) for session in left] == [
+        ("bob", {"own": 1, "user:u": "bob", "app:a": 1})
+    ] * 2
+
+
 async def test_temporary_state_is_seen_in_its_invocation_only(service: LimpetSessionService) -> None:
     session = await service.create_session(**OF)
     event = changing(temp__out="draft", kept="yes")

@@ -298,6 +298,23 @@ async def test_invocation_logs(store: LimpetStore) -> None:
     assert await store.get_invocation_log("mine") == own
 
 
+async def test_logs_can_be_deleted(store: LimpetStore) -> None:
+    for n in range(6):
+        await store.create_invocation_log(agent_name="a", thread_id=f"t{n % 2}")
+    await asyncio.sleep(0.01)
+    between = datetime.now(UTC)
+    last = await store.create_invocation_log(agent_name="a", thread_id="t1")
+    assert await store.delete_invocation_logs(thread_id="t1", before=between) == 3
+    assert [log["thread_id"] for log in await store.list_invocation_logs()] == ["t1", "t0", "t0", "t0"]
+    assert await store.delete_invocation_logs(before=between) == 3
+    assert await store.list_invocation_logs() == [last]
+    for wrong in ({}, {"thread_id": ""}, {"before": datetime(2026, 1, 1)}):  # noqa: DTZ001 - which is refused
+        with pytest.raises(InvalidValueError):
+            await store.delete_invocation_logs(**wrong)  # type: ignore[arg-type]
+    assert await store.delete_invocation_logs(thread_id="t1") == 1
+    assert await store.count_invocation_logs() == 0
+
+
 async def test_log_analyses(store: LimpetStore) -> None:
     made = []
     for n in range(3):

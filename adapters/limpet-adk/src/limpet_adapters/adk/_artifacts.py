@@ -27,6 +27,7 @@ _REMOVED = types.Part(inline_data=types.Blob(mime_type="application/octet-stream
 
 class _Artifact(Record):
     id: str
+    owner: str
     scope: str
     filename: str
     following: int = 0
@@ -60,7 +61,10 @@ class LimpetArtifactService(Database, BaseArtifactService):
             "adk.artifacts",
             ModelCodec(_Artifact),
             id_of=lambda artifact: artifact.id,
-            indexes=[Index("scope", lambda artifact: artifact.scope)],
+            indexes=[
+                Index("scope", lambda artifact: artifact.scope),
+                Index("owner", lambda artifact: artifact.owner),
+            ],
         )
         self._versions: Collection[_Version] = Collection(
             driver,
@@ -93,7 +97,7 @@ class LimpetArtifactService(Database, BaseArtifactService):
         blob = await self._blobs.create(data, content_type=mime_type, name=filename) if data else None
         without = {"inline_data": {"data"}} if blob is not None else None
         id = joined(scope, filename)
-        new = _Artifact(id=id, scope=scope, filename=filename)
+        new = _Artifact(id=id, owner=joined(app_name, user_id), scope=scope, filename=filename)
 
         def plan(reads: ReadSet) -> Plan[int]:
             known = self._artifacts.decode(reads[self._artifacts.key(id)], id) or new
@@ -158,19 +162,7 @@ class LimpetArtifactService(Database, BaseArtifactService):
         self, *, app_name: str, user_id: str, filename: str, session_id: str | None = None
     ) -> None:
         """Delete all versions of an artifact, if there is one. Interrupted, it is finished by the next call."""
-        id = joined(_scope(app_name, user_id, session_id, filename), filename)
-        at = self._artifacts.key(id)
-        while (item := (await self._driver.get([at]))[0]) is not None:
-            for version in await self._all(id):
-                if version.blob is not None:
-                    await self._blobs.delete(version.blob)
-                await self._versions.delete(version.id)
-
-            def plan(reads: ReadSet, etag: str = item.etag) -> Plan[None]:
-                unchanged = (now := reads[at]) is not None and now.etag == etag
-                return Plan(self._artifacts.plan_delete(reads, id) if unchanged else [], None)
-
-            await transact(self._driver, [at], plan)
+        await self._delete(joined(_scope(app_name, user_id, session_id, filename), filename))
 
     @override
     async def list_versions(
@@ -196,7 +188,28 @@ class LimpetArtifactService(Database, BaseArtifactService):
         found = await self._version(_scope(app_name, user_id, session_id, filename), filename, version)
         return None if found is None else _described(found, app_name, user_id, filename, session_id)
 
+    async def erase_user(self, *, app_name: str, user_id: str) -> int:
+        """Delete all artifacts of a user in an app, also those of sessions; return how many. Safe to repeat."""
+        ids = await self._artifacts.ids("owner", joined(app_name, user_id))
+        for id in ids:
+            await self._delete(id)
+        return len(ids)
+
     # Implementation.
+
+    async def _delete(self, id: str) -> None:
+        at = self._artifacts.key(id)
+        while (item := (await self._driver.get([at]))[0]) is not None:
+            for version in await self._all(id):
+                if version.blob is not None:
+                    await self._blobs.delete(version.blob)
+                await self._versions.delete(version.id)
+
+            def plan(reads: ReadSet, etag: str = item.etag) -> Plan[None]:
+                unchanged = (now := reads[at]) is not None and now.etag == etag
+                return Plan(self._artifacts.plan_delete(reads, id) if unchanged else [], None)
+
+            await transact(self._driver, [at], plan)
 
     async def _all(self, id: str) -> list[_Version]:
         found = [version async for version in self._versions.find("artifact", id)]

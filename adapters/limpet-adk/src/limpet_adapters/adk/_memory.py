@@ -66,7 +66,10 @@ class LimpetMemoryService(Database, BaseMemoryService):
             "adk.memories",
             ModelCodec(_Memory),
             id_of=lambda memory: memory.id,
-            indexes=[Index("word", lambda memory: [joined(memory.owner, word) for word in memory.words])],
+            indexes=[
+                Index("word", lambda memory: [joined(memory.owner, word) for word in memory.words]),
+                Index("owner", lambda memory: memory.owner),
+            ],
             created_at=lambda memory: memory.at,
         )
 
@@ -148,6 +151,13 @@ class LimpetMemoryService(Database, BaseMemoryService):
         for number in range(known.more, 0, -1):
             await self._memories.delete(_id(owner, known.memory, number))
         await self._memories.save(known.model_copy(update=gone))
+
+    async def erase_user(self, *, app_name: str, user_id: str) -> int:
+        """Forget everything of a user in an app, and what was deleted; return how many memories. Safe to repeat."""
+        ids = await self._memories.ids("owner", joined(app_name, user_id))
+        for id in ids:
+            await self._memories.delete(id)
+        return len({json.loads(id)[1] for id in ids})
 
     # Implementation.
 

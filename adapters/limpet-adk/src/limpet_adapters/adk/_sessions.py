@@ -140,6 +140,15 @@ class LimpetSessionService(Database, BaseSessionService):
         """Return the state of a user, without the prefix `user:`; empty if there is none."""
         return await self._scopes.of_user(app_name, user_id)
 
+    async def erase_user(self, *, app_name: str, user_id: str) -> int:
+        """Delete all sessions of a user in an app, and the user's state; return how many sessions. Safe to repeat."""
+        found = self._threads.list(agent_name=app_name, user_id=user_id).skip_unreadable(_log_skipped)
+        ids = [record.id async for record in found if record.id.startswith(_OURS)]
+        for id in ids:
+            await self._threads.delete(id)
+        await self._scopes.delete(app_name, user_id)
+        return len(ids)
+
     @override
     async def append_event(self, session: Session, event: Event) -> Event:
         """Store an event with its changes of state, all or nothing, and add it to `session`.

@@ -65,6 +65,10 @@ class Scopes:
         scope = await self._scopes.get(joined(app_name, user_id))
         return {} if scope is None else scope.state
 
+    async def delete(self, app_name: str, user_id: str) -> None:
+        """Delete the state of one user of an app."""
+        await self._scopes.delete(joined(app_name, user_id))
+
     def changing(self, app_name: str, user_id: str, changes: Changes) -> BatchPart | None:
         """Return the writes of both scopes, for the batch of a session; `None` if there are none."""
         wanted = {joined(app_name): changes.app, joined(app_name, user_id): changes.user}

@@ -138,6 +138,12 @@ class Entries(Generic[E]):
             return len(await self._entries.ids(field, value))
         return sum([1 async for _ in self._matching(given)])
 
+    async def delete(self, before: datetime | None, **filters: str | None) -> int:
+        """Delete what matches all filters and was written before a moment; return how many."""
+        limit = None if before is None else round(before.timestamp() * 1_000_000)
+        ids = [entry.id async for entry in self._matching(filters) if limit is None or entry.at < limit]
+        return sum([await self._entries.delete(id) for id in ids])
+
     async def _matching(self, filters: Mapping[str, str | None]) -> AsyncIterator[E]:
         given = {field: value for field in self._fields if (value := filters.get(field))}
         field, value = next(iter(given.items()), (None, None))

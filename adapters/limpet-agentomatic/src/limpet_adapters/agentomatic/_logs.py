@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from datetime import datetime
 from typing import Any
 
-from limpet import Persistence
+from limpet import InvalidValueError, Persistence
 
 from agentomatic.storage import BaseStore
 
@@ -110,6 +111,18 @@ class Logs(BaseStore):  # type: ignore[misc]
         return await self._logs.count(
             agent_name=agent_name, resource_type=resource_type, thread_id=thread_id, status=status, endpoint=endpoint
         )
+
+    async def delete_invocation_logs(self, *, thread_id: str | None = None, before: datetime | None = None) -> int:
+        """Delete the calls of a thread, those before a moment, or those of both; return how many.
+
+        Not a method of Agentomatic's: it keeps logs for ever, also those of deleted threads. Raises `InvalidValueError` for
+        neither, and for a time without a time zone.
+        """
+        if not thread_id and before is None:
+            raise InvalidValueError("this would delete all logs: pass thread_id=, before=, or both")
+        if before is not None and before.tzinfo is None:
+            raise InvalidValueError("a naive datetime has no time zone: use datetime.now(UTC)")
+        return await self._logs.delete(before, thread_id=thread_id)
 
     async def save_log_analysis(
         self,
