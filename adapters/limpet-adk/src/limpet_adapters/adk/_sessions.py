@@ -16,7 +16,7 @@ from google.adk.platform import time as platform_time
 from google.adk.platform import uuid as platform_uuid
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
-from limpet import ConflictError, CorruptDataError, NotFoundError, Persistence
+from limpet import ALL, ConflictError, CorruptDataError, NotFoundError, Persistence
 from limpet.records import ThreadMessage, ThreadRecord
 from pydantic import BaseModel, ValidationError
 from typing_extensions import override
@@ -123,7 +123,8 @@ class LimpetSessionService(Database, BaseSessionService):
 
         The one that was changed longest ago comes first.
         """
-        found = self._threads.list(agent_name=app_name, user_id=user_id).skip_unreadable(_log_skipped)
+        whose = ALL if user_id is None else user_id
+        found = self._threads.list(agent_name=app_name, user_id=whose).skip_unreadable(_log_skipped)
         kept = [(record.user_id, own) async for record in found if (own := _kept_or_none(record)) is not None]
         app, users = await self._scopes.of_app(app_name, *dict.fromkeys(user for user, _ in kept))
         sessions = [_session(app_name, user, own, merged(app, users[user], own.state)) for user, own in kept]
