@@ -142,7 +142,15 @@ def adapters(session: nox.Session, adapter: str) -> None:
         session.run("python", "-m", "proof", str(folder), *databases, env=beside)
 
 
-ADAPTER_TOOLS = ("pip", "mypy>=1.18", "pytest>=9.0", "pytest-asyncio>=1.4", "pytest-timeout>=2.4", "rich>=13.7")
+ADAPTER_TOOLS = (
+    "pip",
+    "mypy>=1.18",
+    "pyyaml>=6",
+    "pytest>=9.0",
+    "pytest-asyncio>=1.4",
+    "pytest-timeout>=2.4",
+    "rich>=13.7",
+)
 
 SUITES = {
     Path(found).parts[-3].removeprefix("limpet-"): found
