@@ -1,4 +1,4 @@
-"""What is opened by its first call, and used from any event loop or thread."""
+"""Databases that the first call opens, usable from any event loop or thread."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What a caller hands over and what is called back: it runs on the caller's event loop, not on the one behind the portal."""
+"""Callbacks and byte sources of a caller, which run on the caller's event loop and not on the portal's."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["called_here", "read_here", "watching_here"]
 
 
 def called_here(callback: Callable[..., object]) -> Callable[..., object]:
-    """The same callback of a queue, run on the event loop that is running now. When that is gone, so is whoever calls back."""
+    """Return a queue's callback that runs on the current event loop, as long as that loop runs."""
     return _called_here(callback, _call)
 
 
 def watching_here(callback: Callable[..., object]) -> Callable[..., object]:
-    """The same callback of a storage, whose errors go to this event loop's handler, too."""
+    """Return a storage's callback that runs on the current event loop, whose exception handler gets its errors."""
     return _called_here(callback, call_back)
 
 
@@ -27,7 +27,7 @@ def _called_here(
     callback: Callable[..., object], how: Callable[..., Coroutine[Any, Any, None]]
 ) -> Callable[..., object]:
     if not callable(callback):
-        return callback  # whatever takes it refuses it
+        return callback  # the method that takes it refuses it
     here = Portal.to_here()
 
     async def call(*arguments: Any) -> None:
@@ -42,7 +42,7 @@ def _called_here(
 
 
 def read_here(source: object) -> object:
-    """The same bytes, iterated over on the event loop that is running now. What has to be iterated over by nobody is left."""
+    """Return a source of bytes that is iterated over on the current event loop. Plain bytes and files are returned unchanged."""
     if isinstance(source, AsyncIterable):
         return Portal.to_here().iterate_across(aiter(source))
     if isinstance(source, Iterable) and not isinstance(source, (str, bytes, bytearray, memoryview)):

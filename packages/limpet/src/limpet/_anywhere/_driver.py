@@ -11,7 +11,7 @@ __all__ = ["CrossingDriver"]
 
 
 class CrossingDriver(Driver):
-    """The driver behind a portal, for structures of an application's own on any event loop."""
+    """The driver behind a portal, for an application's own structures on any event loop."""
 
     def __init__(self, inner: Driver, portal: Portal) -> None:
         self.inner = inner
@@ -29,7 +29,7 @@ class CrossingDriver(Driver):
         await self.portal.cross(self.inner.open)
 
     async def close(self) -> None:
-        """Does nothing: the place that it belongs to closes it."""
+        """Does nothing: closing the database closes it."""
 
     async def get(self, keys: Sequence[Key], *, values: bool = True) -> list[Item | None]:
         return await self.portal.cross(self.inner.get, keys, values=values)

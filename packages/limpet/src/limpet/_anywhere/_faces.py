@@ -1,4 +1,4 @@
-"""The stores as they are used from any event loop: objects of the same classes, whose methods cross to the loop of the store."""
+"""The stores for any event loop: objects of the same classes, whose methods run on the store's own loop."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ _FACED = (
     WorkQueue,
 )
 _AS_IT_IS = {(AgentState, "with_state")}
-"""Written with the class's own public methods: it runs on the caller's loop, and these cross."""
+"""Methods that use only public methods of their class: they run on the caller's loop, and what they call crosses."""
 _HERE: Mapping[tuple[type, str], tuple[str, Callable[[Any], object]]] = {
     (EventQueue, "subscribe"): ("callback", called_here),
     (Storage, "watch"): ("callback", watching_here),
     (BlobStore, "create"): ("source", read_here),
 }
-"""The arguments that belong to the caller's loop."""
+"""Arguments that belong to the caller's loop."""
 
 
 def face(inner: S, portal: Portal, *, is_root: bool = False) -> S:
-    """An object of the class of `inner`, for any event loop. `is_root`: closing it ends the portal."""
+    """Return an object of `inner`'s class for any event loop. With `is_root`, closing it ends the portal."""
     store: Any = type(inner)
     made: Any = object.__new__(_class_of(store))
     made.__dict__.update(_inner=inner, _portal=portal, _is_root=is_root, _known={})
@@ -82,7 +82,7 @@ def face(inner: S, portal: Portal, *, is_root: bool = False) -> S:
 
 
 class Parts(NamedTuple, Generic[S]):
-    """What a face is made of."""
+    """The parts of a face."""
 
     inner: S
     portal: Portal
@@ -90,14 +90,14 @@ class Parts(NamedTuple, Generic[S]):
 
 
 def parts(store: S) -> Parts[S] | None:
-    """What a face was made of, `None` for a store itself."""
+    """Return the parts of a face; `None` for a store itself."""
     return Parts(store._inner, store._portal, store._is_root) if isinstance(store, _Face) else None
 
 
 def wait_until_closed(of: Parts[Any]) -> None:
-    """Close what a face was made of, and block this thread until it is closed. Closing twice does nothing."""
+    """Close the store behind a face, and block this thread until it is closed. Closing twice does nothing."""
     inner, portal, is_root = of
-    if portal.is_forked:  # everything belongs to the parent
+    if portal.is_forked:  # the parent owns everything
         portal.end()
     elif not is_root:
         portal.call(inner.aclose)
@@ -106,14 +106,14 @@ def wait_until_closed(of: Parts[Any]) -> None:
         try:
             if portal.is_opened:
                 portal.call(inner.aclose)
-        except ClosedError:  # somebody else was faster
+        except ClosedError:  # another task closed it first
             pass
         finally:
             portal.end()
 
 
 async def give_back(taken: object) -> None:
-    """Let others have what a caller took and, being cancelled, will not use."""
+    """Give back what a caller acquired but, because it was cancelled, will not use."""
     if isinstance(taken, Claim):
         await taken.give_back()
     elif isinstance(taken, list):
@@ -123,7 +123,7 @@ async def give_back(taken: object) -> None:
 
 
 class _Face:
-    """What the classes below have in common."""
+    """The methods that all faces share."""
 
     _inner: Any
     _portal: Portal
@@ -146,7 +146,7 @@ class _Face:
         return known[1]
 
     def _adopted(self, found: Any) -> Any:
-        """What a method gave, for the caller's loop."""
+        """Return a method's result for the caller's loop."""
         if found is self._inner:
             return self
         if isinstance(found, _FACED):
@@ -172,7 +172,7 @@ class _Face:
         return across
 
     async def _closed(self) -> None:
-        if self._portal.is_forked:  # everything belongs to the parent
+        if self._portal.is_forked:  # the parent owns everything
             self._portal.end()
         elif not self._is_root:
             await self._portal.cross(self._inner.aclose)
@@ -181,14 +181,14 @@ class _Face:
             try:
                 if self._portal.is_opened:
                     await self._portal.cross(self._inner.aclose)
-            except ClosedError:  # somebody else was faster
+            except ClosedError:  # another task closed it first
                 pass
             finally:
                 await self._portal.end_across()
 
 
 class _CrossingEvent(asyncio.Event):
-    """An event that is set on the loop behind the portal."""
+    """An event that is set on the portal's loop."""
 
     def __init__(self, inner: asyncio.Event, portal: Portal) -> None:
         super().__init__()
@@ -273,7 +273,7 @@ def _argument_of(store: type, name: str) -> tuple[str, Callable[[Any], object]] 
 
 
 async def _enter_claimed(self: _Face) -> _Face:
-    """Without waiting: whoever is cancelled between claiming something and its block would not give it back."""
+    """Does not wait: a task that is cancelled between claiming something and its block would not give it back."""
     if self._portal.is_here:
         await self._inner.__aenter__()
     else:

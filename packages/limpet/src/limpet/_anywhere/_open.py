@@ -1,4 +1,4 @@
-"""Opening without `await`: what the functions return is opened by its first call."""
+"""Opening without `await`: the first call opens the database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def open_persistence(driver: str | Driver | None = None, **options: Unpack[Openi
 
 
 def open_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistence:
-    """As `open_persistence`, for what the environment names: see `create_persistence_from_env`."""
+    """Like `open_persistence`, for the database that the environment names; see `create_persistence_from_env`."""
     check_options("open_persistence_from_env", options)
 
     from .._portal import Portal
@@ -56,7 +56,7 @@ def open_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistence:
 
 
 def open_storage(driver: str | Driver | None = None, **options: Unpack[OpeningOptions]) -> Storage:
-    """Return plain keys and values, opened by the first call and usable from any loop or thread: see `open_persistence`."""
+    """Return a storage of plain keys and values that the first call opens, for any loop or thread; see `open_persistence`."""
     check_options("open_storage", options)
 
     from .._portal import Portal

@@ -1,4 +1,4 @@
-"""One open database for everything in a process that names the same URL."""
+"""One open database for everything in a process that uses the same URL."""
 
 from __future__ import annotations
 

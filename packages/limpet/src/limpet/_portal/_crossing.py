@@ -1,4 +1,4 @@
-"""One call that crosses to another event loop: started there, cancelled from here, its outcome handed back."""
+"""One call to another event loop: it is started there, can be cancelled from here, and returns its outcome."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Crossing(Generic[R]):
         self.notify = notify
 
     def start(self, ended: Callable[[Crossing[R]], None]) -> None:
-        """Run the call in a task, in a copy of the caller's context; `ended` is called when there is an outcome."""
+        """Run the call in a task, in a copy of the caller's context. `ended` is called once there is an outcome."""
         self._crossed.set()
         self._task = self._crossed.task = asyncio.get_running_loop().create_task(self._run(ended))
 
     def cancel(self) -> None:
-        """Cancel the call; it may end otherwise."""
+        """Cancel the call. It may still return or raise."""
         self._is_cancelled = True
         if self._task is not None and self._has_begun:
             self._task.cancel()
@@ -53,18 +53,18 @@ class Crossing(Generic[R]):
             self._task.cancel()
         try:
             self._found = (await self._call(),)
-        except BaseException as error:  # noqa: BLE001 - handed on whole: the caller raises it
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._error = error
         self._task = self._crossed.task = None
-        ended(self)  # at once: a callback of the task would come a turn of the loop later
+        ended(self)  # now: a callback of the task would run one iteration of the loop later
 
     @property
     def succeeded(self) -> bool:
-        """Whether it returned something."""
+        """Whether the call returned."""
         return self._found is not None
 
     def result(self) -> R:
-        """What the call returned, or raise what it raised; `ClosedError` where its loop ended first."""
+        """Return what the call returned, or raise what it raised; `ClosedError` if its loop ended first."""
         if self._found is not None:
             return self._found[0]
         error, self._error = self._error, None
@@ -73,4 +73,4 @@ class Crossing(Generic[R]):
         try:
             raise error
         finally:
-            del error  # or its traceback would hold the frame that holds it
+            del error  # otherwise its traceback and this frame would keep each other alive

@@ -1,4 +1,4 @@
-"""The event loops that calls cross to: one in a thread of ours, or one that the application runs."""
+"""The event loops that calls are sent to: one in a thread of ours, or one that the application runs."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ._crossing import Crossing
 __all__ = ["LOOK", "CrossedLoop", "LoopThread", "RunningLoop"]
 
 _LAST_WORDS = 1.0
-"""Seconds that closing may take where nobody waits for it."""
+"""How many seconds closing may take if nobody waits for it."""
 LOOK = 0.5
-"""Seconds after which who waits for the application's loop looks whether it is still there."""
+"""How often, in seconds, a thread that waits for the application's loop checks that it still runs."""
 
 
 class CrossedLoop:
-    """An event loop, and the calls to it that are under way."""
+    """An event loop, and its unfinished calls."""
 
     loop: asyncio.AbstractEventLoop
     ident: int | None
-    """The thread that runs it."""
+    """The thread that runs the loop."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self._pending: dict[Crossing[Any], bool] = {}
-        """The calls under way. Whoever takes one out of here notifies its caller, and nobody else does."""
+        """The unfinished calls. The code that removes a call from here notifies its caller, exactly once."""
         self._is_ending = False
 
     def send(self, crossing: Crossing[Any]) -> None:
-        """Start a call. Raises `ClosedError` where the loop has ended."""
+        """Start a call. Raises `ClosedError` if the loop has ended."""
         self._pending[crossing] = True
         try:
             self.loop.call_soon_threadsafe(self._start, crossing)
@@ -44,28 +44,28 @@ class CrossedLoop:
                 raise ClosedError("used after it was closed: open a new one") from None
 
     def cancel(self, crossing: Crossing[Any]) -> None:
-        """Cancel a call; its caller is notified when it has ended."""
-        with suppress(RuntimeError):  # the loop has ended, and so has the call
+        """Cancel a call. Its caller is notified when the call has ended."""
+        with suppress(RuntimeError):  # the loop has ended, and the call with it
             self.loop.call_soon_threadsafe(crossing.cancel)
 
     def wait(self, notified: threading.Lock) -> None:
-        """Block until the caller was notified, who then released this lock."""
+        """Block until the notification has released this lock."""
         notified.acquire()
 
     def stop(self) -> None:
-        """End the loop, if it is ours. What runs on it is cancelled."""
+        """End the loop if it is ours. Tasks on it are cancelled."""
 
     def forget(self) -> None:
-        """Close what is open, in the time there is, and stop."""
+        """Close what is open, within the time limit, and stop."""
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the loop has ended, if it is ours."""
 
     async def over(self) -> None:
-        """Wait until the loop has ended, if it is ours, without blocking the one that waits."""
+        """Wait until the loop has ended, if it is ours, without blocking the current loop."""
 
     def look(self) -> None:
-        """Notify those whose calls can no longer end."""
+        """Notify the callers whose calls can no longer finish."""
 
     def _start(self, crossing: Crossing[Any]) -> None:
         if self._is_ending:
@@ -83,7 +83,7 @@ class CrossedLoop:
 
 
 class RunningLoop(CrossedLoop):
-    """The event loop that runs in this thread: the application's, which ends it."""
+    """The event loop that runs in this thread. It is the application's, which also ends it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,16 +107,18 @@ class LoopThread(CrossedLoop):
     """
 
     def __init__(self, close: Callable[[], Awaitable[object]]) -> None:
-        """`close` ends what lives on the loop, where that was forgotten."""
+        """`close` closes what was left open on the loop."""
         super().__init__()
         self._close = close
         self._over: Future[None] = Future()
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self.loop = self._runner.get_loop()  # here, where it may fail: out of descriptors
+        self.loop = (
+            self._runner.get_loop()
+        )  # created here, where the caller gets the error if there are no more descriptors
         self._thread = threading.Thread(target=self._run, name="limpet", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # out of threads, or the interpreter is about to exit
+        except RuntimeError:  # no more threads, or the interpreter is exiting
             self.loop.close()
             raise
         self.ident = self._thread.ident
@@ -136,15 +138,15 @@ class LoopThread(CrossedLoop):
         await asyncio.wrap_future(self._over)
 
     def _run(self) -> None:
-        with self._runner:  # which cancels what is left, in the end
+        with self._runner:  # at the end, this cancels the remaining tasks
             while True:
                 try:
                     self.loop.run_forever()
-                except (KeyboardInterrupt, SystemExit):  # raised by a caller's function, and the caller gets it
+                except (KeyboardInterrupt, SystemExit):  # raised by a caller's function: the caller gets it
                     if not self._is_ending:
                         continue
                 break
-        self._abandon()  # what was asked when nothing ran any more
+        self._abandon()  # calls that arrived after the loop had stopped
         self._over.set_result(None)
 
     def _stop(self) -> None:
@@ -152,8 +154,8 @@ class LoopThread(CrossedLoop):
         self.loop.stop()
 
     def _forget(self) -> None:
-        self._pending.clear()  # who still waits is a daemon thread, and ends with the interpreter
-        self.loop.set_exception_handler(lambda _loop, _context: None)  # nobody is left to be told
+        self._pending.clear()  # only daemon threads still wait, and they end with the interpreter
+        self.loop.set_exception_handler(lambda _loop, _context: None)  # nobody is left to report to
         closing = self.loop.create_task(self._closed())
         closing.add_done_callback(lambda _: self._stop())
 

@@ -1,4 +1,4 @@
-"""Calls to an event loop in a thread of its own, from any other thread or event loop."""
+"""Calls to an event loop in its own thread, from any other thread or event loop."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _AT_EXIT = 2.0
-"""Seconds that the interpreter's exit waits at most for what was not closed."""
+"""How many seconds the interpreter's exit waits, at most, for what was not closed."""
 
 
 class Portal(Inherited):
-    """A loop that is started by the first call, and ended by `end`, with the interpreter, or when nobody has it any more.
+    """A loop that the first call starts. It ends with `end`, with the interpreter, or when nothing refers to it any more.
 
     A call runs in a task of its own, in a copy of the caller's context. A caller that is cancelled or interrupted
     cancels it, and waits until it has ended. On the loop itself, an asynchronous call is a plain one and a synchronous
@@ -55,7 +55,7 @@ class Portal(Inherited):
 
     @classmethod
     def to_here(cls) -> Portal:
-        """To the event loop that runs here: the application's own, which this does not end."""
+        """Return a portal to the event loop that runs here, which is the application's and is not ended by this."""
 
         async def close() -> None:
             pass
@@ -66,13 +66,13 @@ class Portal(Inherited):
         return portal
 
     def call(self, function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it there, and block this thread until it has ended."""
+        """Run a call on the loop, and block this thread until it has ended."""
         return self.take(None, partial(function, *args, **kwargs))
 
     def take(
         self, give_back: Callable[[R], Awaitable[object]] | None, function: Callable[[], Coroutine[Any, Any, R]]
     ) -> R:
-        """As `call`; what came of it is given back where the caller was interrupted and will not use it."""
+        """Like `call`, but the result is given back if the caller was interrupted and will not use it."""
         loop = self._started()
         if threading.get_ident() == loop.ident:
             raise ForeignLoopError(
@@ -96,7 +96,7 @@ class Portal(Inherited):
             loop.wait(notified)
         except BaseException:
             loop.cancel(crossing)
-            if not is_notified:  # else the interruption came when the waiting was over
+            if not is_notified:  # otherwise the interruption came after the wait was over
                 loop.wait(notified)
             if give_back is not None and crossing.succeeded:
                 with suppress(LimpetError):  # it ends by itself
@@ -108,13 +108,13 @@ class Portal(Inherited):
             del crossing
 
     async def cross(self, function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it there, from whatever loop this is."""
+        """Run a call on the loop, from any event loop."""
         return await self.take_across(None, partial(function, *args, **kwargs))
 
     async def take_across(
         self, give_back: Callable[[R], Awaitable[object]] | None, function: Callable[[], Coroutine[Any, Any, R]]
     ) -> R:
-        """As `cross`; what came of it is given back where the caller was cancelled and will not use it."""
+        """Like `cross`, but the result is given back if the caller was cancelled and will not use it."""
         loop = self._started()
         here = asyncio.get_running_loop()
         if here is loop.loop:
@@ -131,7 +131,7 @@ class Portal(Inherited):
                 waiting.set_result(None)
 
         def notify() -> None:
-            with suppress(RuntimeError):  # the caller's loop has ended, and so has the caller
+            with suppress(RuntimeError):  # the caller's loop has ended, and the caller with it
                 here.call_soon_threadsafe(wake)
 
         crossing = Crossing(function, asyncio.current_task(), notify)
@@ -159,22 +159,22 @@ class Portal(Inherited):
             del crossing, cancelled
 
     def post(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Call it there, before any call that is made from here later, without waiting for it. It must not raise."""
+        """Run a function on the loop, before every later call from here, without waiting for it. It must not raise."""
         loop = self._started()
         loop.send(Crossing(function, None, lambda: None))
 
     def iterate(self, iterator: AsyncIterator[T]) -> Generator[T, None, None]:
-        """The same items, each fetched there, for a `for` loop of this thread."""
+        """Yield the items of an asynchronous iterator on the loop, for a `for` loop in this thread."""
         try:
             while found := self.call(_following, iterator):
                 yield found[0]
         finally:
             if isinstance(iterator, AsyncGenerator):
-                with suppress(ClosedError, ForkedError, ForeignLoopError):  # else its own loop ends it
+                with suppress(ClosedError, ForkedError, ForeignLoopError):  # otherwise its own loop closes it
                     self.call(_awaited, _end, iterator)
 
     async def iterate_across(self, iterator: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-        """The same items, each fetched there, for an `async for` loop of any event loop."""
+        """Yield the items of an asynchronous iterator on the loop, for an `async for` on any event loop."""
         try:
             while found := await self.cross(_following, iterator):
                 yield found[0]
@@ -184,16 +184,16 @@ class Portal(Inherited):
                     await run_to_end(self.cross(_awaited, _end, iterator))
 
     def open_no_more(self) -> None:
-        """Let a close go ahead without another try to open what could not be opened."""
+        """Let a close continue without trying again to open what could not be opened."""
         self._open = None
 
     def end(self) -> None:
-        """End the loop and its thread. Closing twice does nothing, and neither does closing in a child of a fork."""
+        """End the loop and its thread. Does nothing if it has ended, or in a forked child."""
         if (loop := self._ended()) is not None and threading.get_ident() != loop.ident:
             loop.join()
 
     async def end_across(self) -> None:
-        """As `end`, from whatever loop this is."""
+        """Like `end`, from any event loop."""
         if (loop := self._ended()) is not None and asyncio.get_running_loop() is not loop.loop:
             await run_to_end(loop.over())
             loop.join()
@@ -204,7 +204,7 @@ class Portal(Inherited):
 
     @property
     def is_opened(self) -> bool:
-        """Whether a call has opened what lies behind it."""
+        """Whether a call has opened the database."""
         return self._loop is not None and self._open is None
 
     @property
@@ -214,7 +214,7 @@ class Portal(Inherited):
 
     @property
     def is_gone(self) -> bool:
-        """Whether the loop no longer runs, although nobody called `end`."""
+        """Whether the loop has stopped although `end` was not called."""
         return self._loop is not None and not self._loop.loop.is_running()
 
     @property
@@ -223,7 +223,7 @@ class Portal(Inherited):
         return self._process != 0 and forked_since(self._process)
 
     def forked(self) -> None:
-        self._lock = threading.Lock()  # a thread that is not here may have had it
+        self._lock = threading.Lock()  # a thread that does not exist here may hold the old one
         if self._loop is not None:
             self._process = self._loop.process
 

@@ -121,7 +121,7 @@ def open_persistence(driver: str | AsyncDriver | None = None, **options: Unpack[
 
 
 def open_persistence_from_env(**options: Unpack[OpeningOptions]) -> Persistence:
-    """As `open_persistence`, for what the environment names: see `create_persistence_from_env`."""
+    """Like `open_persistence`, for the database that the environment names; see `create_persistence_from_env`."""
     return Persistence.of(limpet.open_persistence_from_env(**options))
 
 
