@@ -33,17 +33,18 @@ from ._errors import (
     WrongKeyError,
     WrongStackError,
 )
-from ._filters import ALL
 from ._lazy import lazy
 
 if TYPE_CHECKING:
     from ._anywhere import SharedPersistence, open_persistence, open_persistence_from_env, open_storage
+    from ._filters import ALL
     from .stores import Persistence, Storage
     from .structures import Listing, Page
 
 __getattr__: Callable[[str], Any] = lazy(
     __name__,
     {
+        "ALL": "._filters",
         "Listing": ".structures",
         "Page": ".structures",
         "Persistence": ".stores",

@@ -9,8 +9,7 @@ from pydantic_core import to_json
 
 from .._errors import CorruptDataError
 from ..records import ContainerRecord, FeedbackRecord, ImageRecord, Message, SessionRecord, ThreadMessage, ThreadRecord
-from ..stores import Persistence
-from ..stores._formats import CONTAINER, FEEDBACK, IMAGE, MESSAGE, SESSION, THREAD, THREAD_MESSAGE
+from ..stores import FORMATS, Persistence
 from ..structures import Listing, Migrations, dump_record, load_record, migrated_object
 from ._tally import Tally
 
@@ -93,7 +92,7 @@ class ConversationImport:
     # Conversations.
 
     async def _thread(self, record: dict[str, Any], where: str) -> None:
-        given = _read(ThreadRecord, record, THREAD, where)
+        given = _read(ThreadRecord, record, FORMATS["thread"], where)
         threads = self._persistence.threads
         found = await threads.get(given.id)
         self._begin("thread", given.id, _Thread(self._persistence, given.id), found is not None)
@@ -101,18 +100,18 @@ class ConversationImport:
             self._tally.report.added += 1
             if not self._dry:
                 await threads.add(given)
-        elif _same(found, given, THREAD):
+        elif _same(found, given, FORMATS["thread"]):
             self._tally.report.equal += 1
         elif self._differs(f"thread {given.id!r}") and not self._dry:
             await threads.update(given.id, title=given.title, metadata=given.metadata)
 
     async def _session(self, record: dict[str, Any], where: str) -> None:
-        given = _read(SessionRecord, record, SESSION, where)
+        given = _read(SessionRecord, record, FORMATS["session"], where)
         sessions = self._persistence.sessions
         found = await sessions.find_session_by_id(given.session_id)
         store = _Session(self._persistence, given.session_id)
         self._begin("session", given.session_id, store, found is not None)
-        await self._one(found, given, SESSION, f"session {given.session_id!r}", sessions.save_session)
+        await self._one(found, given, FORMATS["session"], f"session {given.session_id!r}", sessions.save_session)
 
     def _begin(self, kind: str, id: str, store: _Store, exists: bool) -> None:
         self._current, self._store, self._ignoring, self._last = (kind, id), store, False, None
@@ -124,7 +123,9 @@ class ConversationImport:
         if not isinstance(record.get("record"), dict):
             raise CorruptDataError(f"{where}: it has no record")
         kind, id = self._current
-        stored = migrated_object(to_json(record["record"]), THREAD_MESSAGE if kind == "thread" else MESSAGE, where)
+        stored = migrated_object(
+            to_json(record["record"]), FORMATS["thread message"] if kind == "thread" else FORMATS["message"], where
+        )
         said: _Said = load_record(ThreadMessage, stored, where) if kind == "thread" else Message.load(stored, where)
         if self._ignoring:
             self._tally.report.skipped += 1
@@ -155,18 +156,18 @@ class ConversationImport:
     # Single records.
 
     async def _container(self, record: dict[str, Any], where: str) -> None:
-        given, store = _read(ContainerRecord, record, CONTAINER, where), self._persistence.containers
+        given, store = _read(ContainerRecord, record, FORMATS["container"], where), self._persistence.containers
         found = await store.find_container_by_id(given.container_id)
-        await self._one(found, given, CONTAINER, f"container {given.container_id!r}", store.save_container)
+        await self._one(found, given, FORMATS["container"], f"container {given.container_id!r}", store.save_container)
 
     async def _image(self, record: dict[str, Any], where: str) -> None:
-        given, store = _read(ImageRecord, record, IMAGE, where), self._persistence.images
+        given, store = _read(ImageRecord, record, FORMATS["image"], where), self._persistence.images
         found = await store.find_image_by_id(given.image_id)
-        await self._one(found, given, IMAGE, f"image {given.image_id!r}", store.save_image)
+        await self._one(found, given, FORMATS["image"], f"image {given.image_id!r}", store.save_image)
 
     async def _feedback(self, record: dict[str, Any], where: str) -> None:
         await self.flush()
-        given, store = _read(FeedbackRecord, record, FEEDBACK, where), self._persistence.feedback
+        given, store = _read(FeedbackRecord, record, FORMATS["feedback"], where), self._persistence.feedback
         found = await store.get(given.id)
 
         async def save(feedback: FeedbackRecord) -> None:
@@ -174,7 +175,7 @@ class ConversationImport:
                 await store.delete(feedback.id)
             await store.add(feedback)
 
-        await self._one(found, given, FEEDBACK, f"feedback {given.id!r}", save)
+        await self._one(found, given, FORMATS["feedback"], f"feedback {given.id!r}", save)
 
     async def _one(
         self, found: Any, given: Any, migrations: Migrations, called: str, save: Callable[[Any], Awaitable[object]]

@@ -10,8 +10,7 @@ from pydantic_core import from_json
 
 from .._errors import CorruptDataError, NotFoundError
 from ..records import SessionRecord, ThreadRecord
-from ..stores import Persistence
-from ..stores._formats import CONTAINER, FEEDBACK, IMAGE, MESSAGE, SESSION, THREAD, THREAD_MESSAGE
+from ..stores import FORMATS, Persistence
 from ..structures import Listing, Migrations, dump_record
 
 __all__ = ["feedback_elsewhere", "sessions", "threads"]
@@ -48,17 +47,18 @@ async def threads(
 async def _thread(
     persistence: Persistence, thread: ThreadRecord, damaged: Damaged
 ) -> AsyncIterator[list[dict[str, Any]]]:
-    yield [{"kind": "thread", "id": thread.id, "record": _plain(thread, THREAD, _COUNTED)}]
+    yield [{"kind": "thread", "id": thread.id, "record": _plain(thread, FORMATS["thread"], _COUNTED)}]
     where = f"a message of the thread {thread.id!r}"
     async for page in _pages(persistence.threads.get_messages(thread.id), where, damaged):
         yield [
-            {"kind": "message", "thread": thread.id, "seq": each.seq, "record": _plain(each, THREAD_MESSAGE)}
+            {"kind": "message", "thread": thread.id, "seq": each.seq, "record": _plain(each, FORMATS["thread message"])}
             for each in page
         ]
     where = f"feedback on the thread {thread.id!r}"
     async for found in _pages(persistence.feedback.list(thread_id=thread.id), where, damaged):
         yield [
-            {"kind": "feedback", "thread": thread.id, "id": each.id, "record": _plain(each, FEEDBACK)} for each in found
+            {"kind": "feedback", "thread": thread.id, "id": each.id, "record": _plain(each, FORMATS["feedback"])}
+            for each in found
         ]
 
 
@@ -73,7 +73,12 @@ async def feedback_elsewhere(
             thread = None if each.thread_id is None else await persistence.threads.get(each.thread_id)
             if thread is None or thread.user_id != user_id:
                 records.append(
-                    {"kind": "feedback", "thread": each.thread_id, "id": each.id, "record": _plain(each, FEEDBACK)}
+                    {
+                        "kind": "feedback",
+                        "thread": each.thread_id,
+                        "id": each.id,
+                        "record": _plain(each, FORMATS["feedback"]),
+                    }
                 )
         yield records
 
@@ -91,9 +96,12 @@ async def sessions(
                 yield records
         return
     async for containers in _pages(persistence.containers.find_all_containers(), "a container", damaged):
-        yield [{"kind": "container", "id": each.container_id, "record": _plain(each, CONTAINER)} for each in containers]
+        yield [
+            {"kind": "container", "id": each.container_id, "record": _plain(each, FORMATS["container"])}
+            for each in containers
+        ]
     async for images in _pages(persistence.images.find_all_images(), "an image", damaged):
-        yield [{"kind": "image", "id": each.image_id, "record": _plain(each, IMAGE)} for each in images]
+        yield [{"kind": "image", "id": each.image_id, "record": _plain(each, FORMATS["image"])} for each in images]
     async for page in _pages(persistence.sessions.find_all_sessions(), "a session", damaged):
         for session in page:
             async for records in _session(persistence, session, damaged):
@@ -104,9 +112,12 @@ async def _session(
     persistence: Persistence, session: SessionRecord, damaged: Damaged
 ) -> AsyncIterator[list[dict[str, Any]]]:
     at = session.session_id
-    yield [{"kind": "session", "id": at, "record": _plain(session, SESSION)}]
+    yield [{"kind": "session", "id": at, "record": _plain(session, FORMATS["session"])}]
     async for page in _pages(persistence.sessions.get_messages(at), f"a message of the session {at!r}", damaged):
-        yield [{"kind": "message", "session": at, "seq": each.seq, "record": _plain(each, MESSAGE)} for each in page]
+        yield [
+            {"kind": "message", "session": at, "seq": each.seq, "record": _plain(each, FORMATS["message"])}
+            for each in page
+        ]
 
 
 async def _pages(listing: Listing[R], where: str, damaged: Damaged) -> AsyncIterator[list[R]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._lazy import lazy
 
 if TYPE_CHECKING:
+    from ._formats import FORMATS
     from ._persistence import Persistence
     from .approvals import ApprovalStore, Claim
     from .checkpoints import CheckpointStore
@@ -38,6 +39,7 @@ __getattr__: Callable[[str], Any] = lazy(
         "DeadLetter": ".queues",
         "Event": ".queues",
         "EventQueue": ".queues",
+        "FORMATS": "._formats",
         "FeedbackStore": ".conversations",
         "ImageRepository": ".conversations",
         "Job": ".queues",
@@ -63,6 +65,7 @@ __getattr__: Callable[[str], Any] = lazy(
 )
 
 __all__ = [
+    "FORMATS",
     "ApprovalStore",
     "BlobStore",
     "CheckpointStore",

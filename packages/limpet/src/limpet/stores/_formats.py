@@ -62,3 +62,4 @@ FORMATS = {
     "thread": THREAD,
     "thread message": THREAD_MESSAGE,
 }
+"""By kind of record: the current version, and the steps to it."""
