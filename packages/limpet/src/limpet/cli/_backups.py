@@ -6,15 +6,17 @@ import re
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
 
 from ..driver.kit import hide_password
-from ..moving import Backup, Keep, backup, backups, check_backup, restore
 from ._moving import bar
 from ._output import AsJson, Place, as_text, fail, out, run, show_json, table
+
+if TYPE_CHECKING:
+    from ..moving import Backup, Keep
 
 __all__ = ["backup_", "backups_", "check_", "restore_"]
 
@@ -44,6 +46,8 @@ def backup_(
     What is encrypted in the database stays encrypted in the backup, so no key is needed, but keep the key. Exits with status 1 if
     something could not be read, or the database was written to all the time.
     """
+    from ..moving import backup  # here: other commands need none of this
+
     kept = _keep(keep)
     with bar(json) as progress:
         report = run(backup(url, folder, prefix=prefix, keep=kept, progress=progress))
@@ -65,6 +69,8 @@ def backup_(
 def backups_(folder: Folder, prefix: Prefix = "limpet", json: AsJson = False) -> None:
     """List the backups in a folder, newest first."""
 
+    from ..moving import backups
+
     async def work() -> list[Backup]:
         return backups(folder, prefix=prefix)
 
@@ -80,6 +86,8 @@ def backups_(folder: Folder, prefix: Prefix = "limpet", json: AsJson = False) ->
 
 def check_(file: File, json: AsJson = False) -> None:
     """Read a whole backup, and say what it contains. Exits with status 1 if it is damaged."""
+    from ..moving import check_backup
+
     with bar(json) as progress:
         found = run(check_backup(file, progress=progress))
     if json:
@@ -104,6 +112,8 @@ def restore_(
     json: AsJson = False,
 ) -> None:
     """Restore a backup to an empty database, on any driver. If it is interrupted, run it again."""
+    from ..moving import restore
+
     if replace and not yes:
         typer.confirm(f"Delete everything in {hide_password(target)}?", abort=True)
     with bar(json) as progress:
@@ -115,6 +125,8 @@ def restore_(
 
 
 def _keep(given: list[str] | None) -> Keep | None:
+    from ..moving import Keep
+
     if not given:
         return None
     count: int | None = None

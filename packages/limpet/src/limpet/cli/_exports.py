@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..moving import OnConflict, What, export, import_file
+from ..moving import OnConflict, What
 from ._moving import bar
 from ._output import AsJson, Place, as_text, fail, out, run, show_json
 
@@ -33,6 +33,8 @@ def export_(
 
     Exits with status 1 if something could not be read.
     """
+    from ..moving import export  # here: other commands need none of this
+
     with bar(json) as progress:
         report = run(export(url, file, what=what, ids=ids or (), user_id=user, replace=replace, progress=progress))
     if json:
@@ -57,6 +59,8 @@ def import_(
     json: AsJson = False,
 ) -> None:
     """Add what an export holds to a database. If it is interrupted, run it again."""
+    from ..moving import import_file
+
     with bar(json) as progress:
         report = run(import_file(file, url, on_conflict=on_conflict, dry_run=dry_run, progress=progress))
     if json:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
@@ -15,8 +15,11 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..driver.kit import hide_password
-from ..moving import CopyReport, OnProgress, Progress, copy, follow, verify
+from ..moving import OnProgress, Progress
 from ._output import AsJson, Place, as_text, fail, out, run, show_json, table
+
+if TYPE_CHECKING:
+    from ..moving import CopyReport
 
 __all__ = ["bar", "copy_", "verify_"]
 
@@ -47,6 +50,8 @@ def copy_(
     The target must be empty. It is encrypted if LIMPET_ENCRYPTION_KEY or LIMPET_ENCRYPTION_KEY_FILE is set. The source may
     be in use. Exits with status 1 if the two are not equal at the end.
     """
+    from ..moving import copy, follow  # here: other commands need none of this
+
     if replace and not yes:
         typer.confirm(f"Delete everything in {hide_password(target)}?", abort=True)
 
@@ -82,6 +87,8 @@ def verify_(
     json: AsJson = False,
 ) -> None:
     """Compare two databases, item by item. Exits with status 1 if they differ."""
+    from ..moving import verify
+
     with bar(json) as progress:
         found = run(verify(url, other, limit=limit, progress=progress))
     if json:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ..moving import Links, erase_user, export_user
 from ._moving import bar
 from ._output import AsJson, Place, as_text, fail, out, run, show_json, table
 
@@ -30,6 +29,8 @@ def export_(
     json: AsJson = False,
 ) -> None:
     """Write a user's threads, with messages and feedback, and their feedback elsewhere to a file."""
+    from ..moving import export_user  # here: other commands need none of this
+
     report = run(export_user(url, user_id, file, replace=replace))
     if json:
         show_json(asdict(report))
@@ -61,6 +62,8 @@ def erase(
     json: AsJson = False,
 ) -> None:
     """Erase a user's threads with everything that belongs to them, and their feedback. If it is interrupted, run it again."""
+    from ..moving import Links, erase_user
+
     if not dry_run and not yes:
         typer.confirm(f"Erase everything of the user {user_id!r}?", abort=True)
     links = Links(

@@ -14,6 +14,7 @@ from .._errors import ConfigurationError, NotFoundError
 from ..driver import Driver, Key, Put, Range
 from ..driver.kit import scan_pages
 from ..opening import MANIFEST
+from ..records import utc_now
 from ._backup_file import LABEL, Label, database_file, is_stored, pack, settled, stored_items, sync_folder
 from ._database import Database
 from ._passes import Done, copy_from
@@ -85,7 +86,7 @@ async def backup(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", prefix):
         raise ConfigurationError(f"prefix is {prefix!r}: use letters, digits, '.', '_' and '-'")
-    taken_at = datetime.now(UTC).replace(microsecond=0)
+    taken_at = utc_now().replace(microsecond=0)
     async with stored_items(database, reading=True) as (source, shown):
         if await source.get([MANIFEST], values=False) == [None]:
             raise NotFoundError(f"{shown} was never written, so there is nothing to back up: check the URL")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, TypeAlias, get_args
+from typing import IO, Any, Protocol, TypeAlias, get_args
 from uuid import uuid4
 
 from .._errors import ConfigurationError
@@ -20,6 +20,8 @@ from ..driver.kit import scan_pages
 from ..stores import Persistence
 from ..structures import content_driver, scan_each
 from ._backup_file import sync_folder
+from ._choices import What
+from ._clock import Clock
 from ._compression import open_file
 from ._conversations import sessions, threads
 from ._database import Database, moves, opened_stores
@@ -28,10 +30,7 @@ from ._lines import LineWriter
 from ._people import CsvWriter, MarkdownWriter
 from ._progress import OnProgress, Progress
 
-__all__ = ["ExportReport", "What", "export", "export_records"]
-
-What: TypeAlias = Literal["all", "threads", "sessions"]
-"""Everything as it is stored; threads with messages and feedback; containers, images and sessions with messages."""
+__all__ = ["ExportReport", "export", "export_records"]
 
 _PAGE = 100
 
@@ -124,14 +123,16 @@ def _records(
 
 
 async def _items(persistence: Persistence, damaged: dict[str, str]) -> AsyncIterator[list[dict[str, Any]]]:
-    scan = partial(scan_each, content_driver(persistence.driver))
+    driver = content_driver(persistence.driver)
+    scan = partial(scan_each, driver)
+    clock = await Clock.of(driver)
     async for page in scan_pages(scan, Range(limit=_PAGE)):
         records: list[dict[str, Any]] = []
         for item in page.items:
             if isinstance(item.value, Unreadable):
                 damaged[item.key] = str(item.value.error)
             elif moves(item.key):
-                records.append(as_record(item))
+                records.append(as_record(item, clock.now()))
         yield records
 
 

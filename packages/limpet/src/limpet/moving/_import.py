@@ -13,12 +13,14 @@ from .._errors import ConfigurationError, ConflictError, CorruptDataError
 from ..driver import Put
 from ..stores import Persistence
 from ..structures import content_driver
+from ._choices import OnConflict
+from ._clock import Clock
 from ._conversation_import import ConversationImport
 from ._database import Database, get_all, moves, opened_stores, put_all
 from ._items import as_put
 from ._lines import read_lines
 from ._progress import OnProgress, Progress
-from ._tally import ImportReport, OnConflict, Tally
+from ._tally import ImportReport, Tally
 
 __all__ = ["import_file"]
 
@@ -61,12 +63,13 @@ async def _taken(
 ) -> ImportReport:
     conversations = ConversationImport(persistence, tally, dry_run)
     lines = read_lines(path)
+    clock = await Clock.of(content_driver(persistence.driver))
     header = await asyncio.to_thread(next, lines)
     what = header[1]["what"]
     done = 0
     while batch := await asyncio.to_thread(_next, lines):
         if what == "all":
-            await _items(persistence, batch, path, tally, dry_run)
+            await _items(persistence, batch, path, tally, dry_run, clock)
         else:
             for number, record in batch:
                 await conversations.take(record, f"{path}, line {number}")
@@ -82,7 +85,12 @@ def _next(lines: Iterator[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[s
 
 
 async def _items(
-    persistence: Persistence, batch: list[tuple[int, dict[str, Any]]], path: Path, tally: Tally, dry_run: bool
+    persistence: Persistence,
+    batch: list[tuple[int, dict[str, Any]]],
+    path: Path,
+    tally: Tally,
+    dry_run: bool,
+    clock: Clock,
 ) -> None:
     """Store items as they are, except what is there already."""
     driver = content_driver(persistence.driver)
@@ -91,7 +99,7 @@ async def _items(
         where = f"{path}, line {number}"
         if record["kind"] != "item":
             raise CorruptDataError(f"{where}: {record['kind'][:40]!r} is not an item")
-        put = as_put(record, where)
+        put = as_put(record, where, clock.now())
         if put is None:
             tally.report.skipped += 1
             continue

@@ -10,13 +10,15 @@ from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError, InvalidKeyError, InvalidValueError
 from ..driver import Etag, Item, Key, Put, check_key, is_number, split, text_of
-from ..driver.kit import host_now_ms
 
 __all__ = ["as_put", "as_record"]
 
 
-def as_record(item: Item) -> dict[str, Any]:
-    """Return an item as JSON, readable where its value is: as `json` if that says exactly the same, `text` or `base64`."""
+def as_record(item: Item, now: int) -> dict[str, Any]:
+    """Return an item as JSON, readable where its value is: as `json` if that says exactly the same, `text` or `base64`.
+
+    `now` is the backend's clock in milliseconds.
+    """
     record: dict[str, Any] = {"kind": "item", "key": item.key, "path": _path(item.key)}
     value = item.value
     if isinstance(value, bytes):
@@ -27,11 +29,11 @@ def as_record(item: Item) -> dict[str, Any]:
         record["text"] = value
     record |= {"etag": item.etag, "updated_at": item.updated_at}
     if item.ttl_ms is not None:
-        record["expires_at"] = host_now_ms() + item.ttl_ms
+        record["expires_at"] = now + item.ttl_ms
     return record
 
 
-def as_put(record: dict[str, Any], where: str) -> Put | None:
+def as_put(record: dict[str, Any], where: str, now: int) -> Put | None:
     """Return the put that stores an exported item; `None` if it has expired.
 
     Raises `CorruptDataError`, which says `where`.
@@ -41,7 +43,7 @@ def as_put(record: dict[str, Any], where: str) -> Put | None:
         raise CorruptDataError(f"{where}: an item has a key and an etag, both text")
     if expires is not None and (not isinstance(expires, int) or isinstance(expires, bool)):
         raise CorruptDataError(f"{where}: expires_at is {str(expires)[:40]}: it must be milliseconds since 1970")
-    ttl = None if expires is None else expires - host_now_ms()
+    ttl = None if expires is None else expires - now
     try:
         check_key(at)
         return None if ttl is not None and ttl < 1 else Put(at, _value(record, where), None, ttl, Etag(etag))

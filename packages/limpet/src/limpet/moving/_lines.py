@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Final
@@ -11,6 +10,7 @@ from typing import IO, Any, Final
 from pydantic_core import from_json, to_json
 
 from .._errors import CorruptDataError, FormatError, NotFoundError
+from ..records import utc_now
 from ._compression import damage, open_file
 
 __all__ = ["LineWriter", "read_lines"]
@@ -29,7 +29,7 @@ class LineWriter:
         self._digest = sha256()
         self.records = 0
         header = {"kind": "header", "format": _FORMAT, "version": _VERSION, "what": what, "source": source}
-        self._write({**header, "exported_at": datetime.now(UTC).isoformat(timespec="seconds")})
+        self._write({**header, "exported_at": utc_now().isoformat(timespec="seconds")})
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add one record, which has a `kind`."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
-__all__ = ["ImportReport", "OnConflict", "Tally"]
+from ._choices import OnConflict
 
-OnConflict: TypeAlias = Literal["stop", "skip", "replace"]
-"""What to do with a record whose id is taken by a different one."""
+__all__ = ["ImportReport", "Tally"]
 
 _NAMED = 100
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from functools import cache
 from os import urandom
 from typing import Annotated, Any, Literal, Self
@@ -75,7 +76,14 @@ class Message(Record):
             missing["timestamp"] = moment
         if self.id is None:
             missing["id"] = f"msg_{milliseconds(moment)}_{urandom(4).hex()}"
-        return self.model_copy(update=missing)
+        if self.__pydantic_private__ is not None:  # of a model of the application's
+            return self.model_copy(update=missing)
+        made = type(self).__new__(type(self))  # what model_copy() does, in a quarter of its time
+        object.__setattr__(made, "__dict__", {**self.__dict__, **missing})
+        object.__setattr__(made, "__pydantic_extra__", copy(self.__pydantic_extra__))
+        object.__setattr__(made, "__pydantic_fields_set__", self.__pydantic_fields_set__ | missing.keys())
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
 
     def numbered(self, seq: int) -> Self:
         """The message itself, which knows its number from now on."""

@@ -70,13 +70,13 @@ class KeyValueStore(Generic[V]):
 
     async def get(self, key: str) -> V | None:
         """Return the value, or `None`. Like all methods that do not say otherwise, this is one driver call."""
-        found = await self.get_with_etag(key)
-        return None if found is None else found[0]
+        (item,) = await self._driver.get([self._form.at(key)])
+        return None if item is None else self._form.decode(item, key)
 
     async def get_with_etag(self, key: str) -> tuple[V, Etag] | None:
         """Return the value with its etag, for `set(..., if_match=etag)`."""
-        (item,) = await self._driver.get([self.at(key)])
-        return None if item is None else (self.decode(item, key), item.etag)
+        (item,) = await self._driver.get([self._form.at(key)])
+        return None if item is None else (self._form.decode(item, key), item.etag)
 
     async def get_entry(self, key: str) -> KeyValueEntry[V] | None:
         """Return the value with its etag, its times and its time to live, or `None`."""
@@ -114,7 +114,8 @@ class KeyValueStore(Generic[V]):
         """
         if if_absent and if_match is not None:
             raise InvalidValueError("if_match and if_absent exclude each other: pass only one")
-        put = Put(self.at(key), self.encode(key, value), If.ABSENT if if_absent else if_match, ttl_to_ms(ttl))
+        stored = self._form.encode(key, value)
+        put = Put(self._form.at(key), stored, If.ABSENT if if_absent else if_match, ttl_to_ms(ttl))
         await self._driver.apply([put])
         return put.etag
 
