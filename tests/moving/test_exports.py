@@ -255,6 +255,8 @@ async def test_hostile_records(tmp_path: Path) -> None:
     item = {"kind": "item", "key": "kv!@n!@k", "text": "1", "etag": "x" * 22}
     for wrong in (
         {"key": "manifest"},
+        {"key": "keyring"},
+        {"key": "moving!copy"},
         {"key": "../../etc/passwd"},
         {"key": 5},
         {"key": "kv!@n!@" + "k" * 5000},

@@ -20,7 +20,7 @@ Database: TypeAlias = str | Driver | Persistence
 MARKER: Key = key(name("moving"), name("copy"))
 """In a target: which database is copied to it, and how far the copy has come."""
 
-_ROOTS = (MANIFEST, "health", "moving")
+_ROOTS = (MANIFEST, "health", "keyring", "moving")
 """What belongs to the database itself, and stays where it is."""
 
 
