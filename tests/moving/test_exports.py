@@ -305,6 +305,20 @@ async def test_arguments(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
 
+async def test_a_file_that_cannot_be_read_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"fs://{tmp_path}/new"
+    (tmp_path / "other.jsonl").write_text("{}\n")
+    (tmp_path / "a.jsonl.zst").write_bytes(b"")
+    with pytest.raises(NotFoundError):
+        await import_file(tmp_path / "nothing.jsonl.zst", url)
+    with pytest.raises(CorruptDataError):
+        await import_file(tmp_path / "other.jsonl", url)
+    monkeypatch.setattr("limpet.moving._compression._ZSTD", "no_such_module")
+    with pytest.raises(ConfigurationError, match="compression"):
+        await import_file(tmp_path / "a.jsonl.zst", url)
+    assert "new" not in os.listdir(tmp_path)
+
+
 async def test_for_people(tmp_path: Path) -> None:
     async with create_persistence("memory://") as persistence:
         await persistence.threads.create(user_id="ada", agent_name="helper", id="t1", title="<script> | *title*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import zlib
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +42,8 @@ def open_file(path: Path, mode: Literal["rb", "wb", "xb"]) -> IO[bytes]:
 
 def damage(path: Path) -> tuple[type[Exception], ...]:
     """Return what reading a damaged file raises."""
-    if path.suffix == ".zst":
-        return (EOFError, import_module(_ZSTD).ZstdError)
-    return (EOFError, zlib.error, gzip.BadGzipFile)
+    errors: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
+    with suppress(ImportError):  # then no such file was opened
+        if path.suffix == ".zst":
+            errors += (import_module(_ZSTD).ZstdError,)
+    return errors

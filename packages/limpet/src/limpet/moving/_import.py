@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -48,6 +49,7 @@ async def import_file(
     if on_conflict not in get_args(OnConflict):
         raise ConfigurationError(f"on_conflict is {on_conflict!r}: use one of {', '.join(get_args(OnConflict))}")
     path = Path(file)
+    await asyncio.to_thread(_check_header, path)  # before a database is made
     async with opened_stores(database, new=not dry_run, reading=dry_run) as persistence:
         checked = await _taken(path, persistence, Tally(on_conflict), True, progress)
         if on_conflict == "stop" and checked.conflicts:
@@ -78,6 +80,11 @@ async def _taken(
             progress(Progress("checking" if dry_run else "importing", done))
     await conversations.finish()
     return tally.report
+
+
+def _check_header(path: Path) -> None:
+    with closing(read_lines(path)) as lines:
+        next(lines)
 
 
 def _next(lines: Iterator[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:

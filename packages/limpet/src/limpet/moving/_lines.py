@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Final
@@ -47,7 +47,7 @@ class LineWriter:
         self._file.write(line)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path) -> Generator[tuple[int, dict[str, Any]], None, None]:
     """Yield the number of each line and its record: the header, and then everything up to the closing line.
 
     Raises `CorruptDataError`, which names the line, for what is not JSON, is cut, or does not match the closing line;
