@@ -178,6 +178,21 @@ async def test_wrong_arguments_write_nothing(tmp_path: Path) -> None:
     assert sorted(each for each in os.listdir(tmp_path) if "lock" not in each) == ["a.db", "file"]
 
 
+async def test_no_changed_byte_goes_unnoticed(tmp_path: Path) -> None:
+    path = (await backup(await _small(tmp_path, 50), tmp_path / "backups")).backup.path
+    whole, contents = path.read_bytes(), _unpacked(path, tmp_path).read_bytes()
+    noticed = 0
+    for at in range(20, len(whole), max(1, len(whole) // 40)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            await check_backup(path)
+        except CorruptDataError:
+            noticed += 1
+        else:  # a bit that means nothing
+            assert _unpacked(path, tmp_path).read_bytes() == contents
+    assert noticed > 30
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "another database", "not called so"])
 async def test_a_damaged_backup_is_refused_before_anything_is_touched(damage: str, tmp_path: Path) -> None:
     url = await _small(tmp_path, 500)

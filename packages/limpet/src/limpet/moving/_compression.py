@@ -34,7 +34,9 @@ def open_file(path: Path, mode: Literal["rb", "wb", "xb"]) -> IO[bytes]:
             raise ConfigurationError(
                 f"{path.name} needs the extra limpet[compression]: install it from the same source as limpet, or use .gz"
             ) from error
-        return cast("IO[bytes]", zstd.ZstdFile(path, mode))
+        # Without a checksum, a changed byte may go unnoticed.
+        options = None if mode == "rb" else {zstd.CompressionParameter.checksum_flag: 1}
+        return cast("IO[bytes]", zstd.ZstdFile(path, mode, options=options))
     if path.suffix == ".gz":
         return cast("IO[bytes]", gzip.GzipFile(path, mode, compresslevel=6))
     return path.open(mode)
