@@ -254,12 +254,7 @@ class AgentState(Face[AsyncAgentState[T]], Generic[T]):
         self._call(self._inner.__aexit__, kind, error, trace)
 
     def with_state(self, change: Callable[[T], R]) -> R:
-        """Call a function with the state as in `with`; return what it returns.
-
-        The function changes the state in place, or, as with `kv.update`, returns a new one: a model or a value that cannot be
-        changed (a number, a text, a tuple), of the state's own type. Raises `InvalidValueError` if it changes nothing and
-        returns a new dict, list or set of the state's type, because that would be lost: change the state in place.
-        """
+        """Call a function with the state as in `with`; return what it returns."""
         with self as state:
             return change(state)
 

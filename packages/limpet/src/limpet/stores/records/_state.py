@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
@@ -17,7 +17,6 @@ from ...driver import Delete, Driver, If, Item, Key, Put, Write, key, name, new_
 from ...structures import Lease, LeaseHandle, Listing, Migrations, Numbers
 from ._history import Revision, Revisions, saved_at
 from ._key_value import KeyValueStore
-from ._new_state import is_new_state
 
 __all__ = ["AgentState", "StateHistory", "lease_of"]
 
@@ -26,9 +25,6 @@ R = TypeVar("R")
 
 _MOST = 256
 """Maximum number of revisions: that many can be removed in one batch."""
-
-
-_UNCHANGEABLE = (bool, bytes, float, int, str)
 
 
 class _States(KeyValueStore[T]):
@@ -40,15 +36,6 @@ class _States(KeyValueStore[T]):
 def lease_of(driver: Driver, at: Key) -> Lease:
     """Return the lease that protects the state at `at`."""
     return Lease(driver, key(name("lease"), at))
-
-
-@dataclass(slots=True)
-class _Working(Generic[T]):
-    """What a block works on."""
-
-    state: T
-    before: str
-    """As it was stored."""
 
 
 @checked_arguments
@@ -107,18 +94,13 @@ class AgentState(Generic[T]):
         self._keep = history
         self._lease_ttl = lease
         self._timeout = timeout
-        self._entered: AbstractAsyncContextManager[_Working[T]] | None = None
+        self._entered: AbstractAsyncContextManager[T] | None = None
 
     async def __aenter__(self) -> T:
-        if self._kind in _UNCHANGEABLE:
-            raise InvalidValueError(
-                f"a state of type {self._kind.__name__} cannot be changed in place, so 'async with' would save nothing: use "
-                "with_state(), with a function that returns the new value"
-            )
         block = self._block()
-        working = await block.__aenter__()
+        state = await block.__aenter__()
         self._entered = block  # one owner at a time: this is its own
-        return working.state
+        return state
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -132,29 +114,14 @@ class AgentState(Generic[T]):
     @overload
     async def with_state(self, change: Callable[[T], R]) -> R: ...
     async def with_state(self, change: Callable[[T], Any]) -> Any:
-        """Call a function, plain or `async`, with the state as in `async with`; return what it returns.
-
-        The function changes the state in place, or, as with `kv.update`, returns a new one: a model or a value that cannot be
-        changed (a number, a text, a tuple), of the state's own type. Raises `InvalidValueError` if it changes nothing and
-        returns a new dict, list or set of the state's type, because that would be lost: change the state in place.
-        """
+        """Call a function, plain or `async`, with the state as in `async with`; return what it returns."""
         if not callable(change):
             raise InvalidValueError(
                 "with_state() takes a function of the state: to hold the state for longer, use 'async with'"
             )
-        async with self._block() as working:
-            result = change(working.state)
-            if isinstance(result, Awaitable):
-                result = await result
-            if is_new_state(result, working.state):
-                if isinstance(result, (dict, list, set)) and not self._is_changed(working):
-                    raise InvalidValueError(
-                        f"the function given to with_state() returns a new {type(result).__name__} and does not change the state, so "
-                        "nothing would be saved: change the state in place, or read it with get_state()"
-                    )
-                if not isinstance(result, (dict, list, set)):
-                    working.state = result
-            return result
+        async with self as state:
+            result = change(state)
+            return await result if isinstance(result, Awaitable) else result
 
     async def get_state(self) -> T:
         """Return a copy of what was last saved, or of the initial state, without waiting. One driver call."""
@@ -183,17 +150,14 @@ class AgentState(Generic[T]):
         return self._lease.hold(ttl=self._lease_ttl, timeout=self._timeout, reading=reading)
 
     @asynccontextmanager
-    async def _block(self) -> AsyncIterator[_Working[T]]:
+    async def _block(self) -> AsyncIterator[T]:
         async with self._hold() as handle:
             state = self._load(handle.reads[self._at])
-            working = _Working(state, self._records.encode(self.key, state))
-            yield working
-            after = self._records.encode(self.key, working.state)
-            if after != working.before:
+            before = self._records.encode(self.key, state)
+            yield state
+            after = self._records.encode(self.key, state)
+            if after != before:
                 handle.saves = self._save(handle, after)
-
-    def _is_changed(self, working: _Working[T]) -> bool:
-        return self._records.encode(self.key, working.state) != working.before
 
     def _save(self, handle: LeaseHandle, stored: str) -> Sequence[Write]:
         item = handle.reads[self._at]
