@@ -51,6 +51,7 @@ def test_every_store_is_there() -> None:
     values = {
         "DeadLetter",
         "Event",
+        "FORMATS",
         "KeyValueEntry",
         "Lineage",
         "Meta",
