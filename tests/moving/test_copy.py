@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from limpet import ConfigurationError, NotFoundError, Persistence, create_persistence
-from limpet.driver import Driver, Item, Key, MemoryDriver, Put, Range, key, name, text
+from limpet.driver import Driver, Item, Key, MemoryDriver, Page, Put, Range, key, name, text
 from limpet.driver.kit import scan_all
 from limpet.moving import Progress, copy, follow, verify
 from limpet.moving._database import MARKER
@@ -298,6 +298,30 @@ async def test_differences_are_named() -> None:
     assert found.first["x"].digest != found.second["x"].digest
     assert (await verify(one, two, limit=0)).differences == 4
     assert (await verify(one, one)).equal
+    await one.close()
+    await two.close()
+
+
+class _Restless(MemoryDriver):
+    """Changes before each page that somebody reads, as long as it is told to."""
+
+    changing = True
+
+    async def scan(self, range: Range) -> Page:
+        if self.changing:
+            await self.apply([Put(key(name("x"), text("a")), "changed")])
+        return await super().scan(range)
+
+
+async def test_a_copy_is_complete_only_when_it_is_equal() -> None:
+    driver = _Restless()
+    one, two = await open_driver(driver), await open_driver(MemoryDriver())
+    assert not (await copy(one, two)).exact
+    driver.changing = False
+    again = await copy(one, two)  # continues: no again=True is needed
+    assert (again.exact, again.resumed) == (True, True)
+    with pytest.raises(ConfigurationError, match="complete copy"):
+        await copy(one, two)
     await one.close()
     await two.close()
 

@@ -15,9 +15,9 @@ from ..driver import Driver, Key, Put, Range
 from ..driver.kit import scan_pages
 from ..opening import MANIFEST
 from ..records import utc_now
-from ._backup_file import LABEL, Label, database_file, is_stored, pack, settled, stored_items, sync_folder
+from ._backup_file import LABEL, Label, database_file, is_stored, pack, stored_items, sync_folder
 from ._database import Database
-from ._passes import Done, copy_from
+from ._passes import Done, copy_from, settled
 from ._progress import OnProgress
 
 __all__ = ["Backup", "BackupReport", "Keep", "backup", "backups"]
@@ -96,7 +96,7 @@ async def backup(
             copied = Path(temporary) / "backup.db"
             async with database_file(copied) as target:
                 await copy_from(source, target, None, done, _ignore)
-                consistent = await settled(source, target, done, progress)
+                consistent = await settled(source, target, done, progress) and not done.damaged
                 items = await _count(target)
                 label = Label(source=shown, taken_at=taken_at, items=items, consistent=consistent)
                 await target.apply([Put(LABEL, label.model_dump_json())])

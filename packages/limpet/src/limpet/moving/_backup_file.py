@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,15 +23,11 @@ from ..stores import Persistence
 from ..wrappers import layers, read_only
 from ._compression import best_suffix, damage, open_file
 from ._database import Database
-from ._passes import Done, equalise
-from ._progress import OnProgress, Progress
 
-__all__ = ["LABEL", "Label", "database_file", "is_stored", "pack", "settled", "stored_items", "sync_folder", "unpacked"]
+__all__ = ["LABEL", "Label", "database_file", "is_stored", "pack", "stored_items", "sync_folder", "unpacked"]
 
 LABEL: Key = key(name("moving"), name("backup"))
 """In a backup: what it says about itself."""
-
-_LOOKS = 10
 
 
 class Label(BaseModel):
@@ -47,20 +43,6 @@ class Label(BaseModel):
 def is_stored(key: Key) -> bool:
     """Return whether an item is in a backup: everything but probes, and what moving data itself stores."""
     return key.partition("!")[0] not in ("health", "moving")
-
-
-async def settled(source: Driver, target: Driver, done: Done, progress: OnProgress) -> bool:
-    """Compare and copy until nothing differs; return whether that was reached."""
-    for _ in range(_LOOKS):
-        done.examined = 0
-
-        def report() -> None:
-            if progress is not None:
-                progress(Progress("comparing", done.examined, done.bytes))
-
-        if not await equalise(source, target, done, report):
-            return not done.damaged
-    return False
 
 
 @asynccontextmanager
@@ -140,11 +122,12 @@ async def unpacked(path: Path) -> AsyncIterator[tuple[Driver, Label]]:
     with TemporaryDirectory(prefix="limpet-") as temporary:
         plain = Path(temporary) / "backup.db"
         await asyncio.to_thread(_unpack, path, plain)
-        try:
-            async with database_file(plain) as driver:
-                yield driver, await _label(driver, path)
-        except FormatError as error:
-            raise CorruptDataError(f"{path} is not a backup: {error}") from error
+        async with AsyncExitStack() as stack:
+            try:
+                driver = await stack.enter_async_context(database_file(plain))
+            except FormatError as error:
+                raise CorruptDataError(f"{path} is not a backup: {error}") from error
+            yield driver, await _label(driver, path)
 
 
 def _unpack(path: Path, plain: Path) -> None:

@@ -14,13 +14,10 @@ from .._errors import ConfigurationError, ConflictError, CorruptDataError, Unsup
 from ..driver import Delete, Driver, If, Key, Put, Range
 from ..driver.kit import scan_pages
 from ._database import MARKER, Database, identity, moves, opened
-from ._passes import Done, bring, copy_from, equalise
+from ._passes import Done, bring, copy_from, equalise, settled
 from ._progress import OnProgress, Progress
 
 __all__ = ["CopyReport", "copy", "follow"]
-
-_LOOKS = 10
-"""How often a source that keeps changing is compared, before the last differences are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,10 @@ async def copy(
     source; nothing is written then. Interrupting a copy is safe at any moment.
     """
     async with _both(source, target) as (origin, destination):
-        return await _copied(origin, destination, replace, again, progress)
+        marker, resumed = await _begin(origin, destination, replace, again)
+        done = Done()
+        await _copied(origin, destination, marker, done, progress)
+        return await _ended(origin, destination, marker, done, resumed, progress)
 
 
 async def follow(
@@ -96,11 +96,11 @@ async def follow(
     if not interval > 0:
         raise ConfigurationError(f"interval is {interval!r}: use seconds, more than 0")
     async with _both(source, target) as (origin, destination):
-        first = await _copied(origin, destination, replace, again, progress, looks=1)
-        done = Done(copied=first.copied, deleted=first.deleted, bytes=first.bytes, damaged=dict(first.damaged))
+        marker, resumed = await _begin(origin, destination, replace, again)
+        done = Done()
+        await _copied(origin, destination, marker, done, progress)
         await _followed(origin, destination, until, interval, done, progress)
-        exact = await _settled(origin, destination, done, progress)
-        return _report(done, first.resumed, exact)
+        return await _ended(origin, destination, marker, done, resumed, progress)
 
 
 @asynccontextmanager
@@ -111,42 +111,29 @@ async def _both(source: Database, target: Database) -> AsyncIterator[tuple[Drive
         yield origin, destination
 
 
-async def _copied(
-    source: Driver, target: Driver, replace: bool, again: bool, progress: OnProgress, *, looks: int = _LOOKS
-) -> CopyReport:
-    marker, resumed = await _begin(source, target, replace, again)
-    done = Done()
-
-    def report(phase: str, behind: int | None = None) -> None:
-        if progress is not None:
-            progress(Progress(phase, done.copied if phase == "copying" else done.examined, done.bytes, behind))
+async def _copied(source: Driver, target: Driver, marker: _Marker, done: Done, progress: OnProgress) -> None:
+    """Copy everything once, from where an earlier run stopped."""
 
     async def reached(position: Key) -> None:
         marker.after = position
         await _store(target, marker)
-        report("copying")
+        if progress is not None:
+            progress(Progress("copying", done.copied, done.bytes))
 
     if not marker.complete:
         await copy_from(source, target, marker.after, done, reached)
-    report("copying")
-    exact = await _settled(source, target, done, progress, looks)
-    marker.complete, marker.after = True, None
-    await _store(target, marker)
-    return _report(done, resumed, exact)
 
 
-async def _settled(source: Driver, target: Driver, done: Done, progress: OnProgress, looks: int = _LOOKS) -> bool:
-    """Compare and copy until nothing differs; return whether that was reached."""
-    for _ in range(looks):
-        done.examined = 0
-
-        def report() -> None:
-            if progress is not None:
-                progress(Progress("comparing", done.examined, done.bytes))
-
-        if not await equalise(source, target, done, report):
-            return not done.damaged
-    return False
+async def _ended(
+    source: Driver, target: Driver, marker: _Marker, done: Done, resumed: bool, progress: OnProgress
+) -> CopyReport:
+    """Compare until nothing differs; only then is the copy complete, and otherwise another run continues it."""
+    equal = await settled(source, target, done, progress)
+    if equal:
+        marker.complete, marker.after = True, None
+        await _store(target, marker)
+    damaged = dict(sorted(done.damaged.items()))
+    return CopyReport(done.copied, done.deleted, done.bytes, resumed, equal and not damaged, damaged)
 
 
 async def _followed(
@@ -252,7 +239,3 @@ async def _empty(driver: Driver) -> None:
     """Delete all data, and the marker."""
     async for page in scan_pages(driver.scan, Range(limit=500, values=False)):
         await driver.apply([Delete(item.key) for item in page.items if moves(item.key) or item.key == MARKER])
-
-
-def _report(done: Done, resumed: bool, exact: bool) -> CopyReport:
-    return CopyReport(done.copied, done.deleted, done.bytes, resumed, exact, dict(sorted(done.damaged.items())))

@@ -12,10 +12,13 @@ from ..driver import Delete, Driver, Item, Key, Page, Put, Range
 from ..driver.kit import scan_pages, size_of
 from ..structures import get_each, scan_each
 from ._database import get_all, moves, put_all
+from ._progress import OnProgress, Progress
 
-__all__ = ["Done", "bring", "copy_from", "equalise"]
+__all__ = ["LOOKS", "Done", "bring", "copy_from", "equalise", "settled"]
 
 _PAGE = 1000
+LOOKS = 10
+"""How often a database that keeps changing is compared, before the last differences are reported."""
 
 
 @dataclass(slots=True)
@@ -68,6 +71,20 @@ async def _stored(
     await _put(target, items, done)
     if position is not None:
         await reached(position)
+
+
+async def settled(source: Driver, target: Driver, done: Done, progress: OnProgress, looks: int = LOOKS) -> bool:
+    """Compare and copy until nothing that can be read differs; return whether that was reached."""
+
+    def report() -> None:
+        if progress is not None:
+            progress(Progress("comparing", done.examined, done.bytes))
+
+    for _ in range(looks):
+        done.examined = 0
+        if not await equalise(source, target, done, report):
+            return True
+    return False
 
 
 async def equalise(source: Driver, target: Driver, done: Done, report: Report) -> int:

@@ -13,9 +13,9 @@ from .._errors import ConfigurationError, CorruptDataError
 from ..driver import Delete, Driver, If, Key, Put, Range
 from ..driver.kit import scan_pages
 from ..opening import MANIFEST
-from ._backup_file import Label, is_stored, settled, stored_items, unpacked
+from ._backup_file import Label, is_stored, stored_items, unpacked
 from ._database import MARKER
-from ._passes import Done, copy_from
+from ._passes import Done, copy_from, settled
 from ._progress import OnProgress, Progress
 
 __all__ = ["BackupContents", "check_backup", "restore"]
